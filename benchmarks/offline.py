@@ -35,14 +35,14 @@ class OfflineArchive(ArchiveClient):
         return self._read(file) if isinstance(file, ArchiveFile) else None
 
     def checksum(
-        self, file: PublishedFile, over: threading.Event | None = None
+        self, file: PublishedFile, cancel: threading.Event | None = None
     ) -> tuple[str | None, str | None]:
         """The published digest."""
         found = self._found(file)
         return (parse_checksum(found[1], file.name), None) if found else (None, "no checksum is published")
 
     def download(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None = None
     ) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1

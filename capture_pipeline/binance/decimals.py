@@ -10,7 +10,7 @@ PLACES = 8
 """Decimals of prices, quantities and sums."""
 UNIT = 10**PLACES
 """Units in one coin, or in one of the quote currency."""
-MOST_UNITS = 2**63 - 1
+MAX_UNITS = 2**63 - 1
 """Largest price or quantity, in units of 1e-8."""
 WHOLE_DIGITS = 11
 """Digits before the point of the largest price or quantity."""
@@ -19,4 +19,4 @@ SUM_DIGITS = 18
 EIGHT_DECIMALS = rf"(?:0|[1-9][0-9]{{0,{WHOLE_DIGITS - 1}}})\.[0-9]{{{PLACES}}}"
 """A price or quantity as spot sends it."""
 PLAIN_DECIMAL = rf"(0|[1-9][0-9]{{0,{WHOLE_DIGITS - 1}}})(?:\.([0-9]{{1,{PLACES}}}))?"
-"""A price or quantity, for `re` and polars; the two groups are its digits. A match may still be above `MOST_UNITS`."""
+"""A price or quantity, for `re` and polars; the two groups are its digits. A match may still be above `MAX_UNITS`."""

@@ -56,7 +56,7 @@ class Interval(StrEnum):
         """The first open time at or after `time_us`."""
         return -(-time_us // self.us) * self.us
 
-    def bars_in(self, start_us: int, end_us: int) -> int:
+    def count_bars(self, start_us: int, end_us: int) -> int:
         """How many open times lie in `[start_us, end_us)`."""
         return max(0, (self.ceil(end_us) - self.ceil(start_us)) // self.us)
 

@@ -13,17 +13,17 @@ from collections.abc import Collection, Iterable
 
 from capture_pipeline.errors import ConfigError
 
-MOST_CHARACTERS, MOST_BYTES = 50, 100
+MAX_CHARACTERS, MAX_BYTES = 50, 100
 """The exchange allows 50 characters. 100 bytes of UTF-8 keep every file name below the 255 bytes that file systems allow."""
 
 _USUAL = re.compile(r"[A-Z0-9_]*[A-Z0-9][A-Z0-9_]*")
 _INVISIBLE = frozenset("\u115f\u1160")
 """Fillers of Hangul: letters by their category, and shown as nothing."""
-_MOST_SHOWN, _MOST_COMPOSED = 60, 4 * MOST_CHARACTERS
+_MOST_SHOWN, _MOST_COMPOSED = 60, 4 * MAX_CHARACTERS
 _REMEDY = "write it as the exchange does, for instance BTCUSDT"
 
 
-def valid_symbol(text: str) -> str:
+def validate_symbol(text: str) -> str:
     """Return `text` if it can be a symbol: letters, digits and `_`, in capitals, in one normal form, of bounded length.
 
     Raises:
@@ -37,9 +37,9 @@ def valid_symbol(text: str) -> str:
 
 
 def is_symbol(text: str) -> bool:
-    """Return whether `text` is a valid symbol; see `valid_symbol`."""
+    """Return whether `text` is a valid symbol; see `validate_symbol`."""
     try:
-        return bool(valid_symbol(text))
+        return bool(validate_symbol(text))
     except ConfigError:
         return False
 
@@ -51,9 +51,9 @@ def parse_symbol(text: str) -> str:
         ConfigError: The text names no valid symbol.
     """
     if len(text) > _MOST_COMPOSED:
-        return valid_symbol(text)
+        return validate_symbol(text)
     composed = unicodedata.normalize("NFC", text)
-    return valid_symbol("".join(letter.upper() if letter.isascii() else letter for letter in composed))
+    return validate_symbol("".join(letter.upper() if letter.isascii() else letter for letter in composed))
 
 
 def parse_symbols(texts: Iterable[str]) -> list[str]:
@@ -71,7 +71,7 @@ def parse_symbols(texts: Iterable[str]) -> list[str]:
     return found
 
 
-def near_symbols(symbol: str, listed: Collection[str]) -> list[str]:
+def find_similar_symbols(symbol: str, listed: Collection[str]) -> list[str]:
     """Return at most three listed symbols that are written much like `symbol`, the most similar first."""
     return difflib.get_close_matches(symbol, listed, n=3, cutoff=0.75)
 
@@ -88,7 +88,9 @@ def unknown_symbols_error(unknown: Collection[str], listed: Collection[str]) -> 
         unknown: At least one symbol.
         listed: Every symbol that the exchange lists; empty where that is not known.
     """
-    near = list(dict.fromkeys(similar for symbol in unknown for similar in near_symbols(symbol, listed)))
+    near = list(
+        dict.fromkeys(similar for symbol in unknown for similar in find_similar_symbols(symbol, listed))
+    )
     remedy = (
         f"did you mean {', '.join(near)}?"
         if near
@@ -98,10 +100,10 @@ def unknown_symbols_error(unknown: Collection[str], listed: Collection[str]) -> 
 
 
 def _length_fault(text: str) -> str | None:
-    if len(text) > MOST_CHARACTERS:
-        return f"it has {len(text)} characters, and {MOST_CHARACTERS} are allowed"
+    if len(text) > MAX_CHARACTERS:
+        return f"it has {len(text)} characters, and {MAX_CHARACTERS} are allowed"
     size = len(text.encode("utf-8", "surrogatepass"))
-    return f"it has {size} bytes in UTF-8, and {MOST_BYTES} are allowed" if size > MOST_BYTES else None
+    return f"it has {size} bytes in UTF-8, and {MAX_BYTES} are allowed" if size > MAX_BYTES else None
 
 
 def _character_fault(text: str) -> str | None:

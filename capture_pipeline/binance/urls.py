@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from capture_pipeline.binance.periods import Interval, Month, day_bounds
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError
 
 _TRADES, AGG_TRADES = "trades", "aggTrades"
@@ -172,7 +172,7 @@ class TradesFile(_Published):
     @property
     def stem(self) -> str:
         """`BTCUSDT-trades-2026-08-03`."""
-        return f"{valid_symbol(self.symbol)}-{self.kind}-{self.period}"
+        return f"{validate_symbol(self.symbol)}-{self.kind}-{self.period}"
 
     @property
     def path(self) -> str:
@@ -237,7 +237,7 @@ def _parts(name: str) -> tuple[str, str, Month | date] | None:
         return None
     try:
         return (
-            valid_symbol(found[1]),
+            validate_symbol(found[1]),
             found[2],
             date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3]),
         )

@@ -19,13 +19,13 @@ from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
-from capture_pipeline.klines.backfill import Outcome, backfill, complete
-from capture_pipeline.klines.estimate import estimate
+from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
+from capture_pipeline.klines.estimate import estimate_backfill
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
-from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.pending import WorkList, due_for_recheck, fillable, unfinished
-from capture_pipeline.klines.reconcile import Reconciliation, reconcile
+from capture_pipeline.klines.ingest.archives import fetch_archives, with_partition_lock
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.pending import WorkList, find_due_for_recheck, find_fillable, find_unfinished
+from capture_pipeline.klines.reconcile import Reconciliation, reconcile_partition
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -60,7 +60,9 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
         now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
         if dry_run:
             show_estimate(
-                estimate(workspace, partitions(workspace, now_us), now_us, ask_rest=not archives_only),
+                estimate_backfill(
+                    workspace, partitions(workspace, now_us), now_us, use_rest=not archives_only
+                ),
                 as_json=as_json,
             )
             return
@@ -69,7 +71,7 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
             partitions(workspace, now_us),
             now_us,
             "backfill",
-            ask_rest=not archives_only,
+            use_rest=not archives_only,
             as_json=as_json,
         )
 
@@ -84,9 +86,9 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:
         chosen = click.get_current_context().params
         parts = partitions(workspace, now_us)
         if not chosen.get("first") and not chosen.get("last"):
-            left = unfinished(workspace, now_us)
+            left = find_unfinished(workspace, now_us)
             parts = [part for part in parts if part.month == Month.of(now_us) or part in left]
-        run(workspace, parts, now_us, "topup", ask_rest=True, as_json=as_json)
+        run(workspace, parts, now_us, "topup", use_rest=True, as_json=as_json)
 
 
 @click.command("gaps")
@@ -139,12 +141,14 @@ def _has_begun(workspace: Workspace, part: Partition) -> bool:
 
 def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
     """Ask for every hole that may be filled; the errors of partitions that failed."""
-    wanted = fillable(workspace, now_us)
+    wanted = find_fillable(workspace, now_us)
     failures: Failures = {**wanted.damaged}
     with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
         for part in wanted.partitions:
             try:
-                outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
+                outcome = complete_partition(
+                    workspace, fetch_archives(workspace, part, now_us), now_us, use_rest=True
+                )
             except CaptureError as error:
                 outcome = Outcome(part, error=error)
             unverified = summary(outcome)["unverified"]
@@ -220,7 +224,9 @@ def reconcile_all(
     with progress("reconcile", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                reports.append(with_partition_lock(workspace, part, partial(reconcile, workspace, part)))
+                reports.append(
+                    with_partition_lock(workspace, part, partial(reconcile_partition, workspace, part))
+                )
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))
@@ -245,13 +251,13 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:
         now_us = workspace.rest.server_time_us()
         parts = partitions(workspace, now_us)
         begun = [part for part in parts if workspace.lake.raw(part).is_dir()]
-        due = WorkList(begun) if every else due_for_recheck(workspace, now_us, len(parts))
+        due = WorkList(begun) if every else find_due_for_recheck(workspace, now_us, len(parts))
         rows = []
         with progress("recheck", len(due.partitions), quiet=as_json) as tell:
             for part in due.partitions:
                 rows += [
                     {"symbol": part.symbol, "month": str(part.month), "file": one.name, "detail": one.detail}
-                    for one in recheck(workspace, part, now_us)
+                    for one in recheck_partition(workspace, part, now_us)
                 ]
                 tell(str(part))
     if as_json:
@@ -266,7 +272,7 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:
 
 
 def run(
-    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool
+    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, use_rest: bool, as_json: bool
 ) -> None:
     """Backfill partitions with progress and show what became of them.
 
@@ -278,7 +284,7 @@ def run(
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
     with (
         progress(title, len(parts), quiet=as_json) as tell,
-        closing(backfill(workspace, parts, now_us, ask_rest=ask_rest)) as done,
+        closing(backfill(workspace, parts, now_us, use_rest=use_rest)) as done,
     ):
         for outcome in done:
             outcomes.append(outcome)

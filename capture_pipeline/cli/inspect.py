@@ -15,7 +15,7 @@ from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.archives import result_interruptibly
-from capture_pipeline.klines.quality.measure import report
+from capture_pipeline.klines.quality.measure import report_coverage
 from capture_pipeline.lake.catalog import check_reads_only, connect
 from capture_pipeline.settings.loader import environment_names, json_schema
 from capture_pipeline.terminal import write_json, write_line, write_lines
@@ -36,7 +36,7 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:
     asked = click.get_current_context().params
     whole = not any(asked.get(name) for name in ("symbols", "interval", "first", "last"))
     with one_line_errors():
-        found = report(workspace, workspace.now_us(), publish=whole)
+        found = report_coverage(workspace, workspace.now_us(), publish=whole)
     rows = found.frame.to_dicts()
     if as_json:
         emit_json({"summary": found.summary, "partitions": rows})

@@ -18,11 +18,11 @@ from capture_pipeline.binance.streams.names import (
     trade_stream,
 )
 from capture_pipeline.binance.symbols import (
-    near_symbols,
+    find_similar_symbols,
     parse_symbol,
     parse_symbols,
     unknown_symbols_error,
-    valid_symbol,
+    validate_symbol,
 )
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
@@ -84,7 +84,7 @@ HOSTILE = {
 @pytest.mark.parametrize("symbol", VALID)
 def test_a_symbol_of_letters_digits_and_underscores_is_valid(symbol: str) -> None:
     """Whatever the script; also as the exchange's delivery contracts are called."""
-    assert valid_symbol(symbol) == symbol == parse_symbol(symbol)
+    assert validate_symbol(symbol) == symbol == parse_symbol(symbol)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -93,7 +93,7 @@ def test_a_hostile_symbol_is_refused_in_one_line(name: str, tmp_path: Path) -> N
     text = HOSTILE[name]
     part = Partition(Market.SPOT, Interval.M1, text, Month(2024, 3))
     makers = (
-        valid_symbol,
+        validate_symbol,
         trade_stream,
         depth_stream,
         lambda _: Lake(tmp_path).bars(part),
@@ -152,7 +152,7 @@ SYMBOLS = st.text(
 def accepted(text: str) -> bool:
     """Whether a text is a symbol."""
     try:
-        return bool(valid_symbol(text))
+        return bool(validate_symbol(text))
     except ConfigError:
         return False
 
@@ -249,5 +249,5 @@ def test_an_unknown_symbol_is_reported_with_similar_ones() -> None:
     error = unknown_symbols_error(["BTCUSTD"], listed)
     assert "does not know BTCUSTD" in str(error)
     assert "did you mean BTCUSDT" in str(error)
-    assert near_symbols("币安人USDT", listed) == [CHINESE]
+    assert find_similar_symbols("币安人USDT", listed) == [CHINESE]
     assert "did you mean" not in str(unknown_symbols_error(["BTCUSTD"], []))

@@ -401,7 +401,7 @@ def test_an_interrupted_loop_ends_its_work_before_it_is_told(
         parts = workspace.partitions(["BTCUSDT"], workspace.months(now_us))
         monkeypatch.setattr(fetch if command == "backfill" else demo, "progress", interrupted)
         loop = (
-            partial(fetch.run, title="backfill", ask_rest=True, as_json=True)
+            partial(fetch.run, title="backfill", use_rest=True, as_json=True)
             if command == "backfill"
             else _of_the_demo
         )

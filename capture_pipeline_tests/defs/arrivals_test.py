@@ -9,10 +9,10 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.quality.measure import report
-from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.reconcile import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import (
@@ -122,7 +122,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     stage.look(SENSOR)
     workspace = stage.deployment.reopened()
     for name in FOUR[:2]:
-        reconcile(workspace, partition(stage, name))
+        reconcile_partition(workspace, partition(stage, name))
     report, bars = (
         workspace.lake.reconciliation(partition(stage, FOUR[1])),
         workspace.lake.bars(partition(stage, FOUR[1])),
@@ -148,7 +148,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     stage.look(SENSOR)
     known = {asset: stage.made(asset) for asset in CHAIN}
     stage.deployment.republish(MONTHLY)
-    recheck(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    recheck_partition(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
     for asset in CHAIN:
@@ -190,7 +190,7 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     """A shell between its steps is not disturbed; where it ended there, what is there is reported and the automation goes on."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    fetch_archives(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
@@ -250,7 +250,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
-    report(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.workspace, stage.workspace.now_us())
     stage.look(SENSOR)
     assert set(stage.made("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
@@ -273,7 +273,7 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
     """Reported bars and gaps are not made again; the report is, once, after the last of them."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    report(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.workspace, stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
     stage.look(SENSOR)
     assert not stage.made("coverage_report")

@@ -8,7 +8,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -83,6 +83,6 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
 def run_again(deployment: Deployment, part: Partition) -> list[str]:
     """Fetch with a look at the published checksums: names of the files that came."""
     workspace = deployment.reopened()
-    (result,) = fetch_many(workspace, [part], workspace.now_us(), check_revisions=True)
+    (result,) = fetch_partitions(workspace, [part], workspace.now_us(), check_revisions=True)
     assert isinstance(result, ArchivesResult)
     return result.fetched

@@ -18,7 +18,7 @@ from capture_pipeline.errors import (
 )
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_archives
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
@@ -377,14 +377,14 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployme
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
     """Found by its checksum, marked, fetched; both versions stay on disk and the newer one counts."""
-    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    assert recheck(workspace, part, workspace.rest.server_time_us()) == []
+    assert recheck_partition(workspace, part, workspace.rest.server_time_us()) == []
     deployment.republish(MONTHLY)
-    (marked,) = recheck(workspace, part, workspace.rest.server_time_us())
+    (marked,) = recheck_partition(workspace, part, workspace.rest.server_time_us())
     assert (marked.trust, marked.usable) == (Trust.REPUBLISHED, True)
     outcome = run(deployment)
     after = monthly(outcome)
@@ -401,13 +401,13 @@ def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
     deployment: Deployment,
 ) -> None:
     """Whole families of stale checksums were published; the verified bytes stay in use."""
-    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_wrong", "times": "always"}))
-    assert len(recheck(workspace, part, workspace.rest.server_time_us())) == 1
+    assert len(recheck_partition(workspace, part, workspace.rest.server_time_us())) == 1
     outcome = run(deployment)
     after = monthly(outcome)
     assert (after.sha256_own, after.usable) == (before.sha256_own, True)
@@ -423,9 +423,9 @@ def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None
     parts = workspace.partitions(["BTCUSDT"], Month.range(Month(2024, 9), Month(2025, 1)))
     deployment.faults({"match": {"path": "*"}, "fault": "status_403", "times": "always"})
     deployment.forget_requests()
-    from capture_pipeline.klines.ingest.archives import fetch_many  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.archives import fetch_partitions  # noqa: PLC0415 - the one test that needs it
 
-    first = [next(results) for results in [fetch_many(workspace, parts, now_us)]]
+    first = [next(results) for results in [fetch_partitions(workspace, parts, now_us)]]
     assert not isinstance(first[0], ArchivesResult)
     months = {
         entry["path"].removesuffix(".zip.CHECKSUM")[-7:]
@@ -451,7 +451,7 @@ def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> Non
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     with file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
-        fetch(workspace, part, 0)
+        fetch_archives(workspace, part, 0)
 
 
 def _zip_path(rule: dict[str, Any]) -> dict[str, Any]:

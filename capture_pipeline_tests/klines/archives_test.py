@@ -16,9 +16,9 @@ from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.pending import closable, due_for_recheck
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.pending import find_closable, find_due_for_recheck
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -93,22 +93,22 @@ def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(
     workspace = deployment.reopened()
     # A zip that does not match its checksum may have come from a cache: it is fetched again in any case.
     again = [january(workspace)] if fault == "checksum_wrong" else []
-    assert len(recheck(workspace, january(workspace), workspace.now_us())) == len(again)
-    assert closable(workspace, workspace.now_us()).partitions == again
+    assert len(recheck_partition(workspace, january(workspace), workspace.now_us())) == len(again)
+    assert find_closable(workspace, workspace.now_us()).partitions == again
     deployment.faults()
     deployment.clock(now="2025-02-12T10:00:00Z")
-    assert due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
-    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert find_due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
+    (found,) = recheck_partition(workspace, january(workspace), workspace.now_us())
     assert (found.name, found.trust, found.usable) == (Path(MONTHLY).name, Trust.REPUBLISHED, False)
     # A file whose checksum is missing was never set aside; one that was is told as long as no version of it may be used.
     assert record(workspace, Path(MONTHLY).name).quarantined is (fault != "checksum_missing")
-    assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
+    assert find_closable(workspace, workspace.now_us()).partitions == [january(workspace)]
     outcome = run(deployment)
     assert outcome.error is None
     assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
     assert outcome.archives is not None
     assert outcome.archives.quarantined == []
-    assert closable(workspace, workspace.now_us()).partitions == []
+    assert find_closable(workspace, workspace.now_us()).partitions == []
 
 
 def _behind_a_cache(deployment: Deployment, *more: dict[str, Any]) -> ArchiveRecord:
@@ -139,10 +139,10 @@ def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(own: Deployment
     refused = {"match": {"path": "/data.binance.vision/data/*"}, "fault": "status_403", "times": "always"}
     assert _behind_a_cache(own, refused).trust is Trust.MISMATCH
     workspace = own.reopened()
-    assert closable(workspace, workspace.now_us()).partitions == []
-    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert find_closable(workspace, workspace.now_us()).partitions == []
+    (found,) = recheck_partition(workspace, january(workspace), workspace.now_us())
     assert (found.trust, "did not match" in (found.detail or "")) == (Trust.REPUBLISHED, True)
-    assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
+    assert find_closable(workspace, workspace.now_us()).partitions == [january(workspace)]
     own.faults()
     assert run(own).error is None
     assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
@@ -156,7 +156,7 @@ def test_a_partition_whose_only_file_is_bad_is_due_for_a_recheck(deployment: Dep
     run(deployment)
     workspace = deployment.reopened()
     later_us = workspace.now_us() + 8 * DAY_US
-    assert due_for_recheck(workspace, later_us, 10).partitions == [january(workspace)]
+    assert find_due_for_recheck(workspace, later_us, 10).partitions == [january(workspace)]
 
 
 def test_each_verified_file_is_recorded_at_once(
@@ -174,7 +174,7 @@ def test_each_verified_file_is_recorded_at_once(
         return download(*arguments)
 
     monkeypatch.setattr(ArchiveClient, "download", counted)
-    fetch(workspace, january(workspace), workspace.now_us())
+    fetch_archives(workspace, january(workspace), workspace.now_us())
     assert max(seen) >= 31 - workspace.settings.http.parallel_downloads
 
 
@@ -183,7 +183,7 @@ def test_daily_files_are_found_although_the_first_and_the_last_day_have_none(tmp
     config = {"symbols": [{"symbol": "NEWUSDT", "listed": "2025-02-05"}], "now": "2025-02-20T03:00:00Z"}
     with deployed(tmp_path, config, CAPTURE_SYMBOLS="NEWUSDT") as deployment:
         workspace = deployment.workspace
-        result = fetch(workspace, workspace.partition("NEWUSDT", Month(2025, 2)), workspace.now_us())
+        result = fetch_archives(workspace, workspace.partition("NEWUSDT", Month(2025, 2)), workspace.now_us())
     assert sorted(name[-6:-4] for name in result.fetched) == sorted(f"{day:02}" for day in range(5, 19))
 
 
@@ -191,7 +191,9 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
     """Zip and checksum of the month, and one listing of its days."""
     workspace = deployment.workspace
     deployment.forget_requests()
-    fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
+    fetch_archives(
+        workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us()
+    )
     paths = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     month = "/data/spot/monthly/klines/NOSUCHUSDT/1h/NOSUCHUSDT-1h-2025-01.zip"
     assert sorted(paths) == ["/data.binance.vision/", month, f"{month}.CHECKSUM"]
@@ -206,11 +208,11 @@ def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], de
     """Whether it hangs or comes slowly; no further try is made."""
     deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})
     workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20", **SHORT_READ_TIMEOUT)
-    over, errors = threading.Event(), list[CaptureError]()
+    cancel, errors = threading.Event(), list[CaptureError]()
 
     def work() -> None:
         try:
-            fetch(workspace, january(workspace), workspace.rest.server_time_us(), over)
+            fetch_archives(workspace, january(workspace), workspace.rest.server_time_us(), cancel)
         except CaptureError as error:
             errors.append(error)
 
@@ -220,7 +222,7 @@ def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], de
     while not deployment.injected():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    over.set()
+    cancel.set()
     thread.join(2)
     assert not thread.is_alive()
     assert len(errors) == 1

@@ -17,9 +17,9 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
-from capture_pipeline.klines.backfill import Outcome, backfill, complete
+from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
 from capture_pipeline.klines.ingest import archives
-from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import Merged, Part, merge
@@ -79,11 +79,11 @@ def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) 
     """It has the bars of the newer run, so it reports them as of the newer run's time."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
     deployment.clock(advance_s=3 * 3600)
     (newer,) = backfill(deployment.reopened(), [february(workspace)], workspace.rest.server_time_us())
     as_of = window(workspace)
-    overtaken = complete(workspace, fetched, now_us, ask_rest=False)
+    overtaken = complete_partition(workspace, fetched, now_us, use_rest=False)
     assert overtaken.error is None
     assert newer.bars is not None
     assert overtaken.bars == newer.bars
@@ -94,9 +94,9 @@ def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
     """It was made by a wrong clock."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
-    complete(workspace, fetched, now_us + 86_400_000_000, ask_rest=False)
-    complete(workspace, fetched, now_us, ask_rest=False)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
+    complete_partition(workspace, fetched, now_us + 86_400_000_000, use_rest=False)
+    complete_partition(workspace, fetched, now_us, use_rest=False)
     assert window(workspace)["as_of_us"] == now_us
 
 
@@ -107,9 +107,9 @@ def test_a_partition_held_for_long_is_an_outcome(
     monkeypatch.setattr(archives, "PATIENCE_S", 0.2)
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
     with file_lock(workspace.lake.lock(february(workspace))):
-        outcome = complete(workspace, fetched, now_us, ask_rest=False)
+        outcome = complete_partition(workspace, fetched, now_us, use_rest=False)
     assert isinstance(outcome.error, BusyError)
     assert not workspace.lake.bars(february(workspace)).exists()
 

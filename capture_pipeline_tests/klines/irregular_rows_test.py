@@ -18,9 +18,9 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.reconcile import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.tables.bars import Irregularity
@@ -236,7 +236,9 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     (gap,) = found.outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["start_us"], gap["end_us"], gap["explained"]) == ("off_grid", *SHIFTED, True)
     assert "shifted by 17 min 3.25 s; they are in the table bar_exclusions" in gap["detail"]
-    (row,) = measure(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(named=True)
+    (row,) = measure_coverage(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(
+        named=True
+    )
     assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (
         744 - missing,
         missing,
@@ -263,7 +265,7 @@ def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str
     """With archives only the gap stays unexplained and names a top-up, unless the calendar lists the time."""
     deployment = Deployment(exchange, tmp_path, CAPTURE_SYMBOLS="OFFUSDT", CAPTURE_HISTORY_START="2023-03-01")
     part = deployment.workspace.partition("OFFUSDT", MONTH)
-    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), ask_rest=False)
+    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), use_rest=False)
     assert outcome.gaps is not None
     (gap,) = outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["explained"]) == ("ours", False)
@@ -294,7 +296,7 @@ def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_pat
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:
     """Rows that REST repeats off the grid are counted by neither side."""
     found = made(exchange, tmp_path, "OFFUSDT")
-    report = reconcile(found.workspace, found.outcome.partition).report
+    report = reconcile_partition(found.workspace, found.outcome.partition).report
     assert (report.monthly_bars, report.rest_bars, report.differing_bars) == (found.bars.height, 0, 0)
 
 

@@ -12,7 +12,7 @@ from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -55,9 +55,9 @@ def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deploymen
     assert (
         "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
     )
-    (row,) = measure(deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()).iter_rows(
-        named=True
-    )
+    (row,) = measure_coverage(
+        deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()
+    ).iter_rows(named=True)
     assert (row["expected"], row["present"], row["missing"], row["unjudged"]) == (672, 466, 206, 206)
     filled(deployment, FEBRUARY)
     assert failed(deployment, parts) == {}
@@ -172,6 +172,8 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
         workspace = deployment.workspace
         gaps = find_gaps(workspace, parts[0], workspace.now_us()).open
         assert set(gaps["cause"]) == {"unknown", "exchange_outage"}
-        rows = measure(workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z"))
+        rows = measure_coverage(
+            workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z")
+        )
         assert rows["longest_gap"].to_list() == [30, 30]
         assert "long_gap" in failed(deployment, parts)

@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -24,7 +24,7 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
     """Backfill January from archive files alone."""
     workspace = deployment.reopened(**environment)
     (outcome,) = backfill(
-        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), ask_rest=False
+        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), use_rest=False
     )
     assert outcome.error is None
     return outcome
@@ -146,9 +146,9 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
     with deployed(tmp_path, config, **JANUARY) as deployment:
         workspace = deployment.workspace
         part = workspace.partition("BTCUSDT", Month(2025, 1))
-        fetch(workspace, part, workspace.rest.server_time_us())
+        fetch_archives(workspace, part, workspace.rest.server_time_us())
         deployment.clock(now="2025-02-01T00:30:00Z")
-        fetch(workspace, part, workspace.rest.server_time_us())
+        fetch_archives(workspace, part, workspace.rest.server_time_us())
         manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
         assert manifest is not None
         assert "2025-01-31" in next(
@@ -157,5 +157,5 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
             if record.trust == "not_published" and len(record.name) > 22
         )
         deployment.clock(now="2025-02-03T00:30:00Z")
-        fetched = fetch(workspace, part, workspace.rest.server_time_us()).fetched
+        fetched = fetch_archives(workspace, part, workspace.rest.server_time_us()).fetched
     assert sorted(fetched) == ["BTCUSDT-1h-2025-01-31.zip", "BTCUSDT-1h-2025-01.zip"]

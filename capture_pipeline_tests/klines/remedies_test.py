@@ -15,7 +15,14 @@ from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
-from capture_pipeline.klines.quality.ranges import Ranges, intersect, missing, present, subtract, union
+from capture_pipeline.klines.quality.ranges import (
+    Ranges,
+    find_missing,
+    find_present,
+    intersect,
+    subtract,
+    union,
+)
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import (
     ArchiveRecord,
@@ -79,7 +86,7 @@ def page(asked: tuple[int, int], at: int, there: Ranges) -> RestPage:
     asked=st.lists(st.tuples(span, st.integers(0, 200)), max_size=4),
     shifted=st.lists(span, max_size=2),
     age=st.sampled_from([1, 26, 90, 24 * 40]),
-    life=st.one_of(st.none(), st.tuples(st.one_of(st.none(), hour), st.one_of(st.none(), hour))),
+    trading_period=st.one_of(st.none(), st.tuples(st.one_of(st.none(), hour), st.one_of(st.none(), hour))),
 )
 def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     days: dict[int, Trust],
@@ -87,7 +94,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     asked: list[tuple[tuple[int, int], int]],
     shifted: list[tuple[int, int]],
     age: int,
-    life: tuple[int | None, int | None] | None,
+    trading_period: tuple[int | None, int | None] | None,
     tmp_path_factory: object,
 ) -> None:
     """Over random files, answers, shifts and lives: what a detail says agrees with what is asked, now or half an hour later."""
@@ -102,8 +109,8 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
         pages=[page(range_, now_us - minutes * MINUTE_US, there) for range_, minutes in asked]
     )
     known = None
-    if life is not None:
-        first, last = (START + each * HOUR_US if each is not None else None for each in life)
+    if trading_period is not None:
+        first, last = (START + each * HOUR_US if each is not None else None for each in trading_period)
         known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, shifted)
@@ -112,7 +119,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
 
     def next_asked(at_us: int) -> Ranges:
         return ranges_to_request(
-            part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us
+            part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=at_us
         )
 
     later = now_us + (workspace.settings.gaps.sighting_minutes + 1) * MINUTE_US
@@ -155,5 +162,5 @@ def test_presence_counts_open_times_on_the_grid_alone(opens: list[int], start: i
     """Also where the range that is looked at begins off the grid."""
     times = np.array(opens, np.int64)
     expected = [(at, at + HOUR_US) for at in sorted(set(opens)) if at % HOUR_US == 0 and at >= start]
-    assert present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)
-    assert missing(times, HOUR_US, (start, 6 * HOUR_US)) == subtract([(start, 6 * HOUR_US)], expected)
+    assert find_present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)
+    assert find_missing(times, HOUR_US, (start, 6 * HOUR_US)) == subtract([(start, 6 * HOUR_US)], expected)

@@ -30,9 +30,9 @@ from capture_pipeline.errors import (
 )
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
-from capture_pipeline.klines.pending import fillable
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
+from capture_pipeline.klines.pending import find_fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline_tests.deployment import NOW, SHORT_READ_TIMEOUT, Deployment, deployed
@@ -50,8 +50,8 @@ def february(deployment: Deployment) -> Partition:
 def fill(deployment: Deployment, **environment: str) -> TopupResult:
     workspace = deployment.reopened(**environment)
     now_us = workspace.rest.server_time_us()
-    fetch(workspace, february(deployment), now_us)
-    return top_up(workspace, february(deployment), now_us)
+    fetch_archives(workspace, february(deployment), now_us)
+    return fill_from_rest(workspace, february(deployment), now_us)
 
 
 def bars(deployment: Deployment) -> pl.DataFrame:
@@ -89,7 +89,7 @@ def test_rows_of_rest_are_those_of_the_archive(deployment: Deployment) -> None:
     by_archive = bars(deployment).filter(pl.col("source") == "daily")
     other = Deployment(deployment.url, deployment.root.with_name("rest"))
     now_us = other.workspace.rest.server_time_us()
-    top_up(other.workspace, february(other), now_us)
+    fill_from_rest(other.workspace, february(other), now_us)
     by_rest = bars(other).head(by_archive.height)
     assert by_rest.select("open_time_us", *VALUE_COLUMNS).equals(
         by_archive.select("open_time_us", *VALUE_COLUMNS)
@@ -102,7 +102,7 @@ def test_a_month_of_minutes_takes_several_pages(deployment: Deployment) -> None:
     minutes = Deployment(deployment.url, deployment.root, CAPTURE_INTERVAL="1m")
     now_us = minutes.workspace.rest.server_time_us()
     part = minutes.workspace.partition("BTCUSDT", Month(2025, 2))
-    result = top_up(minutes.workspace, part, now_us)
+    result = fill_from_rest(minutes.workspace, part, now_us)
     # The minute that has just ended waits for the margin.
     assert result.rows == 19 * 1440 + 629
     pages = result.manifest.pages
@@ -208,7 +208,7 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
         assert fill(deployment).rows == 1
         table = bars(deployment)
         deployment.clock(now="2025-02-22T06:00:00Z")
-        fetch(deployment.workspace, february(deployment), deployment.workspace.rest.server_time_us())
+        fetch_archives(deployment.workspace, february(deployment), deployment.workspace.rest.server_time_us())
         published = bars(deployment).filter(pl.col("source") == "daily")
     newest = table.tail(1)
     assert (newest["open_time_us"][0], newest["source"][0]) == (parse_time("2025-02-20T09:00:00Z"), "rest")
@@ -421,8 +421,8 @@ def january(deployment: Deployment) -> Partition:
 def complete(deployment: Deployment) -> Any:
     workspace = deployment.reopened()
     now_us = workspace.rest.server_time_us()
-    fetch(workspace, january(deployment), now_us)
-    top_up(workspace, january(deployment), now_us)
+    fetch_archives(workspace, january(deployment), now_us)
+    fill_from_rest(workspace, january(deployment), now_us)
     build_bars(workspace, january(deployment))
     return find_gaps(workspace, january(deployment), now_us)
 
@@ -444,13 +444,13 @@ def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) 
         def state() -> tuple[int, bool, int, int]:
             (row,) = complete(deployment).gaps.rows(named=True)
             assert (row["cause"], row["status"], row["bars"]) == ("unknown", "open", 3)
-            wanted = fillable(workspace, workspace.rest.server_time_us()).partitions
+            wanted = find_fillable(workspace, workspace.rest.server_time_us()).partitions
             return row["attempts"], row["verified_nonexistent"], row["bars"], len(wanted)
 
         assert state() == (1, False, 3, 0)
         assert state() == (1, False, 3, 0)
         deployment.clock(advance_s=1800)
-        assert len(fillable(workspace, workspace.rest.server_time_us()).partitions) == 1
+        assert len(find_fillable(workspace, workspace.rest.server_time_us()).partitions) == 1
         assert state() == (2, True, 3, 0)
         deployment.clock(advance_s=86_400)
         assert state() == (2, True, 3, 0)
@@ -469,7 +469,7 @@ def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) ->
     deployment.faults()
     deployment.clock(advance_s=3600)
     workspace = deployment.reopened()
-    top_up(workspace, january(deployment), workspace.rest.server_time_us())
+    fill_from_rest(workspace, january(deployment), workspace.rest.server_time_us())
     build_bars(workspace, january(deployment))
     second = find_gaps(workspace, january(deployment), workspace.rest.server_time_us())
     assert (second.missing, second.gaps.select("status", "filled_by").rows()) == (0, [("filled", "rest")])
@@ -482,8 +482,8 @@ def test_months_before_listing_and_after_delisting_are_no_gaps(tmp_path: Path) -
         workspace = deployment.workspace
         now_us = workspace.rest.server_time_us()
         part = workspace.partition("LIVEDUSDT", Month(2025, 1))
-        fetch(workspace, part, now_us)
-        top_up(workspace, part, now_us)
+        fetch_archives(workspace, part, now_us)
+        fill_from_rest(workspace, part, now_us)
         build_bars(workspace, part)
         result = find_gaps(workspace, part, now_us)
         assert [(row["cause"], row["bars"]) for row in result.gaps.rows(named=True)] == [

@@ -18,7 +18,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure, report
+from capture_pipeline.klines.quality.measure import measure_coverage, report_coverage
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -34,13 +34,13 @@ def listed(folder: Path, *entries: str) -> dict[str, str]:
     return {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(path)}
 
 
-def run(workspace: Workspace, *, ask_rest: bool = True) -> dict[str, Outcome]:
+def run(workspace: Workspace, *, use_rest: bool = True) -> dict[str, Outcome]:
     """Backfill the whole history, by month."""
     now_us = workspace.rest.server_time_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     return {
         str(outcome.partition.month): outcome
-        for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest)
+        for outcome in backfill(workspace, parts, now_us, use_rest=use_rest)
     }
 
 
@@ -75,7 +75,7 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     workspace = suspended.reopened(**calendar)
     outcomes = run(workspace)
     assert failed(workspace) == []
-    rows = measure(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
+    rows = measure_coverage(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
     assert [(row["expected"], row["present"], row["missing"], row["suspended"]) for row in rows] == [
         (675, 675, 0, 45),
         (0, 0, 0, 744),
@@ -100,7 +100,7 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
         .stdout
     )
     assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told
-    made = report(workspace, workspace.now_us())
+    made = report_coverage(workspace, workspace.now_us())
     assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg
     (row,) = [row for row in csv.DictReader(made.csv.read_text().splitlines()) if row["month"] == "2024-12"]
@@ -121,7 +121,10 @@ def test_a_history_inside_a_suspension_passes(suspended: Deployment, tmp_path: P
     )
     run(workspace)
     assert failed(workspace) == []
-    assert report(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"] == 100.0
+    assert (
+        report_coverage(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"]
+        == 100.0
+    )
 
 
 def test_freshness_does_not_wait_for_a_suspended_symbol(tmp_path: Path) -> None:
@@ -132,10 +135,10 @@ def test_freshness_does_not_wait_for_a_suspended_symbol(tmp_path: Path) -> None:
         "outages": [{"start": "2025-02-17T00:00:00Z", "end": "2025-03-01T00:00:00Z"}],
     }
     with deployed(tmp_path / "d", config) as deployment:
-        run(deployment.workspace, ask_rest=False)
+        run(deployment.workspace, use_rest=False)
         assert "freshness" in {result.spec.name for result in failed(deployment.workspace)}
         workspace = deployment.reopened(**listed(tmp_path, entry))
-        run(workspace, ask_rest=False)
+        run(workspace, use_rest=False)
         assert "freshness" not in {result.spec.name for result in failed(workspace)}
 
 
@@ -163,7 +166,7 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
     config = {"listed": "2025-01-01", "outages": [{"start": "2025-01-07T00:00:00Z", "end": end}]}
     calendar = listed(tmp_path, f"start: 2025-01-07T00:00:00Z, end: {end}, reason: a test")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
-        (outcome,) = run(deployment.workspace, ask_rest=False).values()
+        (outcome,) = run(deployment.workspace, use_rest=False).values()
         assert outcome.gaps is not None
         assert [
             tuple(row) for row in outcome.gaps.gaps.select("start_us", "end_us", "cause").iter_rows()
@@ -185,7 +188,7 @@ def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> No
     }
     calendar = listed(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
-        run(deployment.workspace, ask_rest=False)
+        run(deployment.workspace, use_rest=False)
         found = {result.spec.name: result for result in failed(deployment.workspace)}
     assert {"coverage", "unexplained_missing"} <= found.keys()
     assert "of 736 expected bars are present" in found["coverage"].summary
@@ -202,7 +205,7 @@ def recorded(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]
 
 
 def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> None:
-    """REST has no minutes of it: its life is asked in hours, and a month without a file, first or in the middle, condemns no other."""
+    """REST has no minutes of it: its trading_period is asked in hours, and a month without a file, first or in the middle, condemns no other."""
     recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-09-01T00:00:00Z", "frozen": True}
     environment = {

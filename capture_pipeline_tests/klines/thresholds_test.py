@@ -13,7 +13,7 @@ from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.gates import _coverage_gates, _freshness, _level
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
@@ -114,5 +114,5 @@ def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
     publish_table(
         pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month))
     )
-    (row,) = measure(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
+    (row,) = measure_coverage(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
     assert (row["present"], row["duplicates"]) == (8, 2)

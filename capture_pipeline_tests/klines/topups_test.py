@@ -13,8 +13,8 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, closed_klines, top_up
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest, select_closed
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition
@@ -30,8 +30,8 @@ def january(workspace: Workspace) -> Partition:
 
 def fill(workspace: Workspace, now_us: int | None = None) -> TopupResult:
     now_us = now_us or workspace.rest.server_time_us()
-    fetch(workspace, january(workspace), now_us)
-    return top_up(workspace, january(workspace), now_us)
+    fetch_archives(workspace, january(workspace), now_us)
+    return fill_from_rest(workspace, january(workspace), now_us)
 
 
 def recorded(workspace: Workspace) -> TopupsManifest | None:
@@ -82,7 +82,7 @@ def test_the_clock_is_read_for_holes_only(deployment: Deployment) -> None:
     part = workspace.partition("BTCUSDT", Month(2025, 2))
     now_us = workspace.rest.server_time_us()
     deployment.forget_requests()
-    assert top_up(workspace, part, now_us).pages == 1
+    assert fill_from_rest(workspace, part, now_us).pages == 1
     assert not [entry for entry in deployment.requests() if entry["path"].endswith("/time")]
 
 
@@ -90,7 +90,7 @@ def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(
     """An archive file holds its candles by now, or its absence is proven: the bars can be built again."""
     with deployed(tmp_path) as deployment:
         workspace = deployment.workspace
-        top_up(workspace, january(workspace), workspace.rest.server_time_us())
+        fill_from_rest(workspace, january(workspace), workspace.rest.server_time_us())
         (page,) = fill(workspace).manifest.pages
         workspace.lake.resolve(page.path).unlink()
         assert fill(workspace).pages == 0
@@ -101,9 +101,9 @@ def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(
 def test_a_lost_answer_is_replaced_by_the_one_asked_for_instead(deployment: Deployment) -> None:
     """One lost, one new: as many as before and not the same."""
     workspace = deployment.workspace
-    (lost,) = top_up(workspace, january(workspace), parse_time("2025-01-31T00:00:00Z")).manifest.pages
+    (lost,) = fill_from_rest(workspace, january(workspace), parse_time("2025-01-31T00:00:00Z")).manifest.pages
     workspace.lake.resolve(lost.path).unlink()
-    result = top_up(workspace, january(workspace), workspace.rest.server_time_us())
+    result = fill_from_rest(workspace, january(workspace), workspace.rest.server_time_us())
     assert (result.pages, result.still_missing) == (1, 0)
     assert recorded(workspace) == result.manifest
 
@@ -133,5 +133,5 @@ def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
 @pytest.mark.parametrize(("late_us", "count"), [(-1, 8), (0, 9), (1, 9)])
 def test_candle_is_finished_once_its_interval_is_over(late_us: int, count: int) -> None:
     """By the time of the answer: a candle that was still open then is no bar, whatever a later clock says."""
-    rows = closed_klines(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
+    rows = select_closed(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
     assert rows["open_time_us"].to_list() == [START_US + minute * MINUTE_US for minute in range(count)]

@@ -38,12 +38,12 @@ limits.count_attempt()
 LIFE_OF_A_DOWNLOAD = """
 import sys
 from pathlib import Path
-from capture_pipeline.klines.ingest.download import place
+from capture_pipeline.klines.ingest.download import move_into_place
 from capture_pipeline.lake.files import unpublish
 folder = Path(sys.argv[1]).parent
 partial = folder / "f.partial"
 partial.write_bytes(b"zip")
-place(partial, folder / "archives" / "f.zip")
+move_into_place(partial, folder / "archives" / "f.zip")
 unpublish(folder / "archives" / "f.zip")
 """
 

@@ -74,13 +74,13 @@ class ArchiveClient:
         return f"{self._archive_url}/{file.path}"
 
     def checksum(
-        self, file: PublishedFile, over: threading.Event | None = None
+        self, file: PublishedFile, cancel: threading.Event | None = None
     ) -> tuple[str | None, str | None]:
         """The published SHA-256 of a zip.
 
         Args:
             file: Which one.
-            over: Set to ask no further.
+            cancel: Set to ask no further.
 
         Returns:
             `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
@@ -88,7 +88,7 @@ class ArchiveClient:
         answer = retrying(
             self._http.settings,
             lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY),
-            over,
+            cancel,
         )
         if answer.status == 404:  # noqa: PLR2004
             return None, "no checksum is published"
@@ -97,12 +97,12 @@ class ArchiveClient:
         except MalformedDataError as error:
             return None, str(error)
 
-    def listing(self, prefix: str, over: threading.Event | None = None) -> list[Listed]:
+    def listing(self, prefix: str, cancel: threading.Event | None = None) -> list[Listed]:
         """All keys that begin with `prefix`, page by page.
 
         Args:
             prefix: A folder, or also the beginning of a name in it.
-            over: Set to ask no further.
+            cancel: Set to ask no further.
 
         Raises:
             ProtocolViolationError: A page is no listing, or does not advance.
@@ -117,7 +117,7 @@ class ArchiveClient:
             def ask(params: dict[str, str | int] = params) -> bytes:
                 return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body
 
-            page = parse_listing(retrying(self._http.settings, ask, over))
+            page = parse_listing(retrying(self._http.settings, ask, cancel))
             found += page.files
             if page.next_marker is None:
                 return found
@@ -126,7 +126,7 @@ class ArchiveClient:
             marker = page.next_marker
 
     def download(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None = None
     ) -> bool:
         """Download a zip into `sink`, going on where it ends if it still is the same version.
 
@@ -134,7 +134,7 @@ class ArchiveClient:
             file: Which one.
             sink: Opened for update; holds the beginning of the version `state.etag`, or something of no version.
             state: Updated as the download goes, also where it fails.
-            over: Set to end with what has come.
+            cancel: Set to end with what has come.
 
         Returns:
             Whether the archive has the file.
@@ -145,12 +145,12 @@ class ArchiveClient:
         start = time.monotonic()
         try:
             with self._slots:
-                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, over), over)
+                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, cancel), cancel)
         finally:
             state.seconds = time.monotonic() - start
 
     def _attempt(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None
     ) -> bool:
         have = sink.seek(0, 2) if state.etag else 0
         headers = (
@@ -188,7 +188,7 @@ class ArchiveClient:
                         where=self.url(file),
                         remedy="raise http.max_zip_mb",
                     )
-                raise_if_cancelled(over, self.url(file))
+                raise_if_cancelled(cancel, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
                 raise NetworkError(

@@ -23,21 +23,23 @@ def _tell(details: stamina.instrumentation.RetryDetails) -> None:
 stamina.instrumentation.set_on_retry_hooks([_tell])
 
 
-def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading.Event | None = None) -> T:
+def retrying(settings: HttpSettings, operation: Callable[[], T], cancel: threading.Event | None = None) -> T:
     """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
 
     Args:
         settings: How often, and how long to wait.
         operation: What to do.
-        over: Once set, `operation` is not begun again.
+        cancel: Once set, `operation` is not begun again.
 
     Raises:
         CaptureError: The last failure, or that the run was stopped.
     """
 
     def is_worth_it(error: Exception) -> bool:
-        is_over = over is not None and over.is_set()
-        return isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_over
+        is_cancelled = cancel is not None and cancel.is_set()
+        return (
+            isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_cancelled
+        )
 
     for attempt in stamina.retry_context(
         on=is_worth_it,
@@ -47,16 +49,16 @@ def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading
         wait_max=settings.backoff_max_s,
     ):
         with attempt:
-            raise_if_cancelled(over)
+            raise_if_cancelled(cancel)
             return operation()
     raise AssertionError("stamina ends by returning or raising")
 
 
-def raise_if_cancelled(over: threading.Event | None, where: str | None = None) -> None:
+def raise_if_cancelled(cancel: threading.Event | None, where: str | None = None) -> None:
     """Raise if the run was stopped.
 
     Raises:
-        CaptureError: `over` is set.
+        CaptureError: `cancel` is set.
     """
-    if over is not None and over.is_set():
+    if cancel is not None and cancel.is_set():
         raise CaptureError("was not finished: the run was stopped", where=where)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, UNIT
+from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, PLAIN_DECIMAL, UNIT
 from capture_pipeline.binance.streams._kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams.messages import (
     DepthDiff,
@@ -22,7 +22,7 @@ from capture_pipeline.binance.streams.messages import (
     decode_trade,
 )
 from capture_pipeline.binance.streams.names import StreamKind, event_us, kind_of, symbol_of
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 
@@ -72,7 +72,7 @@ def decimal_e8(text: str) -> tuple[int, int]:
         raise ValueError(f"{text[:40]!r} is no plain number of up to eight decimals")
     fraction = found[2] or ""
     value = int(found[1]) * UNIT + int(fraction.ljust(PLACES, "0"))
-    if value > MOST_UNITS:
+    if value > MAX_UNITS:
         raise ValueError(f"{text!r} does not fit 64 bits in units of 1e-8")
     return value, len(fraction)
 
@@ -105,7 +105,7 @@ def _read(line: bytes) -> AnyLine:
     found = AnyLine(envelope.stream, kind, [_int64(envelope.capture_ns)])
     if kind == SKIP:
         return found
-    symbol = valid_symbol(symbol_of(envelope.stream))
+    symbol = validate_symbol(symbol_of(envelope.stream))
     if kind == TRADE:
         trade = decode_trade(data)
         (price, price_places), (quantity, quantity_places) = (

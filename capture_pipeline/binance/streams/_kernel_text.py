@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.archive._klines_kernel import eight_digits
-from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, UNIT, WHOLE_DIGITS
+from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, UNIT, WHOLE_DIGITS
 
 LONGEST_NAME = 64
 
@@ -23,7 +23,7 @@ _ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (
 )
 _POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
 _WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
-_MOST_WHOLE, _MOST_FRACTION = divmod(MOST_UNITS, UNIT)
+_MOST_WHOLE, _MOST_FRACTION = divmod(MAX_UNITS, UNIT)
 _MICROSECONDS_FROM = 10**14
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from urllib.parse import quote
 
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
 
 SHUTDOWN_STREAM = "!serverShutdown"
@@ -52,22 +52,22 @@ class Route(StrEnum):
 
 def trade_stream(symbol: str) -> str:
     """`btcusdt@trade`."""
-    return f"{valid_symbol(symbol).lower()}@trade"
+    return f"{validate_symbol(symbol).lower()}@trade"
 
 
 def depth_stream(symbol: str) -> str:
     """`btcusdt@depth@100ms`."""
-    return f"{valid_symbol(symbol).lower()}@depth@100ms"
+    return f"{validate_symbol(symbol).lower()}@depth@100ms"
 
 
 def snapshot_stream(symbol: str) -> str:
     """`btcusdt@depthSnapshot`: the name under which recordings carry REST snapshots."""
-    return f"{valid_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
+    return f"{validate_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
 
 
 def agg_trade_stream(symbol: str) -> str:
     """`btcusdt@aggTrade`."""
-    return f"{valid_symbol(symbol).lower()}@aggTrade"
+    return f"{validate_symbol(symbol).lower()}@aggTrade"
 
 
 def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:

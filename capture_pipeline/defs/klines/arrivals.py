@@ -22,15 +22,15 @@ from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization, unjudged
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.quality.measure import recorded_report
-from capture_pipeline.klines.reconcile import recorded_reconciliation
+from capture_pipeline.klines.quality.measure import load_coverage_report
+from capture_pipeline.klines.reconcile import load_reconciliation
 from capture_pipeline.klines.recorded import (
-    Stamps,
-    recorded_archives,
-    recorded_bars,
-    recorded_gaps,
-    recorded_topups,
-    stamps_of,
+    ChangeTimes,
+    load_archives_result,
+    load_bars_result,
+    load_gaps_result,
+    load_topups_result,
+    read_change_times,
 )
 from capture_pipeline.lake.paths import Partition
 
@@ -114,7 +114,7 @@ class Look:
         at = at.begun(self.now_ns)
         looked = partitions[at.position : at.position + MOST_LOOKS]
         # Files are looked at before runs, and runs before materializations: a run that made a file is then under way or has recorded it.
-        stamps = {partition: stamps_of(self.workspace.lake, partition) for partition in looked}
+        stamps = {partition: read_change_times(self.workspace.lake, partition) for partition in looked}
         changed = {
             partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, at.since_ns)
         }
@@ -149,16 +149,16 @@ class Look:
             self._report_coverage(at.newest_gaps_ns)
         return at.ended()
 
-    def _is_unsettled(self, stamps: Stamps) -> bool:
+    def _is_unsettled(self, stamps: ChangeTimes) -> bool:
         """Whether a program may still be at work: what follows from the files that it changed last is not there yet."""
         return not stamps.is_complete and self.now_ns - stamps.newest_ns < SETTLED_S * 1e9
 
-    def _report(self, newest: NewestMaterializations, partition: Partition, stamps: Stamps) -> bool:
+    def _report(self, newest: NewestMaterializations, partition: Partition, stamps: ChangeTimes) -> bool:
         """Report what Dagster does not know of a partition, and all that was made from it."""
         key, is_new = key_of(partition), False
         made: list[dg.AssetMaterialization] = []
         try:
-            for stage, changed_ns in enumerate(stamps.current):
+            for stage, changed_ns in enumerate(stamps.up_to_date_ns):
                 if not is_new and all(
                     _is_known_since(newest, asset, key, changed_ns) for asset in _STAGES[stage]
                 ):
@@ -175,7 +175,7 @@ class Look:
             if stamps.is_reconciled and not _is_known_since(
                 newest, _RECONCILIATION, key, stamps.reconciliation_ns
             ):
-                values = describe.reconciliation(recorded_reconciliation(self.workspace, partition))[
+                values = describe.reconciliation(load_reconciliation(self.workspace, partition))[
                     _RECONCILIATION
                 ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
@@ -191,13 +191,13 @@ class Look:
         workspace = self.workspace
         if stage == 0:
             archives, topups = (
-                recorded_archives(workspace, partition),
-                recorded_topups(workspace, partition, self.now_us),
+                load_archives_result(workspace, partition),
+                load_topups_result(workspace, partition, self.now_us),
             )
             return {**describe.archives(archives), **describe.topups(topups)}
         if stage == 1:
-            return describe.bars(workspace, recorded_bars(workspace, partition))
-        return describe.gaps(workspace, recorded_gaps(workspace, partition))
+            return describe.bars(workspace, load_bars_result(workspace, partition))
+        return describe.gaps(workspace, load_gaps_result(workspace, partition))
 
     def _judge(self, partitions: Sequence[Partition]) -> None:
         """Evaluate the checks of partitions whose newest materialization has no run and was not judged.
@@ -230,7 +230,7 @@ class Look:
         if changed_ns < max(1, newest_gaps_ns) or _is_known_since(newest, _REPORT, None, changed_ns):
             return
         age_us = (self.now_ns - changed_ns) // 1000
-        made = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
+        made = load_coverage_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
         event = outputs.whole_materialization(_REPORT, coverage.described(self.workspace, made))
         if _says_else(newest.record(_REPORT, None), event):
             report_materialization(self.instance, event)

@@ -12,8 +12,8 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
-from capture_pipeline.klines.ingest.rest_fill import top_up
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
+from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.paths import Partition
 
 ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
@@ -59,7 +59,9 @@ def kline_topups(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Ask for what is missing, by the exchange's clock."""
-    topped_up = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
+    topped_up = sequentially(
+        lambda partition: fill_from_rest(workspace, partition, workspace.rest.server_time_us())
+    )
     yield from run_partitions(context, workspace, topped_up, describe.topups)
 
 
@@ -74,7 +76,7 @@ def _fetched(
     partitions: Sequence[Partition],
 ) -> Results[ArchivesResult]:
     """Fetch side by side; when the run is stopped, no further file is begun."""
-    for result in fetch_many(
+    for result in fetch_partitions(
         workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions
     ):
         yield (result.partition, result) if isinstance(result, ArchivesResult) else result

@@ -40,7 +40,11 @@ def month_close_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """One run a partition whose monthly file is out."""
     return _run_requests(
-        context, workspace, pending.closable, "close", "no closed month waits for a monthly file that is out"
+        context,
+        workspace,
+        pending.find_closable,
+        "close",
+        "no closed month waits for a monthly file that is out",
     )
 
 
@@ -55,7 +59,7 @@ def gap_fill_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
     """One run a partition with such a hole."""
-    return _run_requests(context, workspace, pending.fillable, "fill", "no hole is worth asking for now")
+    return _run_requests(context, workspace, pending.find_fillable, "fill", "no hole is worth asking for now")
 
 
 @dg.sensor(
@@ -74,7 +78,7 @@ def revision_sensor(
         return outputs.skip("a turn of the rota is under way")
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        due = pending.due_for_recheck(workspace, now_us, 1)
+        due = pending.find_due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
     left_out = _left_out(context, due)

@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.decimals import MOST_UNITS
+from capture_pipeline.binance.decimals import MAX_UNITS
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.decimal_precision.exact_sums import Ints
 from capture_pipeline.tables.golden import SCALE
 
-LARGEST_E8 = MOST_UNITS
+LARGEST_E8 = MAX_UNITS
 """The largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""
 _ROWS_A_MINUTE = 1000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.download import place
+from capture_pipeline.klines.ingest.download import move_into_place
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -58,6 +58,6 @@ def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha2
         return True
     target = workspace.lake.quarantine(partition) / f"{path.stem}.altered-{found[:12]}{path.suffix}"
     reason = f"{recorded} was altered on the disk: its SHA-256 is {found}, recorded was {sha256}"
-    place(path, target, reason)
+    move_into_place(path, target, reason)
     _log.warning("%s; it lies in the quarantine, and is fetched again", reason)
     return False

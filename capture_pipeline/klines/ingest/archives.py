@@ -24,7 +24,7 @@ from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, CaptureError
 from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
-from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.quality.ranges import intersect, subtract, whole_steps
 from capture_pipeline.lake.files import file_lock, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -62,7 +62,7 @@ class ArchivesResult:
         return [record for record in self.manifest.files if record.unverified]
 
 
-def fetch_many(
+def fetch_partitions(
     workspace: Workspace, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
 ) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
     """Fetch many partitions side by side, each result as it comes.
@@ -85,12 +85,12 @@ def fetch_many(
     """
     retry_while_busy(partial(ensure_venue, workspace))
     at_once = workspace.settings.http.parallel_downloads
-    over = threading.Event()
+    cancel = threading.Event()
 
     def bring(part: Partition) -> ArchivesResult:
         if check_revisions:
-            retry_while_busy(partial(recheck, workspace, part, now_us), over)
-        return retry_while_busy(partial(fetch, workspace, part, now_us, over), over)
+            retry_while_busy(partial(recheck_partition, workspace, part, now_us), cancel)
+        return retry_while_busy(partial(fetch_archives, workspace, part, now_us, cancel), cancel)
 
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
     try:
@@ -108,7 +108,7 @@ def fetch_many(
                 except CaptureError as error:
                     yield part, error
     finally:
-        over.set()
+        cancel.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -119,12 +119,12 @@ def result_interruptibly(future: Future[T]) -> T:
     return future.result()
 
 
-def retry_while_busy(work: Callable[[], T], over: threading.Event | None = None) -> T:
+def retry_while_busy(work: Callable[[], T], cancel: threading.Event | None = None) -> T:
     """Do what needs the lock of a partition, and try again while another run holds it for a moment.
 
     Args:
         work: Raises `BusyError` before it has done anything.
-        over: Set to try no further.
+        cancel: Set to try no further.
 
     Raises:
         BusyError: The lock was held all the time.
@@ -135,7 +135,7 @@ def retry_while_busy(work: Callable[[], T], over: threading.Event | None = None)
         try:
             return work()
         except BusyError:
-            if time.monotonic() > deadline or (over is not None and over.is_set()):
+            if time.monotonic() > deadline or (cancel is not None and cancel.is_set()):
                 raise
         time.sleep(_BETWEEN_TRIES_S)
 
@@ -154,8 +154,8 @@ def with_partition_lock(workspace: Workspace, partition: Partition, work: Callab
     return retry_while_busy(with_lock)
 
 
-def fetch(
-    workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None
+def fetch_archives(
+    workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
 ) -> ArchivesResult:
     """Bring one partition's archive files up to what is published.
 
@@ -163,7 +163,7 @@ def fetch(
         workspace: The deployment.
         partition: Which one.
         now_us: The present; no file is asked for before its period has ended.
-        over: Set to begin no further file and no further try.
+        cancel: Set to begin no further file and no further try.
 
     Raises:
         BusyError: Another process is fetching this partition.
@@ -175,10 +175,10 @@ def fetch(
     with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
-        fetcher = Fetcher(workspace, partition, manifest, now_us, over)
+        fetcher = Fetcher(workspace, partition, manifest, now_us, cancel)
         try:
             quarantine_altered_files(workspace, partition, manifest)
-            _fetch_files(workspace, partition, fetcher, now_us, over)
+            _fetch_files(workspace, partition, fetcher, now_us, cancel)
         finally:
             if manifest != before:
                 fetcher.publish()
@@ -186,7 +186,7 @@ def fetch(
 
 
 def _fetch_files(
-    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None
+    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, cancel: threading.Event | None
 ) -> None:
     month = partition.month
     monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
@@ -197,12 +197,12 @@ def _fetch_files(
     wanted = [file for file in days if file.name in recorded]
     others = [file for file in days if file.name not in recorded and _ends_by(file, now_us)]
     if whole is not None and whole.usable:
-        wanted += _for_holes(workspace, fetcher, whole, others, over)
+        wanted += _for_holes(workspace, fetcher, whole, others, cancel)
     elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
         # Before the listing of a symbol and after its delisting there is no daily file either.
-        wanted += _few_or_listed(workspace, others, over)
+        wanted += _few_or_listed(workspace, others, cancel)
     else:
-        wanted += _published(workspace, fetcher, others, over)
+        wanted += _published(workspace, fetcher, others, cancel)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
         list(pool.map(fetcher.ensure, wanted))
 
@@ -212,7 +212,7 @@ def _for_holes(
     fetcher: Fetcher,
     monthly: ArchiveRecord,
     files: list[ArchiveFile],
-    over: threading.Event | None,
+    cancel: threading.Event | None,
 ) -> list[ArchiveFile]:
     """Choose the daily files that may fill holes of a usable monthly file.
 
@@ -227,34 +227,34 @@ def _for_holes(
     covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
     wanted = [file for file in left if intersect(open_holes, [file.bounds])]
-    found = _few_or_listed(workspace, wanted, over)
+    found = _few_or_listed(workspace, wanted, cancel)
     fetcher.note_not_published(file for file in wanted if file not in found)
     return found
 
 
 def _few_or_listed(
-    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Choose the daily files of one month that are worth a request: few are requested directly, of more one listing is requested."""
-    return files if len(files) <= _ASKED_SINGLY else _listed(workspace, files, over)
+    return files if len(files) <= _ASKED_SINGLY else _listed(workspace, files, cancel)
 
 
 def _published(
-    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None
+    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """The days worth asking for: all between two edges of which one is published, else those that the archive lists."""
     edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
         return files[1:-1]
-    return _listed(workspace, files, over)
+    return _listed(workspace, files, cancel)
 
 
 def _listed(
-    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Those of the daily files of one month that the archive lists; one request."""
     prefix = f"{files[0].folder}{files[0].stem[:-2]}"
-    listed = {entry.key for entry in workspace.archive.listing(prefix, over)}
+    listed = {entry.key for entry in workspace.archive.listing(prefix, cancel)}
     return [file for file in files if file.path in listed]
 
 

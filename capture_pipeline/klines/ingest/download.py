@@ -39,12 +39,12 @@ class VerifiedDownload:
     seconds: float
 
 
-def fetch_judged(
+def download_verified(
     archive: ArchiveClient,
     file: PublishedFile,
     partial: Path,
     pinned: str | None = None,
-    over: threading.Event | None = None,
+    cancel: threading.Event | None = None,
 ) -> VerifiedDownload | None:
     """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once, and then from the bucket.
 
@@ -53,7 +53,7 @@ def fetch_judged(
         file: For which zip.
         partial: Where it is written, and stays until it is put in place.
         pinned: The digest that the settings pin for it.
-        over: Set to begin no further try.
+        cancel: Set to begin no further try.
 
     Returns:
         What came, or None where the archive does not have it.
@@ -63,8 +63,8 @@ def fetch_judged(
     """
     attempts, seconds = 0, 0.0
     for fresh in (False, True):
-        published, why = archive.checksum(file, over)
-        download = _download(archive, file, partial, over)
+        published, why = archive.checksum(file, cancel)
+        download = _download(archive, file, partial, cancel)
         if download is None:
             return None
         attempts, seconds = attempts + download.attempts, seconds + download.seconds
@@ -72,12 +72,12 @@ def fetch_judged(
         trust, following = judge(own, published, pinned, fresh=fresh)
         if following is not Next.FETCH_AFRESH:
             if trust is Trust.MISMATCH:
-                straight = _from_bucket(archive, file, partial, pinned, over)
+                straight = _from_bucket(archive, file, partial, pinned, cancel)
                 if straight is not None:
                     return straight
                 why = f"SHA-256 {own} is not the published {published}, also when fetched afresh and from the bucket"
             return VerifiedDownload(trust, why, own, published, download, attempts, seconds)
-        discard(partial)
+        discard_partial(partial)
     raise AssertionError("a fresh download is never fetched afresh")
 
 
@@ -86,7 +86,7 @@ def _from_bucket(
     file: PublishedFile,
     partial: Path,
     pinned: str | None,
-    over: threading.Event | None,
+    cancel: threading.Event | None,
 ) -> VerifiedDownload | None:
     """Replace a download that does not match its checksum by that of the bucket, if the bucket's file and checksum match.
 
@@ -96,15 +96,15 @@ def _from_bucket(
     if bucket is None:
         return None
     try:
-        published, _ = bucket.checksum(file, over)
-        download = _download(bucket, file, straight, over)
+        published, _ = bucket.checksum(file, cancel)
+        download = _download(bucket, file, straight, cancel)
         if download is None:
             return None
         own = sha256_file(straight)
         trust, _ = judge(own, published, pinned, fresh=True)
         if trust not in {Trust.OK, Trust.PINNED}:
             return None
-        discard(partial)
+        discard_partial(partial)
         straight.replace(partial)
         return VerifiedDownload(
             trust,
@@ -119,10 +119,10 @@ def _from_bucket(
         # The archive's own answer stands: it is put into the quarantine, and fetched again at the next recheck.
         return None
     finally:
-        discard(straight)
+        discard_partial(straight)
 
 
-def place(partial: Path, target: Path, reason: str | None = None) -> None:
+def move_into_place(partial: Path, target: Path, reason: str | None = None) -> None:
     """Move a download to where it stays, durably, with the reason beside it where that is the quarantine."""
     make_folder(target.parent)
     with storage_errors(target):
@@ -134,7 +134,7 @@ def place(partial: Path, target: Path, reason: str | None = None) -> None:
         publish_bytes(target.with_suffix(".reason.txt"), f"{reason}\n".encode())
 
 
-def discard(partial: Path) -> None:
+def discard_partial(partial: Path) -> None:
     """Forget what came so far."""
     partial.unlink(missing_ok=True)
     _version(partial).unlink(missing_ok=True)
@@ -146,7 +146,7 @@ def _version(partial: Path) -> Path:
 
 
 def _download(
-    archive: ArchiveClient, file: PublishedFile, partial: Path, over: threading.Event | None
+    archive: ArchiveClient, file: PublishedFile, partial: Path, cancel: threading.Event | None
 ) -> Download | None:
     """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
     version = _version(partial)
@@ -158,8 +158,8 @@ def _download(
     state = Download(etag=etag or None, remember=remember)
     make_folder(partial.parent)
     with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
-        found = archive.download(file, sink, state, over)
+        found = archive.download(file, sink, state, cancel)
     if not found:
-        discard(partial)
+        discard_partial(partial)
         return None
     return state

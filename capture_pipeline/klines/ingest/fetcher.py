@@ -12,8 +12,8 @@ from capture_pipeline.binance.http.retries import raise_if_cancelled
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.klines.ingest.download import fetch_judged, place
-from capture_pipeline.klines.quality.ranges import missing
+from capture_pipeline.klines.ingest.download import download_verified, move_into_place
+from capture_pipeline.klines.quality.ranges import find_missing
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -34,7 +34,7 @@ class Fetcher:
         partition: Partition,
         manifest: ArchivesManifest,
         now_us: int,
-        over: threading.Event | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
         """Keep the manifest.
 
@@ -43,7 +43,7 @@ class Fetcher:
             partition: Whose files.
             manifest: What is recorded; updated in place, and published with each file that came.
             now_us: The present.
-            over: Set to begin no further file and no further try.
+            cancel: Set to begin no further file and no further try.
         """
         self._workspace, self._partition, self._manifest, self._now_us = (
             workspace,
@@ -51,7 +51,7 @@ class Fetcher:
             manifest,
             now_us,
         )
-        self._lake, self._over = workspace.lake, over
+        self._lake, self._over = workspace.lake, cancel
         self._pinned = workspace.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
         self.fetched: list[str] = []
@@ -112,7 +112,9 @@ class Fetcher:
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
         """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
         partial = self._partial(file)
-        got = fetch_judged(self._workspace.archive, file, partial, self._pinned.get(file.name), self._over)
+        got = download_verified(
+            self._workspace.archive, file, partial, self._pinned.get(file.name), self._over
+        )
         if got is None:
             return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
         record = self._record(file, got.trust, detail=got.detail)
@@ -150,7 +152,7 @@ class Fetcher:
             int(inside.min()),
             int(inside.max()),
         )
-        record.holes = missing(opens, self._partition.interval.us, file.bounds)
+        record.holes = find_missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING
             and self._workspace.settings.archive.accept_without_checksum
@@ -169,7 +171,7 @@ class Fetcher:
             if bad
             else self._lake.archive_file(self._partition, file.name, digest)
         )
-        place(partial, target, f"{record.detail}" if bad else None)
+        move_into_place(partial, target, f"{record.detail}" if bad else None)
         record.path = self._lake.relative(target)
 
     def _record(self, file: ArchiveFile, trust: Trust, detail: str | None) -> ArchiveRecord:

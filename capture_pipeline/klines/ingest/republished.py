@@ -12,7 +12,7 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 
-def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
     """Read the published checksum of each file again, of those too that were set aside or had none.
 
     Args:
@@ -36,7 +36,7 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         if manifest is None:
             return []
         found = []
-        for record in recheckable(manifest):
+        for record in list_recheckable(manifest):
             published, _ = workspace.archive.checksum(_file(record, partition))
             record.checked_at_us = now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
@@ -46,7 +46,7 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
     return found
 
 
-def recheckable(manifest: ArchivesManifest) -> list[ArchiveRecord]:
+def list_recheckable(manifest: ArchivesManifest) -> list[ArchiveRecord]:
     """Files of which a version was fetched, whatever became of it."""
     return [record for record in manifest.files if record.trust is not Trust.NOT_PUBLISHED]
 

@@ -24,14 +24,14 @@ from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, 
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
-    batched,
+    batch_ranges,
+    find_present,
     intersect,
-    length,
-    present,
     subtract,
+    total_length,
     union,
 )
-from capture_pipeline.klines.quality.sightings import absent, nonexistent, seen_recently
+from capture_pipeline.klines.quality.sightings import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
@@ -66,7 +66,7 @@ class TopupResult:
     archive_only: str = ""
 
 
-def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
+def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
     """Ask REST for what the archive lacks in one partition.
 
     Args:
@@ -93,25 +93,32 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         ]
         before = len(manifest.pages)
         try:
-            life = _trading_period(workspace, partition, archives, now_us)
+            trading_period = _trading_period(workspace, partition, archives, now_us)
             missing = ranges_to_request(
-                partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us
+                partition,
+                archives,
+                manifest,
+                trading_period=trading_period,
+                gaps=workspace.settings.gaps,
+                now_us=now_us,
             )
-            for span in batched(missing, PAGE_ROWS * partition.interval.us):
+            for span in batch_ranges(missing, PAGE_ROWS * partition.interval.us):
                 for page in _ask_span(workspace, partition, span, now_us):
                     manifest.pages.append(page)
         finally:
             if manifest.pages != recorded:
                 publish_model(lake.topups_manifest(partition), manifest)
-    return result_of(partition, archives, manifest, life=life, now_us=now_us, before=before)
+    return build_topup_result(
+        partition, archives, manifest, trading_period=trading_period, now_us=now_us, before=before
+    )
 
 
-def result_of(
+def build_topup_result(
     partition: Partition,
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: TradingPeriod | None,
+    trading_period: TradingPeriod | None,
     now_us: int,
     before: int | None = None,
 ) -> TopupResult:
@@ -121,19 +128,21 @@ def result_of(
         partition: Which one.
         archives: Its archive files.
         manifest: Its answers.
-        life: First and last candle of the symbol; None where they are not known or do not matter.
+        trading_period: First and last candle of the symbol; None where they are not known or do not matter.
         now_us: The present.
         before: Number of answers that were there before this time; None for all.
     """
     left = subtract(
-        _expected_ranges(partition, archives, life, now_us),
-        union(archive_ranges(archives), rest_ranges(manifest)),
+        _expected_ranges(partition, archives, trading_period, now_us),
+        union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     new = manifest.pages[len(manifest.pages) if before is None else before :]
-    archive_only = life.status if life is not None and life.is_archive_only else ""
+    archive_only = (
+        trading_period.status if trading_period is not None and trading_period.is_archive_only else ""
+    )
     rows = sum(page.rows for page in new)
     return TopupResult(
-        partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only
+        partition, manifest, len(new), rows, total_length(left) // partition.interval.us, archive_only
     )
 
 
@@ -142,19 +151,20 @@ def ranges_to_request(
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: TradingPeriod | None,
+    trading_period: TradingPeriod | None,
     gaps: Gaps,
     now_us: int,
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
-    if life is not None and life.is_archive_only:
+    if trading_period is not None and trading_period.is_archive_only:
         return []
     missing = subtract(
-        _expected_ranges(partition, archives, life, now_us),
-        union(archive_ranges(archives), rest_ranges(manifest)),
+        _expected_ranges(partition, archives, trading_period, now_us),
+        union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     return subtract(
-        missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us))
+        missing,
+        union(find_nonexistent(manifest.pages, gaps), find_recently_absent(manifest.pages, gaps, now_us)),
     )
 
 
@@ -164,41 +174,41 @@ def closed_end_us(partition: Partition, now_us: int) -> int:
     return max(month.start_us, min(month.end_us, partition.interval.floor(now_us - KLINE_MARGIN_US)))
 
 
-def archive_ranges(archives: ArchivesManifest) -> Ranges:
+def find_archive_ranges(archives: ArchivesManifest) -> Ranges:
     """The candles that usable archive files hold."""
     return union(
         *(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable())
     )
 
 
-def rest_ranges(manifest: TopupsManifest) -> Ranges:
+def find_rest_ranges(manifest: TopupsManifest) -> Ranges:
     """The candles that REST answers hold."""
     return union(*(page.present for page in manifest.pages))
 
 
-def closed_klines(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
+def select_closed(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
     """The candles that had closed when they were asked for; what was unfinished then is no bar, whatever a clock says now."""
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
 def _expected_ranges(
-    partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int
+    partition: Partition, archives: ArchivesManifest, trading_period: TradingPeriod | None, now_us: int
 ) -> Ranges:
     """Candles of the month that should exist by now, as far as is known."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
-    if life is not None and life.first_open_us is None and not archives.usable():
+    if trading_period is not None and trading_period.first_open_us is None and not archives.usable():
         return []
-    return intersect([whole], [trading_range(life, partition, archives)])
+    return intersect([whole], [trading_range(trading_period, partition, archives)])
 
 
 def _trading_period(
     workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int
 ) -> TradingPeriod | None:
-    """The life of the symbol, asked only where the archive leaves something open."""
+    """The trading_period of the symbol, asked only where the archive leaves something open."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     return (
         fetch_trading_period(workspace, partition.symbol, now_us)
-        if subtract([whole], archive_ranges(archives))
+        if subtract([whole], find_archive_ranges(archives))
         else None
     )
 
@@ -233,8 +243,8 @@ def _ask_page(
         raise
     sent = parse_rest(body, where)
     _check_page(sent, partition.interval, (start_us, end_us), where)
-    rows = closed_klines(sent, partition.interval, now_us)
-    held = present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
+    rows = select_closed(sent, partition.interval, now_us)
+    held = find_present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
     digest = hashlib.sha256(body).hexdigest()
     path = workspace.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
@@ -255,7 +265,11 @@ def _ask_page(
         rows=rows.height,
         present=held,
     )
-    return page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()}) if absent(page) else page
+    return (
+        page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()})
+        if find_absent(page)
+        else page
+    )
 
 
 def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:

@@ -20,7 +20,7 @@ _UNKNOWN = "UNKNOWN"
 
 
 def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> TradingPeriod:
-    """The life of a symbol; asked again once a day, since symbols end.
+    """The trading_period of a symbol; asked again once a day, since symbols end.
 
     Args:
         workspace: The deployment.
@@ -28,37 +28,41 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
         now_us: The present.
 
     Returns:
-        Its life by candles of the configured interval; with status UNKNOWN where REST does not know the symbol (any more). Where REST has
-        no candle of it, its life is that of the files that the archive lists; without a first candle neither of them knows the symbol.
+        Its trading_period by candles of the configured interval; with status UNKNOWN where REST does not know the symbol (any more). Where REST has
+        no candle of it, its trading_period is that of the files that the archive lists; without a first candle neither of them knows the symbol.
     """
     path = _path(workspace, symbol)
     known = read_model(path, TradingPeriod)
     if known and abs(now_us - known.checked_at_us) < DAY_US:
         return known
-    life = _request_trading_period(workspace, symbol, now_us, load_trading_period(workspace, symbol))
-    publish_model(path, life)
-    return life
+    trading_period = _request_trading_period(
+        workspace, symbol, now_us, load_trading_period(workspace, symbol)
+    )
+    publish_model(path, trading_period)
+    return trading_period
 
 
 def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
-    """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
+    """The trading_period of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
     known = read_model(_path(workspace, symbol), TradingPeriod)
     return known or read_model(
         workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
 
 
-def trading_range(life: TradingPeriod | None, partition: Partition, archives: ArchivesManifest) -> Range:
+def trading_range(
+    trading_period: TradingPeriod | None, partition: Partition, archives: ArchivesManifest
+) -> Range:
     """The part of the month in which the symbol traded; empty where it did not.
 
     What the archive holds beats what REST says: REST forgets symbols that were removed.
     """
     start, end = partition.month.start_us, partition.month.end_us
     step = partition.interval.us
-    if life and life.first_open_us is not None:
-        start = max(start, life.first_open_us)
-        if life.last_open_us is not None:
-            end = min(end, partition.interval.floor(life.last_open_us) + step)
+    if trading_period and trading_period.first_open_us is not None:
+        start = max(start, trading_period.first_open_us)
+        if trading_period.last_open_us is not None:
+            end = min(end, partition.interval.floor(trading_period.last_open_us) + step)
     usable = archives.usable()
     if usable:
         start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
@@ -96,10 +100,10 @@ def _request_trading_period(
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        life = _listed_trading_period(
+        trading_period = _listed_trading_period(
             workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN
         )
-        return life.model_copy(update={"is_archive_only": is_listed})
+        return trading_period.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
         return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = (
@@ -118,7 +122,7 @@ def _request_trading_period(
 def _listed_trading_period(
     workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
 ) -> TradingPeriod:
-    """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
+    """The trading_period of a symbol of which REST has no candle: what was known before, and what the archive lists.
 
     While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
     """

@@ -17,7 +17,7 @@ from capture_pipeline.klines.quality.ranges import (
     union,
     whole_steps,
 )
-from capture_pipeline.klines.quality.sightings import absent, attempts, nonexistent
+from capture_pipeline.klines.quality.sightings import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import EXPLAINED, Cause
@@ -103,7 +103,7 @@ class Gap:
         }
 
 
-def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
+def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
     """Give each missing range its cause; ranges are split where the cause changes, between two candles.
 
     A listed outage or suspension explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and
@@ -118,8 +118,8 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         Gaps in order, all on the grid, together exactly `missing`.
     """
     step = evidence.step_us
-    seen = whole_steps(union(*(absent(page) for page in evidence.pages)), step)
-    verified = whole_steps(nonexistent(evidence.pages, evidence.settings), step)
+    seen = whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
+    verified = whole_steps(find_nonexistent(evidence.pages, evidence.settings), step)
     suspensions = [outage for outage in evidence.outages if outage.kind is Kind.SUSPENSION]
     halts = [outage for outage in evidence.outages if outage.kind is Kind.OUTAGE]
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
@@ -186,7 +186,7 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     for cause, ranges, detail in causes:
         for start, end in intersect(left, ranges):
             proven = subtract([(start, end)], verified) == []
-            gaps.append(Gap(start, end, cause, detail, proven, attempts(evidence.pages, start, end)))
+            gaps.append(Gap(start, end, cause, detail, proven, count_attempts(evidence.pages, start, end)))
         left = subtract(left, ranges)
     return sorted(gaps, key=lambda gap: gap.start_us)
 
@@ -203,7 +203,9 @@ def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ra
     ]
 
 
-def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:
+def find_filled_gaps(
+    known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence
+) -> list[Gap]:
     """Rows for ranges that were missing once and are there now, whole candles each.
 
     Args:
@@ -225,7 +227,12 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
         for source, ranges in sources.items():
             gaps += [
                 Gap(
-                    start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source
+                    start,
+                    end,
+                    cause,
+                    detail,
+                    attempts=count_attempts(evidence.pages, start, end),
+                    filled_by=source,
                 )
                 for start, end in intersect(new, ranges)
             ]

@@ -15,7 +15,7 @@ from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
@@ -77,7 +77,7 @@ def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     months = sorted({part.month for part in partitions})
     rows = {
         (row["symbol"], row["month"]): row
-        for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)
+        for row in measure_coverage(workspace, symbols, months, now_us).iter_rows(named=True)
     }
     return [
         result
@@ -94,7 +94,7 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         now_us: The present.
     """
     settings = workspace.settings
-    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
+    frame = measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us)
     sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
     totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
     # A history that lies in a suspension whole has no bars at the exchange either.
@@ -330,5 +330,5 @@ def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) ->
 
 
 def _delisted(workspace: Workspace, symbol: str) -> bool:
-    life = load_trading_period(workspace, symbol)
-    return life is not None and life.last_open_us is not None
+    trading_period = load_trading_period(workspace, symbol)
+    return trading_period is not None and trading_period.last_open_us is not None

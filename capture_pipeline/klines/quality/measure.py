@@ -18,7 +18,7 @@ from markupsafe import Markup
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.quality.page import heat_map, page
+from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
 from capture_pipeline.lake.catalog import configure_duckdb, select
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
@@ -37,7 +37,7 @@ class CoverageReport:
     """Coverage of the configured symbols and months.
 
     Attributes:
-        frame: One row a symbol-month, see `measure`, without digests.
+        frame: One row a symbol-month, see `measure_coverage`, without digests.
         summary: Totals.
         svg: The heat-map.
         csv: Where the same rows lie as CSV once published.
@@ -51,7 +51,7 @@ class CoverageReport:
     html: Path
 
 
-def measure(
+def measure_coverage(
     workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int
 ) -> pl.DataFrame:
     """Coverage by symbol and month, by one query.
@@ -121,7 +121,7 @@ def measure(
     )
 
 
-def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
+def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
     """Measure the configured symbols and months and publish CSV and page.
 
     Args:
@@ -132,7 +132,7 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
     settings = workspace.settings
     found = _report(
         workspace,
-        measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
+        measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
             "bars_sha256", "gaps_sha256"
         ),
         now_us,
@@ -140,11 +140,14 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
     if publish:
         title = f"{settings.market} {settings.interval}"
         publish_bytes(found.csv, found.frame.write_csv().encode())
-        publish_bytes(found.html, page(found.frame, found.summary, found.svg, title, settings.gates).encode())
+        publish_bytes(
+            found.html,
+            render_coverage_page(found.frame, found.summary, found.svg, title, settings.gates).encode(),
+        )
     return found
 
 
-def recorded_report(workspace: Workspace, made_us: int) -> CoverageReport:
+def load_coverage_report(workspace: Workspace, made_us: int) -> CoverageReport:
     """Read the report that was published last.
 
     Args:
@@ -174,18 +177,18 @@ def _report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageR
     reports, gates = workspace.lake.reports(), workspace.settings.gates
     return CoverageReport(
         frame,
-        summarise(frame, now_us),
-        heat_map(frame, gates),
+        summarise_coverage(frame, now_us),
+        draw_heat_map(frame, gates),
         reports / "coverage.csv",
         reports / "coverage.html",
     )
 
 
-def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
+def summarise_coverage(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
     """Totals over all symbol-months.
 
     Args:
-        frame: As `measure` returns.
+        frame: As `measure_coverage` returns.
         now_us: The present.
     """
     names = (

@@ -31,7 +31,7 @@ _TITLES = {
 _MOST_ROWS = 5000
 
 
-def grade(row: dict[str, Any], gates: Gates) -> str:
+def grade_coverage(row: dict[str, Any], gates: Gates) -> str:
     """Which colour a symbol-month has."""
     if not row["expected"]:
         return "unknown" if row["expected"] is None else "nothing"
@@ -46,7 +46,7 @@ def grade(row: dict[str, Any], gates: Gates) -> str:
     return "good"
 
 
-def heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
+def draw_heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
     """The heat-map as an SVG that stands alone.
 
     Args:
@@ -78,9 +78,11 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
     return picture([*parts, "</svg>"])
 
 
-def page(frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, gates: Gates) -> str:
+def render_coverage_page(
+    frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, gates: Gates
+) -> str:
     """The whole page: totals, heat-map, and every symbol-month that is not whole."""
-    rows = [{**row, "grade": grade(row, gates)} for row in frame.iter_rows(named=True)]
+    rows = [{**row, "grade": grade_coverage(row, gates)} for row in frame.iter_rows(named=True)]
     notable = [
         row
         for row in rows
@@ -100,7 +102,7 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, 
 
 
 def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
-    name = grade(row, gates)
+    name = grade_coverage(row, gates)
     coverage = (
         _TITLES[name]
         if row["coverage_percent"] is None

@@ -61,7 +61,7 @@ def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> R
     return rest
 
 
-def length(ranges: Iterable[Sequence[int]]) -> int:
+def total_length(ranges: Iterable[Sequence[int]]) -> int:
     """Microseconds in all of them together."""
     return sum(each[1] - each[0] for each in union(ranges))
 
@@ -76,7 +76,7 @@ def touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
     return union((start // step_us * step_us, -(-end // step_us) * step_us) for start, end in union(ranges))
 
 
-def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+def find_missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
     """The ranges of `within` whose candles are not among `opens_us`.
 
     Args:
@@ -84,11 +84,11 @@ def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
         step_us: Interval of the candles.
         within: Start and end.
     """
-    return subtract([within], present(opens_us, step_us, within))
+    return subtract([within], find_present(opens_us, step_us, within))
 
 
-def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
-    """The ranges of `within` whose candles are among `opens_us`; see `missing`.
+def find_present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+    """The ranges of `within` whose candles are among `opens_us`; see `find_missing`.
 
     This is the one measure of presence: a candle is there if its open time on the grid is. Asked ranges, ledger and coverage use it.
     """
@@ -102,7 +102,7 @@ def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def batched(ranges: Ranges, most_us: int) -> Ranges:
+def batch_ranges(ranges: Ranges, most_us: int) -> Ranges:
     """Ranges joined, in order, into spans no longer than `most_us`, so that one request can serve several; longer ones stay whole."""
     spans: Ranges = []
     for start, end in ranges:

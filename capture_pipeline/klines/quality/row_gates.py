@@ -23,7 +23,7 @@ from capture_pipeline.checks.gates import (
 )
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.bars import read_recorded
+from capture_pipeline.klines.bars import read_raw_file
 from capture_pipeline.klines.quality.gates import coverage_specs
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
@@ -150,7 +150,7 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
     wrong = []
     for path, digest in recorded:
         try:
-            read_recorded(lake, path, digest)
+            read_raw_file(lake, path, digest)
         except LakeError as error:
             wrong.append({"file": path, "problem": error.what})
     failing = pl.DataFrame(wrong, schema={"file": pl.String, "problem": pl.String})
