@@ -6,7 +6,13 @@ from datetime import date
 
 import pytest
 
-from capture_pipeline.binance.archive.protocol import Next, Trust, judge, parse_checksum, parse_listing
+from capture_pipeline.binance.archive.protocol import (
+    NextStep,
+    Trust,
+    evaluate_digest,
+    parse_checksum,
+    parse_listing,
+)
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name, request_weight
 from capture_pipeline.errors import MalformedDataError, ProtocolViolationError
@@ -72,22 +78,22 @@ def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str)
 @pytest.mark.parametrize(
     ("own", "published", "pinned", "fresh", "verdict"),
     [
-        (A, A, None, False, (Trust.OK, Next.ACCEPT)),
-        (A, B, None, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
-        (A, B, None, True, (Trust.MISMATCH, Next.QUARANTINE)),
-        (A, A, None, True, (Trust.OK, Next.ACCEPT)),
-        (A, None, None, False, (Trust.CHECKSUM_MISSING, Next.ACCEPT)),
-        (A, B, A, False, (Trust.PINNED, Next.ACCEPT)),
-        (A, None, A, False, (Trust.PINNED, Next.ACCEPT)),
-        (A, A, B, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
-        (A, A, B, True, (Trust.MISMATCH, Next.QUARANTINE)),
+        (A, A, None, False, (Trust.OK, NextStep.ACCEPT)),
+        (A, B, None, False, (Trust.MISMATCH, NextStep.FETCH_AFRESH)),
+        (A, B, None, True, (Trust.MISMATCH, NextStep.QUARANTINE)),
+        (A, A, None, True, (Trust.OK, NextStep.ACCEPT)),
+        (A, None, None, False, (Trust.CHECKSUM_MISSING, NextStep.ACCEPT)),
+        (A, B, A, False, (Trust.PINNED, NextStep.ACCEPT)),
+        (A, None, A, False, (Trust.PINNED, NextStep.ACCEPT)),
+        (A, A, B, False, (Trust.MISMATCH, NextStep.FETCH_AFRESH)),
+        (A, A, B, True, (Trust.MISMATCH, NextStep.QUARANTINE)),
     ],
 )
 def test_what_a_digest_proves(
-    own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]
+    own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, NextStep]
 ) -> None:
     """The whole table of the checksum's states."""
-    assert judge(own, published, pinned, fresh=fresh) == verdict
+    assert evaluate_digest(own, published, pinned, fresh=fresh) == verdict
 
 
 LISTING = """<?xml version="1.0" encoding="UTF-8"?>

@@ -104,7 +104,7 @@ def test_a_partition_held_for_long_is_an_outcome(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names who holds it, after some patience; nothing is made without the lock."""
-    monkeypatch.setattr(archives, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(archives, "LOCK_TIMEOUT_S", 0.2)
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
     fetched = fetch_archives(workspace, february(workspace), now_us)

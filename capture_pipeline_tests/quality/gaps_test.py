@@ -119,7 +119,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
             {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]},
         ),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
-        (Cause.UNKNOWN, False, {"pages": TWICE[:1], "asked_later": []}),
+        (Cause.UNKNOWN, False, {"pages": TWICE[:1], "requested_later": []}),
         (Cause.UNKNOWN, True, {"pages": TWICE}),
         (Cause.OURS, False, {}),
         (Cause.NOT_YET_PUBLISHED, False, {"now_us": HOLE[1] + HOUR_US}),
@@ -142,7 +142,7 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(
         ({"off_grid_listed": [(DAY, DAY + DAY_US)]}, True),
         ({"off_grid_listed": [(DAY + DAY_US, DAY + 2 * DAY_US)]}, False),
         ({}, False),
-        ({"asked_next": []}, False),
+        ({"requested_now": []}, False),
     ],
 )
 def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed(
@@ -156,7 +156,7 @@ def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed
         explained,
     )
     assert "bar_exclusions" in gap.detail
-    assert ("run a top-up" in gap.detail) is (not explained and known.get("asked_next") != [])
+    assert ("run a top-up" in gap.detail) is (not explained and known.get("requested_now") != [])
 
 
 @pytest.mark.parametrize(

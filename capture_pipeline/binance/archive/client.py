@@ -29,7 +29,7 @@ class Download:
     Attributes:
         etag: The version that the bytes in the sink belong to; None if unknown.
         last_modified: As sent.
-        remember: Called with each new version before bytes of it are written, so that a program that is killed can go on.
+        on_version: Called with the ETag before the first bytes of a version are written, for a later resumption.
         attempts: Requests made.
         resumed: Requests that went on where an earlier one broke off.
         seconds: Time spent.
@@ -37,7 +37,7 @@ class Download:
 
     etag: str | None = None
     last_modified: str | None = None
-    remember: Callable[[str | None], None] = lambda _: None
+    on_version: Callable[[str | None], None] = lambda _: None
     attempts: int = 0
     resumed: int = 0
     seconds: float = 0.0
@@ -169,12 +169,12 @@ class ArchiveClient:
                 # Another version, another place, or nothing left: only the whole file can be trusted now.
                 state.etag = None
                 sink.truncate(0)
-                state.remember(None)
+                state.on_version(None)
                 raise NetworkError("answers a range with another version or place", where=self.url(file))
             if total is None:
                 sink.seek(0)
                 sink.truncate(0)
-                state.remember(got)
+                state.on_version(got)
                 length = answer.headers.get("Content-Length", "")
                 total = parse_count(length)
             else:

@@ -55,7 +55,7 @@ class Trust(StrEnum):
     """A newer version has been published since; the older one is kept beside it."""
 
 
-class Next(StrEnum):
+class NextStep(StrEnum):
     """What to do after a download was hashed."""
 
     ACCEPT = "accept"
@@ -91,7 +91,9 @@ def _form(text: str, found: re.Match[str] | None, name: str) -> str:
     return next((form for form, pattern in _OTHER_FORMS if pattern.fullmatch(text)), "is in an unknown form")
 
 
-def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -> tuple[Trust, Next]:
+def evaluate_digest(
+    own: str, published: str | None, pinned: str | None, *, fresh: bool
+) -> tuple[Trust, NextStep]:
     """What the digest of a downloaded zip proves, and what to do.
 
     Args:
@@ -102,15 +104,15 @@ def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -
     """
     if pinned:
         return (
-            (Trust.PINNED, Next.ACCEPT)
+            (Trust.PINNED, NextStep.ACCEPT)
             if own == pinned
-            else (Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH)
+            else (Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH)
         )
     if published is None:
-        return Trust.CHECKSUM_MISSING, Next.ACCEPT
+        return Trust.CHECKSUM_MISSING, NextStep.ACCEPT
     if own == published:
-        return Trust.OK, Next.ACCEPT
-    return Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH
+        return Trust.OK, NextStep.ACCEPT
+    return Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Raw files that are no longer what was recorded: moved to the quarantine with the reason, so that they are fetched again."""
+"""Detection of altered raw files. They are moved to the quarantine with the reason and downloaded again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _log = logger(__name__)
 def quarantine_altered_files(workspace: Workspace, partition: Partition, manifest: ArchivesManifest) -> None:
     """Compare every archive file of a partition with its recorded SHA-256.
 
-    Of a current version the record stays, and its file is gone: it is fetched again as any file that is gone. An earlier version cannot be
-    fetched again: its record says what became of it.
+    The record of an altered current version remains, and the next run downloads the file again. An earlier
+    version cannot be downloaded again, so its record is updated.
 
     Args:
         workspace: The deployment.
-        partition: Whose files; its lock is held.
-        manifest: What is recorded; records of earlier versions are updated in place.
+        partition: The partition; the caller has its lock.
+        manifest: The partition's manifest; records of earlier versions are updated in place.
 
     Raises:
         LakeError: A file cannot be read or moved.
@@ -39,13 +39,13 @@ def quarantine_altered_files(workspace: Workspace, partition: Partition, manifes
 
 
 def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha256: str | None) -> bool:
-    """Whether a recorded raw file is there with its bytes; one with other bytes is moved to the quarantine.
+    """Report whether a raw file is present and unaltered; move an altered file to the quarantine.
 
     Args:
         workspace: The deployment.
-        partition: Whose file; its lock is held.
-        recorded: Its path in the manifest.
-        sha256: Its recorded digest.
+        partition: The partition of the file; the caller has its lock.
+        recorded: Path of the file in the manifest.
+        sha256: Digest of the file in the manifest.
 
     Raises:
         LakeError: The file cannot be read or moved.
@@ -59,5 +59,5 @@ def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha2
     target = workspace.lake.quarantine(partition) / f"{path.stem}.altered-{found[:12]}{path.suffix}"
     reason = f"{recorded} was altered on the disk: its SHA-256 is {found}, recorded was {sha256}"
     move_into_place(path, target, reason)
-    _log.warning("%s; it lies in the quarantine, and is fetched again", reason)
+    _log.warning("%s; it is in the quarantine and will be downloaded again", reason)
     return False

@@ -1,4 +1,7 @@
-"""When a symbol began and ended to trade, asked of REST and remembered: what lies outside is no gap."""
+"""First and last kline of a symbol, from REST and the archive's listings, stored in the lake.
+
+Bars before the first kline and after the last kline are not missing.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,17 @@ _UNKNOWN = "UNKNOWN"
 
 
 def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> TradingPeriod:
-    """The trading_period of a symbol; asked again once a day, since symbols end.
+    """Return the trading period of a symbol; request it again after a day, because symbols are delisted.
 
     Args:
         workspace: The deployment.
-        symbol: Which one.
-        now_us: The present.
+        symbol: The symbol.
+        now_us: The present time.
 
     Returns:
-        Its trading_period by candles of the configured interval; with status UNKNOWN where REST does not know the symbol (any more). Where REST has
-        no candle of it, its trading_period is that of the files that the archive lists; without a first candle neither of them knows the symbol.
+        The period by klines of the configured interval. Its status is UNKNOWN if REST does not know the
+        symbol. If REST has no kline, the period is that of the listed archive files. If it has no first
+        kline, neither REST nor the archive knows the symbol.
     """
     path = _path(workspace, symbol)
     known = read_model(path, TradingPeriod)
@@ -43,7 +47,11 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
 
 
 def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
-    """The trading_period of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
+    """Load the stored trading period of a symbol, without a request.
+
+    If the period was never requested for the configured interval, the period by klines of one minute is
+    returned.
+    """
     known = read_model(_path(workspace, symbol), TradingPeriod)
     return known or read_model(
         workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
@@ -53,9 +61,9 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
 def trading_range(
     trading_period: TradingPeriod | None, partition: Partition, archives: ArchivesManifest
 ) -> Range:
-    """The part of the month in which the symbol traded; empty where it did not.
+    """Return the part of the month in which the symbol traded; empty if it did not trade.
 
-    What the archive holds beats what REST says: REST forgets symbols that were removed.
+    The archive files extend the period of REST, because REST does not know delisted symbols.
     """
     start, end = partition.month.start_us, partition.month.end_us
     step = partition.interval.us
@@ -122,9 +130,10 @@ def _request_trading_period(
 def _listed_trading_period(
     workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
 ) -> TradingPeriod:
-    """The trading_period of a symbol of which REST has no candle: what was known before, and what the archive lists.
+    """Build the trading period of a symbol without klines at REST, from the stored one and the listed files.
 
-    While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
+    The period of a symbol that trades has no end: the symbol may be minutes old, and its first files come
+    tomorrow.
     """
     listed = _listed_range(workspace, symbol)
     first = known.first_open_us if known else None
@@ -138,7 +147,7 @@ def _listed_trading_period(
 
 
 def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
-    """From the first to the last period of which the archive has a file; days tell an edge better than months."""
+    """Return the range from the first to the last listed file; the edges of daily files are more exact."""
     months, days = (
         _listed_periods(workspace, symbol, granularity)
         for granularity in (Granularity.MONTHLY, Granularity.DAILY)
@@ -152,7 +161,7 @@ def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
 
 
 def _listed_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
-    """The periods of the listed files of one kind, in order."""
+    """List the periods of the files of one granularity, in order."""
     market = workspace.settings.market
     entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))
     files = (parse_name(entry.key.rpartition("/")[2], market) for entry in entries)

@@ -1,4 +1,8 @@
-"""Missing ranges to ledger rows: each gets exactly one cause, taken away in a fixed order so that none is counted twice. Pure."""
+"""Conversion of missing ranges to rows of the gap ledger.
+
+Each missing bar gets exactly one cause. The causes are tried in a fixed order, and the ranges of each cause
+are removed from the remaining ones, so that no bar is counted twice. The module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +29,33 @@ from capture_pipeline.tables.gaps import EXPLAINED, Cause
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
-_SEEN = "the exchange has no candle, seen once"
-_NOT_ASKED = (
+_SEEN_ONCE = "the exchange has no candle, seen once"
+_NOT_REQUESTED = (
     "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
 )
-_SUSPECTED = "the exchange has no candle for a day or longer, verified; list it with its symbols in the outage calendar if it was suspended"
+_SUSPECTED = (
+    "the exchange has no candle for a day or longer, verified; "
+    "list it with its symbols in the outage calendar if it was suspended"
+)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known when gaps are explained.
+    """Data that explain the gaps of one partition.
 
     Attributes:
-        step_us: Interval of the candles.
-        trading: When the symbol traded, within the month.
-        now_us: The present.
-        outages: Outages and suspensions of this symbol.
+        step_us: Interval of the klines.
+        trading: Range of the month in which the symbol traded.
+        now_us: The present time.
+        outages: Listed outages and suspensions of this symbol.
         pages: REST answers.
         archives: Archive files, usable or not.
         settings: Thresholds.
-        off_grid: Times of the exchange's candles that open off the grid.
-        off_grid_listed: Times of which the calendar of irregular rows lists such candles.
-        shift: How far those are shifted, in words.
-        asked_next: Ranges for which a top-up would send a request now.
-        asked_later: Ranges for which one would send a request once `sighting_minutes` have passed.
+        off_grid: Times of the exchange's klines that open off the grid.
+        off_grid_listed: Times for which the calendar of irregular rows lists klines off the grid.
+        shift: Shift of the klines off the grid, as text.
+        requested_now: Ranges that a top-up would request now.
+        requested_later: Ranges that a top-up would request `sighting_minutes` from now.
     """
 
     step_us: int
@@ -61,22 +68,22 @@ class Evidence:
     off_grid: Ranges = field(default_factory=list)
     off_grid_listed: Ranges = field(default_factory=list)
     shift: str = ""
-    asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
-    asked_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    requested_now: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    requested_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One row of the ledger.
+    """One row of the gap ledger.
 
     Attributes:
         start_us: First missing open time.
-        end_us: Exclusive.
-        cause: Why.
-        detail: In words.
-        verified_nonexistent: Whether the exchange was seen without it often enough.
-        attempts: Answers without it.
-        filled_by: Source of the bars that filled it, None while it is open.
+        end_us: End, exclusive.
+        cause: Cause of the gap.
+        detail: Description of the cause and its remedy.
+        verified_nonexistent: The absence at the exchange is proven by several sightings.
+        attempts: Number of REST answers that show no kline of the gap.
+        filled_by: Source of the bars that filled the gap; None while the gap is open.
     """
 
     start_us: int
@@ -88,7 +95,7 @@ class Gap:
     filled_by: str | None = None
 
     def row(self, step_us: int) -> dict[str, object]:
-        """As a row of `GAP_SCHEMA`."""
+        """Convert the gap to a row of `GAP_SCHEMA`."""
         return {
             "start_us": self.start_us,
             "end_us": self.end_us,
@@ -104,18 +111,19 @@ class Gap:
 
 
 def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
-    """Give each missing range its cause; ranges are split where the cause changes, between two candles.
+    """Assign a cause to each missing bar and join neighbouring bars of the same cause to gaps.
 
-    A listed outage or suspension explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and
-    only once the exchange was seen without it often enough. Candles off the grid explain those of the grid once REST was seen without them,
-    or where the calendar of irregular rows lists the time: a shifted file alone does not show that REST lacks them too.
+    A listed outage or suspension explains the bars that lie completely inside it. It explains bars at its
+    edge only if their absence at the exchange is proven. Klines off the grid explain the missing bars at
+    their times if REST has no bar there, or if the calendar of irregular rows lists the time. A shifted file
+    alone does not show that REST lacks the bars.
 
     Args:
-        missing: Ranges on the grid, up to the present.
-        evidence: What is known.
+        missing: Missing ranges on the grid, up to the present.
+        evidence: Data about the partition.
 
     Returns:
-        Gaps in order, all on the grid, together exactly `missing`.
+        Gaps in order of time. Their union is `missing`.
     """
     step = evidence.step_us
     seen = whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
@@ -141,24 +149,27 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
             whole_steps([(evidence.trading[1], _EVER)], step),
             "the symbol no longer traded",
         ),
-        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _listed(suspensions, step)),
-        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(halts, step)),
+        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _split_by_entry(suspensions, step)),
+        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _split_by_entry(halts, step)),
         (
             Cause.OFF_GRID,
             intersect(off_grid, union(seen, touched_steps(evidence.off_grid_listed, step))),
-            f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
+            (
+                f"the exchange's candles of this time are shifted by {evidence.shift}; "
+                "they are in the table bar_exclusions"
+            ),
         ),
         (
             Cause.EXCHANGE_OUTAGE,
-            intersect(verified, _near(halts, edge, step)),
+            intersect(verified, _find_edges(halts, edge, step)),
             "edge of a listed outage, verified as non-existent",
         ),
         (
             Cause.SUSPENDED,
-            intersect(verified, _near(suspensions, edge, step)),
+            intersect(verified, _find_edges(suspensions, edge, step)),
             "edge of a listed suspension, verified as non-existent",
         ),
-        (Cause.UNKNOWN, _long(verified, missing), _SUSPECTED),
+        (Cause.UNKNOWN, _select_long(verified, missing), _SUSPECTED),
         (
             Cause.UNKNOWN,
             verified,
@@ -166,20 +177,22 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         ),
         (
             Cause.UNKNOWN,
-            intersect(seen, evidence.asked_later),
-            f"{_SEEN}; a top-up {evidence.settings.sighting_minutes} min later asks again",
+            intersect(seen, evidence.requested_later),
+            f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
         ),
-        (Cause.UNKNOWN, seen, f"{_SEEN}; {_NOT_ASKED}"),
-        *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
-        *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
-        *_ours(
+        (Cause.UNKNOWN, seen, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
+        *_split_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
+        *_split_ours(
+            touched_steps(unverified, step), "its archive file is unverified and not used", evidence
+        ),
+        *_split_ours(
             off_grid,
             "its archive file has candles shifted off the grid instead, see bar_exclusions",
             evidence,
         ),
-        *_ours(touched_steps(published, step), "its archive file left it out", evidence),
+        *_split_ours(touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
-        *_ours(whole, "it was never asked for", evidence),
+        *_split_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
     left = union(missing)
@@ -191,27 +204,28 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
-    """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
+def _split_ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
+    """Split ranges that this pipeline can fill by their remedy: with and without a request by a top-up."""
     return [
         (
             Cause.OURS,
-            intersect(ranges, evidence.asked_next),
+            intersect(ranges, evidence.requested_now),
             f"{what}; run a top-up of this month to ask REST",
         ),
-        (Cause.OURS, ranges, f"{what}; {_NOT_ASKED}"),
+        (Cause.OURS, ranges, f"{what}; {_NOT_REQUESTED}"),
     ]
 
 
 def find_filled_gaps(
     known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence
 ) -> list[Gap]:
-    """Rows for ranges that were missing once and are there now, whole candles each.
+    """Find the gaps that were filled: ranges that were missing earlier and are present now.
 
     Args:
-        known: Ranges missing from an archive file, or in the ledger before, with the cause they had; the first one counts.
-        sources: Ranges of the bars now, by source.
-        evidence: What is known.
+        known: Ranges that an archive file lacks or that the previous ledger contains, with their causes. If
+            ranges overlap, the first cause is used.
+        sources: Ranges of the present bars, by source.
+        evidence: Data about the partition.
     """
     gaps: list[Gap] = []
     done: Ranges = []
@@ -239,20 +253,23 @@ def find_filled_gaps(
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _near(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
-    """The candles that an entry touches or that lie close to it."""
+def _find_edges(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
+    """Return the bars that overlap an outage or are at most `edge_us` away from it."""
     return touched_steps(
         [(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us
     )
 
 
-def _long(verified: Ranges, missing: Ranges) -> Ranges:
-    """Verified ranges of a day or longer: too long for an outage of a liquid symbol to go unlisted."""
+def _select_long(verified: Ranges, missing: Ranges) -> Ranges:
+    """Select proven gaps of a day or longer; an outage of that length should be in the calendar."""
     return [(start, end) for start, end in intersect(verified, union(missing)) if end - start >= DAY_US]
 
 
-def _listed(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
-    """By entry, the candles that it takes away: those that all entries together cover whole."""
+def _split_by_entry(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
+    """Return the bars that each outage explains, with its reason.
+
+    A bar must be completely covered by the union of all outages.
+    """
     covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
     return [
         (intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)

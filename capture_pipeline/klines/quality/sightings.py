@@ -1,4 +1,4 @@
-"""Absence, proven: which candles REST has been seen without, how often and how far apart."""
+"""Proof of absence: ranges in which REST had no kline, with the number and the times of the sightings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from capture_pipeline.settings.models import Gaps
 
 
 def find_absent(page: RestPage) -> Ranges:
-    """The ranges that this answer shows to have no candle, up to its own time."""
+    """Find the ranges in which an answer shows no kline, up to the time of the answer."""
     end = min(page.answered_end_us, page.asked_end_us, page.server_time_us)
     return subtract([(page.asked_start_us, end)], page.present)
 
 
 def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
-    """Ranges seen without a candle often enough and far enough apart.
+    """Find the ranges whose absence was observed `gaps.sightings` times.
 
-    The k-th sighting of a range counts only if it comes at least `sighting_minutes` after the one counted before, by the time each
-    request was made: a run reads the time once, and may ask much later.
+    A sighting counts only if its request was sent at least `gaps.sighting_minutes` after the request of the
+    last counted sighting. The times of the requests are used, because a run reads `now_us` once and may send
+    a request much later.
     """
     ordered = sorted(pages, key=lambda page: page.asked_at_us)
     apart = gaps.sighting_minutes * MINUTE_US
@@ -39,9 +40,10 @@ def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
 
 
 def find_recently_absent(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> Ranges:
-    """Ranges seen without a candle so short a while ago that asking now would prove nothing.
+    """Find the ranges whose absence was observed less than `gaps.sighting_minutes` ago.
 
-    Within a run the present is when the run began, so an answer may lie after it and still be of this run.
+    A sighting by a request now would not count. `now_us` is the start of a run, so answers of the same run
+    may be later.
     """
     apart = gaps.sighting_minutes * MINUTE_US
     return union(
@@ -54,5 +56,5 @@ def find_recently_absent(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> 
 
 
 def count_attempts(pages: Iterable[RestPage], start_us: int, end_us: int) -> int:
-    """How many answers showed that nothing lies in `[start_us, end_us)`."""
+    """Count the answers that show no kline in `[start_us, end_us)`."""
     return sum(intersect(find_absent(page), [(start_us, end_us)]) == [(start_us, end_us)] for page in pages)
