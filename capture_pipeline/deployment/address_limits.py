@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from capture_pipeline.binance.http.pauses import Part, Pause, parts_of
+from capture_pipeline.binance.http.pauses import HostGroup, Pause, affected_hosts
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.errors import CaptureError
@@ -35,7 +35,7 @@ class _Record(BaseModel):
         attempts_us: Attempts to open stream connections of the last five minutes, microseconds UTC, wall clock.
     """
 
-    pauses: dict[Part, Pause] = {}
+    pauses: dict[HostGroup, Pause] = {}
     attempts_us: list[Annotated[int, Field(ge=0)]] = []
 
     def at(self, now_us: int) -> _Record:
@@ -71,7 +71,7 @@ class AddressLimits:
         self._unsaved: _Record | None = None
         self._warned = ""
 
-    def pause(self, part: Part) -> Pause | None:
+    def pause(self, part: HostGroup) -> Pause | None:
         """Return the pause in force, None where requests may be sent."""
         with self._mutex:
             known, now_us = self._read(), self._now_us()
@@ -84,7 +84,7 @@ class AddressLimits:
                 self._write(record)
         return record.pauses.get(part)
 
-    def refuse(self, part: Part, status: int, wait_s: float) -> Pause:
+    def refuse(self, part: HostGroup, status: int, wait_s: float) -> Pause:
         """Record a refusal of the address; a pause that ends later stays.
 
         Args:
@@ -96,7 +96,7 @@ class AddressLimits:
             now_us = self._now_us()
             record = self._read().at(now_us)
             new = Pause(since_us=now_us, until_us=now_us + round(wait_s * 1e6), status=status).at(now_us)
-            for each in parts_of(status, part):
+            for each in affected_hosts(status, part):
                 if each not in record.pauses or record.pauses[each].until_us < new.until_us:
                     record.pauses[each] = new
             self._write(record)
@@ -107,7 +107,7 @@ class AddressLimits:
         with self._exclusive():
             now_us = self._now_us()
             record = self._read().at(now_us)
-            if (pause := record.pauses.get(Part.STREAMS)) is not None:
+            if (pause := record.pauses.get(HostGroup.STREAMS)) is not None:
                 return pause
             attempts = sorted(record.attempts_us)
             if len(attempts) >= self._most:

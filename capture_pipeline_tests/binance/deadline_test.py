@@ -192,7 +192,7 @@ def a_file() -> ArchiveFile:
 
 def test_a_deadline_leaves_no_thread_behind() -> None:
     deadline = Deadline(60)
-    with deadline.counting():
+    with deadline.enforce():
         assert [thread.name for thread in threading.enumerate()].count("deadline") == 1
     for left in [thread for thread in threading.enumerate() if thread.name == "deadline"]:
         left.join(10)

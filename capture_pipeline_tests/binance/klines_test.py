@@ -19,7 +19,7 @@ from capture_pipeline.binance.archive.klines import (
     parse_blocks,
     parse_csv,
     parse_rest,
-    refuse_other_interval,
+    reject_other_interval,
 )
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
@@ -290,7 +290,7 @@ def test_a_table_is_of_another_interval_if_most_rows_have_its_length(
         schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String},
     )
     with pytest.raises(MalformedDataError, match="not of 1m") if refused else contextlib.nullcontext():
-        refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
+        reject_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
 
 
 def _told(parse: Callable[[], pl.DataFrame]) -> object:

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams._fallback import decimal_e8, read_any
-from capture_pipeline.binance.streams.parser import Columns, Parsed, StreamParser
+from capture_pipeline.binance.streams._fallback import decimal_e8, read_line
+from capture_pipeline.binance.streams.parser import Columns, ParsedBlock, StreamParser
 from capture_pipeline.errors import MalformedDataError
 
 MOST = 2**63 - 1
@@ -155,7 +155,7 @@ def lines(draw: st.DrawFn) -> bytes:
     return json.dumps(line, separators=(", ", ": ") if how == "spaced" else (",", ":")).encode() + b"\n"
 
 
-def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> Parsed:
+def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> ParsedBlock:
     """Parse with padding that would go on like the text, were it read as text."""
     text = np.frombuffer(content + (TRADE * 8)[: kernel.PADDING], np.uint8)
     return (parser or StreamParser("made.gz")).parse(
@@ -175,7 +175,7 @@ def learned() -> StreamParser:
     return copy.deepcopy(_learned_once())
 
 
-def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
+def said(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
     """What a block says, in the order of its lines, without the lines that are passed over."""
     columns = parsed.columns
     found: list[tuple[Any, ...]] = [
@@ -208,7 +208,7 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
     found: list[tuple[Any, ...]] = []
     try:
         for number, line in enumerate(content.split(b"\n")[:-1]):
-            told = read_any(line, "made.gz")
+            told = read_line(line, "made.gz")
             if told.kind == kernel.TRADE:
                 found.append((number, told.stream, told.row, told.order_type))
             elif told.kind != kernel.SKIP:
@@ -474,7 +474,7 @@ def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> No
     for block in (content, others):
         parse(block, parser)
     again = parse(content, parser)
-    expected = [read_any(line, "made.gz") for line in content.splitlines()]
+    expected = [read_line(line, "made.gz") for line in content.splitlines()]
     found = said(again, parser.streams)
     assert [stream for _, stream, *_ in found] == [
         line.stream for line in expected if line.kind != kernel.SKIP

@@ -12,8 +12,8 @@ from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.streams.names import (
     combined_url,
     depth_stream,
-    routed,
     snapshot_stream,
+    split_by_route,
     symbol_of,
     trade_stream,
 )
@@ -237,7 +237,7 @@ def test_addresses_of_streams_are_percent_encoded() -> None:
         "wss://host/{route}", [depth_stream(CHINESE), "币安人生usdt@aggTrade", depth_stream("BTCUSDT")]
     )
     encoded = "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt"
-    assert routed(url) == [
+    assert split_by_route(url) == [
         f"wss://host/market/stream?streams={encoded}@aggTrade",
         f"wss://host/public/stream?streams={encoded}@depth@100ms/btcusdt@depth@100ms",
     ]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive import zip_file
-from capture_pipeline.binance.archive.zip_file import entry_blocks, only_entry
+from capture_pipeline.binance.archive.zip_file import read_entry_blocks, read_only_entry
 from capture_pipeline.errors import MalformedDataError
 
 CSV = b"1,2,3\n" * 500
@@ -32,7 +32,7 @@ GOOD = zipped(("x.csv", CSV))
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 def test_the_expected_entry_comes_out(method: int) -> None:
     """Deflated or stored."""
-    assert only_entry(zipped(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
+    assert read_only_entry(zipped(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
 
 
 def overlapping() -> bytes:
@@ -96,7 +96,7 @@ def with_bytes_behind(extra: bytes) -> bytes:
 def test_everything_else_is_refused(content: bytes, told: str) -> None:
     """One line that names the zip."""
     with pytest.raises(MalformedDataError) as caught:
-        only_entry(content, "x.csv", 10_000, "x.zip")
+        read_only_entry(content, "x.csv", 10_000, "x.zip")
     assert told in str(caught.value)
     assert str(caught.value).startswith("x.zip")
 
@@ -107,24 +107,24 @@ def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
     flipped = bytearray(GOOD)
     flipped[at] ^= 1 << bit
     with contextlib.suppress(MalformedDataError):
-        assert only_entry(bytes(flipped), "x.csv", 10_000, "x.zip") == CSV
+        assert read_only_entry(bytes(flipped), "x.csv", 10_000, "x.zip") == CSV
 
 
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
     """Truncation is the commonest damage."""
     with pytest.raises(MalformedDataError):
-        only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")
+        read_only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")
 
 
 def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
     """Some tools write the bytes of the name without the flag that tells its encoding."""
     name = "币安人生USDT-1h-2024-03.csv"
-    assert only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
+    assert read_only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
     unmarked = zipped(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
-    assert only_entry(unmarked, name, 10_000, "x.zip") == CSV
+    assert read_only_entry(unmarked, name, 10_000, "x.zip") == CSV
     with pytest.raises(MalformedDataError, match="was expected"):
-        only_entry(unmarked, "币-1h-2024-03.csv", 10_000, "x.zip")
+        read_only_entry(unmarked, "币-1h-2024-03.csv", 10_000, "x.zip")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
@@ -143,7 +143,7 @@ def test_a_large_entry_comes_in_bounded_blocks(
     monkeypatch.setattr(zip_file, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(zip_file, "_INPUT_BYTES", 40_000)
     zipped_content = zipped(("x.csv", content), method=method)
-    blocks = list(entry_blocks(zipped_content, "x.csv", 10**7, "x.zip"))
+    blocks = list(read_entry_blocks(zipped_content, "x.csv", 10**7, "x.zip"))
     assert b"".join(blocks) == content
     assert max(map(len, blocks)) <= 100_000
     at = zipped_content.rfind(b"PK\x01\x02") + 16
@@ -154,5 +154,5 @@ def test_a_large_entry_comes_in_bounded_blocks(
     )
     got: list[bytes] = []
     with pytest.raises(MalformedDataError, match="CRC-32"):
-        got.extend(entry_blocks(broken, "x.csv", 10**7, "x.zip"))
+        got.extend(read_entry_blocks(broken, "x.csv", 10**7, "x.zip"))
     assert sum(map(len, got)) < len(content)

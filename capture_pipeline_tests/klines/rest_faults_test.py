@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
@@ -325,7 +325,7 @@ def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.rest.server_time_us)
         until(lambda: deployment.injected() == 1)
-        other.refuse(Part.REST, 418, 600.0)
+        other.refuse(HostGroup.REST, 418, 600.0)
         with pytest.raises(BannedError):
             asked.result(30)
     assert deployment.injected() == 1

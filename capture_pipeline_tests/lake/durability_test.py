@@ -28,11 +28,11 @@ REFUSAL = """
 import sys
 from pathlib import Path
 from capture_pipeline.binance.http.settings import RateLimits
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.deployment.address_limits import AddressLimits
 limits = AddressLimits(Path(sys.argv[1]), RateLimits())
 if sys.argv[1].endswith("ban.json"):
-    limits.refuse(Part.REST, 418, 600.0)
+    limits.refuse(HostGroup.REST, 418, 600.0)
 limits.count_attempt()
 """
 LIFE_OF_A_DOWNLOAD = """

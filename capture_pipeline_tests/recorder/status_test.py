@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.cli.session_view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
@@ -114,7 +114,7 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     pauses = RestPauses(limits, told.append)
     pauses.look()
     assert (pauses.current, told) == ("", [])
-    limits.refuse(Part.REST, 429, 60.0)
+    limits.refuse(HostGroup.REST, 429, 60.0)
     for _ in range(3):
         pauses.look()
     assert (

@@ -36,7 +36,7 @@ _FITS = 92_000_000_000
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+def read_eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
     """Read the digits at the start of eight bytes, without a branch on their number: (value, how many).
 
     The compiler makes one load of the eight.
@@ -70,51 +70,55 @@ def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.u
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+def _read_common_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
     """Read one to seven digits, a point, eight digits, a comma: (value in units of 1e-8, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, places = eight_digits(text, point + _ONE)
-    usual = (
+    fraction, places = read_eight_digits(text, point + _ONE)
+    is_common = (
         (digits - _ONE < np.uint64(7))
         & (text[point] == _POINT)
         & (places == _WORD)
         & (text[point + _NINE] == _COMMA)
     )
-    return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, usual
+    return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, is_common
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_integer(text: NDArray[np.uint8], at: np.uint64, end: np.uint8) -> tuple[np.int64, np.uint64, bool]:
+def _read_common_integer(
+    text: NDArray[np.uint8], at: np.uint64, end: np.uint8
+) -> tuple[np.int64, np.uint64, bool]:
     """Read one to sixteen digits and what ends them: (value, position after it, whether it is that)."""
-    value, count = eight_digits(text, at)
+    value, count = read_eight_digits(text, at)
     after = at + count
     if count == _WORD:
-        part, more = eight_digits(text, after)
+        part, more = read_eight_digits(text, after)
         value = value * _POWERS[more] + part
         after += more
     return value, after + _ONE, (count != _NONE) & (text[after] == end)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any(text: NDArray[np.uint8], at: np.uint64, decimals: int) -> tuple[np.int64, np.int64, np.uint64, int]:
+def _read_any_number(
+    text: NDArray[np.uint8], at: np.uint64, decimals: int
+) -> tuple[np.int64, np.int64, np.uint64, int]:
     """Read a number of any length: (whole part, eight-decimal fraction, position after it, status)."""
     negative = text[at] == _MINUS
     if negative:
         at += _ONE
-    whole, after = _digits(text, at)
+    whole, after = _read_digits(text, at)
     fraction, status = np.int64(0), OK
     if after == at:
         status = BAD_DIGIT
     elif after - at > _MAX_DIGITS:
         status = TOO_LONG
     elif decimals and text[after] == _POINT:
-        fraction, after, status = _fraction(text, after + _ONE)
+        fraction, after, status = _read_fraction(text, after + _ONE)
     return (-whole, -fraction, after, status) if negative else (whole, fraction, after, status)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+def _read_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
     """Read digits: (value, position after them). A line feed ends every text, so this stops inside it."""
     value = np.int64(0)
     digit = np.uint8(text[at] - _ZERO)
@@ -126,7 +130,7 @@ def _digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, int]:
+def _read_fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, int]:
     """Read a fraction of any length: (value in units of 1e-8, position after it, status)."""
     first = at
     value = np.int64(0)
@@ -184,28 +188,28 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_rows(
+def _parse_common_rows(
     text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[np.int64]
 ) -> tuple[int, np.uint64]:
     """Parse rows as the exchange nearly always writes them: (row, position) of the first that is not. Calls nothing."""
     while at + _LONGEST_ROW <= np.uint64(text.size):
         # Positions may run astray in an unusual row, by less than 26 bytes a field; whether it was one is asked once, at its end.
-        low[0, row], here, usual = _usual_integer(text, at, _COMMA)
+        low[0, row], here, is_common = _read_common_integer(text, at, _COMMA)
         for column in range(1, 6):
-            low[column, row], here, good = _usual_decimal(text, here)
-            usual &= good
-        low[6, row], here, good = _usual_integer(text, here, _COMMA)
-        usual &= good
-        low[7, row], here, good = _usual_decimal(text, here)
-        usual &= good
-        low[8, row], here, good = _usual_integer(text, here, _COMMA)
-        usual &= good
+            low[column, row], here, good = _read_common_decimal(text, here)
+            is_common &= good
+        low[6, row], here, good = _read_common_integer(text, here, _COMMA)
+        is_common &= good
+        low[7, row], here, good = _read_common_decimal(text, here)
+        is_common &= good
+        low[8, row], here, good = _read_common_integer(text, here, _COMMA)
+        is_common &= good
         for column in range(9, 11):
-            low[column, row], here, good = _usual_decimal(text, here)
-            usual &= good
+            low[column, row], here, good = _read_common_decimal(text, here)
+            is_common &= good
         while (text[here] != _LF) & (text[here] != _COMMA):
             here += _ONE
-        if not usual or text[here] != _LF:
+        if not is_common or text[here] != _LF:
             break
         at = here + _ONE
         row += 1
@@ -213,7 +217,7 @@ def _usual_rows(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
+def _parse_any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
     text: NDArray[np.uint8],
     at: np.uint64,
     row: int,
@@ -223,7 +227,7 @@ def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
 ) -> tuple[int, int, np.uint64]:
     """Parse one row in any form: (status, column, position after it or of what is wrong)."""
     for column in range(VALUES):
-        whole, fraction, at, status = _any(text, at, is_decimal[column])
+        whole, fraction, at, status = _read_any_number(text, at, is_decimal[column])
         if status != OK:
             return status, column, at
         if is_decimal[column]:
@@ -261,9 +265,9 @@ def parse_rows(
     if size == _NONE or text[size - _ONE] != _LF:
         return 0, BAD_SEPARATOR, 0, 0
     while at < size:
-        row, at = _usual_rows(text, at, row, low)
+        row, at = _parse_common_rows(text, at, row, low)
         if at < size:
-            status, column, at = _any_row(text, at, row, is_decimal, low, high)
+            status, column, at = _parse_any_row(text, at, row, is_decimal, low, high)
             if status != OK:
                 return row, status, column, int(np.int64(at))
             row += 1
@@ -271,23 +275,23 @@ def parse_rows(
 
 
 def parse(
-    text: NDArray[np.uint8], most_rows: int
+    text: NDArray[np.uint8], max_rows: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
     """Parse with arrays as large as needed.
 
     Args:
         text: As for `parse_rows`.
-        most_rows: At least its number of rows.
+        max_rows: At least its number of rows.
 
     Returns:
         Low and high as of `parse_rows`, high None where every decimal fits 64 bits, and what `parse_rows` returns.
     """
     low, is_decimal = (
-        np.empty((VALUES, most_rows), np.int64),
+        np.empty((VALUES, max_rows), np.int64),
         np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8),
     )
     found = parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64))
     if found[1] != TOO_WIDE:
         return low, None, found
-    high = np.zeros((VALUES, most_rows), np.int64)
+    high = np.zeros((VALUES, max_rows), np.int64)
     return low, high, parse_rows(text, is_decimal, low, high)

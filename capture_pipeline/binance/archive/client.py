@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from capture_pipeline.binance.archive.protocol import Listed, parse_checksum, parse_listing
-from capture_pipeline.binance.http.retries import raise_if_cancelled, retrying
+from capture_pipeline.binance.archive.protocol import ListedFile, parse_checksum, parse_listing
+from capture_pipeline.binance.http.retries import raise_if_cancelled, retry_transient
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import MalformedDataError, NetworkError, ProtocolViolationError
@@ -85,7 +85,7 @@ class ArchiveClient:
         Returns:
             `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
         """
-        answer = retrying(
+        answer = retry_transient(
             self._http.settings,
             lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY),
             cancel,
@@ -97,7 +97,7 @@ class ArchiveClient:
         except MalformedDataError as error:
             return None, str(error)
 
-    def listing(self, prefix: str, cancel: threading.Event | None = None) -> list[Listed]:
+    def listing(self, prefix: str, cancel: threading.Event | None = None) -> list[ListedFile]:
         """All keys that begin with `prefix`, page by page.
 
         Args:
@@ -107,7 +107,7 @@ class ArchiveClient:
         Raises:
             ProtocolViolationError: A page is no listing, or does not advance.
         """
-        found: list[Listed] = []
+        found: list[ListedFile] = []
         marker = ""
         while True:
             params: dict[str, str | int] = {"prefix": prefix, "delimiter": "/"}
@@ -117,7 +117,7 @@ class ArchiveClient:
             def ask(params: dict[str, str | int] = params) -> bytes:
                 return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body
 
-            page = parse_listing(retrying(self._http.settings, ask, cancel))
+            page = parse_listing(retry_transient(self._http.settings, ask, cancel))
             found += page.files
             if page.next_marker is None:
                 return found
@@ -145,7 +145,9 @@ class ArchiveClient:
         start = time.monotonic()
         try:
             with self._slots:
-                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, cancel), cancel)
+                return retry_transient(
+                    self._http.settings, lambda: self._attempt(file, sink, state, cancel), cancel
+                )
         finally:
             state.seconds = time.monotonic() - start
 
@@ -164,7 +166,8 @@ class ArchiveClient:
             if answer.status == 404:  # noqa: PLR2004
                 return False
             got = answer.headers.get("ETag")
-            total = _continues(answer.headers, have) if answer.status == 206 and got == state.etag else None  # noqa: PLR2004
+            is_same = answer.status == 206 and got == state.etag  # noqa: PLR2004
+            total = _parse_total_size(answer.headers, have) if is_same else None
             if answer.status != 200 and total is None:  # noqa: PLR2004
                 # Another version, another place, or nothing left: only the whole file can be trusted now.
                 state.etag = None
@@ -197,7 +200,7 @@ class ArchiveClient:
         return True
 
 
-def _continues(headers: object, have: int) -> int | None:
+def _parse_total_size(headers: object, have: int) -> int | None:
     """Total size, if a 206 starts exactly at `have`."""
     value = getattr(headers, "get", dict[str, str]().get)("Content-Range", "")
     found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", value or "")

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive.klines import count_lengths, parse_blocks, refuse_other_interval
-from capture_pipeline.binance.archive.zip_file import entry_blocks
+from capture_pipeline.binance.archive.klines import count_lengths, parse_blocks, reject_other_interval
+from capture_pipeline.binance.archive.zip_file import read_entry_blocks
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.memory import trim
 
-_MOST_ROWS = 400_000
+_MAX_ROWS = 400_000
 """About 70 MB: nine months of 1m bars, or a whole symbol-year of daily files of 1h bars."""
 
 
@@ -35,7 +35,7 @@ class ParsedFiles:
     def keep(self, name: str, sha256: str | None, frame: pl.DataFrame) -> None:
         """Keep a frame if there is room."""
         with self._mutex:
-            if sum(kept.height for kept in self._frames.values()) + frame.height <= _MOST_ROWS:
+            if sum(kept.height for kept in self._frames.values()) + frame.height <= _MAX_ROWS:
                 self._frames[name, sha256] = frame
 
     def take(self, name: str, sha256: str | None) -> pl.DataFrame | None:
@@ -60,12 +60,12 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
         MalformedDataError: It is no kline file of that period and interval.
     """
     found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
-    if found.height > _MOST_ROWS:
+    if found.height > _MAX_ROWS:
         trim()
     return found
 
 
-def read_opens(
+def read_open_times(
     content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
 ) -> tuple[NDArray[np.int64], pl.DataFrame | None]:  # fmt: skip
     """Verify a zip as `read_zip` does, without the memory of a large one.
@@ -87,7 +87,7 @@ def read_opens(
     for frame in _frames(content, stem, max_bytes, bounds):
         opens.append(frame["open_time_us"].to_numpy())
         kept.append(frame)
-        if sum(part.height for part in kept) > _MOST_ROWS:
+        if sum(part.height for part in kept) > _MAX_ROWS:
             kept = []
     found = np.concatenate(opens)
     return found, pl.concat(kept, rechunk=False) if sum(part.height for part in kept) == found.size else None
@@ -103,7 +103,9 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
     rows = strange = 0
     lengths: Counter[int] = Counter()
     interval = _interval_of(stem)
-    for frame in parse_blocks(entry_blocks(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv"):
+    for frame in parse_blocks(
+        read_entry_blocks(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv"
+    ):
         rows += frame.height
         strange += int((~frame["open_time_us"].is_between(*bounds, closed="left")).sum())
         lengths += count_lengths(frame, interval) if interval else Counter()
@@ -112,7 +114,7 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
         what = f"{strange:,} of {rows:,} rows open outside the file's period"
         raise MalformedDataError(what, where=where, remedy="it is set aside and other sources are used")
     if interval:
-        refuse_other_interval(lengths, interval, where)
+        reject_other_interval(lengths, interval, where)
 
 
 def _interval_of(stem: str) -> Interval | None:

@@ -79,7 +79,7 @@ _LENGTHS = {
     for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))
 }
 _decode_any = msgspec.json.Decoder().decode
-_SHORTER_ROWS = 2
+_MIN_SHORTER_ROWS = 2
 """Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
 
 
@@ -125,16 +125,16 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Cut blocks between lines; the first piece has a row beside a header, and the last one ends as the file does."""
-    held = b""
+    pending = b""
     for block in blocks:
-        if held.count(b"\n") > 1:
-            end = held.rfind(b"\n") + 1
-            yield held[:end]
-            held = held[end:] + block
+        if pending.count(b"\n") > 1:
+            end = pending.rfind(b"\n") + 1
+            yield pending[:end]
+            pending = pending[end:] + block
         else:
-            held += block
-    if held:
-        yield held
+            pending += block
+    if pending:
+        yield pending
 
 
 def _head(content: bytes, where: str) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
     return Counter(dict(lengths.value_counts().iter_rows()))
 
 
-def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
+def reject_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
     """Refuse a table that contains candles of another interval than it should.
 
     A candle may have any length: a halt of the exchange ends it early. A table is of another interval where more than half of its rows
@@ -233,7 +233,7 @@ def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str)
     if not total or lengths[interval.us] * 2 >= total:
         return
     ((usual, count),) = lengths.most_common(1)
-    enough = usual > interval.us or count >= _SHORTER_ROWS
+    enough = usual > interval.us or count >= _MIN_SHORTER_ROWS
     if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
         what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
         raise MalformedDataError(what, where=where, remedy=_REMEDY)
@@ -298,7 +298,7 @@ def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArra
         return 1, pl.lit("us")
     if is_ms.all():
         return 1000, pl.lit("ms")
-    _refuse_times("open", opens, ~(is_us | is_ms), where, first_line)
+    _reject_times("open", opens, ~(is_us | is_ms), where, first_line)
     return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
 
 
@@ -306,13 +306,13 @@ def _close_times(
     closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int
 ) -> NDArray[np.int64]:
     """Return close times in microseconds. Each has the unit that it looks like, and its row's unit where it looks like none."""
-    _refuse_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
+    _reject_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
     own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
     scaled: NDArray[np.int64] = closes * own
     return scaled
 
 
-def _refuse_times(
+def _reject_times(
     name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int
 ) -> None:
     if strange.any():

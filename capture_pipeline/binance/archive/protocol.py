@@ -116,7 +116,7 @@ def evaluate_digest(
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFile:
     """One key of a bucket listing.
 
     Attributes:
@@ -142,7 +142,7 @@ class ListingPage:
         next_marker: Where the next page starts; None on the last page.
     """
 
-    files: list[Listed]
+    files: list[ListedFile]
     folders: list[str]
     next_marker: str | None
 
@@ -169,11 +169,11 @@ def parse_listing(body: bytes) -> ListingPage:
     return ListingPage(files, folders, (root.findtext(f"{space}NextMarker") or last) if truncated else None)
 
 
-def _listed(item: ET.Element, space: str) -> Listed:
+def _listed(item: ET.Element, space: str) -> ListedFile:
     with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolationError):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
-        return Listed(
+        return ListedFile(
             item.findtext(f"{space}Key") or "",
             int(item.findtext(f"{space}Size") or ""),
             etag,

@@ -21,14 +21,14 @@ BLOCK_BYTES = 8 << 20
 _INPUT_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _DIRECTORY_ENTRY = b"PK\x01\x02"
-_MOST_ENTRIES = 1000
+_MAX_ENTRIES = 1000
 """Far more than one: the four bytes of a directory entry may occur by chance inside packed data."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
 
 
-def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:
+def read_only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:
     """Inflate the one entry of a zip.
 
     Args:
@@ -43,13 +43,13 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
     Raises:
         MalformedDataError: The zip is anything else.
     """
-    return b"".join(entry_blocks(content, expected, max_bytes, where))
+    return b"".join(read_entry_blocks(content, expected, max_bytes, where))
 
 
-def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> Iterator[bytes]:
+def read_entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> Iterator[bytes]:
     """Inflate the one entry of a zip block by block, in the memory of one block.
 
-    What `only_entry` checks before it returns is checked here before the last block is yielded: a small entry is one block.
+    What `read_only_entry` checks before it returns is checked here before the last block is yielded: a small entry is one block.
 
     Args:
         content: The zip.
@@ -58,11 +58,11 @@ def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> I
         where: The zip's name, for errors.
 
     Raises:
-        MalformedDataError: See `only_entry`; blocks that were yielded before are worthless then.
+        MalformedDataError: See `read_only_entry`; blocks that were yielded before are worthless then.
     """
-    entry = _only_entry(content, expected, max_bytes, where)
+    entry = _find_only_entry(content, expected, max_bytes, where)
     held, size, checksum = b"", 0, 0
-    for block in filter(None, _inflated(content, entry, where)):
+    for block in filter(None, _inflate(content, entry, where)):
         if held:
             yield held
         held, size, checksum = block, size + len(block), isal_zlib.crc32(block, checksum)
@@ -73,10 +73,10 @@ def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> I
     yield held
 
 
-def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
+def _find_only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
     """Return the one entry of a zip, without looking inside."""
-    if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
-        raise MalformedDataError(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
+    if content.count(_DIRECTORY_ENTRY) > _MAX_ENTRIES:
+        raise MalformedDataError(f"has more than {_MAX_ENTRIES:,} entries", where=where, remedy=_REMEDY)
     with (
         guard_parser(where, "is not a readable zip", remedy=_REMEDY),
         zipfile.ZipFile(io.BytesIO(content)) as archive,
@@ -107,7 +107,7 @@ def _name_of(entry: zipfile.ZipInfo) -> str:
         return entry.filename
 
 
-def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
+def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
     """Yield the content of an entry in blocks of at most `BLOCK_BYTES`; a byte too many shows that the stated size is wrong."""
     data = _entry_data(content, entry, where)
     if entry.compress_type == zipfile.ZIP_STORED:

@@ -54,7 +54,7 @@ class Deadline:
             self._released.append(connection)
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
+    def enforce(self) -> Iterator[None]:
         """Watch the connections that this thread opens or uses again."""
         threading.Thread(target=self._wait, name="deadline", daemon=True).start()
         _current.deadline = self

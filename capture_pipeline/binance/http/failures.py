@@ -53,11 +53,11 @@ def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> Captur
     if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
         return proxy_refusal(proxy, int(found[1]), url)
     return NetworkError(
-        f"the proxy {proxy} cannot be reached: {brief(error)}", where=url, remedy="check the proxy"
+        f"the proxy {proxy} cannot be reached: {describe_briefly(error)}", where=url, remedy="check the proxy"
     )
 
 
-def brief(error: BaseException) -> str:
+def describe_briefly(error: BaseException) -> str:
     """Describe the innermost failure in one short line."""
     inner = error
     while (deeper := _wrapped(inner)) is not None:
@@ -83,7 +83,7 @@ def is_refused(error: BaseException) -> bool:
     return inner is not None
 
 
-def is_of_network(error: BaseException) -> bool:
+def is_network_error(error: BaseException) -> bool:
     """Report whether an exception is about the connection; another `OSError` is of the disk that the answer is written to."""
     network = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
     return not isinstance(error, OSError) or isinstance(error, network)

@@ -17,19 +17,19 @@ _Time = Annotated[int, Field(ge=0, le=_LAST_US)]
 _REMEDY = "nothing is sent before"
 
 
-class Part(StrEnum):
+class HostGroup(StrEnum):
     """Hosts that a limit is about."""
 
     REST = "rest"
     STREAMS = "streams"
 
 
-def parts_of(status: int, part: Part) -> tuple[Part, ...]:
+def affected_hosts(status: int, part: HostGroup) -> tuple[HostGroup, ...]:
     """Return the hosts that a refusal by `part` is about.
 
     429 is about one limit: the weight of requests, or the number of handshakes. A ban and the firewall are about the address.
     """
-    return (part,) if status == BACK_OFF else tuple(Part)
+    return (part,) if status == BACK_OFF else tuple(HostGroup)
 
 
 class Pause(BaseModel):
@@ -97,10 +97,10 @@ class Pause(BaseModel):
 class Limits(Protocol):
     """The limits of this machine's address at one exchange, shared by all that use the store."""
 
-    def pause(self, part: Part) -> Pause | None:
+    def pause(self, part: HostGroup) -> Pause | None:
         """Return the pause in force, None where requests may be sent."""
 
-    def refuse(self, part: Part, status: int, wait_s: float) -> Pause:
+    def refuse(self, part: HostGroup, status: int, wait_s: float) -> Pause:
         """Record a refusal of the address; returns the pause in force."""
 
     def count_attempt(self) -> Pause | None:

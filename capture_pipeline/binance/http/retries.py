@@ -16,14 +16,16 @@ T = TypeVar("T")
 _log = logger(__name__)
 
 
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
     _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
 
 
-stamina.instrumentation.set_on_retry_hooks([_tell])
+stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
 
-def retrying(settings: HttpSettings, operation: Callable[[], T], cancel: threading.Event | None = None) -> T:
+def retry_transient(
+    settings: HttpSettings, operation: Callable[[], T], cancel: threading.Event | None = None
+) -> T:
     """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
 
     Args:
@@ -35,14 +37,14 @@ def retrying(settings: HttpSettings, operation: Callable[[], T], cancel: threadi
         CaptureError: The last failure, or that the run was stopped.
     """
 
-    def is_worth_it(error: Exception) -> bool:
+    def is_retryable(error: Exception) -> bool:
         is_cancelled = cancel is not None and cancel.is_set()
         return (
             isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_cancelled
         )
 
     for attempt in stamina.retry_context(
-        on=is_worth_it,
+        on=is_retryable,
         attempts=settings.attempts,
         timeout=settings.total_timeout_s,
         wait_initial=settings.backoff_initial_s,

@@ -20,9 +20,9 @@ import urllib3
 from capture_pipeline.binance.http.deadline import Deadline
 from capture_pipeline.binance.http.failures import (
     PROXY_LOGIN,
-    brief,
+    describe_briefly,
     error_body,
-    is_of_network,
+    is_network_error,
     is_refused,
     proxy_failure,
     proxy_refusal,
@@ -105,7 +105,7 @@ class Http:
         Raises:
             CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
         """
-        with self._answered(url, headers, params, None, on_headers) as (answer, chunks):
+        with self._open_answer(url, headers, params, None, on_headers) as (answer, chunks):
             body = bytearray()
             for chunk in chunks:
                 body += chunk
@@ -125,8 +125,8 @@ class Http:
 
         A body that ends early, or is too slow, raises `NetworkError` where it ends.
         """
-        least = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
-        with self._answered(url, headers, params, least) as answered:
+        min_bytes = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
+        with self._open_answer(url, headers, params, min_bytes) as answered:
             yield answered
 
     def post(self, url: str, body: bytes, *, headers: Mapping[str, str], where: str) -> None:
@@ -143,7 +143,7 @@ class Http:
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._sorted_failures(where, egress.proxy, deadline), deadline.counting():
+        with self._translate_failures(where, egress.proxy, deadline), deadline.enforce():
             response = self._session(egress.tls).post(
                 url,
                 data=body,
@@ -161,7 +161,7 @@ class Http:
                         remedy="set the address that it redirects to",
                     )
                 if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
-                    self._refuse(response, where, egress.proxy)
+                    self._raise_for_status(response, where, egress.proxy)
                     raise RequestRefusedError(
                         f"answers with {response.status_code}", status=response.status_code, where=where
                     )
@@ -169,12 +169,12 @@ class Http:
                 response.close()
 
     @contextmanager
-    def _answered(
+    def _open_answer(
         self,
         url: str,
         headers: Mapping[str, str] | None,
         params: Mapping[str, str | int] | None,
-        least: float | None,
+        min_bytes: float | None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Send a request under a deadline.
@@ -183,21 +183,21 @@ class Http:
             url: Address.
             headers: Of the request.
             params: Of its query.
-            least: Bytes that renew the deadline; None for a deadline for the whole answer.
+            min_bytes: Bytes that renew the deadline; None for a deadline for the whole answer.
             on_headers: Takes the headers of the answer.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
+        with self._translate_failures(url, egress.proxy, deadline), deadline.enforce():
             response = self._send(url, egress, headers, params)
             try:
                 self._on_answer(response.url, response.status_code, response.headers)
                 if on_headers is not None:
                     on_headers(response.headers)
-                self._refuse(response, url, egress.proxy)
+                self._raise_for_status(response, url, egress.proxy)
                 yield (
                     Answer(response.status_code, response.headers, b""),
-                    self._chunks(response, url, egress.proxy, deadline, least),
+                    self._chunks(response, url, egress.proxy, deadline, min_bytes),
                 )
             finally:
                 response.close()
@@ -250,21 +250,21 @@ class Http:
         url: str,
         proxy: Proxy | None,
         deadline: Deadline,
-        least: float | None,
+        min_bytes: float | None,
     ) -> Iterator[bytes]:
-        came = 0
-        with self._sorted_failures(url, proxy, deadline):
+        received = 0
+        with self._translate_failures(url, proxy, deadline):
             # Not iter_content: it drops what it has of a block when the connection ends inside it.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
-                came += len(chunk)
-                if least is not None and came >= least:
+                received += len(chunk)
+                if min_bytes is not None and received >= min_bytes:
                     deadline.renew()
-                    came = 0
+                    received = 0
             if deadline.is_over:  # without a length the end that the deadline made looks like the body's own
                 raise TimeoutError
 
-    def _refuse(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
+    def _raise_for_status(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
         """Raise what a status other than a usable one means."""
         status = response.status_code
         if status in {200, 206, 304, 404, 416}:
@@ -274,33 +274,35 @@ class Http:
         raise refusal_error(status, response.headers, error_body(response), url, self._now_s())
 
     @contextmanager
-    def _sorted_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
+    def _translate_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
         way = f" through the proxy {proxy}" if proxy else ""
         try:
-            with _in_time(deadline, url):
+            with _translate_timeout(deadline, url):
                 yield
         except requests.exceptions.ProxyError as error:
             raise proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             raise UntrustedPeerError(
-                f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY
+                f"TLS failed{way}: {describe_briefly(error)}", where=url, remedy=_TLS_REMEDY
             ) from None
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
         ) as error:
-            raise RequestRefusedError(f"is no usable address: {brief(error)}", status=0, where=url) from None
+            raise RequestRefusedError(
+                f"is no usable address: {describe_briefly(error)}", status=0, where=url
+            ) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
             raise ProtocolViolationError(
-                f"sends a body that cannot be decoded: {brief(error)}", where=url
+                f"sends a body that cannot be decoded: {describe_briefly(error)}", where=url
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if not is_of_network(error):
+            if not is_network_error(error):
                 raise
             remedy = "check the proxy" if proxy else self._remedy(url, error)
             raise NetworkError(
-                f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy
+                f"cannot be reached or broke off{way}: {describe_briefly(error)}", where=url, remedy=remedy
             ) from None
 
     def _remedy(self, url: str, error: BaseException) -> str | None:
@@ -314,12 +316,12 @@ def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
 
 
 @contextmanager
-def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
+def _translate_timeout(deadline: Deadline, url: str) -> Iterator[None]:
     """Turn what a connection that was shut down raises into its cause."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        if not deadline.is_over or not is_of_network(error):
+        if not deadline.is_over or not is_network_error(error):
             raise
         what = f"sent too little within {deadline.seconds:g} s"
         raise NetworkError(

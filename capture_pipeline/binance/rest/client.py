@@ -14,9 +14,9 @@ from typing import Annotated
 
 import msgspec
 
-from capture_pipeline.binance.http.pauses import Limits, Part, Pause
+from capture_pipeline.binance.http.pauses import HostGroup, Limits, Pause
 from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, FIREWALL
-from capture_pipeline.binance.http.retries import retrying
+from capture_pipeline.binance.http.retries import retry_transient
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Answer, Http
 from capture_pipeline.binance.periods import Interval
@@ -157,7 +157,7 @@ class RestClient:
         )
         self._governor = WeightGovernor(self._weight_per_minute)
         self._lock = threading.Lock()
-        self._told_us = 0
+        self._logged_until_us = 0
 
     def server_time_us(self) -> int:
         """The exchange's clock."""
@@ -259,7 +259,7 @@ class RestClient:
         weight = request_weight(self._market, endpoint, params.get("limit"))
         url = f"{self._base}{self._market.rest_root}/{endpoint}"
         for _ in range(_MAX_TRIES):
-            answer = retrying(self._http.settings, lambda: self._ask(url, params, weight))
+            answer = retry_transient(self._http.settings, lambda: self._send(url, params, weight))
             if answer is None:
                 continue
             if answer.status == _NOT_FOUND:
@@ -274,40 +274,40 @@ class RestClient:
             remedy="lower rate_limits.use_percent; run again later",
         )
 
-    def _ask(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
+    def _send(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
         """Send a request as soon as the limits allow it, and record a refusal of the address for all.
 
         Returns:
             None where the address was refused for a time that can be waited out.
         """
-        self._hold(weight, url)
+        self._wait_for_limits(weight, url)
         try:
             return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
         except RateLimitedError as error:
             self._address.refuse(
-                Part.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
+                HostGroup.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
             )
             if error.retry_after_s > self._limits.max_wait_s:
                 raise
             return None
         except AccessDeniedError as error:
             if error.status == FIREWALL:
-                self._address.refuse(Part.REST, FIREWALL, error.retry_after_s)
+                self._address.refuse(HostGroup.REST, FIREWALL, error.retry_after_s)
             raise
 
-    def _hold(self, weight: int, url: str) -> None:
+    def _wait_for_limits(self, weight: int, url: str) -> None:
         """Wait until the request may be sent.
 
         Raises:
             RateLimitedError: That is longer than `rate_limits.max_wait_s`, or the firewall refuses the address and states no end.
         """
         while True:
-            if (pause := self._address.pause(Part.REST)) is not None:
+            if (pause := self._address.pause(HostGroup.REST)) is not None:
                 now_s = self._now_s()
                 wait = pause.left_s(now_s)
                 if wait > self._limits.max_wait_s or not pause.has_stated_end:
                     raise pause.error(url, now_s)
-                self._tell(pause)
+                self._log_pause(pause)
             else:
                 with self._lock:
                     wait = self._governor.wait_s(weight, self._now_s())
@@ -315,10 +315,10 @@ class RestClient:
                     return
             self._sleep(max(0.0, wait))
 
-    def _tell(self, pause: Pause) -> None:
+    def _log_pause(self, pause: Pause) -> None:
         """Log once for all threads that a pause is waited out."""
         with self._lock:
-            is_new, self._told_us = pause.until_us != self._told_us, pause.until_us
+            is_new, self._logged_until_us = pause.until_us != self._logged_until_us, pause.until_us
         if is_new:
             _log.warning("%s: %s; nothing is sent before", self._base, pause.text)
 

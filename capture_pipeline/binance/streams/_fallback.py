@@ -28,7 +28,7 @@ from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 _FAILURES: tuple[type[Exception], ...] = (ConfigError, *PARSE_ERRORS)
 _DECIMAL = re.compile(PLAIN_DECIMAL)
-_MOST = 2**63 - 1
+_MAX_INT64 = 2**63 - 1
 _LONGEST_ORDER_TYPE = 64
 _KINDS = {StreamKind.TRADE: TRADE, StreamKind.DEPTH: DEPTH, StreamKind.SNAPSHOT: SNAPSHOT}
 _REMEDY = "the recording is damaged there; set the line aside, or record again"
@@ -41,7 +41,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 @dataclass
-class AnyLine:
+class ParsedLine:
     """What a line says, in the kernel's terms.
 
     Attributes:
@@ -82,7 +82,7 @@ def kernel_kind(stream: str) -> int:
     return _KINDS.get(kind_of(stream), SKIP)
 
 
-def read_any(line: bytes, where: str) -> AnyLine:
+def read_line(line: bytes, where: str) -> ParsedLine:
     """Read one line.
 
     Args:
@@ -99,10 +99,10 @@ def read_any(line: bytes, where: str) -> AnyLine:
         raise MalformedDataError(what, where=where, remedy=_REMEDY) from None
 
 
-def _read(line: bytes) -> AnyLine:
+def _read(line: bytes) -> ParsedLine:
     envelope = _decode_line(line)
     kind, data = kernel_kind(envelope.stream), envelope.data
-    found = AnyLine(envelope.stream, kind, [_int64(envelope.capture_ns)])
+    found = ParsedLine(envelope.stream, kind, [_int64(envelope.capture_ns)])
     if kind == SKIP:
         return found
     symbol = validate_symbol(symbol_of(envelope.stream))
@@ -159,7 +159,7 @@ def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
 
 
 def _int64(value: int) -> int:
-    if not -_MOST <= value <= _MOST:
+    if not -_MAX_INT64 <= value <= _MAX_INT64:
         raise ValueError(f"{value} does not fit 64 bits")
     return value
 

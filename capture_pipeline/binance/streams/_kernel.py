@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.streams._kernel_text import (
-    decimal,
     event_us,
-    integer,
-    known,
+    find_stream,
+    matches,
+    read_common_decimal,
+    read_decimal,
+    read_integer,
     same_symbol,
-    skip,
-    stands,
-    usual_decimal,
+    skip_data,
 )
 
 PADDING = 1024
@@ -73,7 +73,7 @@ _SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
+def _read_levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     text: NDArray[np.uint8],
     at: np.uint64,
     end: np.uint64,
@@ -87,19 +87,19 @@ def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     if text[at] == _CLOSE:
         return row, at + _1, DONE
     # Spot sends eight decimals, futures those of the symbol: the first level that has others decides how the rest is read first.
-    is_usual = True
+    is_common = True
     while at < end:
         if row >= capacity:
             return row, at, FULL
         price, quantity, here, after, good, more = np.int64(0), np.int64(0), at, at, False, False
         places = np.int64(0x88)
-        if is_usual:
-            price, here, good = usual_decimal(text, at + np.uint64(2))
-            quantity, after, more = usual_decimal(text, here + np.uint64(2))
-            is_usual = good & more
-        if not is_usual:
-            price, price_places, here, good = decimal(text, at + np.uint64(2))
-            quantity, quantity_places, after, more = decimal(text, here + np.uint64(2))
+        if is_common:
+            price, here, good = read_common_decimal(text, at + np.uint64(2))
+            quantity, after, more = read_common_decimal(text, here + np.uint64(2))
+            is_common = good & more
+        if not is_common:
+            price, price_places, here, good = read_decimal(text, at + np.uint64(2))
+            quantity, quantity_places, after, more = read_decimal(text, here + np.uint64(2))
             places = price_places * 16 + quantity_places
         good &= (
             more
@@ -122,112 +122,112 @@ def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _truth(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
+def _read_bool(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
     """Read `true` or `false`: (value, position after it, whether it is one of them)."""
-    value = stands(text, at, _TRUE)
-    return value, at + np.uint64(4 if value else 5), value | stands(text, at, _FALSE)
+    value = matches(text, at, _TRUE)
+    return value, at + np.uint64(4 if value else 5), value | matches(text, at, _FALSE)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
+def _read_line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
     """Read the futures' `st`, if the line has it, and the line's end: (position after the line feed, whether the line ends so)."""
     good = True
-    if stands(text, at, _TYPE):
-        _, at, good = integer(text, at + np.uint64(_TYPE.size))
-    return at + np.uint64(_END.size), good & stands(text, at, _END)
+    if matches(text, at, _TYPE):
+        _, at, good = read_integer(text, at + np.uint64(_TYPE.size))
+    return at + np.uint64(_END.size), good & matches(text, at, _END)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _trade(
+def _read_trade(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
     """Read a trade from its first field to the line's end into one row: (position, whether it was one)."""
-    good = stands(text, at, _TRADE_E)
-    event, at, more = integer(text, at + np.uint64(_TRADE_E.size))
+    good = matches(text, at, _TRADE_E)
+    event, at, more = read_integer(text, at + np.uint64(_TRADE_E.size))
     good &= more
-    early = stands(text, at, _FIELD_TIME)
+    early = matches(text, at, _FIELD_TIME)
     time = np.int64(0)
     if early:
-        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        time, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    good &= stands(text, at, _S)
+    good &= matches(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
-    if not (good & more & stands(text, at, _FIELD_T)):
+    if not (good & more & matches(text, at, _FIELD_T)):
         return at, False
-    row[T_ID], at, good = integer(text, at + np.uint64(_FIELD_T.size))
-    good &= stands(text, at, _FIELD_P)
-    row[T_PRICE], price_places, at, more = decimal(text, at + np.uint64(_FIELD_P.size))
-    good &= more & stands(text, at, _FIELD_Q)
-    row[T_QUANTITY], quantity_places, at, more = decimal(text, at + np.uint64(_FIELD_Q.size))
+    row[T_ID], at, good = read_integer(text, at + np.uint64(_FIELD_T.size))
+    good &= matches(text, at, _FIELD_P)
+    row[T_PRICE], price_places, at, more = read_decimal(text, at + np.uint64(_FIELD_P.size))
+    good &= more & matches(text, at, _FIELD_Q)
+    row[T_QUANTITY], quantity_places, at, more = read_decimal(text, at + np.uint64(_FIELD_Q.size))
     good &= more
     row[T_MARKET] = 0
     if not early:
-        good &= stands(text, at, _FIELD_TIME)
-        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        good &= matches(text, at, _FIELD_TIME)
+        time, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    elif stands(text, at, _MARKET):
+    elif matches(text, at, _MARKET):
         row[T_MARKET] = 1
         at += np.uint64(_MARKET.size)
-    good &= stands(text, at, _MAKER)
-    maker, at, more = _truth(text, at + np.uint64(_MAKER.size))
+    good &= matches(text, at, _MAKER)
+    maker, at, more = _read_bool(text, at + np.uint64(_MAKER.size))
     good &= more
-    if stands(text, at, _BEST):
-        _, at, more = _truth(text, at + np.uint64(_BEST.size))
+    if matches(text, at, _BEST):
+        _, at, more = _read_bool(text, at + np.uint64(_BEST.size))
         good &= more
     row[T_EVENT], row[T_TRADE], row[T_MAKER] = event_us(event), event_us(time), maker
     row[T_PLACES] = price_places * 16 + quantity_places
-    at, more = _line_end(text, at)
+    at, more = _read_line_end(text, at)
     return at, good & more
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _diff_head(
+def _read_diff_head(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
     """Read a diff up to its first bid; futures' `T`, `ps` and `pu` may stand in their places."""
-    good = stands(text, at, _DEPTH_E)
-    event, at, more = integer(text, at + np.uint64(_DEPTH_E.size))
+    good = matches(text, at, _DEPTH_E)
+    event, at, more = read_integer(text, at + np.uint64(_DEPTH_E.size))
     good &= more
-    if stands(text, at, _FIELD_TIME):
-        _, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+    if matches(text, at, _FIELD_TIME):
+        _, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    good &= stands(text, at, _S)
+    good &= matches(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
     good &= more
-    if stands(text, at, _PAIR):
+    if matches(text, at, _PAIR):
         at, more = same_symbol(text, at + np.uint64(_PAIR.size), name, _AS_PAIR)
         good &= more
-    if not (good & stands(text, at, _FIRST)):
+    if not (good & matches(text, at, _FIRST)):
         return at, False
-    row[D_FIRST], at, good = integer(text, at + np.uint64(_FIRST.size))
-    good &= stands(text, at, _LAST)
-    row[D_LAST], at, more = integer(text, at + np.uint64(_LAST.size))
+    row[D_FIRST], at, good = read_integer(text, at + np.uint64(_FIRST.size))
+    good &= matches(text, at, _LAST)
+    row[D_LAST], at, more = read_integer(text, at + np.uint64(_LAST.size))
     good &= more
     row[D_PREVIOUS], row[D_EVENT] = -1, event_us(event)
-    if stands(text, at, _PREVIOUS):
-        row[D_PREVIOUS], at, more = integer(text, at + np.uint64(_PREVIOUS.size))
+    if matches(text, at, _PREVIOUS):
+        row[D_PREVIOUS], at, more = read_integer(text, at + np.uint64(_PREVIOUS.size))
         good &= more
-    return at + np.uint64(_B.size), good & stands(text, at, _B)
+    return at + np.uint64(_B.size), good & matches(text, at, _B)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _book(  # noqa: PLR0917 - likewise
+def _read_book(  # noqa: PLR0917 - likewise
     text: NDArray[np.uint8], at: np.uint64, end: np.uint64, asks: NDArray[np.uint8], row: NDArray[np.int64], values: NDArray[np.int64],
     tags: NDArray[np.uint8],
 ) -> tuple[np.uint64, int]:  # fmt: skip
     """Read both lists of levels, from the first bid to the line's end: (position, status)."""
-    level, at, status = _levels(text, at, end, 0, row[D_BIDS], values, tags)
+    level, at, status = _read_levels(text, at, end, 0, row[D_BIDS], values, tags)
     if status != DONE:
         return at, status
-    if at >= end or not stands(text, at, asks):
+    if at >= end or not matches(text, at, asks):
         return at, OTHER_LAYOUT
     row[D_ASKS] = level
-    row[D_END], at, status = _levels(text, at + np.uint64(asks.size), end, 1, level, values, tags)
+    row[D_END], at, status = _read_levels(text, at + np.uint64(asks.size), end, 1, level, values, tags)
     if status != DONE:
         return at, status
     if at >= end:
         return at, OTHER_LAYOUT
-    at, good = _line_end(text, at)
+    at, good = _read_line_end(text, at)
     return at, DONE if good else OTHER_LAYOUT
 
 
@@ -261,23 +261,23 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
     row = np.empty(11, np.int64)
     while np.uint64(state[AT]) < limit:
         at = np.uint64(state[AT])
-        capture, here, good = integer(text, at + np.uint64(_CAPTURE.size))
-        if not (good and stands(text, at, _CAPTURE) and stands(text, here, _STREAM)):
+        capture, here, good = read_integer(text, at + np.uint64(_CAPTURE.size))
+        if not (good and matches(text, at, _CAPTURE) and matches(text, here, _STREAM)):
             return OTHER_LAYOUT
-        stream, here = known(text, here + np.uint64(_STREAM.size), names, slots)
-        if stream < 0 or not stands(text, here, _DATA):
+        stream, here = find_stream(text, here + np.uint64(_STREAM.size), names, slots)
+        if stream < 0 or not matches(text, here, _DATA):
             return OTHER_LAYOUT
         here += np.uint64(_DATA.size)
         kind = kinds[stream]
         if kind == SKIP:
-            here, good = skip(text, here, limit)
+            here, good = skip_data(text, here, limit)
             if not good:
                 return OTHER_LAYOUT
         elif kind == TRADE:
             number = state[TRADES]
             if number >= trades.shape[1]:
                 return FULL
-            here, good = _trade(text, here, names[stream], row)
+            here, good = _read_trade(text, here, names[stream], row)
             if not good or here > limit:
                 return OTHER_LAYOUT
             row[T_CAPTURE], row[T_STREAM], row[T_LINE] = capture, stream, state[LINE]
@@ -287,7 +287,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             number = state[DEPTHS]
             if number >= diffs.shape[1]:
                 return FULL
-            here, good = _diff_head(text, here, names[stream], row)
+            here, good = _read_diff_head(text, here, names[stream], row)
             if not good:
                 return OTHER_LAYOUT
             row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
@@ -296,7 +296,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
                 state[LINE],
                 state[LEVELS],
             )
-            here, status = _book(text, here, limit, _A, row, levels[0], levels[1])
+            here, status = _read_book(text, here, limit, _A, row, levels[0], levels[1])
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
             diffs[:, number] = row[:10]
@@ -306,14 +306,14 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             number = state[SNAPSHOTS]
             if number >= snapshots.shape[1]:
                 return FULL
-            good = stands(text, here, _SNAPSHOT)
-            row[D_LAST], here, more = integer(text, here + np.uint64(_SNAPSHOT.size))
+            good = matches(text, here, _SNAPSHOT)
+            row[D_LAST], here, more = read_integer(text, here + np.uint64(_SNAPSHOT.size))
             good &= more
             for name in (_EVENT, _FIELD_TIME):
-                if stands(text, here, name):
-                    _, here, more = integer(text, here + np.uint64(name.size))
+                if matches(text, here, name):
+                    _, here, more = read_integer(text, here + np.uint64(name.size))
                     good &= more
-            if not (good and stands(text, here, _BIDS)):
+            if not (good and matches(text, here, _BIDS)):
                 return OTHER_LAYOUT
             row[D_EVENT], row[D_FIRST], row[D_PREVIOUS] = 0, 0, -1
             row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
@@ -322,7 +322,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
                 state[LINE],
                 state[SNAPSHOT_LEVELS],
             )
-            here, status = _book(
+            here, status = _read_book(
                 text, here + np.uint64(_BIDS.size), limit, _ASKS, row, snapshot_levels[0], snapshot_levels[1]
             )
             if status != DONE or here > limit:

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive._klines_kernel import eight_digits
+from capture_pipeline.binance.archive._klines_kernel import read_eight_digits
 from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, UNIT, WHOLE_DIGITS
 
 LONGEST_NAME = 64
@@ -23,12 +23,12 @@ _ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (
 )
 _POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
 _WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
-_MOST_WHOLE, _MOST_FRACTION = divmod(MAX_UNITS, UNIT)
+_MAX_WHOLE, _MAX_FRACTION = divmod(MAX_UNITS, UNIT)
 _MICROSECONDS_FROM = 10**14
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def stands(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -> bool:
+def matches(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -> bool:
     """Whether `literal` stands at a position."""
     for index in range(literal.size):  # noqa: SIM110 - numba compiles no generator expression
         if text[at + np.uint64(index)] != literal[index]:
@@ -37,13 +37,13 @@ def stands(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+def read_integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
     """Read one to nineteen digits: (value, position after them, whether it is a number that JSON and 64 bits allow)."""
-    first, digits = eight_digits(text, at)
+    first, digits = read_eight_digits(text, at)
     good = (digits != _0) & ((digits == _1) | (text[at] != _ZERO))
     value = np.uint64(first)
     if digits == _8:
-        second, more = eight_digits(text, at + _8)
+        second, more = read_eight_digits(text, at + _8)
         value = value * np.uint64(_POWERS[more]) + np.uint64(second)
         digits += more
     while digits >= np.uint64(16) and digits < np.uint64(19) and np.uint8(text[at + digits] - _ZERO) < _TEN:
@@ -54,7 +54,7 @@ def integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+def _read_any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
     """Read a number of up to eleven digits and eight decimals, and its quote: (value, decimals, position, whether it is that)."""
     whole, places, first = np.int64(0), np.int64(0), at
     digit = np.uint8(text[at] - _ZERO)
@@ -73,14 +73,12 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
             digit = np.uint8(text[at] - _ZERO)
         good &= places > 0
     fraction *= _POWERS[PLACES - places]
-    good &= text[at] == _QUOTE and (
-        whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION)
-    )
+    good &= text[at] == _QUOTE and (whole < _MAX_WHOLE or (whole == _MAX_WHOLE and fraction <= _MAX_FRACTION))
     return (whole * UNIT + fraction if good else np.int64(0)), places, at + _1, good
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def _eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, bool]:
+def _read_eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, bool]:
     """Read exactly eight digits: (value, whether they are). The compiler makes one load of the eight."""
     word = np.uint64(text[at]) | np.uint64(text[at + _1]) << _8
     word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(
@@ -103,11 +101,11 @@ def _eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, b
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+def read_common_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
     """Read one to eight digits, a point, eight decimals and a quote, without a branch: (value, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, good = _eight_decimals(text, point + _1)
+    fraction, good = _read_eight_decimals(text, point + _1)
     after = point + np.uint64(9)
     good &= (
         (digits - _1 < _8)
@@ -119,11 +117,11 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+def _read_short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
     """Read one to eight digits, a point, one to eight decimals and a quote: (value, decimals, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, places = eight_digits(text, point + _1)
+    fraction, places = read_eight_digits(text, point + _1)
     after = point + _1 + places
     good = (digits - _1 < _8) & (places - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE)
     good &= (digits == _1) | (text[at] != _ZERO)
@@ -131,10 +129,10 @@ def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+def read_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
     """Read a number and its quote: (value in units of 1e-8, decimals, position after the quote, whether it is that)."""
-    value, places, after, good = _short_decimal(text, at)
-    return (value, places, after, True) if good else _any_decimal(text, at)
+    value, places, after, good = _read_short_decimal(text, at)
+    return (value, places, after, True) if good else _read_any_decimal(text, at)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
@@ -148,7 +146,7 @@ def name_hash(text: NDArray[np.uint8], at: int) -> tuple[np.uint64, int]:
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def known(
+def find_stream(
     text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slots: NDArray[np.int64]
 ) -> tuple[int, np.uint64]:
     """Number of the stream whose name stands here, −1 if it is none, and the position after it."""
@@ -198,7 +196,7 @@ def same_symbol(
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def skip(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uint64, bool]:
+def skip_data(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uint64, bool]:
     """Pass over data of no interest, two braces deep, to the end of the line: (position, whether every brace was closed just there)."""
     depth, in_string = 2, True  # `data` is known to be an object; its first quote was read
     while at < end:

@@ -18,7 +18,7 @@ CONNECTION_LIFE_S = 24 * 3600
 """The exchange closes a connection at this age at the latest."""
 PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 """Seconds between two pings of the exchange."""
-MOST_STREAMS = 1024
+MAX_STREAMS = 1024
 """Streams that one connection may carry."""
 MAX_URL = 8000
 """Characters of an address. The exchange documents no limit; 8,004 were measured."""
@@ -70,7 +70,7 @@ def agg_trade_stream(symbol: str) -> str:
     return f"{validate_symbol(symbol).lower()}@aggTrade"
 
 
-def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
+def list_streams(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
     """What a session records of its symbols: diffs, and trades; futures document no stream of single trades but their aggregates."""
     trades = trade_stream if market is Market.SPOT else agg_trade_stream
     return [stream for symbol in symbols for stream in (trades(symbol), depth_stream(symbol))]
@@ -92,26 +92,26 @@ def route_of(stream: str) -> Route:
     return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
 
 
-def routed(url: str) -> list[str]:
+def split_by_route(url: str) -> list[str]:
     """Divide a combined stream among the addresses that it needs.
 
     An address with `{route}` is one for each endpoint with its streams. Each of these is as many as its streams need, which are then
-    divided evenly: an address has at most `MAX_URL` characters and `MOST_STREAMS` streams.
+    divided evenly: an address has at most `MAX_URL` characters and `MAX_STREAMS` streams.
     """
     head, _, names = url.partition(_STREAMS)
     streams: dict[str, list[str]] = {}
     for stream in names.split("/"):
         streams.setdefault(head.replace(ROUTE, route_of(stream)), []).append(stream)
-    return [address for base, names in sorted(streams.items()) for address in _divided(base, names)]
+    return [address for base, names in sorted(streams.items()) for address in _divide_streams(base, names)]
 
 
-def _divided(base: str, streams: list[str]) -> list[str]:
+def _divide_streams(base: str, streams: list[str]) -> list[str]:
     """Return the fewest addresses that hold some streams; none has fewer than one stream, however long that one is."""
     for count in range(1, len(streams) + 1):
         bounds = [len(streams) * part // count for part in range(count + 1)]
         parts = [streams[first:end] for first, end in pairwise(bounds)]
         addresses = [f"{base}{_STREAMS}{'/'.join(part)}" for part in parts]
-        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MOST_STREAMS:
+        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MAX_STREAMS:
             break
     return addresses
 

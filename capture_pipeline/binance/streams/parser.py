@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams._fallback import AnyLine, kernel_kind, read_any
+from capture_pipeline.binance.streams._fallback import ParsedLine, kernel_kind, read_line
 from capture_pipeline.binance.streams._kernel_text import LONGEST_NAME, name_hash
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
 from capture_pipeline.binance.streams.names import symbol_of
@@ -20,7 +20,7 @@ from capture_pipeline.errors import MalformedDataError
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-_MOST_STREAMS = 8192
+_MAX_STREAM_COUNT = 8192
 _LF, _SPACE = 10, 32
 _NOT_PLAIN = b'"\\\x7f'
 
@@ -50,9 +50,9 @@ class Columns:
     order_types: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of_size(cls, most_bytes: int) -> Columns:
+    def of_size(cls, max_bytes: int) -> Columns:
         """Room for any block of so many bytes; memory is taken only as it is written to."""
-        lines, levels = most_bytes // kernel.SHORTEST_LINE + 1, most_bytes // kernel.SHORTEST_LEVEL + 1
+        lines, levels = max_bytes // kernel.SHORTEST_LINE + 1, max_bytes // kernel.SHORTEST_LEVEL + 1
         rows = (np.empty((count, lines), np.int64) for count in (11, 10, 10))
         values, tags = (
             (np.empty((2, levels), np.int64) for _ in range(2)),
@@ -62,7 +62,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedBlock:
     """What a block held: views of the columns, valid until these are used again.
 
     Attributes:
@@ -97,14 +97,14 @@ class StreamParser:
         self._names = np.zeros((64, LONGEST_NAME + 1), np.uint8)
         self._kinds = np.zeros(64, np.int64)
         self._slots = np.full(256, -1, np.int64)
-        self._seen = np.zeros(64, np.int64)
+        self._line_counts = np.zeros(64, np.int64)
 
     @property
     def messages(self) -> dict[str, int]:
         """Lines so far, by stream."""
-        return {name: int(count) for name, count in zip(self.streams, self._seen, strict=False)}
+        return {name: int(count) for name, count in zip(self.streams, self._line_counts, strict=False)}
 
-    def parse(self, text: Bytes, size: int, out: Columns, first_line: int = 1) -> Parsed:
+    def parse(self, text: Bytes, size: int, out: Columns, first_line: int = 1) -> ParsedBlock:
         """Parse a block.
 
         Args:
@@ -125,11 +125,11 @@ class StreamParser:
         out.order_types.clear()
         while True:
             status = kernel.parse_lines(
-                text, size, (self._names, self._kinds, self._slots), state, self._seen,
+                text, size, (self._names, self._kinds, self._slots), state, self._line_counts,
                 out.trades, out.diffs, (out.levels, out.tags), out.snapshots, (out.snapshot_levels, out.snapshot_tags),
             )  # fmt: skip
             if status == kernel.DONE:
-                return Parsed(_cut(out, state), int(state[kernel.LINE]), by_fallback)
+                return ParsedBlock(_cut_columns(out, state), int(state[kernel.LINE]), by_fallback)
             if status == kernel.FULL:
                 raise ValueError(f"the columns are too small for a block of {size} bytes")
             self._fall_back(text[:size], state, out, first_line)
@@ -138,8 +138,8 @@ class StreamParser:
     def _fall_back(self, text: Bytes, state: Ints, out: Columns, first_line: int) -> None:
         at, number = int(state[kernel.AT]), int(state[kernel.LINE])
         line = _line(text, at)
-        found = read_any(line, f"{self._where}, line {first_line + number}")
-        stream = self._number(found.stream)
+        found = read_line(line, f"{self._where}, line {first_line + number}")
+        stream = self._find_or_add(found.stream)
         if found.kind == kernel.TRADE:
             row = int(state[kernel.TRADES])
             is_market = found.order_type == MARKET_ORDER
@@ -170,18 +170,18 @@ class StreamParser:
             )
             state[kernel.SNAPSHOTS] += 1
             state[kernel.SNAPSHOT_LEVELS] += len(found.bids) + len(found.asks)
-        self._seen[stream] += 1
+        self._line_counts[stream] += 1
         state[kernel.LINE] += 1
         state[kernel.AT] = at + len(line)
 
-    def _number(self, stream: str) -> int:
+    def _find_or_add(self, stream: str) -> int:
         known = self._numbers.get(stream)
         if known is not None:
             return known
         number = len(self.streams)
-        if number >= _MOST_STREAMS:
+        if number >= _MAX_STREAM_COUNT:
             raise MalformedDataError(
-                f"has more than {_MOST_STREAMS} streams",
+                f"has more than {_MAX_STREAM_COUNT} streams",
                 where=self._where,
                 remedy="it is no recording of this project",
             )
@@ -199,22 +199,22 @@ class StreamParser:
             and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name)
         ):
             self._names[number, : len(name)] = np.frombuffer(name, np.uint8)
-            self._enter(number, len(name))
+            self._add_to_hash_table(number, len(name))
         return number
 
     def _grow(self) -> None:
         """Twice the room, and the hash table anew."""
         more = len(self._kinds)
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
-        self._kinds, self._seen = (
-            np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen)
+        self._kinds, self._line_counts = (
+            np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._line_counts)
         )
         self._slots = np.full(8 * more, -1, np.int64)
         for number in range(len(self.streams)):
             if self._names[number, 0]:
-                self._enter(number, int(np.count_nonzero(self._names[number])))
+                self._add_to_hash_table(number, int(np.count_nonzero(self._names[number])))
 
-    def _enter(self, number: int, length: int) -> None:
+    def _add_to_hash_table(self, number: int, length: int) -> None:
         quoted = np.append(self._names[number, :length], np.uint8(ord('"')))
         slot = int(name_hash(quoted, 0)[0]) % len(self._slots)
         while self._slots[slot] >= 0:
@@ -234,7 +234,7 @@ def _line(text: Bytes, at: int) -> bytes:
 
 
 def _store_book(  # noqa: PLR0917 - the kernel's outputs in its order
-    found: AnyLine, ends: list[int], rows: Ints, row: int, levels: tuple[Ints, Bytes], first: int
+    found: ParsedLine, ends: list[int], rows: Ints, row: int, levels: tuple[Ints, Bytes], first: int
 ) -> None:
     asks, end = first + len(found.bids), first + len(found.bids) + len(found.asks)
     rows[:, row] = [*found.row, first, asks, end, *ends]
@@ -243,7 +243,7 @@ def _store_book(  # noqa: PLR0917 - the kernel's outputs in its order
         levels[1][:, at] = at >= asks, places
 
 
-def _cut(out: Columns, state: Ints) -> Columns:
+def _cut_columns(out: Columns, state: Ints) -> Columns:
     trades, diffs, levels, snapshots, snapshot_levels = (int(count) for count in state[kernel.TRADES :])
     return Columns(
         out.trades[:, :trades],

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from capture_pipeline.binance.archive.frame_cache import read_opens
+from capture_pipeline.binance.archive.frame_cache import read_open_times
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.http.retries import raise_if_cancelled
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
@@ -140,7 +140,7 @@ class Fetcher:
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Parse a download and complete its record; a file without klines of its period is malformed."""
         try:
-            opens, frame = read_opens(
+            opens, frame = read_open_times(
                 partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds
             )
         except MalformedDataError as error:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, refuse_other_interval
+from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, reject_other_interval
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Workspace
@@ -297,4 +297,4 @@ def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str
         raise ProtocolViolationError(
             "answers with candles out of order or twice", where=where, remedy="the page is not used"
         )
-    refuse_other_interval(count_lengths(rows, interval), interval, where)
+    reject_other_interval(count_lengths(rows, interval), interval, where)
