@@ -274,7 +274,7 @@ def test_error_codes_are_those_of_the_page() -> None:
     assert error_codes(client_files()) == interpreted
     assert {
         code for code, row in told.items() if row["the client"] == "tries again"
-    } == failures._PASSING_CODES
+    } == failures._TRANSIENT_CODES
     assert {code for code, row in told.items() if row["the client"] == "no such symbol"} == UNKNOWN_SYMBOL
     assert error_codes(list(SANDBOX.rglob("*.py"))) == {
         code for code, row in told.items() if row["the sandbox"] == "itself"

@@ -230,7 +230,7 @@ def check_csv(row: Row, content: bytes, file: ArchiveFile | TradesFile, *, is_ne
 
 def test_every_file_of_the_client_is_on_the_page() -> None:
     """Its kinds of files are the two that the page's paths are compared with."""
-    assert set(urls._Published.__subclasses__()) == {ArchiveFile, TradesFile}
+    assert set(urls._PeriodFile.__subclasses__()) == {ArchiveFile, TradesFile}
     assert {str(kind) for kind in Granularity} == {granularity for granularity, _ in PERIODS}
 
 

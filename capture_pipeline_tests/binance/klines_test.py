@@ -78,9 +78,9 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "holds no rows"),
-        (HEADER.encode() + b"\n", "holds no rows"),
-        (b"\xef\xbb\xbf", "holds no rows"),
+        (b"", "contains no rows"),
+        (HEADER.encode() + b"\n", "contains no rows"),
+        (b"\xef\xbb\xbf", "contains no rows"),
         (b"open_time,close\n1,2\n", "has another header"),
         (b"<html><body>Sorry</body></html>", "line 1, column 1: a digit was expected"),
         (b"1,2,3\n", "line 1, column 3: a row has fewer than 12 columns"),

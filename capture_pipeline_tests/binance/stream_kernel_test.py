@@ -412,7 +412,7 @@ def test_numbers_that_are_refused(text: str, line: bytes) -> None:
 
 def test_a_message_in_the_wrong_stream_is_refused() -> None:
     """A trade of another symbol than its stream's would count for the wrong one."""
-    with pytest.raises(MalformedDataError, match="'BTCUSDT' stands in a stream of ETHUSDT"):
+    with pytest.raises(MalformedDataError, match="'BTCUSDT' is in a stream of ETHUSDT"):
         parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
 
 

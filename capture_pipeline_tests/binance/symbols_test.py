@@ -139,7 +139,7 @@ def test_symbols_may_be_separated_by_commas() -> None:
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
 def test_an_option_without_a_symbol_is_refused(text: str) -> None:
     """An empty shell variable must not select the default symbols."""
-    with pytest.raises(ConfigError, match="names no symbol"):
+    with pytest.raises(ConfigError, match="contains no symbol"):
         parse_symbols(["BTCUSDT", text])
     assert parse_symbols([]) == []
 

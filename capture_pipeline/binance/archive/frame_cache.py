@@ -1,4 +1,4 @@
-"""The frame in a kline zip, and the frames of zips that were just verified, so that none is inflated and parsed twice."""
+"""Reader of kline zips, and a cache of the frames of verified zips, so that no zip is parsed twice."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.memory import trim
 
 _MAX_ROWS = 400_000
-"""About 70 MB: nine months of 1m bars, or a whole symbol-year of daily files of 1h bars."""
+"""About 70 MB: nine months of 1m bars of a symbol."""
 
 
 class ParsedFiles:
-    """Frames by name and digest, from their verification until their bars are made; safe to use from several threads.
+    """Cache of frames by name and digest, between verification and build of bars; it is thread-safe.
 
-    What finds no room is parsed again: the frames that came first are needed first.
+    A frame that does not fit into the cache is not stored, and its file is parsed again later. The oldest
+    frames are not removed, because they are needed first.
     """
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Create an empty cache."""
         self._frames: dict[tuple[str, str | None], pl.DataFrame] = {}
         self._mutex = threading.Lock()
 
     def keep(self, name: str, sha256: str | None, frame: pl.DataFrame) -> None:
-        """Keep a frame if there is room."""
+        """Store a frame if it fits into the cache."""
         with self._mutex:
             if sum(kept.height for kept in self._frames.values()) + frame.height <= _MAX_ROWS:
                 self._frames[name, sha256] = frame
 
     def take(self, name: str, sha256: str | None) -> pl.DataFrame | None:
-        """The frame of this file in this version, once."""
+        """Return and remove the frame of a version of a file; None if it is not stored."""
         with self._mutex:
             return self._frames.pop((name, sha256), None)
 
@@ -47,17 +48,17 @@ class ParsedFiles:
 def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
     """Read the klines of a zip.
 
-    A verified file may contain single rows of other periods or lengths; they are classified later. One that contains mostly such rows is
-    another file.
+    A verified file may contain single rows of other periods or intervals, which are classified later. A file
+    with mostly such rows is rejected.
 
     Args:
-        content: The zip.
-        stem: Its name without `.zip`.
-        max_bytes: The most it may inflate to.
-        bounds: `[start, end)` of its period.
+        content: Bytes of the zip.
+        stem: Name of the zip without `.zip`.
+        max_bytes: Maximum size of the inflated file.
+        bounds: `[start, end)` of the file's period.
 
     Raises:
-        MalformedDataError: It is no kline file of that period and interval.
+        MalformedDataError: The zip is damaged, or contains no klines of that period and interval.
     """
     found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
     if found.height > _MAX_ROWS:
@@ -68,19 +69,19 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
 def read_open_times(
     content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
 ) -> tuple[NDArray[np.int64], pl.DataFrame | None]:  # fmt: skip
-    """Verify a zip as `read_zip` does, without the memory of a large one.
+    """Verify a zip like `read_zip` does, with bounded memory.
 
     Args:
-        content: The zip.
-        stem: Its name without `.zip`.
-        max_bytes: The most it may inflate to.
-        bounds: `[start, end)` of its period.
+        content: Bytes of the zip.
+        stem: Name of the zip without `.zip`.
+        max_bytes: Maximum size of the inflated file.
+        bounds: `[start, end)` of the file's period.
 
     Returns:
-        The open times, and the klines where they are few enough to be kept.
+        The open times, and the klines if their number is at most `_MAX_ROWS`.
 
     Raises:
-        MalformedDataError: It is no sound kline file of that period.
+        MalformedDataError: The zip is damaged, or contains no klines of that period and interval.
     """
     opens: list[NDArray[np.int64]] = []
     kept: list[pl.DataFrame] = []
@@ -97,7 +98,8 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
     """Yield the klines of a zip block by block.
 
     Raises:
-        MalformedDataError: It is no kline file of that period and interval; known only after the last block.
+        MalformedDataError: The zip contains no klines of that period and interval; raised after the last
+            block.
     """
     where = f"{stem}.zip"
     rows = strange = 0
@@ -112,12 +114,12 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
         yield frame
     if strange * 2 > rows:
         what = f"{strange:,} of {rows:,} rows open outside the file's period"
-        raise MalformedDataError(what, where=where, remedy="it is set aside and other sources are used")
+        raise MalformedDataError(what, where=where, remedy="the file is set aside and other sources are used")
     if interval:
         reject_other_interval(lengths, interval, where)
 
 
 def _interval_of(stem: str) -> Interval | None:
-    """Read the interval that a file's name states, `BTCUSDT-1m-2025-01`."""
+    """Parse the interval in a file's name, for instance `BTCUSDT-1m-2025-01`."""
     found = re.search(r"-(\d+[smhd])-\d{4}-\d{2}(-\d{2})?$", stem)
     return Interval(found[1]) if found and found[1] in set(Interval) else None

@@ -1,7 +1,7 @@
-"""Rules for the network environment: the proxy and the trusted certificates of an address, for REST and streams alike.
+"""Proxy and trusted certificates of an address, for REST and streams, from environment variables.
 
-The variables are those of requests and OpenSSL. A variable that cannot be used raises `ConfigError`; no text in this module's errors
-contains a proxy's login.
+The variables are those of requests and OpenSSL. A variable that cannot be used raises `ConfigError`. No error
+message of this module contains a proxy's login.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Egress:
-    """Way out to one address.
+    """Proxy and certificates for connections to one address.
 
     Attributes:
-        proxy: None for a direct connection.
-        tls: Trusted certificates; None where neither the address nor the proxy uses TLS.
+        proxy: Proxy; None for a direct connection.
+        tls: Trusted certificates; None if neither the address nor the proxy uses TLS.
     """
 
     proxy: Proxy | None
@@ -92,14 +92,14 @@ class Egress:
 
 
 def egress_of(url: str) -> Egress:
-    """Apply the environment's variables to an address.
+    """Determine proxy and certificates of an address from the environment variables.
 
     Args:
         url: An http, https, ws or wss address.
 
     Raises:
-        ConfigError: The proxy's variable is malformed, or names a kind of proxy that is not supported; or a variable for certificates names
-            a file or folder that is missing, unreadable or holds no certificate.
+        ConfigError: The variable of the proxy is malformed or names a proxy of an unsupported kind, or a
+            variable for certificates names a path that is missing, unreadable or without certificates.
     """
     proxy = _proxy_of(url)
     needs_tls = urlsplit(url).scheme in {"https", "wss"} or (proxy is not None and proxy.is_tls)
@@ -142,16 +142,16 @@ def _variable(name: str) -> str:
 
 
 def parse_proxy(text: str, variable: str) -> Proxy:
-    """Parse a proxy's address; without a scheme it is an http proxy.
+    """Parse a proxy's address; an address without a scheme is an http proxy.
 
     Args:
         text: Value of the variable.
         variable: Name of the variable, for errors.
 
     Raises:
-        ConfigError: It is malformed, or neither an http nor an https proxy.
+        ConfigError: The text is malformed, or the proxy is neither an http nor an https proxy.
     """
-    # The value is not quoted in an error: it may contain a password.
+    # Errors do not quote the value, because it may contain a password.
     malformed = ConfigError("is not the address of a proxy", where=variable, remedy=f"write {_PROXY_FORM}")
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -191,17 +191,18 @@ def _login(parts: SplitResult) -> tuple[str, str] | None:
 
 
 def certificate_source() -> str:
-    """Name what `trusted_certificates` reads: variables with their paths, or the defaults."""
+    """Describe the source of `trusted_certificates`: variables with their paths, or the defaults."""
     return " and ".join(f"{name}={path}" for name, path in _named_paths()) or "the system and certifi"
 
 
 def trusted_certificates() -> ssl.SSLContext:
-    """Load the trusted certificates: those that a variable names and no others, or else those of the system and of certifi.
+    """Load the trusted certificates: only those that a variable names, or those of the system and of certifi.
 
-    REQUESTS_CA_BUNDLE wins over CURL_CA_BUNDLE, and both win over SSL_CERT_FILE and SSL_CERT_DIR. Files that changed are read again.
+    REQUESTS_CA_BUNDLE has precedence over CURL_CA_BUNDLE, and both over SSL_CERT_FILE and SSL_CERT_DIR.
+    Changed files are read again.
 
     Raises:
-        ConfigError: A variable names something that is missing, unreadable or holds no certificate.
+        ConfigError: A variable names a path that is missing, unreadable or without certificates.
     """
     return _context(
         tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths())
@@ -238,7 +239,7 @@ def _modified_ns(variable: str, path: Path) -> int:
 
 @lru_cache(maxsize=8)
 def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
-    """Build the context of paths at their modification times; without any, of the defaults."""
+    """Build the context from paths, or from the defaults; modification times are part of the cache's key."""
     if not named:
         context = ssl.create_default_context()
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
@@ -250,19 +251,23 @@ def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
-    """Add the certificates of a path; OpenSSL itself ignores a folder without any, and does not name a file that it refuses."""
+    """Add the certificates of a path.
+
+    OpenSSL ignores a folder without certificates, and its errors do not name the file, so both are handled
+    here.
+    """
     try:
         if path.is_dir() and variable != "SSL_CERT_FILE":
             if not any(_HASH_NAME.fullmatch(entry.name) for entry in path.iterdir()):
                 raise _unusable(
                     variable,
                     path,
-                    f"holds no certificate under its hash; openssl rehash {path} makes these names",
+                    f"contains no certificate named by its hash; openssl rehash {path} creates these names",
                 )
             context.load_verify_locations(capath=str(path))
         else:
             context.load_verify_locations(cafile=str(path))
     except ssl.SSLError:
-        raise _unusable(variable, path, "holds no PEM certificate") from None
+        raise _unusable(variable, path, "contains no PEM certificate") from None
     except OSError as error:
         raise _unusable(variable, path, f"cannot be read: {error.strerror}") from None

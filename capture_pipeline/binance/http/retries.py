@@ -1,4 +1,4 @@
-"""Repetition of requests that failed: the one policy of waits, and the end of a run that was stopped."""
+"""Retries of failed requests with growing waits, and the cancellation of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logger(__name__)
 
 
 def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
+    _log.info("retry in %.1f s: %s", details.wait_for, details.caused_by)
 
 
 stamina.instrumentation.set_on_retry_hooks([_log_retry])
@@ -26,15 +26,17 @@ stamina.instrumentation.set_on_retry_hooks([_log_retry])
 def retry_transient(
     settings: HttpSettings, operation: Callable[[], T], cancel: threading.Event | None = None
 ) -> T:
-    """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
+    """Call `operation` and repeat it after transient failures, with growing, random waits.
+
+    Rate limits are not repeated here.
 
     Args:
-        settings: How often, and how long to wait.
-        operation: What to do.
-        cancel: Once set, `operation` is not begun again.
+        settings: Number of attempts and lengths of the waits.
+        operation: Function to call.
+        cancel: Event that stops further attempts.
 
     Raises:
-        CaptureError: The last failure, or that the run was stopped.
+        CaptureError: The last attempt failed, or `cancel` is set.
     """
 
     def is_retryable(error: Exception) -> bool:
@@ -57,10 +59,6 @@ def retry_transient(
 
 
 def raise_if_cancelled(cancel: threading.Event | None, where: str | None = None) -> None:
-    """Raise if the run was stopped.
-
-    Raises:
-        CaptureError: `cancel` is set.
-    """
+    """Raise `CaptureError` if `cancel` is set."""
     if cancel is not None and cancel.is_set():
         raise CaptureError("was not finished: the run was stopped", where=where)

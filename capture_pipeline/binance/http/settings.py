@@ -1,4 +1,4 @@
-"""How this deployment treats the exchange: time-outs, retries, caps and the share of the request budget it uses."""
+"""Settings of requests to the exchange: time-outs, retries, size limits and the share of the budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Section(BaseModel):
-    """A part of the settings: unknown keys are refused, values never change."""
+    """Base of the sections of the settings: unknown keys are rejected, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,7 +1,7 @@
-"""Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
+"""HTTP requests to the exchange: verified TLS, no redirect to another host, limited bodies, and typed errors.
 
-One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision, see `retries`.
-Proxies and trusted certificates are those of `network`.
+One `Http` serves many threads; each thread has its own connections. The caller decides whether to retry, see
+`retries`. Proxies and trusted certificates are those of `network`.
 """
 
 from __future__ import annotations
@@ -41,17 +41,20 @@ from capture_pipeline.errors import (
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
-_TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+_TLS_REMEDY = (
+    "check the certificate and the clock; "
+    "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer.
+    """An answer.
 
     Attributes:
-        status: 200, 206, 304, 404 or 416; anything else was raised.
-        headers: Case-insensitive.
-        body: Decoded, at most as long as was allowed.
+        status: 200, 206, 304, 404 or 416; another status raises an error.
+        headers: Headers, with case-insensitive names.
+        body: Decoded body, not longer than allowed.
     """
 
     status: int
@@ -60,7 +63,7 @@ class Answer:
 
 
 class Http:
-    """Requests under the deployment's time-outs and caps."""
+    """HTTP client with the deployment's time-outs and limits."""
 
     def __init__(
         self,
@@ -70,13 +73,14 @@ class Http:
         now_s: Callable[[], float] = time.time,
         on_answer: OnAnswer = lambda *_: None,
     ) -> None:
-        """Keep the settings; connections open when they are needed.
+        """Create a client; connections are opened when they are needed.
 
         Args:
-            settings: Time-outs, tries and caps.
-            sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
+            settings: Time-outs, attempts and limits.
+            sandbox_url: Address of the sandbox exchange if the deployment uses it, for the remedy in an
+                error.
             now_s: Wall clock in seconds, for the end of a ban.
-            on_answer: Called with address, status and headers of every answer, refusals included.
+            on_answer: Called with address, status and headers of every answer, including refusals.
         """
         self.settings = settings
         self._sandbox_url = sandbox_url
@@ -93,17 +97,17 @@ class Http:
         params: Mapping[str, str | int] | None = None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Answer:
-        """One GET, read whole within `http.answer_timeout_s`.
+        """Send a GET and read the whole answer within `http.answer_timeout_s`.
 
         Args:
             url: Address.
-            max_bytes: Longest body.
-            headers: Of the request.
-            params: Of its query.
-            on_headers: Takes the headers of the answer, also of a refusal.
+            max_bytes: Maximum length of the body.
+            headers: Headers of the request.
+            params: Parameters of the query.
+            on_headers: Called with the headers of the answer, also of a refusal.
 
         Raises:
-            CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
+            CaptureError: The request failed. Exceptions of `requests` are converted.
         """
         with self._open_answer(url, headers, params, None, on_headers) as (answer, chunks):
             body = bytearray()
@@ -121,25 +125,26 @@ class Http:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str | int] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """One GET whose body comes in chunks, for as long as it brings enough: see `http.least_download_kb_s`.
+        """Send a GET and yield the body in chunks, without a limit of time while the download is fast enough.
 
-        A body that ends early, or is too slow, raises `NetworkError` where it ends.
+        A body that ends early raises `NetworkError`. So does a download slower than
+        `http.least_download_kb_s`.
         """
         min_bytes = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
         with self._open_answer(url, headers, params, min_bytes) as answered:
             yield answered
 
     def post(self, url: str, body: bytes, *, headers: Mapping[str, str], where: str) -> None:
-        """Send one POST within `http.answer_timeout_s`; any status of 2xx is success, and the body of the answer is not read.
+        """Send a POST within `http.answer_timeout_s`. A status 2xx is success; the answer's body is not read.
 
         Args:
-            url: Address, which may be a secret: no error contains it unless the peer repeats it.
-            body: Of the request.
-            headers: Of the request.
+            url: Address. It may be a secret, so no error contains it unless the peer repeats it.
+            body: Body of the request.
+            headers: Headers of the request.
             where: Name of the peer in errors.
 
         Raises:
-            CaptureError: Any failure. A redirect is one, too.
+            CaptureError: The request failed or was redirected.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
@@ -177,14 +182,15 @@ class Http:
         min_bytes: float | None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Send a request under a deadline.
+        """Send a GET with a deadline.
 
         Args:
             url: Address.
-            headers: Of the request.
-            params: Of its query.
-            min_bytes: Bytes that renew the deadline; None for a deadline for the whole answer.
-            on_headers: Takes the headers of the answer.
+            headers: Headers of the request.
+            params: Parameters of the query.
+            min_bytes: Number of received bytes that renews the deadline; None for one deadline for the whole
+                answer.
+            on_headers: Called with the headers of the answer.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
@@ -236,7 +242,7 @@ class Http:
         raise ProtocolViolationError("redirects in a circle", where=url)
 
     def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
-        """Return this thread's session for certificates; a session keeps the ones it began with."""
+        """Return this thread's session for a set of certificates."""
         sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault(
             "sessions", {}
         )
@@ -254,18 +260,18 @@ class Http:
     ) -> Iterator[bytes]:
         received = 0
         with self._translate_failures(url, proxy, deadline):
-            # Not iter_content: it drops what it has of a block when the connection ends inside it.
+            # iter_content drops an incomplete block when the connection breaks, so it is not used here.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
                 received += len(chunk)
                 if min_bytes is not None and received >= min_bytes:
                     deadline.renew()
                     received = 0
-            if deadline.is_over:  # without a length the end that the deadline made looks like the body's own
+            if deadline.is_over:  # without a Content-Length, the shutdown looks like the end of the body
                 raise TimeoutError
 
     def _raise_for_status(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
-        """Raise what a status other than a usable one means."""
+        """Raise the error for a status that is not usable."""
         status = response.status_code
         if status in {200, 206, 304, 404, 416}:
             return
@@ -291,7 +297,7 @@ class Http:
             requests.exceptions.InvalidSchema,
         ) as error:
             raise RequestRefusedError(
-                f"is no usable address: {describe_briefly(error)}", status=0, where=url
+                f"is not a usable address: {describe_briefly(error)}", status=0, where=url
             ) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
             raise ProtocolViolationError(
@@ -306,7 +312,7 @@ class Http:
             ) from None
 
     def _remedy(self, url: str, error: BaseException) -> str | None:
-        """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
+        """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
         is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
         return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
 
@@ -317,7 +323,7 @@ def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
 
 @contextmanager
 def _translate_timeout(deadline: Deadline, url: str) -> Iterator[None]:
-    """Turn what a connection that was shut down raises into its cause."""
+    """Convert the error of a connection that the deadline shut down to an error about the time."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:

@@ -1,6 +1,7 @@
-"""One line of a recording in any layout that is valid: the reference for the kernel, and its way out.
+"""Reader of one line of a recording in any valid layout. It is the reference for the kernel.
 
-Slow and general: msgspec validates the JSON, a pattern the numbers. What is refused here is refused altogether, in words.
+It is slow and general: msgspec validates the JSON, and a pattern validates the numbers. A line that is
+rejected here is an error.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 @dataclass
 class ParsedLine:
-    """What a line says, in the kernel's terms.
+    """A line with its values in the form of the kernel's outputs.
 
     Attributes:
-        stream: Name of its stream.
+        stream: Name of the stream.
         kind: `TRADE`, `DEPTH`, `SNAPSHOT` or `SKIP`.
-        row: The first values of the kernel's row: of a trade up to its places, of a book up to `D_PREVIOUS`.
-        bids: Price, quantity, places of each.
-        asks: Likewise.
-        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has another one than `MARKET`.
+        row: First values of the kernel's row: of a trade up to `T_PLACES`, of a book up to `D_PREVIOUS`.
+        bids: Price, quantity and places of each bid.
+        asks: Price, quantity and places of each ask.
+        order_type: `X` of a trade as sent; None without `X`. The kernel accepts only `MARKET`.
     """
 
     stream: str
@@ -62,14 +63,15 @@ class ParsedLine:
 
 
 def decimal_e8(text: str) -> tuple[int, int]:
-    """A price or quantity as sent: (value in units of 1e-8, number of decimals sent).
+    """Parse a price or quantity: (value in units of 1e-8, number of decimals).
 
     Raises:
-        ValueError: It has a sign, an exponent, needless zeros in front, more than eight decimals, or more than 64 bits.
+        ValueError: The text has a sign, an exponent, superfluous leading zeros or more than eight decimals,
+            or the value needs more than 64 bits.
     """
     found = _DECIMAL.fullmatch(text)
     if not found:
-        raise ValueError(f"{text[:40]!r} is no plain number of up to eight decimals")
+        raise ValueError(f"{text[:40]!r} is not a plain number of up to eight decimals")
     fraction = found[2] or ""
     value = int(found[1]) * UNIT + int(fraction.ljust(PLACES, "0"))
     if value > MAX_UNITS:
@@ -78,7 +80,7 @@ def decimal_e8(text: str) -> tuple[int, int]:
 
 
 def kernel_kind(stream: str) -> int:
-    """What the kernel parses a stream's lines as."""
+    """Return the kind with which the kernel parses the lines of a stream."""
     return _KINDS.get(kind_of(stream), SKIP)
 
 
@@ -86,11 +88,12 @@ def read_line(line: bytes, where: str) -> ParsedLine:
     """Read one line.
 
     Args:
-        line: With or without its line feed.
+        line: The line, with or without its line feed.
         where: File and line number, for errors.
 
     Raises:
-        MalformedDataError: It is no line of a recording, or its message is not what the exchange sends.
+        MalformedDataError: The line is not a line of a recording, or its message does not have the exchange's
+            form.
     """
     try:
         return _read(line)
@@ -145,10 +148,10 @@ def _level(level: Level) -> tuple[int, int, int]:
 
 
 def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """`X` as text: a string as it is, anything else as JSON.
+    """Convert `X` to text: a string as it is, another value as JSON.
 
     Raises:
-        ValueError: The text is longer than any that the exchange sends.
+        ValueError: The text has more than `_LONGEST_ORDER_TYPE` characters.
     """
     if value is None:
         return None
@@ -166,7 +169,7 @@ def _int64(value: int) -> int:
 
 def _check_symbol(found: str, expected: str) -> None:
     if found != expected:
-        raise ValueError(f"a message of {found[:40]!r} stands in a stream of {expected}")
+        raise ValueError(f"a message of {found[:40]!r} is in a stream of {expected}")
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode

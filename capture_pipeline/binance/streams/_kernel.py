@@ -1,13 +1,16 @@
-"""Lines of a recording to integers: one pass over bytes, no floats, no object a message.
+"""Numba kernel that parses the lines of a recording to integers, in one pass over the bytes.
 
-The kernel takes only the layouts that the exchange writes: no spaces, its order of fields, no field more. At a line in another layout it
-stops, `stream_kernel_parser.py` has msgspec read that line, and the kernel goes on after it: it stores nothing that msgspec would not give.
+The kernel accepts only the layouts that the exchange writes: no spaces, a fixed order of fields, no further
+field. It stops at a line in another layout. `parser.py` then reads that line with msgspec, and the kernel
+continues after it. Both produce the same values.
 
-Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of trades, `pu`, and since the middle
-of 2026 `ps` (the pair) and `st` (1: USD-M). An `X` other than `MARKET` and a `ps` other than the symbol's pair are left to msgspec.
+Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of
+trades, `pu`, and since the middle of 2026 `ps` (the pair) and `st` (1: USD-M). A line with an `X` other than
+`MARKET`, or with a `ps` other than the symbol's pair, is left to msgspec.
 
-No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part of a line is longer than
-that, each level begins before `end`, and outputs are written only below their capacity.
+No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part
+of a line is longer than `PADDING`, each level starts before `end`, and outputs are written only below their
+capacity.
 """
 
 from __future__ import annotations
@@ -28,19 +31,20 @@ from capture_pipeline.binance.streams._kernel_text import (
 )
 
 PADDING = 1024
-"""Readable bytes that follow the text: more than the longest fixed part of a line, which is about 600."""
+"""Number of readable bytes after the text: more than the longest fixed part of a line, which is about 600."""
 SHORTEST_LEVEL, SHORTEST_LINE = 9, 60
-"""No level, and no line of a known stream, in any layout, has fewer bytes; capacities follow from that."""
+"""Minimum length in bytes of a level, and of a line of a known stream, in any layout; for the capacities."""
 
 DONE, OTHER_LAYOUT, FULL = range(3)
 SKIP, TRADE, DEPTH, SNAPSHOT = range(4)
-"""What a stream's lines are parsed as."""
+"""Kinds of streams: lines are skipped, or parsed as a trade, a diff or a snapshot."""
 AT, LINE, TRADES, DEPTHS, LEVELS, SNAPSHOTS, SNAPSHOT_LEVELS = range(7)
-"""Places of the state: position, lines before it, and rows written to each output."""
+"""Indices of the state: position, number of lines before it, and number of rows written to each output."""
 T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(
     11
 )
-"""Rows of the trades' array. Places: decimals sent, of the price times 16 plus of the quantity. Market: 1 where `X` is `MARKET`, else 0."""
+"""Rows of the array of trades. T_PLACES: number of decimals of the price times 16, plus that of the quantity.
+T_MARKET: 1 if `X` is `MARKET`, else 0."""
 D_CAPTURE, D_EVENT, D_FIRST, D_LAST, D_PREVIOUS, D_BIDS, D_ASKS, D_END, D_STREAM, D_LINE = range(10)
 """Rows of the array of diffs and snapshots. Bids are levels `[D_BIDS, D_ASKS)`, asks `[D_ASKS, D_END)`."""
 
@@ -63,7 +67,7 @@ _FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = (
 )
 _MARKET, _MAKER, _BEST, _TRUE, _FALSE = map(_bytes, (',"X":"MARKET"', ',"m":', ',"M":', "true", "false"))
 _SYMBOL, _AS_PAIR = False, True
-"""How `same_symbol` compares."""
+"""Values of the argument `is_pair` of `same_symbol`."""
 _PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(
     _bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":[')
 )
@@ -82,11 +86,12 @@ def _read_levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     values: NDArray[np.int64],
     tags: NDArray[np.uint8],
 ) -> tuple[int, np.uint64, int]:
-    """Read levels up to the bracket that ends the list: (row after them, position after the bracket, status)."""
+    """Read levels up to the end of their list: (row after them, position after the bracket, status)."""
     capacity = min(values.shape[1], tags.shape[1])
     if text[at] == _CLOSE:
         return row, at + _1, DONE
-    # Spot sends eight decimals, futures those of the symbol: the first level that has others decides how the rest is read first.
+    # Spot sends eight decimals, futures as many as the symbol has. After the first level with another number
+    # of decimals, the general reader is used.
     is_common = True
     while at < end:
         if row >= capacity:
@@ -123,14 +128,14 @@ def _read_levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _read_bool(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
-    """Read `true` or `false`: (value, position after it, whether it is one of them)."""
+    """Read `true` or `false`: (value, position after it, whether the text is one of them)."""
     value = matches(text, at, _TRUE)
     return value, at + np.uint64(4 if value else 5), value | matches(text, at, _FALSE)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _read_line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
-    """Read the futures' `st`, if the line has it, and the line's end: (position after the line feed, whether the line ends so)."""
+    """Read the futures' optional `st` and the end of the line: (position after the line feed, success)."""
     good = True
     if matches(text, at, _TYPE):
         _, at, good = read_integer(text, at + np.uint64(_TYPE.size))
@@ -141,7 +146,7 @@ def _read_line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, b
 def _read_trade(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
-    """Read a trade from its first field to the line's end into one row: (position, whether it was one)."""
+    """Read a trade from its first field to the end of the line into a row: (position, success)."""
     good = matches(text, at, _TRADE_E)
     event, at, more = read_integer(text, at + np.uint64(_TRADE_E.size))
     good &= more
@@ -184,7 +189,7 @@ def _read_trade(
 def _read_diff_head(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
-    """Read a diff up to its first bid; futures' `T`, `ps` and `pu` may stand in their places."""
+    """Read a diff up to its first bid, with the futures' optional `T`, `ps` and `pu`: (position, success)."""
     good = matches(text, at, _DEPTH_E)
     event, at, more = read_integer(text, at + np.uint64(_DEPTH_E.size))
     good &= more
@@ -215,7 +220,7 @@ def _read_book(  # noqa: PLR0917 - likewise
     text: NDArray[np.uint8], at: np.uint64, end: np.uint64, asks: NDArray[np.uint8], row: NDArray[np.int64], values: NDArray[np.int64],
     tags: NDArray[np.uint8],
 ) -> tuple[np.uint64, int]:  # fmt: skip
-    """Read both lists of levels, from the first bid to the line's end: (position, status)."""
+    """Read both lists of levels, from the first bid to the end of the line: (position, status)."""
     level, at, status = _read_levels(text, at, end, 0, row[D_BIDS], values, tags)
     if status != DONE:
         return at, status
@@ -237,22 +242,25 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
     seen: NDArray[np.int64], trades: NDArray[np.int64], diffs: NDArray[np.int64], levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
     snapshots: NDArray[np.int64], snapshot_levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
 ) -> int:  # fmt: skip
-    """Parse whole lines from `state[AT]` on.
+    """Parse whole lines from position `state[AT]`.
 
     Args:
-        text: Bytes; `PADDING` more of them than `end`.
-        end: How many are to be parsed; the last is a line feed.
-        streams: Names `(n, LONGEST_NAME + 1)` ended by zeros, kinds `(n,)`, and slots of the hash table, a power of two.
-        state: In and out, 7: see `AT` and its like; row numbers in `diffs` are those of the levels.
-        seen: In and out, `(n,)`: lines of each stream.
-        trades: Out, `(11, capacity)`.
-        diffs: Out, `(10, capacity)`.
-        levels: Out: prices and quantities `(2, capacity)` in units of 1e-8, and side (1 is ask) and places `(2, capacity)`.
-        snapshots: Out, as diffs, without event time and first id.
-        snapshot_levels: Out, as levels.
+        text: The bytes; `PADDING` more than `end`.
+        end: Number of bytes to parse; the last one is a line feed.
+        streams: Names `(n, LONGEST_NAME + 1)` ended by zeros, kinds `(n,)`, and slots of the hash table, a
+            power of two.
+        state: Input and output, 7 values: see `AT` and the indices next to it.
+        seen: Input and output, `(n,)`: number of lines of each stream.
+        trades: Output, `(11, capacity)`.
+        diffs: Output, `(10, capacity)`.
+        levels: Output: prices and quantities `(2, capacity)` in units of 1e-8; side (1 is ask) and places
+            `(2, capacity)`.
+        snapshots: Output like `diffs`, without event time and first id.
+        snapshot_levels: Output like `levels`.
 
     Returns:
-        `DONE`; `OTHER_LAYOUT` with the state at the line that is not in this layout; `FULL` at one for which no room is left.
+        `DONE`; `OTHER_LAYOUT`, with the state at a line in another layout; or `FULL`, with the state at a
+        line that does not fit into an output.
     """
     names, kinds, slots = streams
     limit = np.uint64(end)

@@ -1,6 +1,7 @@
-"""Blocks of a recording to integer columns: the kernel, and msgspec for the lines that it leaves.
+"""Parser of blocks of a recording to integer columns.
 
-Knows no file and no thread; whoever reads the file hands over blocks of whole lines.
+The kernel parses the usual layouts, and msgspec parses the other lines. The caller reads the file and passes
+blocks of whole lines.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ _NOT_PLAIN = b'"\\\x7f'
 
 @dataclass(frozen=True)
 class Columns:
-    """Room for what a block holds; to be used again for the next one.
+    """Arrays for the values of a block; they are used again for the next block.
 
     Attributes:
-        trades: `(11, capacity)`, rows `stream_kernel.T_…`.
-        diffs: `(10, capacity)`, rows `D_…`.
-        levels: Of the diffs: price and quantity in units of 1e-8, `(2, capacity)`.
-        tags: Of the diffs: side (1 is ask) and places (decimals sent, of the price times 16 plus of the quantity), `(2, capacity)`.
-        snapshots: As diffs.
-        snapshot_levels: As levels.
-        snapshot_tags: As tags.
-        order_types: `X` of trades whose `X` is other than `MARKET`, by their line in the block (`T_LINE`); see `T_MARKET`.
+        trades: Shape `(11, capacity)`, with the rows `_kernel.T_…`.
+        diffs: Shape `(10, capacity)`, with the rows `_kernel.D_…`.
+        levels: Price and quantity of the diffs' levels in units of 1e-8, shape `(2, capacity)`.
+        tags: Side (1 is ask) and places of the diffs' levels, shape `(2, capacity)`. Places are the number of
+            decimals of the price times 16, plus the number of decimals of the quantity.
+        snapshots: Like `diffs`.
+        snapshot_levels: Like `levels`.
+        snapshot_tags: Like `tags`.
+        order_types: `X` of trades with an `X` other than `MARKET`, by their line in the block (`T_LINE`).
     """
 
     trades: Ints
@@ -51,7 +53,7 @@ class Columns:
 
     @classmethod
     def of_size(cls, max_bytes: int) -> Columns:
-        """Room for any block of so many bytes; memory is taken only as it is written to."""
+        """Allocate arrays for any block of at most `max_bytes`; only written pages occupy memory."""
         lines, levels = max_bytes // kernel.SHORTEST_LINE + 1, max_bytes // kernel.SHORTEST_LEVEL + 1
         rows = (np.empty((count, lines), np.int64) for count in (11, 10, 10))
         values, tags = (
@@ -63,12 +65,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class ParsedBlock:
-    """What a block held: views of the columns, valid until these are used again.
+    """Values of a block, as views of the columns; they are valid until the columns are used again.
 
     Attributes:
-        columns: Cut to what was written.
-        lines: Lines in the block.
-        by_fallback: How many of them were not in the exchange's compact layout, or the first of their stream.
+        columns: Columns, cut to the written rows.
+        lines: Number of lines in the block.
+        by_fallback: Number of lines that msgspec parsed: lines in another layout, and the first line of each
+            stream.
     """
 
     columns: Columns
@@ -77,18 +80,18 @@ class ParsedBlock:
 
 
 class StreamParser:
-    """Parses blocks of one recording, one after the other; learns its streams as it goes.
+    """Parser of the blocks of one recording; it adds each new stream to its list.
 
     Attributes:
-        streams: Names, in the order of their numbers (`T_STREAM`, `D_STREAM`).
-        symbols: The symbol of each, in capitals.
+        streams: Names in the order of their numbers (`T_STREAM`, `D_STREAM`).
+        symbols: Symbol of each stream, in capitals.
     """
 
     def __init__(self, where: str) -> None:
-        """Start with no stream.
+        """Create a parser without streams.
 
         Args:
-            where: The recording, for errors.
+            where: Name of the recording, for errors.
         """
         self._where = where
         self.streams: list[str] = []
@@ -101,21 +104,22 @@ class StreamParser:
 
     @property
     def messages(self) -> dict[str, int]:
-        """Lines so far, by stream."""
+        """Number of lines that were parsed, by stream."""
         return {name: int(count) for name, count in zip(self.streams, self._line_counts, strict=False)}
 
     def parse(self, text: Bytes, size: int, out: Columns, first_line: int = 1) -> ParsedBlock:
         """Parse a block.
 
         Args:
-            text: Whole lines; `stream_kernel.PADDING` bytes of any value follow them.
-            size: Length of the lines.
-            out: As large as `Columns.of_size(size)`.
+            text: Whole lines, followed by `_kernel.PADDING` bytes of any value.
+            size: Length of the lines in bytes.
+            out: Columns, at least as large as `Columns.of_size(size)`.
             first_line: Number of the first line in the recording, for errors.
 
         Raises:
-            MalformedDataError: A line is not one of a recording, or is not what the exchange sends; file and line are named.
-            ValueError: Padding or room is lacking, or the last line does not end.
+            MalformedDataError: A line is not a line of a recording, or its message does not have the
+                exchange's form.
+            ValueError: The padding is too short, a column is too small, or the last line has no line feed.
         """
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
             raise ValueError(
@@ -183,7 +187,7 @@ class StreamParser:
             raise MalformedDataError(
                 f"has more than {_MAX_STREAM_COUNT} streams",
                 where=self._where,
-                remedy="it is no recording of this project",
+                remedy="check that the file is a recording of this project",
             )
         if number == len(self._kinds):
             self._grow()
@@ -192,7 +196,8 @@ class StreamParser:
         self.symbols.append(symbol_of(stream))
         self._kinds[number] = kernel_kind(stream)
         name = stream.encode("utf-8", "surrogatepass")
-        # The kernel changes the case of ASCII letters only; lines of other names stay with msgspec.
+        # The kernel changes the case of ASCII letters only, so msgspec parses the lines of streams with other
+        # letters.
         if (
             0 < len(name) <= LONGEST_NAME
             and is_caseless(stream)
@@ -203,7 +208,7 @@ class StreamParser:
         return number
 
     def _grow(self) -> None:
-        """Twice the room, and the hash table anew."""
+        """Double the capacity and rebuild the hash table."""
         more = len(self._kinds)
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
         self._kinds, self._line_counts = (
@@ -223,7 +228,7 @@ class StreamParser:
 
 
 def _line(text: Bytes, at: int) -> bytes:
-    """The line that begins at `at`, looked for in ever longer pieces."""
+    """Return the line at a position; its end is searched in pieces of increasing length."""
     reach = 4096
     while True:
         piece = text[at : at + reach].tobytes()
