@@ -10,8 +10,13 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
-from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, Gap, delta_feed
-from capture_pipeline.feasibility.sequence_gaps.page import TITLE, evidence, reading, sections_of
+from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, IdGap, measure_feed
+from capture_pipeline.feasibility.sequence_gaps.page import (
+    TITLE,
+    build_evidence,
+    build_reading,
+    build_sections,
+)
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
@@ -27,7 +32,7 @@ def fed(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> Feed
     path = folder / "made.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
     convert(path, NAME, folder / "lake", block_bytes=block_bytes)
-    return delta_feed(GoldenTables(folder / "lake", NAME), "BTCUSDT")
+    return measure_feed(GoldenTables(folder / "lake", NAME), "BTCUSDT")
 
 
 def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
@@ -48,7 +53,7 @@ def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
     assert (found.lost_ids_percent, found.lost_events_percent, found.discontinuities_percent) == (0, 0, 0)
     assert found.first_valid_ms == 2000.000001
     assert (sum(found.messages_by_period), sum(found.lost_by_period)) == (100, 0)
-    assert reading([found]).measured == 0
+    assert build_reading([found]).measured == 0
 
 
 def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
@@ -88,7 +93,7 @@ def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes:
     assert [gap.recovered_ms for gap in found.listed] == [4500, 11_000, None]
     assert (found.recovered, found.recovery_ms, found.longest_recovery_ms) == (2, 11_000, 11_000)
     assert (found.gaps, found.first_valid_ms) == (3, 1500)
-    assert "After 1 of 3 gaps no snapshot made the book valid" in markdown(sections_of([found])[0])
+    assert "After 1 of 3 gaps no snapshot made the book valid" in markdown(build_sections([found])[0])
 
 
 def test_futures_say_what_they_follow(tmp_path: Path) -> None:
@@ -111,10 +116,10 @@ def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
         folder.mkdir()
         lines = [depth(1, 1, START_NS), depth(3, count + 2, START_NS + SECOND)]
         found = fed(folder, lines)
-        one = reading([found])
+        one = build_reading([found])
         assert GAPS.verdict(one.measured) is verdict
         assert one.note.startswith("lost ids against all ids; worst: ")
-        assert evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.title])
+        assert build_evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.title])
 
 
 def test_the_worst_symbol_decides(tmp_path: Path) -> None:
@@ -124,22 +129,22 @@ def test_the_worst_symbol_decides(tmp_path: Path) -> None:
     large.mkdir()
     feeds = [fed(large, diffs(100, missing=frozenset({30}))), fed(small, diffs(10, missing=frozenset({5})))]
     for order in (feeds, feeds[::-1]):
-        assert reading(order).measured == 10
+        assert build_reading(order).measured == 10
 
 
 def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
     """A session of trades alone does not pass; a session without tables is told."""
     found = fed(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
     assert (found.diffs, found.first_valid_ms) == (0, None)
-    assert reading([found]).measured is None
-    assert evidence([found], {}).failed == [GAPS.title]
+    assert build_reading([found]).measured is None
+    assert build_evidence([found], {}).failed == [GAPS.title]
     with pytest.raises(LakeError, match="has no tables"):
-        delta_feed(GoldenTables(tmp_path / "nowhere", NAME), "BTCUSDT")
+        measure_feed(GoldenTables(tmp_path / "nowhere", NAME), "BTCUSDT")
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     """Both plots, all three definitions and the list of gaps in one file."""
-    text = page(TITLE, sections_of([fed(tmp_path, diffs(100, missing=frozenset({30})))]))
+    text = page(TITLE, build_sections([fed(tmp_path, diffs(100, missing=frozenset({30})))]))
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
     assert "2025-08-03T12:30:31.000000Z" in text
@@ -149,9 +154,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
 def test_a_real_recording_is_whole(recordings: Path, tmp_path: Path) -> None:
     """No break over both files, and the one snapshot is bridged; ids taken out are found again."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
-    found = delta_feed(GoldenTables(tmp_path, SESSION), "ETHUSDT")
+    found = measure_feed(GoldenTables(tmp_path, SESSION), "ETHUSDT")
     assert (found.diffs, found.lost_ids, found.snapshots, found.recovered) == (6_470, 0, 1, 0)
     assert found.first_valid_ms is not None
     assert found.first_valid_ms < 1000
     assert sum(found.messages_by_period) == found.diffs
-    assert found.listed == list[Gap]()
+    assert found.listed == list[IdGap]()

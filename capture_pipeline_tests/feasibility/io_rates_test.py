@@ -41,12 +41,12 @@ from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
     PROJECT,
     ROW_GROUPS,
     Layout,
-    streaming,
+    time_streaming,
 )
 from capture_pipeline.feasibility.disk_throughput.raw_disk import drop_pages, measure_medium
-from capture_pipeline.feasibility.disk_throughput.recording_lines import lines_in_members
+from capture_pipeline.feasibility.disk_throughput.recording_lines import time_lines
 from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
-from capture_pipeline.feasibility.disk_throughput.timing import Written, timed
+from capture_pipeline.feasibility.disk_throughput.timing import WriteResult, time_file
 from capture_pipeline.golden.conversion import converter
 from capture_pipeline.golden.conversion.arrow_rows import tables_of
 from capture_pipeline.tables.golden import DEPTH
@@ -145,7 +145,7 @@ def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    timing = streaming(PROJECT, depth_batches(30_000, 10_000), tmp_path / "one.parquet")
+    timing = time_streaming(PROJECT, depth_batches(30_000, 10_000), tmp_path / "one.parquet")
     # Three batches, then the whole file, then once more before its pages are dropped.
     assert len(synced) == 3 + 2
     assert synced == sorted(synced)
@@ -171,7 +171,7 @@ def test_time_to_make_batches_is_taken_apart(tmp_path: Path, monkeypatch: pytest
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    timing = streaming(PROJECT, batches(), tmp_path / "one.parquet")
+    timing = time_streaming(PROJECT, batches(), tmp_path / "one.parquet")
     assert (timing.rows, timing.write_s) == (75, 3 + 1)
 
 
@@ -179,12 +179,12 @@ def test_rows_that_do_not_come_back_are_told(tmp_path: Path) -> None:
     """A rate of reading half a file would be no rate."""
     path = tmp_path / "one"
 
-    def write() -> Written:
+    def write() -> WriteResult:
         path.write_bytes(b"12")
-        return Written(2, 2)
+        return WriteResult(2, 2)
 
-    with pytest.raises(LakeError, match=r"1 of 2 rows came back"):
-        timed("what", "whole", path, write, lambda: 1)
+    with pytest.raises(LakeError, match=r"1 of 2 rows were read"):
+        time_file("what", "whole", path, write, lambda: 1)
     assert not path.exists()
 
 
@@ -199,7 +199,7 @@ def test_lines_are_members_that_any_gzip_reads(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("capture_pipeline.feasibility.disk_throughput.timing.drop_pages", dropped)
     lines = depth_lines(table_of(2_500))
-    timing = lines_in_members(lines, 3, path)
+    timing = time_lines(lines, 3, path)
     assert inflated == [lines * 3]
     assert (timing.rows, timing.plain_bytes) == (300, 3 * len(lines))
     assert timing.stored_bytes < timing.plain_bytes
@@ -281,7 +281,7 @@ def test_pages_that_stay_are_seen(tmp_path: Path) -> None:
     path.read_bytes()
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        assert raw_disk._cached(descriptor) == 1.0
+        assert raw_disk._probe_cache(descriptor) == 1.0
     finally:
         os.close(descriptor)
     if left == 1.0:
@@ -306,5 +306,5 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left"):
-        timed("what", "whole", path, lambda: Written(path.write_bytes(b"1"), 1), lambda: 1)
+        time_file("what", "whole", path, lambda: WriteResult(path.write_bytes(b"1"), 1), lambda: 1)
     assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,16 @@ import pytest
 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
-from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, readings, report_of
-from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure
-from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.evidence import (
+    OriginReport,
+    build_evidence,
+    build_readings,
+    build_report,
+)
+from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure_stream
+from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
-from capture_pipeline.feasibility.event_time.weighted_quantiles import Counted
+from capture_pipeline.feasibility.event_time.weighted_quantiles import WeightedValues
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
@@ -46,15 +51,15 @@ def steady(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[in
 
 
 def measured(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
-    return measure(stream(origins, receipts))
+    return measure_stream(stream(origins, receipts))
 
 
 def report(origins: Sequence[int | None], receipts: Sequence[int]) -> OriginReport:
-    return report_of("x BTCUSDT", [measured(origins, receipts)])
+    return build_report("x BTCUSDT", [measured(origins, receipts)])
 
 
 def verdicts(one: OriginReport) -> tuple[Verdict, Verdict]:
-    missing, skew = readings([one])
+    missing, skew = build_readings([one])
     return ORIGIN_TIME.verdict(missing.measured), SKEW.verdict(skew.measured)
 
 
@@ -111,9 +116,9 @@ def test_seconds_are_no_clock_however_near_the_receipt() -> None:
 
 def test_percentiles_are_by_nearest_rank() -> None:
     """Of ten values the 95th percentile is the tenth and the median the fifth, however often each is counted."""
-    ten = Counted(np.arange(1, 11), np.ones(10, np.int64))
+    ten = WeightedValues(np.arange(1, 11), np.ones(10, np.int64))
     assert [ten.at(share) for share in (0.0, 0.01, 0.5, 0.51, 0.95, 1.0)] == [1, 1, 5, 6, 10, 10]
-    weighted = Counted(np.array([1, 2, 3]), np.array([1, 8, 1]))
+    weighted = WeightedValues(np.array([1, 2, 3]), np.array([1, 8, 1]))
     assert [weighted.at(share) for share in (0.1, 0.11, 0.9, 0.91)] == [1, 2, 2, 3]
 
 
@@ -135,7 +140,7 @@ def test_the_offset_is_the_median_and_is_taken_out() -> None:
     assert found.p95_ms == 47
     assert found.histogram is not None
     assert sum(found.histogram.counts) + found.histogram.below + found.histogram.above == 100
-    (_, reading) = readings([report_of("x BTCUSDT", [found])])
+    (_, reading) = build_readings([build_report("x BTCUSDT", [found])])
     assert (reading.measured, reading.criterion) == (47, SKEW.name)
 
 
@@ -182,12 +187,15 @@ def test_what_cannot_be_measured_is_unknown_never_passed() -> None:
     filled = report([START] * 20, [START] * 20)
     assert verdicts(filled) == (Verdict.FAIL, Verdict.UNKNOWN)
     assert filled.clock == "receipt time"
-    natural = report_of(
-        "x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9, judged=False))]
+    natural = build_report(
+        "x BTCUSDT",
+        [measured(*steady([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9, judged=False))],
     )
     assert verdicts(natural) == (Verdict.PASS, Verdict.PASS)
     assert any("place them by their update id" in reason for reason in natural.reasons)
-    worst = report_of("x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9))])
+    worst = build_report(
+        "x BTCUSDT", [measured(*steady([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9))]
+    )
     assert verdicts(worst) == (Verdict.FAIL, Verdict.UNKNOWN)
 
 
@@ -208,7 +216,7 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
         pa.table({"timestamp": [-1] * 30, "receipt_timestamp": receipts}), tmp_path / "books.parquet"
     )
     streams = [
-        measure(one)
+        measure_stream(one)
         for one in crypto_lake_streams(
             *(tmp_path / f"{name}.parquet" for name in ("trades", "deltas", "books"))
         )
@@ -225,14 +233,14 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
 
 def test_the_page_needs_nothing_else_and_escapes() -> None:
     """One file without a reference, with a plot a stream, and every figure in the table."""
-    found = report_of(
+    found = build_report(
         "a <b> BTCUSDT", [measured(*steady([1000, 2000, 3000] * 30)), measured([None], [START])]
     )
-    text = page(TITLE, sections_of([found]))
+    text = page(TITLE, build_sections([found]))
     assert "a &lt;b&gt; BTCUSDT" in text
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
-    shown = markdown(sections_of([found])[0])
+    shown = markdown(build_sections([found])[0])
     assert "| Offset of the clocks (median skew), ms | 2.000 | – |" in shown
     assert "order events by receipt time" in shown
 
@@ -240,7 +248,7 @@ def test_the_page_needs_nothing_else_and_escapes() -> None:
 def test_the_recorder_s_clock_of_a_real_recording(recordings: Path, tmp_path: Path) -> None:
     """It ran 1.27 s behind throughout: found by trades and diffs alike, taken out, and what is left lies within 30 ms."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
-    streams = [measure(one) for one in golden_streams(GoldenTables(tmp_path, SESSION), "ETHUSDT")]
+    streams = [measure_stream(one) for one in golden_streams(GoldenTables(tmp_path, SESSION), "ETHUSDT")]
     assert {one.name: one.messages for one in streams} == {
         "trades": 14_515,
         "trades, trade time": 14_515,
@@ -254,7 +262,7 @@ def test_the_recorder_s_clock_of_a_real_recording(recordings: Path, tmp_path: Pa
         assert one.p95_ms is not None
         assert one.p95_ms < 30
         assert one.regressions == 0
-    found = report_of(f"{SESSION} ETHUSDT", streams)
+    found = build_report(f"{SESSION} ETHUSDT", streams)
     assert found.clock == "origin time"
     assert any("ms behind the exchange's" in reason for reason in found.reasons)
-    assert evidence([found], {"x.jsonl.gz": "0"}).failed == []
+    assert build_evidence([found], {"x.jsonl.gz": "0"}).failed == []

@@ -26,8 +26,8 @@ from capture_pipeline.feasibility.criteria import (
     Verdict,
 )
 from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, new_evidence
-from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
-from capture_pipeline.feasibility.verdict_page import margins, markdown, page
+from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
+from capture_pipeline.feasibility.verdict_page import draw_margins, render_markdown, render_verdict
 from capture_pipeline.lake.files import read_model
 
 BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
@@ -63,7 +63,7 @@ def with_evidence(reports: Path, *but: str, **readings: float | None) -> Evidenc
 
 def test_all_criteria_held_is_go(tmp_path: Path) -> None:
     """No reason is needed; every criterion has its value, and its margin where it has one."""
-    verdict = judge(with_evidence(tmp_path))
+    verdict = evaluate_criteria(with_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (Overall.GO, [])
     assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
     for one in verdict.criteria:
@@ -76,7 +76,7 @@ def test_all_criteria_held_is_go(tmp_path: Path) -> None:
 def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: Path) -> None:
     """With its mitigation the whole is conditional; without one it is a No-Go."""
     criterion = BY_NAME[name]
-    verdict = judge(with_evidence(tmp_path, **{name: failing(criterion)}))
+    verdict = evaluate_criteria(with_evidence(tmp_path, **{name: failing(criterion)}))
     (reason,) = verdict.reasons
     assert reason.startswith(f"{criterion.title}: ")
     failed = [one.criterion for one in verdict.criteria if one.verdict is Verdict.FAIL]
@@ -92,13 +92,13 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
     """At least and exactly hold at it, below does not."""
-    verdict = judge(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
+    verdict = evaluate_criteria(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
     assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
     """And is named first."""
-    verdict = judge(
+    verdict = evaluate_criteria(
         with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)})
     )
     assert verdict.overall is Overall.NO_GO
@@ -108,7 +108,7 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
 def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path: Path) -> None:
     """Every criterion of the asset is named with what to do."""
-    verdict = judge(with_evidence(tmp_path, asset))
+    verdict = evaluate_criteria(with_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
     assert verdict.reasons == [
@@ -119,27 +119,27 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
 
 def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measured(tmp_path: Path) -> None:
     """It cannot become better by measuring the rest; it is named before what is missing."""
-    verdict = judge(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
+    verdict = evaluate_criteria(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
 
 
 def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
     """With a reason a criterion, and a page all the same."""
-    verdict = judge(EvidenceStore(tmp_path))
+    verdict = evaluate_criteria(EvidenceStore(tmp_path))
     assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (
         Overall.NOT_JUDGED,
         len(CRITERIA),
         [],
     )
-    assert page(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
+    assert render_verdict(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
 
 
 def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(
     tmp_path: Path,
 ) -> None:
     """Evidence alone is not enough."""
-    verdict = judge(with_evidence(tmp_path, **{GAPS.name: None}))
+    verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
     assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
 
@@ -150,26 +150,26 @@ def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> 
     path = store.path(DISK.asset)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LakeError, match=f"{DISK.asset}.json.*damaged"):
-        judge(store)
+        evaluate_criteria(store)
 
 
 def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
     """That of its file as it lies there, and those of what it was measured on; a new measurement changes it."""
     store = with_evidence(tmp_path)
-    verdict = judge(store)
+    verdict = evaluate_criteria(store)
     assert {piece.asset for piece in verdict.evidence} == {criterion.asset for criterion in CRITERIA}
     for piece in verdict.evidence:
         assert piece.sha256 == hashlib.sha256((tmp_path / piece.file).read_bytes()).hexdigest()
         assert piece.inputs == INPUT
     store.publish(new_evidence(DISK.asset, [Reading(criterion=DISK.name, measured=9)], {}, {}))
-    again = {piece.asset: piece.sha256 for piece in judge(store).evidence}
+    again = {piece.asset: piece.sha256 for piece in evaluate_criteria(store).evidence}
     assert {piece.asset for piece in verdict.evidence if again[piece.asset] != piece.sha256} == {DISK.asset}
 
 
 def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> None:
     """JSON reads back as it was; Markdown and HTML hold every criterion, reason and digest."""
-    verdict = judge(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
-    paths = publish(verdict, tmp_path / "reports", page(verdict), markdown(verdict))
+    verdict = evaluate_criteria(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
+    paths = publish_verdict(verdict, tmp_path / "reports", render_verdict(verdict), render_markdown(verdict))
     assert {path.relative_to(tmp_path).as_posix() for path in paths.values()} == {
         f"reports/go_no_go.{each}" for each in ("html", "md", "json")
     }
@@ -201,7 +201,7 @@ class Tags(HTMLParser):
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) -> None:
     """No script, no link, no source; text of evidence is text."""
-    html = page(judge(with_evidence(tmp_path)))
+    html = render_verdict(evaluate_criteria(with_evidence(tmp_path)))
     parser = Tags()
     parser.feed(html)
     assert not {tag for tag, _ in parser.found} & {
@@ -223,7 +223,11 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) 
 
 def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: Path) -> None:
     """A bar in a note would begin a cell."""
-    lines = [line for line in markdown(judge(with_evidence(tmp_path))).splitlines() if line.startswith("|")]
+    lines = [
+        line
+        for line in render_markdown(evaluate_criteria(with_evidence(tmp_path))).splitlines()
+        if line.startswith("|")
+    ]
     bars = [line.count("|") - line.count("\\|") for line in lines]
     assert set(bars[: 2 + len(CRITERIA)]) == {8}
     assert set(bars[2 + len(CRITERIA) :]) == {4}
@@ -231,8 +235,8 @@ def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: P
 
 def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(tmp_path: Path) -> None:
     """On one scale of decades; what has no factor has no bar, and every mark lies inside the picture."""
-    verdict = judge(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
-    root = ET.fromstring(margins(verdict.criteria))
+    verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
+    root = ET.fromstring(draw_margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
     axis = next(
         float(line.get("x1", "0")) for line in root.iter(space + "line") if line.get("stroke") == "#57606a"
@@ -246,17 +250,17 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
     assert float(longest.get("width", "0")) == pytest.approx(2 * float(left[0].get("width", "0")), rel=0.01)
     width = float(root.get("width", "0"))
     assert all(0 <= float(text.get("x", "-1")) <= width for text in root.iter(space + "text"))
-    assert re.search(r">10,000×<", margins(verdict.criteria))
+    assert re.search(r">10,000×<", draw_margins(verdict.criteria))
 
 
 def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
     """Large values and margins as well, on the page and in the text."""
-    verdict = judge(with_evidence(tmp_path, throughput=32_123_456.7))
-    for text in (page(verdict), markdown(verdict)):
+    verdict = evaluate_criteria(with_evidence(tmp_path, throughput=32_123_456.7))
+    for text in (render_verdict(verdict), render_markdown(verdict)):
         assert "32,123,457 events/s" in text
         assert "321×" in text
         assert "e+0" not in text
-    slow = judge(with_evidence(tmp_path, throughput=1234.5)).reasons
+    slow = evaluate_criteria(with_evidence(tmp_path, throughput=1234.5)).reasons
     assert slow == [
         "Level updates replayed a second: 1,234 events/s, wanted at least 100,000 events/s; mitigation: replay in batches, not live"
     ]
@@ -266,7 +270,7 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
     """Nothing is listed twice: the verdict follows the one place of thresholds."""
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
-    verdict = judge(with_evidence(tmp_path))
+    verdict = evaluate_criteria(with_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (
         Overall.NOT_JUDGED,
         ["Added: not measured (no evidence: materialize added_report)"],
@@ -293,7 +297,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
             for one in readings
         ]
         store.publish(new_evidence(asset, readings, {}, {}))
-    found = judge(store)
+    found = evaluate_criteria(store)
     assert found.overall is overall
     skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))
     assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (

@@ -13,8 +13,8 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import GAPS
-from capture_pipeline.feasibility.sequence_gaps.measure import delta_feed
-from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, evidence, sections_of
+from capture_pipeline.feasibility.sequence_gaps.measure import measure_feed
+from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
 
@@ -41,8 +41,8 @@ def delta_feed_report(
     """Follow the ids of every symbol; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
         tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
-        feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
-        found = evidence(feeds, inputs_of(tables, _INPUTS))
-        metadata = published(workspace, found, TITLE, tables.session, sections_of(feeds))
+        feeds = [measure_feed(tables, symbol) for symbol in tables.symbols()]
+        found = build_evidence(feeds, inputs_of(tables, _INPUTS))
+        metadata = published(workspace, found, TITLE, tables.session, build_sections(feeds))
     yield outputs.materialization(metadata)
     yield from checked(found, (GAPS,))
