@@ -306,7 +306,7 @@ def test_the_sandbox_takes_no_constant_from_the_client() -> None:
         "request_weight",
         "depth_limit",
         "has_interval",
-        "streams_of",
+        "list_streams",
         "combined_url",
         "Route",
     }

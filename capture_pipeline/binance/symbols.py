@@ -31,7 +31,7 @@ def validate_symbol(text: str) -> str:
         ConfigError: The text is not a valid symbol, for instance because it contains a separator, a dot, or a
             control or format character.
     """
-    fault = _length_fault(text) or (None if _USUAL.fullmatch(text) else _character_fault(text))
+    fault = _check_length(text) or (None if _USUAL.fullmatch(text) else _check_characters(text))
     if fault:
         shown = text[:_MAX_SHOWN]
         raise ConfigError(f"{shown!r} is not a symbol: {fault}", remedy=_REMEDY)
@@ -102,14 +102,14 @@ def unknown_symbols_error(unknown: Collection[str], listed: Collection[str]) -> 
     return ConfigError(f"the exchange does not know {', '.join(unknown)}", where="symbols", remedy=remedy)
 
 
-def _length_fault(text: str) -> str | None:
+def _check_length(text: str) -> str | None:
     if len(text) > MAX_CHARACTERS:
         return f"it has {len(text)} characters, and {MAX_CHARACTERS} are allowed"
     size = len(text.encode("utf-8", "surrogatepass"))
     return f"it has {size} bytes in UTF-8, and {MAX_BYTES} are allowed" if size > MAX_BYTES else None
 
 
-def _character_fault(text: str) -> str | None:
+def _check_characters(text: str) -> str | None:
     if not any(letter.isalnum() for letter in text):
         return "it has no letter or digit"
     wrong = next((letter for letter in text if not _is_allowed(letter)), None)

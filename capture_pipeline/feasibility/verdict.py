@@ -21,7 +21,7 @@ class Overall(StrEnum):
     GO = "Go"
     CONDITIONAL = "Conditional"
     NO_GO = "No-Go"
-    NOT_JUDGED = "Not judged"
+    NOT_JUDGED = "Not results"
     """A criterion was not measured, and no criterion without a mitigation fails."""
 
 
@@ -103,11 +103,11 @@ def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
         LakeError: A file of evidence is damaged.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    judged = [
+    results = [
         _evaluate_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0])
         for criterion in CRITERIA
     ]
-    failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
+    failed = {one.criterion for one in results if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
             update={
@@ -116,7 +116,7 @@ def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
                 and criterion.depends_on in failed
             }
         )
-        for one, criterion in zip(judged, CRITERIA, strict=True)
+        for one, criterion in zip(results, CRITERIA, strict=True)
     ]
     pieces = [
         EvidenceRef(
@@ -129,8 +129,8 @@ def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
         if latest is not None
     ]
     return GoNoGo(
-        overall=_overall(criteria),
-        reasons=[text for one in sorted(criteria, key=_rank) if (text := _reason(one))],
+        overall=_decide_overall(criteria),
+        reasons=[text for one in sorted(criteria, key=_rank_reason) if (text := _format_reason(one))],
         judged_us=time.time_ns() // 1000,
         criteria=criteria,
         evidence=pieces,
@@ -193,12 +193,12 @@ def _is_unmeasured(one: CriterionResult) -> bool:
     return one.verdict is Verdict.UNKNOWN and not one.is_covered
 
 
-def _rank(one: CriterionResult) -> int:
+def _rank_reason(one: CriterionResult) -> int:
     """Return the rank of a reason: failures without a mitigation, then unmeasured criteria, then others."""
     return 0 if _is_blocking(one) else 1 if _is_unmeasured(one) else 2
 
 
-def _overall(criteria: list[CriterionResult]) -> Overall:
+def _decide_overall(criteria: list[CriterionResult]) -> Overall:
     if any(map(_is_blocking, criteria)):
         return Overall.NO_GO
     if any(map(_is_unmeasured, criteria)):
@@ -206,7 +206,7 @@ def _overall(criteria: list[CriterionResult]) -> Overall:
     return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 
 
-def _reason(one: CriterionResult) -> str:
+def _format_reason(one: CriterionResult) -> str:
     if one.verdict is Verdict.PASS:
         return ""
     if one.is_covered:

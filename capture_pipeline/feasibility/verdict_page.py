@@ -90,27 +90,27 @@ def draw_margins(criteria: list[CriterionResult]) -> Markup:
         )
     ]
     for decade in range(int(low), int(high) + 1):
-        x = _x(decade, low, high)
+        x = _scale_x(decade, low, high)
         colour = "#57606a" if decade == 0 else "#d0d7de"
         label = format_number(10.0**decade)
         parts.append(f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{height - 26}" stroke="{colour}"/>')
         parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="middle" fill="#57606a">{label}×</text>')
     parts += [
-        part for index, one in enumerate(criteria) for part in _bar(one, _TOP + index * _ROW, low, high)
+        part for index, one in enumerate(criteria) for part in _draw_bar(one, _TOP + index * _ROW, low, high)
     ]
     return picture([*parts, "</svg>"])
 
 
-def _bar(one: CriterionResult, y: int, low: float, high: float) -> list[str]:
+def _draw_bar(one: CriterionResult, y: int, low: float, high: float) -> list[str]:
     title = one.title if len(one.title) <= _MAX_TITLE else f"{one.title[: _MAX_TITLE - 1]}…"
     text = f'<text x="{_LEFT - 8}" y="{y + 18}" text-anchor="end" fill="#24292f">{svg_text(title)}</text>'
-    zero = _x(0, low, high)
+    zero = _scale_x(0, low, high)
     if not one.margin:
         return [
             text,
             f'<text x="{zero + 6}" y="{y + 18}" fill="{_COLOURS[one.verdict]}">{one.verdict}</text>',
         ]
-    end = _x(math.log10(one.margin), low, high)
+    end = _scale_x(math.log10(one.margin), low, high)
     left, right = sorted((zero, end))
     bar = (
         f'<rect x="{left}" y="{y + 5}" width="{max(1.0, right - left):.1f}" height="{_ROW - 10}" '
@@ -123,5 +123,5 @@ def _bar(one: CriterionResult, y: int, low: float, high: float) -> list[str]:
     ]
 
 
-def _x(decade: float, low: float, high: float) -> float:
+def _scale_x(decade: float, low: float, high: float) -> float:
     return round(_LEFT + (decade - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT), 1)

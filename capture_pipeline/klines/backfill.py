@@ -87,7 +87,7 @@ def backfill(
         ConfigError: Archive and REST know none of the symbols, or the lake belongs to another exchange.
     """
     # Closing ends the downloads at once when the caller is interrupted; otherwise the program waits for them.
-    with closing(_tasks(workspace, partitions, now_us, use_rest=use_rest)) as tasks:
+    with closing(_prepare_tasks(workspace, partitions, now_us, use_rest=use_rest)) as tasks:
         yield from map_threads_ordered(tasks)
 
 
@@ -107,7 +107,7 @@ def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
             yield result_interruptibly(futures.popleft())
 
 
-def _tasks(
+def _prepare_tasks(
     workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, use_rest: bool
 ) -> Generator[Callable[[], Outcome]]:
     """Send all requests, one partition after the other, and yield the remaining work of each partition."""
@@ -220,7 +220,7 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
     partition = fetched.partition
     bars: BarsResult | None = None
     try:
-        now_us = _latest_time(workspace, partition, now_us)
+        now_us = _find_latest_time(workspace, partition, now_us)
         bars, frame = build_bars(workspace, partition)
         results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
         failed = [result for result in results if not result.passed and result.spec.blocking]
@@ -235,7 +235,7 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
         return Outcome(partition, fetched, topups, bars, error=error)
 
 
-def _latest_time(workspace: Workspace, partition: Partition, now_us: int) -> int:
+def _find_latest_time(workspace: Workspace, partition: Partition, now_us: int) -> int:
     """Return the later of `now_us` and the last ledger's time; a ledger's time in the future is ignored."""
     path = workspace.lake.window(partition)
     try:

@@ -69,7 +69,7 @@ def build_bars(workspace: Workspace, partition: Partition) -> tuple[BarsResult, 
     _publish_unless_empty(separated.exclusions, lake.exclusions(partition))
     published = publish_table(merged.bars, lake.bars(partition))
     _publish_unless_empty(merged.conflicts, lake.conflicts(partition))
-    return _result(partition, merged, separated.exclusions, published, raw_digests), merged.bars
+    return _build_result(partition, merged, separated.exclusions, published, raw_digests), merged.bars
 
 
 def _publish_unless_empty(table: pl.DataFrame, path: Path) -> None:
@@ -114,11 +114,11 @@ def read_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, d
         LakeError: A recorded raw file is missing or altered.
     """
     lake = workspace.lake
-    archives, topups = _manifests(lake, partition)
+    archives, topups = _read_manifests(lake, partition)
     limit = workspace.settings.http.max_csv_mb * _MB
-    parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
-    parts += [_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate(parts, partition.interval.us), _digests(archives, topups)
+    parts = [_read_archive_part(workspace, record, limit) for record in archives.usable()]
+    parts += [_read_rest_part(lake, page, partition.interval) for page in topups.pages]
+    return separate(parts, partition.interval.us), _list_digests(archives, topups)
 
 
 def read_raw_digests(workspace: Workspace, partition: Partition) -> dict[str, str]:
@@ -127,21 +127,21 @@ def read_raw_digests(workspace: Workspace, partition: Partition) -> dict[str, st
     Raises:
         LakeError: A manifest of the partition is damaged.
     """
-    archives, topups = _manifests(workspace.lake, partition)
-    return _digests(archives, topups)
+    archives, topups = _read_manifests(workspace.lake, partition)
+    return _list_digests(archives, topups)
 
 
-def _manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
+def _read_manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     return archives, read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
 
 
-def _digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
+def _list_digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
     files = {record.path or "": record.sha256_own or "" for record in archives.usable()}
     return files | {page.path: page.sha256 for page in topups.pages}
 
 
-def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
+def _read_archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
     content = read_raw_file(workspace.lake, record.path or "", record.sha256_own)
     rows = workspace.parsed.take(record.name, record.sha256_own)
     if rows is None:
@@ -149,12 +149,12 @@ def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Pa
     return Part(granularity_name(record), record.name, rows, (record.start_us, record.end_us))
 
 
-def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
+def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
     rows = parse_rest(read_raw_file(lake, page.path, page.sha256), page.path)
     return Part("rest", page.path.rsplit("/", 1)[-1], select_closed(rows, interval, page.server_time_us))
 
 
-def _result(
+def _build_result(
     partition: Partition,
     merged: Merged,
     exclusions: pl.DataFrame,

@@ -74,7 +74,7 @@ def estimate_backfill(
     needs: list[_Need] = []
     manifests: list[ArchivesManifest] = []
     for symbol, group in groupby(ordered, key=lambda part: part.symbol):
-        monthly = _sizes(
+        monthly = _list_sizes(
             workspace,
             folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval),
         )
@@ -83,10 +83,10 @@ def estimate_backfill(
                 read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
             )
             manifests.append(manifest)
-            need = _need(workspace, part, manifest, monthly, now_us)
+            need = _estimate_partition(workspace, part, manifest, monthly, now_us)
             needs.append(need if use_rest else replace(need, pages=0))
     sizes = [size for need in needs for size in need.sizes]
-    rate = _bytes_a_second(record for manifest in manifests for record in manifest.files)
+    rate = _compute_speed(record for manifest in manifests for record in manifest.files)
     return Estimate(
         partitions=len(needs),
         complete=sum(not need.sizes and not need.pages for need in needs),
@@ -98,7 +98,7 @@ def estimate_backfill(
     )
 
 
-def _need(
+def _estimate_partition(
     workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
 ) -> _Need:
     file = ArchiveFile(part.market, part.symbol, part.interval, part.month)
@@ -107,12 +107,12 @@ def _need(
     published = {file.path: monthly[file.path]} if file.path in monthly else {}
     if not published:
         days = [ArchiveFile(part.market, part.symbol, part.interval, day) for day in part.month.days()]
-        published = _sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
+        published = _list_sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
         listings = 1
     files = {path.rsplit("/", 1)[-1]: size for path, size in published.items()}
     return _Need(
         [size for name, size in files.items() if name not in have],
-        _pages(workspace, part, manifest, files, now_us),
+        _count_pages(workspace, part, manifest, files, now_us),
         listings,
     )
 
@@ -123,12 +123,12 @@ def _is_current(workspace: Workspace, record: ArchiveRecord) -> bool:
     return bool(is_current) and workspace.lake.resolve(record.path or "").is_file()
 
 
-def _pages(
+def _count_pages(
     workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int
 ) -> int:
     """Count the REST requests for the klines that no published file covers."""
     topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
-    published = [_record(file) for name in files if (file := parse_name(name, part.market))]
+    published = [_assume_complete(file) for name in files if (file := parse_name(name, part.market))]
     known = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
     trading_period = load_trading_period(workspace, part.symbol)
@@ -139,7 +139,7 @@ def _pages(
     return sum(-(-(end - start) // page_us) for start, end in missing)
 
 
-def _record(file: ArchiveFile) -> ArchiveRecord:
+def _assume_complete(file: ArchiveFile) -> ArchiveRecord:
     """Return the record of a published file under the assumption that the file is complete."""
     start, end = file.bounds
     return ArchiveRecord(
@@ -155,14 +155,14 @@ def _record(file: ArchiveFile) -> ArchiveRecord:
     )
 
 
-def _sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
+def _list_sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
     """List the zips of the archive: their sizes in bytes, by path."""
     return {
         entry.key: entry.size for entry in workspace.archive.listing(prefix) if entry.key.endswith(".zip")
     }
 
 
-def _bytes_a_second(records: Iterable[ArchiveRecord]) -> float | None:
+def _compute_speed(records: Iterable[ArchiveRecord]) -> float | None:
     """Compute the mean speed of the recorded downloads; None without a recorded download."""
     timed = [record for record in records if record.seconds > 0]
     seconds = sum(record.seconds for record in timed)

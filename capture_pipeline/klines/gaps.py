@@ -97,7 +97,7 @@ def find_gaps(
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     settings = workspace.settings.gaps
-    asked, later = (
+    requested, later = (
         ranges_to_request(
             partition,
             archives,
@@ -108,7 +108,7 @@ def find_gaps(
         )
         for minutes in (0, settings.sighting_minutes)
     )
-    off_grid, shift = _off_grid(workspace, partition)
+    off_grid, shift = _read_off_grid(workspace, partition)
     listed = [
         (each.start_us, each.end_us)
         for each in workspace.known_irregularities(partition)
@@ -125,14 +125,14 @@ def find_gaps(
         off_grid,
         listed,
         shift,
-        asked,
+        requested,
         later,
     )
-    sources = _sources(workspace, partition, whole, bars)
+    sources = _find_source_ranges(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain_gaps(missing, evidence) + find_filled_gaps(
-        [*omitted, *_known_before(workspace, partition)], sources, evidence
+        [*omitted, *_read_previous_gaps(workspace, partition)], sources, evidence
     )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
     frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
@@ -147,10 +147,10 @@ def find_gaps(
         "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
     }
     publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
-    return GapsResult(partition, frame, expected, total_length(asked) // step if missing else 0)
+    return GapsResult(partition, frame, expected, total_length(requested) // step if missing else 0)
 
 
-def _sources(
+def _find_source_ranges(
     workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None
 ) -> dict[str, Ranges]:
     path = workspace.lake.bars(partition)
@@ -169,7 +169,7 @@ def _sources(
     }
 
 
-def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
+def _read_off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
     """Return the times of klines that open off the grid, and the text of their least and greatest shift."""
     path = workspace.lake.exclusions(partition)
     if not path.is_file():
@@ -193,7 +193,7 @@ def _format_duration(duration_us: int) -> str:
     return " ".join(text for text, amount in parts if amount)
 
 
-def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
+def _read_previous_gaps(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
     """Read the causes and ranges of the published ledger, without ranges in which no bar is expected."""
     path = workspace.lake.gaps(partition)
     if not path.is_file():

@@ -79,7 +79,7 @@ def find_fillable(workspace: Workspace, now_us: int) -> WorkList:
     """
     found = WorkList()
     trading_period_of = cache(partial(load_trading_period, workspace))
-    for part in _partitions(workspace, now_us):
+    for part in _list_partitions(workspace, now_us):
         with found.skip_damaged(part):
             if _is_fillable(workspace, part, now_us, trading_period_of):
                 found.partitions.append(part)
@@ -91,7 +91,7 @@ def find_unfinished(workspace: Workspace, now_us: int) -> list[Partition]:
 
     A partition whose ledger cannot be read is also returned.
     """
-    parts = [part for part in _partitions(workspace, now_us) if workspace.lake.window(part).is_file()]
+    parts = [part for part in _list_partitions(workspace, now_us) if workspace.lake.window(part).is_file()]
     return [part for part in parts if not _is_finished(workspace, part)]
 
 
@@ -106,7 +106,7 @@ def find_due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> WorkL
     age = workspace.settings.archive.recheck_days * DAY_US
     due: list[tuple[int, Partition]] = []
     found = WorkList()
-    for part in _partitions(workspace, now_us):
+    for part in _list_partitions(workspace, now_us):
         with found.skip_damaged(part):
             manifest = (
                 read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
@@ -120,7 +120,7 @@ def find_due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> WorkL
     return found
 
 
-def _partitions(workspace: Workspace, now_us: int) -> list[Partition]:
+def _list_partitions(workspace: Workspace, now_us: int) -> list[Partition]:
     return workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
 
 
@@ -165,7 +165,7 @@ def _is_fillable(
     if not lake.window(partition).is_file():
         return False
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    asked = ranges_to_request(
+    requested = ranges_to_request(
         partition,
         archives,
         topups,
@@ -174,4 +174,4 @@ def _is_fillable(
         now_us=now_us,
     )
     yesterday = now_us - DAY_US
-    return any(start < yesterday for start, _ in asked) and Month.of(now_us) >= partition.month
+    return any(start < yesterday for start, _ in requested) and Month.of(now_us) >= partition.month

@@ -90,7 +90,7 @@ def reconcile_partition(workspace: Workspace, partition: Partition) -> Reconcili
     """
     parts = read_parts(workspace, partition)[0].parts
     opens = {
-        source: _open_times([part for part in parts if part.source == source])
+        source: _collect_open_times([part for part in parts if part.source == source])
         for source in ("monthly", "daily", "rest")
     }
     monthly, others = opens["monthly"], opens["daily"] | opens["rest"]
@@ -131,5 +131,5 @@ def load_reconciliation(workspace: Workspace, partition: Partition) -> Reconcili
     return Reconciliation(partition, report, path)
 
 
-def _open_times(parts: list[Part]) -> set[int]:
+def _collect_open_times(parts: list[Part]) -> set[int]:
     return {open_us for part in parts for open_us in part.rows["open_time_us"].to_list()}

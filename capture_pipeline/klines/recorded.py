@@ -71,13 +71,13 @@ def read_change_times(lake: Lake, partition: Partition) -> ChangeTimes:
     `st_ctime` is used, because a file that is restored from a backup keeps its `st_mtime`.
     """
     manifests = max(
-        _changed_ns(lake.archives_manifest(partition)), _changed_ns(lake.topups_manifest(partition))
+        _read_change_ns(lake.archives_manifest(partition)), _read_change_ns(lake.topups_manifest(partition))
     )
     derived = lake.bars(partition), lake.window(partition), lake.reconciliation(partition)
-    return ChangeTimes(manifests, *map(_changed_ns, derived))
+    return ChangeTimes(manifests, *map(_read_change_ns, derived))
 
 
-def _changed_ns(path: Path) -> int:
+def _read_change_ns(path: Path) -> int:
     try:
         return path.stat().st_ctime_ns
     except FileNotFoundError:
@@ -160,7 +160,7 @@ def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
     archives = load_archives_result(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     trading_period = load_trading_period(workspace, partition.symbol)
-    asked = ranges_to_request(
+    requested = ranges_to_request(
         partition,
         archives,
         topups,
@@ -168,4 +168,6 @@ def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
         gaps=workspace.settings.gaps,
         now_us=window["as_of_us"],
     )
-    return GapsResult(partition, result.gaps, result.expected, total_length(asked) // partition.interval.us)
+    return GapsResult(
+        partition, result.gaps, result.expected, total_length(requested) // partition.interval.us
+    )

@@ -251,7 +251,7 @@ def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspect, "report", interrupted)
+    monkeypatch.setattr(inspect, "report_coverage", interrupted)
     result = run("coverage")
     assert (result.exit_code, result.stderr.strip()) == (130, "Interrupted")
 

@@ -12,7 +12,7 @@ import pytest
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.gates import _coverage_gates, _freshness, _level
+from capture_pipeline.klines.quality.gates import _check_coverage, _check_freshness, _choose_level
 from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
@@ -44,7 +44,7 @@ def judged(root: Path, **row: float) -> dict[str, GateResult]:
         "as_of_us": NOW_US,
     }
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    results = _coverage_gates(
+    results = _check_coverage(
         workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row}
     )
     return {result.spec.name: result for result in results}
@@ -77,7 +77,7 @@ def test_coverage_gate_at_its_threshold(
 )
 def test_alert_level_at_its_threshold(percent: float, level: Level) -> None:
     """A partition alerts as a warning below 99 % and as critical below 95 %."""
-    assert _level(percent, Gates()) is level
+    assert _choose_level(percent, Gates()) is level
 
 
 @pytest.mark.parametrize(("late_us", "passed"), [(0, True), (1, False)])
@@ -85,7 +85,7 @@ def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) 
     """A bar that opened exactly the allowed time ago is fresh."""
     newest = NOW_US - 30 * HOUR_US - late_us
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [newest]})
-    assert _freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
+    assert _check_freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
 
 
 @pytest.mark.parametrize(("late_us", "ended"), [(0, True), (1, False)])
@@ -99,7 +99,7 @@ def test_suspension_that_begins_at_the_limit_excuses_a_symbol(
     calendar.write_text(f"outages:\n  - {{{times}, symbols: [BTCUSDT]}}\n")
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [NOW_US - 40 * HOUR_US]})
     workspace = workspace_of(tmp_path, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
-    assert _freshness(workspace, frame, NOW_US).passed is ended
+    assert _check_freshness(workspace, frame, NOW_US).passed is ended
 
 
 def _time(us: int) -> str:

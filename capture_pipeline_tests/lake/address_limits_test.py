@@ -138,7 +138,7 @@ def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Pa
     assert pause is not None
     assert pause.left_s(clock.now_s) == 250
     assert pause.text.startswith(
-        "5 of 10 connection attempts in five minutes are used; the next one is made at 20"
+        "5 of 10 connection attempts in five minutes are used; the next one is allowed at 20"
     )
     clock.now_s += 250
     assert store(tmp_path, clock).count_attempt() is None

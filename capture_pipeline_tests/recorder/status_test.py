@@ -119,7 +119,7 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
         pauses.look()
     assert (
         told
-        == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"]
+        == ["REST: the exchange requires this address to wait until 2027-01-15T08:01:00Z (429)"]
         == [pauses.current]
     )
     now_s[0] += 60

@@ -30,19 +30,19 @@ class ParsedFiles:
 
     def __init__(self) -> None:
         """Create an empty cache."""
-        self._frames: dict[tuple[str, str | None], pl.DataFrame] = {}
+        self._read_frames: dict[tuple[str, str | None], pl.DataFrame] = {}
         self._mutex = threading.Lock()
 
     def keep(self, name: str, sha256: str | None, frame: pl.DataFrame) -> None:
         """Store a frame if it fits into the cache."""
         with self._mutex:
-            if sum(kept.height for kept in self._frames.values()) + frame.height <= _MAX_ROWS:
-                self._frames[name, sha256] = frame
+            if sum(kept.height for kept in self._read_frames.values()) + frame.height <= _MAX_ROWS:
+                self._read_frames[name, sha256] = frame
 
     def take(self, name: str, sha256: str | None) -> pl.DataFrame | None:
         """Return and remove the frame of a version of a file; None if it is not stored."""
         with self._mutex:
-            return self._frames.pop((name, sha256), None)
+            return self._read_frames.pop((name, sha256), None)
 
 
 def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
@@ -60,7 +60,7 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     Raises:
         MalformedDataError: The zip is damaged, or contains no klines of that period and interval.
     """
-    found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
+    found = pl.concat(_read_frames(content, stem, max_bytes, bounds), rechunk=False)
     if found.height > _MAX_ROWS:
         trim()
     return found
@@ -85,7 +85,7 @@ def read_open_times(
     """
     opens: list[NDArray[np.int64]] = []
     kept: list[pl.DataFrame] = []
-    for frame in _frames(content, stem, max_bytes, bounds):
+    for frame in _read_frames(content, stem, max_bytes, bounds):
         opens.append(frame["open_time_us"].to_numpy())
         kept.append(frame)
         if sum(part.height for part in kept) > _MAX_ROWS:
@@ -94,7 +94,9 @@ def read_open_times(
     return found, pl.concat(kept, rechunk=False) if sum(part.height for part in kept) == found.size else None
 
 
-def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> Iterator[pl.DataFrame]:
+def _read_frames(
+    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
+) -> Iterator[pl.DataFrame]:
     """Yield the klines of a zip block by block.
 
     Raises:
@@ -104,7 +106,7 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
     where = f"{stem}.zip"
     rows = strange = 0
     lengths: Counter[int] = Counter()
-    interval = _interval_of(stem)
+    interval = _parse_interval(stem)
     for frame in parse_blocks(
         read_entry_blocks(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv"
     ):
@@ -119,7 +121,7 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
         reject_other_interval(lengths, interval, where)
 
 
-def _interval_of(stem: str) -> Interval | None:
+def _parse_interval(stem: str) -> Interval | None:
     """Parse the interval in a file's name, for instance `BTCUSDT-1m-2025-01`."""
     found = re.search(r"-(\d+[smhd])-\d{4}-\d{2}(-\d{2})?$", stem)
     return Interval(found[1]) if found and found[1] in set(Interval) else None

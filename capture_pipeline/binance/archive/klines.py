@@ -172,7 +172,7 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
             where=f"{where}, line {line}, column {column + 1}",
             remedy=_REMEDY,
         )
-    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
+    return _build_frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
 def parse_rest(body: bytes, where: str) -> pl.DataFrame:
@@ -196,7 +196,7 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     if not rows:
         return pl.DataFrame(schema=KLINE_SCHEMA)
     with guard_parser(where, f"is not an array of klines: {body[:60]!r}"):
-        lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+        lines = [_format_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
     return parse_csv("\n".join(lines).encode(), where)
 
 
@@ -243,7 +243,7 @@ def reject_other_interval(lengths: Counter[int], interval: Interval, where: str)
         raise MalformedDataError(what, where=where, remedy=_REMEDY)
 
 
-def _rest_line(row: object, number: int, where: str) -> str:
+def _format_rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
         raise MalformedDataError(
@@ -269,11 +269,11 @@ def _check_header(line: bytes, where: str) -> None:
         )
 
 
-def _frame(
+def _build_frame(
     low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int
 ) -> pl.DataFrame:
-    factor, unit = _unit(low[0], where, first_line)
-    closes = _close_times(low[6], factor, where, first_line)
+    factor, unit = _detect_unit(low[0], where, first_line)
+    closes = _convert_close_times(low[6], factor, where, first_line)
     # Each is a copy, because a view would keep all of `low` in memory, 96 bytes a row.
     integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
     columns: dict[str, pa.Array] = {}
@@ -294,7 +294,9 @@ def _frame(
     return frame.with_columns(unit.alias("time_unit"))
 
 
-def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArray[np.int64] | int, pl.Expr]:
+def _detect_unit(
+    opens: NDArray[np.int64], where: str, first_line: int
+) -> tuple[NDArray[np.int64] | int, pl.Expr]:
     """Return the factor to microseconds and the unit's name, for all rows or for each row if they differ."""
     is_us = (opens >= _US_FROM) & (opens < _US_TO)
     is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
@@ -306,7 +308,7 @@ def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArra
     return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
 
 
-def _close_times(
+def _convert_close_times(
     closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int
 ) -> NDArray[np.int64]:
     """Return close times in microseconds. The unit follows from the value; if it is unclear, from the row."""

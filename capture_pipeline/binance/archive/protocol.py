@@ -163,14 +163,14 @@ def parse_listing(body: bytes) -> ListingPage:
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{space}ListBucketResult":
         raise ProtocolViolationError(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
-    files = [_listed(item, space) for item in root.iter(f"{space}Contents")]
+    files = [_parse_entry(item, space) for item in root.iter(f"{space}Contents")]
     folders = [item.findtext(f"{space}Prefix") or "" for item in root.iter(f"{space}CommonPrefixes")]
     truncated = root.findtext(f"{space}IsTruncated") == "true"
     last = max([file.key for file in files] + folders, default="")
     return ListingPage(files, folders, (root.findtext(f"{space}NextMarker") or last) if truncated else None)
 
 
-def _listed(item: ET.Element, space: str) -> ListedFile:
+def _parse_entry(item: ET.Element, space: str) -> ListedFile:
     with guard_parser("archive listing", "has an entry without size or date", kind=ProtocolViolationError):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')

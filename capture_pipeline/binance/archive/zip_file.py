@@ -83,8 +83,8 @@ def _find_only_entry(content: bytes, expected: str, max_bytes: int, where: str) 
         zipfile.ZipFile(io.BytesIO(content)) as archive,
     ):
         entries = archive.infolist()
-    if len(entries) != 1 or _name_of(entries[0]) != expected:
-        names = ", ".join(_name_of(entry) for entry in entries[:4])
+    if len(entries) != 1 or _decode_name(entries[0]) != expected:
+        names = ", ".join(_decode_name(entry) for entry in entries[:4])
         raise MalformedDataError(
             f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY
         )
@@ -98,7 +98,7 @@ def _find_only_entry(content: bytes, expected: str, max_bytes: int, where: str) 
     return entry
 
 
-def _name_of(entry: zipfile.ZipInfo) -> str:
+def _decode_name(entry: zipfile.ZipInfo) -> str:
     """Return the name of an entry; UTF-8 without the flag of UTF-8 is recognised."""
     if entry.flag_bits & _UTF8 or entry.filename.isascii():
         return entry.filename
@@ -113,7 +113,7 @@ def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[byt
 
     At most one byte more than the stated size is inflated; it shows that the size is wrong.
     """
-    data = _entry_data(content, entry, where)
+    data = _find_entry_data(content, entry, where)
     if entry.compress_type == zipfile.ZIP_STORED:
         yield from (bytes(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES))
         return
@@ -139,7 +139,7 @@ def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[byt
         raise MalformedDataError("does not end where it says", where=where, remedy=_REMEDY)
 
 
-def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
+def _find_entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
     """Return the compressed bytes of the entry, by its local header.
 
     Raises:

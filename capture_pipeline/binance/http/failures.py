@@ -61,14 +61,14 @@ def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> Captur
 def describe_briefly(error: BaseException) -> str:
     """Describe the innermost cause of an exception in one short line."""
     inner = error
-    while (deeper := _wrapped(inner)) is not None:
+    while (deeper := _unwrap(inner)) is not None:
         inner = deeper
     text = " ".join(str(inner).split())
     # The text of urllib3 starts with a description of the connection.
     return text.rpartition("): ")[2][:160] or type(inner).__name__
 
 
-def _wrapped(error: BaseException) -> BaseException | None:
+def _unwrap(error: BaseException) -> BaseException | None:
     """Return the exception that requests or urllib3 wrapped in another one."""
     return next(
         (part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)),
@@ -80,7 +80,7 @@ def is_refused(error: BaseException) -> bool:
     """Report whether the connection was refused, because no server listens at the address."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, ConnectionRefusedError):
-        inner = _wrapped(inner) or inner.__cause__
+        inner = _unwrap(inner) or inner.__cause__
     return inner is not None
 
 
@@ -113,7 +113,7 @@ def refusal_error(
     code, text = parse_error(body)
     wait = parse_wait(status, headers, body, now_s) if status in DEFAULT_WAIT_S else 0.0
     if status == BACK_OFF:
-        return RateLimitedError(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
+        return RateLimitedError(f"requires a wait of {wait:g} s (429)", retry_after_s=wait, where=url)
     if status == BANNED:
         until = int((now_s + wait) * 1e6)
         end = iso(until // SECOND_US * SECOND_US)

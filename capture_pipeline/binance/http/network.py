@@ -101,12 +101,12 @@ def egress_of(url: str) -> Egress:
         ConfigError: The variable of the proxy is malformed or names a proxy of an unsupported kind, or a
             variable for certificates names a path that is missing, unreadable or without certificates.
     """
-    proxy = _proxy_of(url)
+    proxy = _find_proxy(url)
     needs_tls = urlsplit(url).scheme in {"https", "wss"} or (proxy is not None and proxy.is_tls)
     return Egress(proxy, trusted_certificates() if needs_tls else None)
 
 
-def _proxy_of(url: str) -> Proxy | None:
+def _find_proxy(url: str) -> Proxy | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if _is_loopback(host) or should_bypass_proxies(url, no_proxy=None):
@@ -115,7 +115,7 @@ def _proxy_of(url: str) -> Proxy | None:
     scheme = "https" if parts.scheme in {"https", "wss"} else "http"
     for name in (scheme, "all"):
         if text := proxies.get(name, "").strip():
-            return parse_proxy(text, _variable(f"{name}_proxy"))
+            return parse_proxy(text, _find_variable(f"{name}_proxy"))
     return None
 
 
@@ -132,7 +132,7 @@ def _is_loopback(host: str) -> bool:
     return False
 
 
-def _variable(name: str) -> str:
+def _find_variable(name: str) -> str:
     """Return the variable's name as the environment spells it; lower case wins, as in `getproxies`."""
     spellings = [name, name.upper(), *os.environ]
     return next(
@@ -161,7 +161,7 @@ def parse_proxy(text: str, variable: str) -> Proxy:
             if ":" not in (parts.hostname or "")
             else parts.hostname or ""
         )
-        login = _login(parts)
+        login = _parse_login(parts)
     except ValueError:  # a bad port, bracket, label or percent-encoding
         raise malformed from None
     if parts.scheme not in _SCHEMES:
@@ -184,7 +184,7 @@ def parse_proxy(text: str, variable: str) -> Proxy:
     )
 
 
-def _login(parts: SplitResult) -> tuple[str, str] | None:
+def _parse_login(parts: SplitResult) -> tuple[str, str] | None:
     if parts.username is None:
         return None
     return unquote(parts.username, errors="strict"), unquote(parts.password or "", errors="strict")
@@ -192,7 +192,7 @@ def _login(parts: SplitResult) -> tuple[str, str] | None:
 
 def certificate_source() -> str:
     """Describe the source of `trusted_certificates`: variables with their paths, or the defaults."""
-    return " and ".join(f"{name}={path}" for name, path in _named_paths()) or "the system and certifi"
+    return " and ".join(f"{name}={path}" for name, path in _list_named_paths()) or "the system and certifi"
 
 
 def trusted_certificates() -> ssl.SSLContext:
@@ -204,12 +204,12 @@ def trusted_certificates() -> ssl.SSLContext:
     Raises:
         ConfigError: A variable names a path that is missing, unreadable or without certificates.
     """
-    return _context(
-        tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths())
+    return _build_context(
+        tuple((variable, path, _read_modified_ns(variable, path)) for variable, path in _list_named_paths())
     )
 
 
-def _named_paths() -> list[tuple[str, Path]]:
+def _list_named_paths() -> list[tuple[str, Path]]:
     for name in _BUNDLES:
         if value := os.environ.get(name):
             return [(name, Path(value))]
@@ -228,7 +228,7 @@ def _unusable(variable: str, path: Path, problem: str) -> ConfigError:
     )
 
 
-def _modified_ns(variable: str, path: Path) -> int:
+def _read_modified_ns(variable: str, path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
@@ -238,7 +238,7 @@ def _modified_ns(variable: str, path: Path) -> int:
 
 
 @lru_cache(maxsize=8)
-def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
+def _build_context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
     """Build the context from paths, or from the defaults; modification times are part of the cache's key."""
     if not named:
         context = ssl.create_default_context()
@@ -246,11 +246,11 @@ def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
         return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for variable, path, _ in named:
-        _load(context, variable, path)
+        _load_certificates(context, variable, path)
     return context
 
 
-def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
+def _load_certificates(context: ssl.SSLContext, variable: str, path: Path) -> None:
     """Add the certificates of a path.
 
     OpenSSL ignores a folder without certificates, and its errors do not name the file, so both are handled

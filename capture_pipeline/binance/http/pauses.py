@@ -59,13 +59,13 @@ class Pause(BaseModel):
             case 418:
                 return f"the exchange has banned this address until {end} (418)"
             case 429:
-                return f"the exchange asks this address to back off until {end} (429)"
+                return f"the exchange requires this address to wait until {end} (429)"
             case 403:
                 return (
                     f"the exchange's firewall refuses this address (403); the next request is sent at {end}"
                 )
             case _:
-                return f"{self.detail}; the next one is made at {end}"
+                return f"{self.detail}; the next one is allowed at {end}"
 
     def left_s(self, now_s: float) -> float:
         """Return the seconds until the end of the pause."""
@@ -84,7 +84,7 @@ class Pause(BaseModel):
 
     def error(self, where: str, now_s: float) -> RateLimitedError:
         """Return the error for a request that is not sent because of the pause."""
-        what, left_s = f"is not asked: {self.text}", max(0.0, self.left_s(now_s))
+        what, left_s = f"no request is sent: {self.text}", max(0.0, self.left_s(now_s))
         if self.status == BANNED:
             return BannedError(
                 what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY

@@ -156,7 +156,7 @@ class Http:
                 timeout=(self.settings.connect_timeout_s, self.settings.read_timeout_s),
                 stream=True,
                 allow_redirects=False,
-                proxies=_proxies(url, egress.proxy),
+                proxies=_build_proxies(url, egress.proxy),
             )
             try:
                 if response.is_redirect:
@@ -203,7 +203,7 @@ class Http:
                 self._raise_for_status(response, url, egress.proxy)
                 yield (
                     Answer(response.status_code, response.headers, b""),
-                    self._chunks(response, url, egress.proxy, deadline, min_bytes),
+                    self._read_chunks(response, url, egress.proxy, deadline, min_bytes),
                 )
             finally:
                 response.close()
@@ -216,7 +216,7 @@ class Http:
         params: Mapping[str, str | int] | None,
     ) -> requests.Response:
         timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
-        proxies = _proxies(url, egress.proxy)
+        proxies = _build_proxies(url, egress.proxy)
         target = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._session(egress.tls).get(
@@ -250,7 +250,7 @@ class Http:
             sessions[tls] = new_session(tls)
         return sessions[tls]
 
-    def _chunks(
+    def _read_chunks(
         self,
         response: requests.Response,
         url: str,
@@ -306,18 +306,18 @@ class Http:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if not is_network_error(error):
                 raise
-            remedy = "check the proxy" if proxy else self._remedy(url, error)
+            remedy = "check the proxy" if proxy else self._find_remedy(url, error)
             raise NetworkError(
                 f"cannot be reached or broke off{way}: {describe_briefly(error)}", where=url, remedy=remedy
             ) from None
 
-    def _remedy(self, url: str, error: BaseException) -> str | None:
+    def _find_remedy(self, url: str, error: BaseException) -> str | None:
         """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
         is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
         return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
 
 
-def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
+def _build_proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
     return {urlsplit(url).scheme: proxy.url} if proxy else None
 
 

@@ -96,16 +96,16 @@ def read_line(line: bytes, where: str) -> ParsedLine:
             form.
     """
     try:
-        return _read(line)
+        return _parse_line(line)
     except _FAILURES as error:
         what = f"{explain(error)}, found {line[:100]!r}"
         raise MalformedDataError(what, where=where, remedy=_REMEDY) from None
 
 
-def _read(line: bytes) -> ParsedLine:
+def _parse_line(line: bytes) -> ParsedLine:
     envelope = _decode_line(line)
     kind, data = kernel_kind(envelope.stream), envelope.data
-    found = ParsedLine(envelope.stream, kind, [_int64(envelope.capture_ns)])
+    found = ParsedLine(envelope.stream, kind, [_check_int64(envelope.capture_ns)])
     if kind == SKIP:
         return found
     symbol = validate_symbol(symbol_of(envelope.stream))
@@ -116,38 +116,41 @@ def _read(line: bytes) -> ParsedLine:
             decimal_e8(trade.quantity),
         )
         found.row += [
-            _int64(event_us(trade.event_time)),
-            _int64(event_us(trade.trade_time)),
-            _int64(trade.trade_id),
+            _check_int64(event_us(trade.event_time)),
+            _check_int64(event_us(trade.trade_time)),
+            _check_int64(trade.trade_id),
         ]
         found.row += [price, quantity, int(trade.buyer_maker), price_places * 16 + quantity_places]
-        found.order_type = _order_type(trade.order_type)
+        found.order_type = _convert_order_type(trade.order_type)
         _check_symbol(trade.symbol, symbol)
         return found
     book: DepthDiff | DepthSnapshot
     if kind == DEPTH:
         book = diff = decode_depth(data)
-        previous = -1 if diff.previous_id is None else _int64(diff.previous_id)
+        previous = -1 if diff.previous_id is None else _check_int64(diff.previous_id)
         found.row += [
-            _int64(event_us(diff.event_time)),
-            _int64(diff.first_id),
-            _int64(diff.last_id),
+            _check_int64(event_us(diff.event_time)),
+            _check_int64(diff.first_id),
+            _check_int64(diff.last_id),
             previous,
         ]
         _check_symbol(diff.symbol, symbol)
     else:
         book = decode_snapshot(data)
-        found.row += [0, 0, _int64(book.last_id), -1]
-    found.bids, found.asks = [_level(level) for level in book.bids], [_level(level) for level in book.asks]
+        found.row += [0, 0, _check_int64(book.last_id), -1]
+    found.bids, found.asks = (
+        [_parse_level(level) for level in book.bids],
+        [_parse_level(level) for level in book.asks],
+    )
     return found
 
 
-def _level(level: Level) -> tuple[int, int, int]:
+def _parse_level(level: Level) -> tuple[int, int, int]:
     (price, price_places), (quantity, quantity_places) = decimal_e8(level[0]), decimal_e8(level[1])
     return price, quantity, price_places * 16 + quantity_places
 
 
-def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+def _convert_order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     """Convert `X` to text: a string as it is, another value as JSON.
 
     Raises:
@@ -161,7 +164,7 @@ def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return text
 
 
-def _int64(value: int) -> int:
+def _check_int64(value: int) -> int:
     if not -_MAX_INT64 <= value <= _MAX_INT64:
         raise ValueError(f"{value} does not fit 64 bits")
     return value

@@ -216,7 +216,7 @@ def _read_diff_head(
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _read_book(  # noqa: PLR0917 - likewise
+def _read_book(  # noqa: PLR0917 - a kernel takes no keywords
     text: NDArray[np.uint8], at: np.uint64, end: np.uint64, asks: NDArray[np.uint8], row: NDArray[np.int64], values: NDArray[np.int64],
     tags: NDArray[np.uint8],
 ) -> tuple[np.uint64, int]:  # fmt: skip

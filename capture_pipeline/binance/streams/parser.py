@@ -141,7 +141,7 @@ class StreamParser:
 
     def _fall_back(self, text: Bytes, state: Ints, out: Columns, first_line: int) -> None:
         at, number = int(state[kernel.AT]), int(state[kernel.LINE])
-        line = _line(text, at)
+        line = _find_line(text, at)
         found = read_line(line, f"{self._where}, line {first_line + number}")
         stream = self._find_or_add(found.stream)
         if found.kind == kernel.TRADE:
@@ -227,7 +227,7 @@ class StreamParser:
         self._slots[slot] = number
 
 
-def _line(text: Bytes, at: int) -> bytes:
+def _find_line(text: Bytes, at: int) -> bytes:
     """Return the line at a position; its end is searched in pieces of increasing length."""
     reach = 4096
     while True:

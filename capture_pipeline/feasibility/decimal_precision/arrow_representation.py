@@ -55,14 +55,14 @@ class ArrowRepresentation:
             case Operation.SUM:
                 return {name: pc.sum(table[name]) for name in ("price", "quantity")}
             case Operation.NOTIONAL:
-                return {"notional": _notional(table)}
+                return {"notional": _sum_notional(table)}
             case Operation.VWAP:
-                return {"notional": _notional(table), "quantity": pc.sum(table["quantity"])}
+                return {"notional": _sum_notional(table), "quantity": pc.sum(table["quantity"])}
             case Operation.GROUPS:
                 widened = pa.table(
                     {
                         **dict(zip(table.column_names, table.columns, strict=True)),
-                        "notional": _products(table),
+                        "notional": _multiply(table),
                     }
                 )
                 return widened.group_by("minute").aggregate([("quantity", "sum"), ("notional", "sum")])
@@ -99,12 +99,12 @@ class ArrowRepresentation:
                 }
 
 
-def _products(table: pa.Table) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _multiply(table: pa.Table) -> Any:  # noqa: ANN401 - pyarrow has no types
     return pc.multiply(table["price"], table["quantity"])
 
 
-def _notional(table: pa.Table) -> Any:  # noqa: ANN401 - likewise
-    return pc.sum(_products(table))
+def _sum_notional(table: pa.Table) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return pc.sum(_multiply(table))
 
 
 def _count_equal(column: pa.ChunkedArray, values: np.ndarray[Any, np.dtype[np.int64]]) -> int:

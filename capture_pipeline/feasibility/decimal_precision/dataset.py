@@ -117,7 +117,7 @@ def generate_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
         )
     size = min(block_rows, -(-rows // len(SCALES)))
     for number, start in enumerate(range(0, rows, size)):
-        yield _block(
+        yield _generate_block(
             SCALES[number % len(SCALES)], min(size, rows - start), np.random.default_rng((seed, number))
         )
 
@@ -131,7 +131,7 @@ def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:
         yield block, digest.hexdigest()
 
 
-def _block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:
+def _generate_block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:
     ticks = random.integers(*scale.ticks, rows, dtype=np.int64, endpoint=True)
     lots = random.integers(*scale.lots, rows, dtype=np.int64, endpoint=True)
     if scale.edges:

@@ -15,11 +15,11 @@ def compute_expected(operation: Operation, rows: Rows) -> dict[str, Decimal]:
     notional, volume = exact_notionals(rows.ticks, rows.lots)[0], exact_sums(rows.lots)[0]
     match operation:
         case Operation.SUM:
-            return {"price": _times(exact_sums(rows.ticks)[0], tick), "quantity": _times(volume, lot)}
+            return {"price": _multiply(exact_sums(rows.ticks)[0], tick), "quantity": _multiply(volume, lot)}
         case Operation.NOTIONAL:
-            return {"notional": _times(notional, tick * lot)}
+            return {"notional": _multiply(notional, tick * lot)}
         case Operation.VWAP:
-            vwap = divide_exactly(_times(notional, tick * lot), _times(volume, lot))
+            vwap = divide_exactly(_multiply(notional, tick * lot), _multiply(volume, lot))
             return {} if vwap is None else {"vwap": vwap}
         case Operation.GROUPS:
             named = zip(
@@ -32,8 +32,8 @@ def compute_expected(operation: Operation, rows: Rows) -> dict[str, Decimal]:
                 f"{name} of minute {minute}": value
                 for minute, lots, product in named
                 for name, value in (
-                    ("quantity", _times(lots, lot)),
-                    ("notional", _times(product, tick * lot)),
+                    ("quantity", _multiply(lots, lot)),
+                    ("notional", _multiply(product, tick * lot)),
                 )
             }
         case Operation.JOIN:
@@ -45,5 +45,5 @@ def compute_expected(operation: Operation, rows: Rows) -> dict[str, Decimal]:
             }
 
 
-def _times(count: int, unit: Decimal) -> Decimal:
+def _multiply(count: int, unit: Decimal) -> Decimal:
     return EXACT.multiply(Decimal(count), unit)

@@ -64,7 +64,7 @@ class IntegerRepresentation(PolarsRepresentation):
 
     def sums(self) -> list[pl.Expr]:
         """Return sums of integers, and the same sums of floats."""
-        exact = [self._wide(name).sum().alias(name) for name in ("price", "quantity")]
+        exact = [self._widen(name).sum().alias(name) for name in ("price", "quantity")]
         return exact + [
             pl.col(name).cast(pl.Float64).sum().alias(f"{name} about") for name in ("price", "quantity")
         ]
@@ -77,7 +77,7 @@ class IntegerRepresentation(PolarsRepresentation):
         """Return the sum of notionals as integers, and as floats."""
         about = pl.col("price").cast(pl.Float64) * pl.col("quantity").cast(pl.Float64)
         return [
-            (self._wide("price") * self._wide("quantity")).sum().alias("notional"),
+            (self._widen("price") * self._widen("quantity")).sum().alias("notional"),
             about.sum().alias("notional about"),
         ]
 
@@ -97,7 +97,7 @@ class IntegerRepresentation(PolarsRepresentation):
         factor = rows.price_factor if name == "price" else rows.quantity_factor
         return column.to_numpy() if self.by_market else column.to_numpy() // factor
 
-    def _wide(self, name: str) -> pl.Expr:
+    def _widen(self, name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Int128) if self.bits > 64 else pl.col(name)  # noqa: PLR2004 - the width of the column
 
 

@@ -25,7 +25,7 @@ def evidence_of(found: DecimalBenchmark) -> Evidence:
         [Reading(criterion=EXACT.name, measured=found.errors, note=note)],
         figures(found),
         {f"{found.rows:,} made rows": found.sha256},
-        {"table": [_record(found, cell) for cell in found.cells], "choice": choices(found)},
+        {"table": [_build_row(found, cell) for cell in found.cells], "choice": choices(found)},
         text=markdown(found),
     )
 
@@ -45,7 +45,7 @@ def figures(found: DecimalBenchmark) -> dict[str, float]:
 
 def choices(found: DecimalBenchmark) -> list[dict[str, str]]:
     """Return the representation to use for each operation, with the reasons."""
-    return [_choice(found, operation) for operation in Operation]
+    return [_choose(found, operation) for operation in Operation]
 
 
 def markdown(found: DecimalBenchmark) -> md.Markdown:
@@ -64,7 +64,7 @@ def slug(text: str) -> str:
     return _NOT_A_NAME.sub("_", text.lower()).strip("_")
 
 
-def _choice(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
+def _choose(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
     exact = found.find_exact(operation)
     project = found.cell(PROJECT.name, operation)
     limit = exact[0].seconds * _TOLERANCE if exact else float("inf")
@@ -91,7 +91,7 @@ def _choice(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
     return {"operation": operation, "use": best.form, "why": "; ".join(reasons + against)}
 
 
-def _record(found: DecimalBenchmark, cell: Cell) -> dict[str, str | float]:
+def _build_row(found: DecimalBenchmark, cell: Cell) -> dict[str, str | float]:
     return {
         "form": cell.form,
         "operation": cell.operation,

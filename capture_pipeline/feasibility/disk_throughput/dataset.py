@@ -30,7 +30,7 @@ def depth_batches(rows: int, batch_rows: int, seed: int = 7) -> Iterator[pa.Tabl
         seed: Seed of the generator.
     """
     for number, start in enumerate(range(0, rows, batch_rows)):
-        yield _batch(start, min(batch_rows, rows - start), np.random.default_rng((seed, number)))
+        yield _generate_batch(start, min(batch_rows, rows - start), np.random.default_rng((seed, number)))
 
 
 def depth_lines(table: pa.Table) -> bytes:
@@ -42,7 +42,7 @@ def depth_lines(table: pa.Table) -> bytes:
     columns = {name: table[name].to_numpy() for name in DEPTH.columns}
     starts = np.flatnonzero(np.diff(columns["line"], prepend=-1))
     bounds = [*starts.tolist(), table.num_rows]
-    return b"".join(_line(columns, start, end) for start, end in itertools.pairwise(bounds))
+    return b"".join(_format_line(columns, start, end) for start, end in itertools.pairwise(bounds))
 
 
 def digest_of(tables: Iterable[pa.Table]) -> str:
@@ -54,7 +54,7 @@ def digest_of(tables: Iterable[pa.Table]) -> str:
     return digest.hexdigest()
 
 
-def _batch(start: int, rows: int, random: np.random.Generator) -> pa.Table:
+def _generate_batch(start: int, rows: int, random: np.random.Generator) -> pa.Table:
     message = np.arange(start, start + rows, dtype=np.int64) // LEVELS_A_MESSAGE
     event_ns = _START_NS + message * _STEP_NS
     late = random.integers(0, _SPREAD_NS, rows // LEVELS_A_MESSAGE + 2)[message - message[0]]
@@ -80,7 +80,7 @@ def _batch(start: int, rows: int, random: np.random.Generator) -> pa.Table:
     )
 
 
-def _line(columns: dict[str, NDArray[np.int64]], start: int, end: int) -> bytes:
+def _format_line(columns: dict[str, NDArray[np.int64]], start: int, end: int) -> bytes:
     sides: tuple[list[str], list[str]] = [], []
     for row in range(start, end):
         price, quantity = int(columns["price_e8"][row]), int(columns["quantity_e8"][row])

@@ -32,7 +32,7 @@ def evidence_of(found: IoBenchmark) -> Evidence:
         [Reading(criterion=DISK.name, measured=found.margin, note=note)],
         figures(found),
         {f"{rows:,} made rows of golden_depth": digest for rows, digest in found.sha256.items()},
-        {"table": [_record(each) for each in found.timings], "medium": _medium(found)},
+        {"table": [_build_row(each) for each in found.timings], "medium": _list_rates(found)},
         text=markdown(found),
     )
 
@@ -80,12 +80,12 @@ def markdown(found: IoBenchmark) -> md.Markdown:
         "plain read MB/s",
         "cached",
     ]
-    rows = [[str(value) for value in _record(each).values()] for each in found.timings]
-    limits = [[name, f"{value:,.3f}"] for name, value in _medium(found).items()]
+    rows = [[str(value) for value in _build_row(each).values()] for each in found.timings]
+    limits = [[name, f"{value:,.3f}"] for name, value in _list_rates(found).items()]
     return md.document(md.table(["MB/s", ""], limits), md.table(head, rows))
 
 
-def _medium(found: IoBenchmark) -> dict[str, float]:
+def _list_rates(found: IoBenchmark) -> dict[str, float]:
     medium = found.medium
     rates = {
         "needed for 220 GB a month": NEEDED_RATE,
@@ -102,7 +102,7 @@ def _medium(found: IoBenchmark) -> dict[str, float]:
     return {name: rate / _MB for name, rate in rates.items()}
 
 
-def _record(each: Timing) -> dict[str, str | float]:
+def _build_row(each: Timing) -> dict[str, str | float]:
     return {
         "file": each.what,
         "way": each.way,

@@ -30,34 +30,34 @@ class OriginReport(BaseModel):
     reasons: list[str]
 
     @property
-    def judged(self) -> list[StreamTimes]:
+    def counted_streams(self) -> list[StreamTimes]:
         """Streams with messages that count in the criteria."""
         return [stream for stream in self.streams if stream.judged and stream.messages]
 
 
 def build_report(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
     """Build the report on measured streams."""
-    judged = [stream for stream in streams if stream.judged and stream.messages]
-    against = [reason for stream in judged for reason in _find_objections(stream)]
+    counted = [stream for stream in streams if stream.judged and stream.messages]
+    against = [reason for stream in counted for reason in _find_objections(stream)]
     reasons = (
         against
-        or [f"{stream.name}: {_describe_accuracy(stream)}" for stream in judged]
-        or ["there is no message to judge by"]
+        or [f"{stream.name}: {_describe_accuracy(stream)}" for stream in counted]
+        or ["there is no message to measure"]
     )
-    clock = "receipt time" if against or not judged else "origin time"
-    notes = [note for stream in streams for note in _notes(stream, clock)]
+    clock = "receipt time" if against or not counted else "origin time"
+    notes = [note for stream in streams for note in _list_notes(stream, clock)]
     return OriginReport(subject=subject, streams=list(streams), clock=clock, reasons=reasons + notes)
 
 
 def build_readings(reports: Sequence[OriginReport]) -> list[Reading]:
     """Build the readings of the two criteria; the worst stream decides."""
-    judged = [(report.subject, stream) for report in reports for stream in report.judged]
-    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in judged]
-    skewed = [(stream.p95_ms, subject, stream) for subject, stream in judged if stream.p95_ms is not None]
-    return [_missing(missing), _skew(skewed, len(judged))]
+    counted = [(report.subject, stream) for report in reports for stream in report.counted_streams]
+    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in counted]
+    skewed = [(stream.p95_ms, subject, stream) for subject, stream in counted if stream.p95_ms is not None]
+    return [_build_missing_reading(missing), _build_skew_reading(skewed, len(counted))]
 
 
-def _missing(found: list[tuple[float, str, StreamTimes]]) -> Reading:
+def _build_missing_reading(found: list[tuple[float, str, StreamTimes]]) -> Reading:
     if not found:
         return Reading(criterion=ORIGIN_TIME.name, measured=None, note="no stream has a message")
     share, subject, worst = max(found, key=lambda each: each[0])
@@ -71,9 +71,13 @@ def _missing(found: list[tuple[float, str, StreamTimes]]) -> Reading:
     )
 
 
-def _skew(found: list[tuple[float, str, StreamTimes]], judged: int) -> Reading:
-    if not found or len(found) < judged:
-        note = "a stream has no origin time of its own to measure" if judged else "no stream has a message"
+def _build_skew_reading(found: list[tuple[float, str, StreamTimes]], counted_streams: int) -> Reading:
+    if not found or len(found) < counted_streams:
+        note = (
+            "a stream has no origin time of its own to measure"
+            if counted_streams
+            else "no stream has a message"
+        )
         return Reading(criterion=SKEW.name, measured=None, note=note)
     skew, subject, worst = max(found, key=lambda each: each[0])
     note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms taken out"
@@ -122,7 +126,7 @@ def _find_objections(stream: StreamTimes) -> list[str]:
         ]
     if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
         what = (
-            f"lie {stream.p95_ms:,.1f} ms from the receipt"
+            f"differ from the receipt by {stream.p95_ms:,.1f} ms"
             if stream.p95_ms is not None
             else "cannot be compared with receipts"
         )
@@ -137,7 +141,7 @@ def _describe_accuracy(stream: StreamTimes) -> str:
     return f"{usable:.2f} % usable, within {stream.p95_ms:,.3f} ms of the receipt at the 95th percentile"
 
 
-def _notes(stream: StreamTimes, clock: str) -> list[str]:
+def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
     notes = []
     if stream.messages and not stream.judged:
         notes.append(f"{stream.name}: the exchange sends no origin time; order them by their update id")

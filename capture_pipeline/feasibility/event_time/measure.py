@@ -101,7 +101,7 @@ def measure_stream(stream: TimedStream) -> StreamTimes:
     valid = is_present & (origin >= _FIRST_NS) & (skew.abs() < _DAY_NS)
     filled = valid & (origin // 1000 == receipt // 1000)
     usable = valid & ~filled
-    counts = _row(
+    counts = _collect_row(
         stream.frame.select(
             pl.len().alias("messages"),
             origin.is_null().sum().alias("null"),
@@ -116,7 +116,7 @@ def measure_stream(stream: TimedStream) -> StreamTimes:
         )
     )
     step = origin.diff()
-    steps = _row(
+    steps = _collect_row(
         stream.frame.filter(valid).select(
             (step < 0).sum().alias("regressions"),
             step.min().alias("min"),
@@ -124,8 +124,8 @@ def measure_stream(stream: TimedStream) -> StreamTimes:
             pl.len().alias("valid"),
         )
     )
-    resolution = _coarsest(counts, "origin") if steps["valid"] else None
-    receipt_resolution = _coarsest(counts, "receipt") if counts["messages"] else None
+    resolution = _find_coarsest(counts, "origin") if steps["valid"] else None
+    receipt_resolution = _find_coarsest(counts, "receipt") if counts["messages"] else None
     is_rounded = (
         resolution is not None
         and receipt_resolution is not None
@@ -150,11 +150,11 @@ def measure_stream(stream: TimedStream) -> StreamTimes:
         regressions=steps["regressions"],
         largest_regression_ms=max(0, -int(steps["min"] or 0)) / 1e6,
         largest_step_ms=max(0, int(steps["max"] or 0)) / 1e6,
-        **_skews(_collect(grouped.agg(pl.len().cast(pl.Int64).alias("count")).sort("skew_us"))),
+        **_measure_skews(_collect(grouped.agg(pl.len().cast(pl.Int64).alias("count")).sort("skew_us"))),
     )
 
 
-def _skews(grouped: pl.DataFrame) -> dict[str, object]:
+def _measure_skews(grouped: pl.DataFrame) -> dict[str, object]:
     """Compute the fields of `StreamTimes` about the skew from counts of skews in microseconds, by period."""
     if grouped.is_empty():
         nothing = dict.fromkeys(("p95_ms", "offset_ms", "drift_ms", "histogram"))
@@ -178,7 +178,7 @@ def _skews(grouped: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def _row(frame: pl.LazyFrame) -> dict[str, int]:
+def _collect_row(frame: pl.LazyFrame) -> dict[str, int]:
     return _collect(frame).row(0, named=True)
 
 
@@ -189,5 +189,5 @@ def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
         return frame.collect(engine="streaming")
 
 
-def _coarsest(counts: dict[str, int], what: str) -> str:
+def _find_coarsest(counts: dict[str, int], what: str) -> str:
     return next(name for name in UNITS if counts[f"{what} {name}"])

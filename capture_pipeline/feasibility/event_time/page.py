@@ -58,13 +58,13 @@ def build_sections(reports: Sequence[OriginReport]) -> list[Section]:
                     for name in PERCENTILES
                 ),
             ],
-            plots=[plot for stream in report.streams for plot in _plots(stream)],
+            plots=[plot for stream in report.streams for plot in _build_plots(stream)],
         )
         for report in reports
     ]
 
 
-def _plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
+def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     found = stream.histogram
     if found is None:
         return []

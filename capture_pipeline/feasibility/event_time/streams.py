@@ -37,14 +37,15 @@ def golden_streams(tables: GoldenTables, symbol: str) -> list[TimedStream]:
     """
     trades, receipt = tables.scan(TRADES, symbol), pl.col("capture_ns").alias("receipt_ns")
     return [
-        TimedStream("trades", trades.select(_from_us("event_us"), receipt)),
-        TimedStream("trades, trade time", trades.select(_from_us("trade_us"), receipt)),
+        TimedStream("trades", trades.select(_to_origin_ns("event_us"), receipt)),
+        TimedStream("trades, trade time", trades.select(_to_origin_ns("trade_us"), receipt)),
         TimedStream(
-            "deltas", _first_of(tables.scan(DEPTH, symbol), "line").select(_from_us("event_us"), receipt)
+            "deltas",
+            _select_first(tables.scan(DEPTH, symbol), "line").select(_to_origin_ns("event_us"), receipt),
         ),
         TimedStream(
             "snapshots",
-            _first_of(tables.scan(SNAPSHOTS, symbol), "line").select(
+            _select_first(tables.scan(SNAPSHOTS, symbol), "line").select(
                 pl.lit(None, pl.Int64).alias("origin_ns"), receipt
             ),
             judged=False,
@@ -63,11 +64,11 @@ def crypto_lake_streams(
     """
     files = {"trades": (trades, ()), "deltas": (deltas, ("sequence_number",)), "books": (books, ())}
     return [
-        TimedStream(name, _of_lake(path, keys)) for name, (path, keys) in files.items() if path is not None
+        TimedStream(name, _scan_lake(path, keys)) for name, (path, keys) in files.items() if path is not None
     ]
 
 
-def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
+def _scan_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
     with opened(path) as file:
         columns = file.schema_arrow.names
     origin, receipt = (resolved(columns, name, str(path)) for name in ("origin", "receipt"))
@@ -75,19 +76,21 @@ def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
         resolved(columns, key, str(path))
     frame = scan_tables([path], "fetch it again")
     if keys:
-        frame = _first_of(frame, receipt, *keys)
-    return frame.select(_nanoseconds(origin).alias("origin_ns"), _nanoseconds(receipt).alias("receipt_ns"))
+        frame = _select_first(frame, receipt, *keys)
+    return frame.select(
+        _to_nanoseconds(origin).alias("origin_ns"), _to_nanoseconds(receipt).alias("receipt_ns")
+    )
 
 
-def _nanoseconds(column: str) -> pl.Expr:
+def _to_nanoseconds(column: str) -> pl.Expr:
     """Convert a column of datetimes, or of nanoseconds as numbers, to nanoseconds."""
     return pl.col(column).to_physical().cast(pl.Int64)
 
 
-def _from_us(column: str) -> pl.Expr:
+def _to_origin_ns(column: str) -> pl.Expr:
     return (pl.col(column) * 1000).alias("origin_ns")
 
 
-def _first_of(frame: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
+def _select_first(frame: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
     """Select the first row of each message."""
     return frame.filter(pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(1)) for key in keys))

@@ -141,24 +141,24 @@ def measure(found: ReplayInput, repeats: int, cap_mb: int) -> ReplayBenchmark:
 
 def evidence_of(found: ReplayBenchmark) -> Evidence:
     """Build the evidence of throughput and memory."""
-    slowest = min(found.runs, key=lambda kind: _rate(found.runs[kind]))
+    slowest = min(found.runs, key=lambda kind: _compute_rate(found.runs[kind]))
     largest = max(found.runs, key=lambda kind: found.runs[kind]["p95_mb"])
     readings = [
         Reading(
             criterion=THROUGHPUT.name,
-            measured=_rate(found.runs[slowest]),
-            note=f"{_TITLES[slowest]}, the slowest of three; {_size(found)}",
+            measured=_compute_rate(found.runs[slowest]),
+            note=f"{_TITLES[slowest]}, the slowest of three; {_format_size(found)}",
         ),
         Reading(
             criterion=MEMORY.name,
             measured=found.runs[largest]["p95_mb"] / _MB_A_GB,
-            note=f"{_TITLES[largest]}, the largest of three; {_size(found)}",
+            note=f"{_TITLES[largest]}, the largest of three; {_format_size(found)}",
         ),
     ]
     figures = {"pressure_held": float(found.pressure_held), "pressure_cap_mb": float(found.cap_mb)}
     for kind, run in found.runs.items():
         figures |= {
-            f"{kind}_events_s": _rate(run),
+            f"{kind}_events_s": _compute_rate(run),
             f"{kind}_messages_s": run["messages"] / run["seconds"],
             f"{kind}_peak_mb": run["peak_mb"],
             f"{kind}_p95_mb": run["p95_mb"],
@@ -172,7 +172,7 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
     """Render the result as Markdown."""
     rows = []
     for kind, run in found.runs.items():
-        cells = (_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
+        cells = (_compute_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
         rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
     outcome = "as it should" if found.pressure_held else md.bold("not as it should")
     ended = md.sentence(
@@ -183,11 +183,11 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
     return md.document(md.table(["", "level updates/s", "messages/s", "peak MB", "P95 MB"], rows), ended)
 
 
-def _size(found: ReplayBenchmark) -> str:
+def _format_size(found: ReplayBenchmark) -> str:
     return f"{max(run['events'] for run in found.runs.values()):,.0f} level updates"
 
 
-def _rate(run: dict[str, float]) -> float:
+def _compute_rate(run: dict[str, float]) -> float:
     return run["events"] / run["seconds"]
 
 

@@ -38,25 +38,25 @@ def generate_events(events: int, seed: int = 1) -> Iterator[Messages]:
         seed: Seed of the generator.
     """
     mid = _FIRST_MID
-    yield _snapshot(np.random.default_rng(seed), mid)
+    yield _generate_snapshot(np.random.default_rng(seed), mid)
     messages, done = -(-events // LEVELS), 0
     while done < messages:
         count = min(_MESSAGES_AT_ONCE, messages - done)
         random = np.random.default_rng((seed, done))
         walk = mid + np.cumsum(random.integers(-_MAX_STEP, _MAX_STEP + 1, count))
-        yield _diffs(random, walk, done)
+        yield _generate_diffs(random, walk, done)
         mid, done = int(walk[-1]), done + count
 
 
-def _snapshot(random: np.random.Generator, mid: int) -> Messages:
+def _generate_snapshot(random: np.random.Generator, mid: int) -> Messages:
     away = np.arange(1, _SNAPSHOT_LEVELS + 1)
     prices = np.concatenate([mid - away, mid + away])
-    rows = _rows(1, 0, SNAPSHOT)
+    rows = _build_rows(1, 0, SNAPSHOT)
     bounds = np.array([[0], [_SNAPSHOT_LEVELS], [2 * _SNAPSHOT_LEVELS]], np.int64)
     return Messages(rows, LevelBatch(bounds, prices, random.integers(1, 900_000_000, prices.size)), SCALE)
 
 
-def _diffs(random: np.random.Generator, mid: Ints, first: int) -> Messages:
+def _generate_diffs(random: np.random.Generator, mid: Ints, first: int) -> Messages:
     count, half = mid.size, LEVELS // 2
     away = np.interp(random.random((count, LEVELS)), SHARES, DISTANCES).astype(np.int64) + 1
     prices = mid[:, None] + np.where(np.arange(LEVELS) < half, -away, away)
@@ -67,13 +67,13 @@ def _diffs(random: np.random.Generator, mid: Ints, first: int) -> Messages:
         lots[:, [step, half + step]] = 0
     starts = np.arange(count, dtype=np.int64) * LEVELS
     return Messages(
-        _rows(count, first, DIFF),
+        _build_rows(count, first, DIFF),
         LevelBatch(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()),
         SCALE,
     )
 
 
-def _rows(count: int, first: int, kind: int) -> Ints:
+def _build_rows(count: int, first: int, kind: int) -> Ints:
     rows = np.zeros((ROWS, count), np.int64)
     place = first + np.arange(count) + (kind == DIFF)
     stamp = _START_NS + place * _STEP_NS

@@ -43,13 +43,13 @@ def make_session(folder: Path, events: int) -> None:
     recording = recording_of(folder)
     with storage_errors(recording), recording.open("wb") as file:
         for messages in generate_events(events):
-            lines = list(_lines(messages))
+            lines = list(_format_lines(messages))
             for at in range(0, len(lines), _LINES_A_MEMBER):
                 file.write(igzip.compress(b"".join(lines[at : at + _LINES_A_MEMBER]), 2))
     convert(recording, SESSION, folder / "lake")
 
 
-def _lines(messages: Messages) -> Iterator[bytes]:
+def _format_lines(messages: Messages) -> Iterator[bytes]:
     prices, lots = messages.run.prices.tolist(), messages.run.lots.tolist()
     levels = [
         b'["%d.%02d000000","%d.%08d"]' % (*divmod(price, 100), *divmod(lot, 10**8))

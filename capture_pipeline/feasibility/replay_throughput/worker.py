@@ -52,7 +52,7 @@ class _Sampler(threading.Thread):
             self.take()
 
     def take(self) -> None:
-        self.sizes.append(_statm()[1] * _PAGE)
+        self.sizes.append(_read_statm()[1] * _PAGE)
 
     def finish(self) -> None:
         """Take the last sample and end the thread."""
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
         write_line(error, err=True)
         return 2
     if cap_mb:
-        limit = _statm()[0] * _PAGE + cap_mb * _MB
+        limit = _read_statm()[0] * _PAGE + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         write_json(json.dumps(_measure(arguments)))
@@ -95,12 +95,12 @@ def _warm_up(arguments: list[str]) -> None:
     """Compile every kernel that the replay needs."""
     for messages in generate_events(1):
         Replay().take(messages)
-    for messages in islice(_source(arguments), 1) if arguments[0] != "memory" else ():
+    for messages in islice(_open_source(arguments), 1) if arguments[0] != "memory" else ():
         Replay().take(messages)
 
 
 def _measure(arguments: list[str]) -> dict[str, float]:
-    source = _source(arguments)
+    source = _open_source(arguments)
     replay, sampler = Replay(), _Sampler()
     sampler.start()
     started = time.perf_counter()
@@ -121,7 +121,7 @@ def _measure(arguments: list[str]) -> dict[str, float]:
     }
 
 
-def _source(arguments: list[str]) -> Iterable[Messages]:
+def _open_source(arguments: list[str]) -> Iterable[Messages]:
     kind, *rest = arguments
     if kind == "memory":
         return [copy_slice(messages, 0, len(messages)) for messages in generate_events(int(rest[0]))]
@@ -130,7 +130,7 @@ def _source(arguments: list[str]) -> Iterable[Messages]:
     return RawSource(Path(rest[0]), rest[1])
 
 
-def _statm() -> tuple[int, int]:
+def _read_statm() -> tuple[int, int]:
     """Read the numbers of virtual and resident pages of this process."""
     sizes = Path("/proc/self/statm").read_text(encoding="ascii").split()
     return int(sizes[0]), int(sizes[1])

@@ -162,16 +162,18 @@ def measure_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
     """
     feed = _Feed()
     for message in heapq.merge(
-        _messages(tables, DEPTH, symbol), _messages(tables, SNAPSHOTS, symbol), key=lambda found: found[0]
+        _read_messages(tables, DEPTH, symbol),
+        _read_messages(tables, SNAPSHOTS, symbol),
+        key=lambda found: found[0],
     ):
         if len(message) == len(_HEADS[DEPTH.name]):
             feed.diff(*message[1:])
         else:
             feed.snapshot(*message[1:])
-    return _figures(f"{tables.session} {symbol}", feed)
+    return _build_figures(f"{tables.session} {symbol}", feed)
 
 
-def _figures(subject: str, feed: _Feed) -> FeedFigures:
+def _build_figures(subject: str, feed: _Feed) -> FeedFigures:
     track, ratios = feed.track, gap_ratios([feed.track])
     minutes = sorted(feed.messages)
     span = minutes[-1] - minutes[0] + 1 if minutes else 0
@@ -210,7 +212,7 @@ _HEADS = {
 }
 
 
-def _messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator[tuple[int, ...]]:
+def _read_messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator[tuple[int, ...]]:
     """Yield the first row of each message, row group by row group; a row group contains whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):

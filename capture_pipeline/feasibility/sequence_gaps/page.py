@@ -85,10 +85,10 @@ def build_sections(feeds: Sequence[FeedFigures]) -> list[Section]:
             lines=_describe_feed(feed),
             head=["", "value"],
             rows=[[label, shown(getattr(feed, name), 4)] for label, name in _ROWS.items()],
-            plots=_plots(feed),
+            plots=_build_plots(feed),
         )
         for feed in feeds
-    ] + [_gaps_of(feed) for feed in feeds if feed.gaps]
+    ] + [_build_gap_section(feed) for feed in feeds if feed.gaps]
 
 
 def _describe_feed(feed: FeedFigures) -> list[str]:
@@ -112,7 +112,7 @@ def _describe_feed(feed: FeedFigures) -> list[str]:
     return lines
 
 
-def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
+def _build_plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     whole = len(feed.messages_by_period) * feed.period_s / 60
     ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"
@@ -122,7 +122,7 @@ def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     ]
 
 
-def _gaps_of(feed: FeedFigures) -> Section:
+def _build_gap_section(feed: FeedFigures) -> Section:
     rows = [
         [
             datetime.fromtimestamp(gap.capture_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

@@ -97,7 +97,7 @@ def fetch_partitions(
 
     pool = ThreadPoolExecutor(thread_count, thread_name_prefix="archive")
     try:
-        for group in _edges_first(partitions):
+        for group in _split_edges(partitions):
             waiting, running = iter(group), deque[tuple[Partition, Future[ArchivesResult]]]()
             while True:
                 # Few downloads run ahead of the caller: parsed files are still in memory, and memory is
@@ -271,7 +271,7 @@ def _has_ended(file: ArchiveFile, now_us: int) -> bool:
     return file.bounds[0] + DAY_US <= now_us
 
 
-def _edges_first(partitions: list[Partition]) -> tuple[list[Partition], list[Partition]]:
+def _split_edges(partitions: list[Partition]) -> tuple[list[Partition], list[Partition]]:
     by_symbol: dict[str, list[Partition]] = {}
     for part in partitions:
         by_symbol.setdefault(part.symbol, []).append(part)

@@ -85,7 +85,7 @@ def download_verified(
                 )
             return VerifiedDownload(trust, why, own, published, download, attempts, seconds)
         discard_partial(partial)
-    raise AssertionError("a fresh download is never fetched afresh")
+    raise AssertionError("the second download is always the last one")
 
 
 def _from_bucket(

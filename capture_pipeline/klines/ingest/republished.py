@@ -39,7 +39,7 @@ def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -
             return []
         found = []
         for record in list_recheckable(manifest):
-            published, _ = workspace.archive.checksum(_file(record, partition))
+            published, _ = workspace.archive.checksum(_find_file(record, partition))
             record.checked_at_us = now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)
@@ -71,7 +71,7 @@ def _mark(record: ArchiveRecord, published: str) -> None:
     record.detail = f"{why}; materialize kline_archives to fetch it again"
 
 
-def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
+def _find_file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
     file = parse_name(record.name, partition.market)
     return file or ArchiveFile(
         partition.market, partition.symbol, partition.interval, Month.of(record.start_us)

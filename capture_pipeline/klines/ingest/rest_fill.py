@@ -97,7 +97,7 @@ def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> T
         ]
         before = len(manifest.pages)
         try:
-            trading_period = _fetch_trading_period_if_needed(workspace, partition, archives, now_us)
+            trading_period = _fetch_period_if_needed(workspace, partition, archives, now_us)
             missing = ranges_to_request(
                 partition,
                 archives,
@@ -137,7 +137,7 @@ def build_topup_result(
         before: Number of answers before this run; None if this run sent no request.
     """
     left = subtract(
-        _expected_ranges(partition, archives, trading_period, now_us),
+        _find_expected_ranges(partition, archives, trading_period, now_us),
         union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     new = manifest.pages[len(manifest.pages) if before is None else before :]
@@ -163,7 +163,7 @@ def ranges_to_request(
     if trading_period is not None and trading_period.is_archive_only:
         return []
     missing = subtract(
-        _expected_ranges(partition, archives, trading_period, now_us),
+        _find_expected_ranges(partition, archives, trading_period, now_us),
         union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     return subtract(
@@ -195,7 +195,7 @@ def select_closed(rows: pl.DataFrame, interval: Interval, server_time_us: int) -
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
-def _expected_ranges(
+def _find_expected_ranges(
     partition: Partition, archives: ArchivesManifest, trading_period: TradingPeriod | None, now_us: int
 ) -> Ranges:
     """Find the ranges of the month in which klines are expected by `now_us`."""
@@ -205,7 +205,7 @@ def _expected_ranges(
     return intersect([whole], [trading_range(trading_period, partition, archives)])
 
 
-def _fetch_trading_period_if_needed(
+def _fetch_period_if_needed(
     workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int
 ) -> TradingPeriod | None:
     """Fetch the trading period of a symbol; None if the archive files are complete."""
@@ -278,8 +278,8 @@ def _request_page(
     )
 
 
-def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
-    start_us, end_us = asked
+def _check_page(rows: pl.DataFrame, interval: Interval, requested: Range, where: str) -> None:
+    start_us, end_us = requested
     if rows.height > PAGE_ROWS:
         raise ProtocolViolationError(
             f"answers with {rows.height} rows, {PAGE_ROWS} were requested", where=where

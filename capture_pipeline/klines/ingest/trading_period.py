@@ -35,7 +35,7 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
         symbol. If REST has no kline, the period is that of the listed archive files. If it has no first
         kline, neither REST nor the archive knows the symbol.
     """
-    path = _path(workspace, symbol)
+    path = _period_path(workspace, symbol)
     known = read_model(path, TradingPeriod)
     if known and abs(now_us - known.checked_at_us) < DAY_US:
         return known
@@ -52,7 +52,7 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
     If the period was never requested for the configured interval, the period by klines of one minute is
     returned.
     """
-    known = read_model(_path(workspace, symbol), TradingPeriod)
+    known = read_model(_period_path(workspace, symbol), TradingPeriod)
     return known or read_model(
         workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
@@ -88,7 +88,7 @@ def trading_range(
     return (start, max(start, end))
 
 
-def _path(workspace: Workspace, symbol: str) -> Path:
+def _period_path(workspace: Workspace, symbol: str) -> Path:
     return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
 
 
@@ -108,12 +108,12 @@ def _request_trading_period(
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        trading_period = _listed_trading_period(
+        trading_period = _build_listed_period(
             workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN
         )
         return trading_period.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
-        return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
+        return _build_listed_period(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = (
         status not in _TRADING
         and last.height
@@ -127,7 +127,7 @@ def _request_trading_period(
     )
 
 
-def _listed_trading_period(
+def _build_listed_period(
     workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
 ) -> TradingPeriod:
     """Build the trading period of a symbol without klines at REST, from the stored one and the listed files.
@@ -135,7 +135,7 @@ def _listed_trading_period(
     The period of a symbol that trades has no end: the symbol may be minutes old, and its first files come
     tomorrow.
     """
-    listed = _listed_range(workspace, symbol)
+    listed = _find_listed_range(workspace, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
@@ -146,10 +146,10 @@ def _listed_trading_period(
     )
 
 
-def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
+def _find_listed_range(workspace: Workspace, symbol: str) -> Range | None:
     """Return the range from the first to the last listed file; the edges of daily files are more exact."""
     months, days = (
-        _listed_periods(workspace, symbol, granularity)
+        _list_periods(workspace, symbol, granularity)
         for granularity in (Granularity.MONTHLY, Granularity.DAILY)
     )
     if not months or not days:
@@ -160,7 +160,7 @@ def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
     return (start, end)
 
 
-def _listed_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+def _list_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
     """List the periods of the files of one granularity, in order."""
     market = workspace.settings.market
     entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))

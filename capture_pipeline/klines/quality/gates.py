@@ -82,7 +82,7 @@ def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     return [
         result
         for part in partitions
-        for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])
+        for result in _check_coverage(workspace, part, rows[part.symbol, str(part.month)])
     ]
 
 
@@ -110,10 +110,10 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         failing=absent,
         failing_count=absent.height,
     )
-    return [present, _ledgers(workspace, frame, now_us), _freshness(workspace, frame, now_us)]
+    return [present, _check_ledgers(workspace, frame, now_us), _check_freshness(workspace, frame, now_us)]
 
 
-def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
     """Evaluate the gate on ledgers: each partition with bars has a ledger that was computed from these bars.
 
     A file of bars is read only if it is newer than the file of its ledger.
@@ -158,7 +158,7 @@ def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResu
     )
 
 
-def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
     gates, expected = workspace.settings.gates, row["expected"]
     key: dict[str, Any] = {
         "symbol": part.symbol,
@@ -190,7 +190,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     values = {name: row[name] for name in names}
     percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
-    level = _level(percent, gates)
+    level = _choose_level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
     left_out = f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
     coverage_summary = (
@@ -228,7 +228,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         GateResult(
             OUTAGE_GATE,
             not row["explained"] or raw >= gates.coverage_warning_below_percent,
-            level=_level(raw, gates),
+            level=_choose_level(raw, gates),
             summary=f"{raw:.4f} % of {expected:,} expected bars are present; "
             f"{row['explained']:,} are missing with an explained cause",
             values={
@@ -242,7 +242,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             level=level,
             summary=unexplained_summary,
             values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
-            failing=_open_gaps(workspace, part),
+            failing=_read_open_gaps(workspace, part),
             failing_count=row["unexplained"],
             **key,
         ),
@@ -257,7 +257,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     ]
 
 
-def _level(percent: float, gates: Gates) -> Level:
+def _choose_level(percent: float, gates: Gates) -> Level:
     """Return the level of an alert about a partition with this coverage."""
     if percent < gates.coverage_critical_below_percent:
         return Level.CRITICAL
@@ -281,7 +281,7 @@ def _describe_mismatch(workspace: Workspace, part: Partition, row: dict[str, Any
     return ""
 
 
-def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
+def _read_open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
     path = workspace.lake.gaps(part)
     if not path.is_file():
         return pl.DataFrame()
@@ -289,13 +289,13 @@ def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
     return gaps.head(workspace.settings.gates.failing_rows_shown)
 
 
-def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
     """Evaluate the age of the newest bar of each symbol; passed if the configured history has ended."""
     settings = workspace.settings
     limit = settings.gates.freshness_hours
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
-        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
+        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end is in the past", values={})
     since_us = now_us - round(limit * HOUR_US)
     ended = [
         symbol

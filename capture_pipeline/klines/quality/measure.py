@@ -116,8 +116,8 @@ def measure_coverage(
                 remedy="move the table to another folder, then backfill its partition again",
             ) from None
     return frame.with_columns(
-        _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
-        _explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias(
+        _compute_percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
+        _compute_explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias(
             "explained_coverage_percent"
         ),
     )
@@ -133,7 +133,7 @@ def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) 
             whole.
     """
     settings = workspace.settings
-    found = _report(
+    found = _build_report(
         workspace,
         measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
             "bars_sha256", "gaps_sha256"
@@ -163,7 +163,7 @@ def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageRepor
     path = workspace.lake.reports() / "coverage.csv"
     try:
         frame = pl.read_csv(path, infer_schema_length=None)
-        return _report(
+        return _build_report(
             workspace,
             frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()),
             created_us,
@@ -176,7 +176,7 @@ def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageRepor
         ) from None
 
 
-def _report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
+def _build_report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
     reports, gates = workspace.lake.reports(), workspace.settings.gates
     return CoverageReport(
         frame,
@@ -223,10 +223,10 @@ def summarise_coverage(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
     return totals
 
 
-def _explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:
+def _compute_explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:
     """Return the present bars as a percentage of the attainable ones; 100 if no bar is attainable."""
     return pl.when(attainable > 0).then(100.0 * present / attainable).when(attainable <= 0).then(100.0)
 
 
-def _percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+def _compute_percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
     return pl.when(whole > 0).then(100.0 * part / whole)

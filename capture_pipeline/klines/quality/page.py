@@ -76,9 +76,10 @@ def draw_heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
         for symbol, y in line.items()
     ]
     parts += [
-        _cell(row, column[row["month"]], line[row["symbol"]], gates) for row in frame.iter_rows(named=True)
+        _draw_cell(row, column[row["month"]], line[row["symbol"]], gates)
+        for row in frame.iter_rows(named=True)
     ]
-    parts += _legend(_TOP + len(symbols) * _CELL + 18, width)
+    parts += _draw_legend(_TOP + len(symbols) * _CELL + 18, width)
     return picture([*parts, "</svg>"])
 
 
@@ -105,7 +106,7 @@ def render_coverage_page(
     )
 
 
-def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
+def _draw_cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     name = grade_coverage(row, gates)
     coverage = (
         _TITLES[name]
@@ -129,7 +130,7 @@ def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     )
 
 
-def _legend(y: int, width: int) -> Iterable[str]:
+def _draw_legend(y: int, width: int) -> Iterable[str]:
     """Yield one entry for each colour, in several lines if the picture is narrow."""
     x = _LEFT - 86
     for name, colour in _COLOURS.items():

@@ -54,14 +54,14 @@ def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     results: list[GateResult] = []
     ordered = sorted(partitions, key=lambda part: (part.symbol, part.month))
     for _, group in groupby(ordered, key=lambda part: part.symbol):
-        for chunk in _chunks(list(group)):
+        for chunk in _split_by_rows(list(group)):
             results += _check_chunk(workspace, chunk, now_us)
     return results
 
 
 def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> list[GateResult]:
     interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
-    frames = [_read(workspace, part) for part in chunk]
+    frames = [_read_bars(workspace, part) for part in chunk]
     existing = [frame for frame in frames if frame is not None]
     all_sound = len({tuple(frame.schema.items()) for frame in existing}) == 1 and is_sound(
         pl.concat(existing), interval, now_us
@@ -78,8 +78,8 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
         else:
             found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
         bars = workspace.lake.relative(workspace.lake.bars(part))
-        found.append(_off_grid(workspace, part))
-        found.append(_checksums(workspace, part, frame))
+        found.append(_check_off_grid(workspace, part))
+        found.append(_check_checksums(workspace, part, frame))
         results += [
             replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars)
             for result in found
@@ -87,14 +87,14 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
     return results
 
 
-def _chunks(partitions: list[Partition]) -> Iterator[list[Partition]]:
+def _split_by_rows(partitions: list[Partition]) -> Iterator[list[Partition]]:
     """Yield groups of neighbouring months with at most `_ROWS_AT_ONCE` expected rows."""
     size = max(1, _ROWS_AT_ONCE // partitions[0].expected)
     for start in range(0, len(partitions), size):
         yield partitions[start : start + size]
 
 
-def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
+def _read_bars(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
     path = workspace.lake.bars(partition)
     try:
         return read_table(path) if path.is_file() else None
@@ -103,7 +103,7 @@ def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
         return pl.DataFrame({"unreadable": [str(error)]})
 
 
-def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
+def _check_off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     """Evaluate the off-grid gate; an unreadable table of exclusions fails it."""
     path = workspace.lake.exclusions(partition)
     try:
@@ -140,7 +140,7 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     )
 
 
-def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
+def _check_checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
     """Compare every recorded raw file with its digest. Files in the quarantine may be deleted: skip them."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
