@@ -1,4 +1,4 @@
-"""Servers that send a byte now and then: no request outlasts its deadline, and a slow download goes on as long as it brings enough."""
+"""Servers that send single bytes slowly: requests end at their deadline, and a fast download continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = HttpSettings(answer_timeout_s=0.6, read_timeout_s=10, attempts=1)
 
 
 def drip(connection: socket.socket, parts: Iterator[bytes]) -> None:
-    """Send parts for as long as the client stays, one each 0.05 s."""
+    """Send the parts again and again until the client closes, one each 0.05 s."""
     for part in parts:
         connection.sendall(part)
         time.sleep(STEP_S)
@@ -65,7 +65,7 @@ def chunk_size(connection: socket.socket, _: str) -> None:
 
 
 def packed_nothing(connection: socket.socket, _: str) -> None:
-    """A gzip of empty stored blocks: the library goes on reading, for there is nothing to hand over."""
+    """Return a gzip stream of empty blocks: the library reads on, because it has no output."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10])
     drip(connection, forever(b"\x00\x00\x00\xff\xff"))
 
@@ -81,7 +81,7 @@ SLOW: list[Handle] = [body, body_without_length, status_line, headers, chunk_siz
 @pytest.mark.parametrize("handle", SLOW, ids=lambda handle: handle.__name__)
 @pytest.mark.timeout(30)
 def test_an_answer_has_to_be_whole_by_its_deadline(handle: Handle) -> None:
-    """Wherever a byte now and then keeps the read timeout from passing."""
+    """Single bytes restart the read timeout, but not the deadline."""
     with server(handle) as url, pytest.raises(NetworkError) as failed:
         Http(SETTINGS).get(url, max_bytes=1 << 20)
     assert (
@@ -92,7 +92,7 @@ def test_an_answer_has_to_be_whole_by_its_deadline(handle: Handle) -> None:
 
 @pytest.mark.timeout(30)
 def test_the_body_of_an_error_has_to_be_whole_too() -> None:
-    """Its status is known by then and decides."""
+    """The error follows from the status, which is known before the body."""
 
     def handle(connection: socket.socket, _: str) -> None:
         connection.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: 1000000\r\n\r\n")
@@ -103,7 +103,7 @@ def test_the_body_of_an_error_has_to_be_whole_too() -> None:
 
 
 def test_a_connection_that_is_used_again_is_watched_again() -> None:
-    """The second answer of a kept connection is the slow one."""
+    """The second answer of a kept connection is slow."""
     answers = []
 
     def handle(connection: socket.socket, _: str) -> None:
@@ -122,7 +122,7 @@ def test_a_connection_that_is_used_again_is_watched_again() -> None:
 
 @pytest.mark.timeout(60)
 def test_a_connection_with_tls_is_shut_down_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TLS takes the descriptor of the socket that was watched."""
+    """TLS detaches the descriptor of the watched socket."""
     clear_environment(monkeypatch)
     authority = make_authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
@@ -138,7 +138,7 @@ def test_a_connection_with_tls_is_shut_down_too(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.timeout(60)
 def test_a_handshake_of_tls_ends_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that comes byte by byte, and never whole."""
+    """The server sends a TLS record byte by byte and never completes it."""
     clear_environment(monkeypatch)
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -162,7 +162,7 @@ def client(url: str, **settings: float) -> ArchiveClient:
 
 
 def test_a_download_goes_on_for_as_long_as_it_brings_enough() -> None:
-    """It takes several times what a whole answer may take."""
+    """The download takes several times `answer_timeout_s`."""
     began = []
 
     def handle(connection: socket.socket, _: str) -> None:
@@ -179,7 +179,7 @@ def test_a_download_goes_on_for_as_long_as_it_brings_enough() -> None:
 
 @pytest.mark.timeout(30)
 def test_a_download_that_brings_too_little_ends_and_keeps_what_came() -> None:
-    """A byte now and then; the part that came is there for the next try."""
+    """The received bytes remain for the next attempt."""
     sink = io.BytesIO()
     with server(body) as url, pytest.raises(NetworkError, match="sent too little within"):
         client(url, least_download_kb_s=1.0).download(a_file(), sink, Download())
@@ -209,7 +209,7 @@ def test_what_is_answered_in_time_is_whole() -> None:
     [("inf", 60.0), ("nan", 60.0), ("1e300", 259_200.0), ("-5", 1.0), ("7", 7.0), ("soon", 60.0)],
 )
 def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s: float) -> None:
-    """Also where the header says none."""
+    """A missing or unusable header gives the default."""
     with (
         server(lambda connection, _: answer(connection, {}, "429 Slow", Retry_After=sent)) as url,
         pytest.raises(RateLimitedError) as refused,
@@ -222,7 +222,7 @@ def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s:
     "content", [b"[" * 9000, b'{"code": 1e999, "msg": "x"}', b'{"code": [], "msg": 1}', b"\xff\xfe"]
 )
 def test_the_body_of_an_error_may_be_anything(content: bytes) -> None:
-    """The status is what counts."""
+    """The kind of the error follows from the status."""
     with (
         server(lambda connection, _: answer(connection, content, "400 Bad")) as url,
         pytest.raises(RequestRefusedError) as refused,

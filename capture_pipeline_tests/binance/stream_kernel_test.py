@@ -1,4 +1,4 @@
-"""The kernel against msgspec: the same numbers in any layout, and never one that msgspec does not give, whatever the bytes."""
+"""The kernel of streams compared with msgspec: equal numbers in any layout, for any bytes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ OTHER_ORDER = ("lastUpdateId", "E", "T", "bids", "asks", "u", "x")
 
 
 def as_sent(data: dict[str, Any]) -> dict[str, Any]:
-    """The fields in the exchange's order."""
+    """Order the fields like the exchange does."""
     is_of_futures = data.get("e") == "trade" and "M" not in data
     order = FUTURES_ORDER if is_of_futures else SENT_ORDER.get(data.get("e", ""), OTHER_ORDER)
     return {name: data[name] for name in order if name in data}
@@ -142,7 +142,7 @@ def as_sent(data: dict[str, Any]) -> dict[str, Any]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
-    """One line, compact or in an odd layout."""
+    """Format a line in the compact layout or in another one."""
     stream, data = draw(st.one_of(messages, odd_futures, old_books))
     data = as_sent(data)
     line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
@@ -156,7 +156,7 @@ def lines(draw: st.DrawFn) -> bytes:
 
 
 def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> ParsedBlock:
-    """Parse with padding that would go on like the text, were it read as text."""
+    """Parse with padding that looks like further lines."""
     text = np.frombuffer(content + (TRADE * 8)[: kernel.PADDING], np.uint8)
     return (parser or StreamParser("made.gz")).parse(
         text, len(content), Columns.of_size(len(content)), first_line
@@ -171,12 +171,12 @@ def _learned_once() -> StreamParser:
 
 
 def learned() -> StreamParser:
-    """A parser that has seen each stream, so that the kernel itself meets what comes."""
+    """Return a parser that knows all streams, so that the kernel parses the next lines."""
     return copy.deepcopy(_learned_once())
 
 
 def said(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
-    """What a block says, in the order of its lines, without the lines that are passed over."""
+    """List the values of a block in the order of its lines, without skipped lines."""
     columns = parsed.columns
     found: list[tuple[Any, ...]] = [
         (
@@ -204,7 +204,7 @@ def said(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
 
 
 def reference(content: bytes) -> list[tuple[Any, ...]] | None:
-    """The same by msgspec alone; None where it refuses a line."""
+    """Parse with msgspec; None for a rejected line."""
     found: list[tuple[Any, ...]] = []
     try:
         for number, line in enumerate(content.split(b"\n")[:-1]):
@@ -220,13 +220,13 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
 
 @given(st.lists(lines(), min_size=1, max_size=6).map(b"".join))
 def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
-    """Compact or not, with futures' fields, unknown fields or another order: the numbers are those of the reference."""
+    """Layouts with futures' fields, unknown fields or another order give the values of the reference."""
     parser = learned()
     assert said(parse(content, parser), parser.streams) == reference(content)
 
 
 def test_the_order_type_of_a_trade_is_kept() -> None:
-    """`X` of futures trades, by line; of a block that has none, none is left over from the block before."""
+    """Order types of one block are not kept for the next one."""
     odd = [
         TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')
     ]
@@ -247,7 +247,7 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
     "level", ['["1","2","3"]', '["1","2",[3]]', '["1","2",[],[]]', '["1",[]]', '["1","2",{}]']
 )
 def test_only_an_empty_third_element_is_left_out(level: str) -> None:
-    """Whatever else stands in a level is refused with its line, by both readers."""
+    """Both readers reject a line with any other third element."""
     line = DIFF.replace(b'["12.5","0"]', level.encode())
     assert reference(line) is None
     with pytest.raises(MalformedDataError, match=r"made\.gz, line 1"):
@@ -256,7 +256,7 @@ def test_only_an_empty_third_element_is_left_out(level: str) -> None:
 
 @given(st.lists(messages, min_size=1, max_size=6), integers)
 def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], capture_ns: int) -> None:
-    """Of streams that are known the kernel itself takes every compact line; else speed would be lost unseen."""
+    """Otherwise the parser would become slow without an error."""
     parser = learned()
     parse(
         b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n',
@@ -286,7 +286,7 @@ def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], captu
 def test_frames_of_futures_of_every_year_need_no_fallback(
     line: bytes, older: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    """USD-M messages as sent since the middle of 2026, and as sent before it without `ps` and `st`."""
+    """USD-M messages with and without `ps` and `st`, which exist since the middle of 2026."""
     for old, new in older:
         line = line.replace(old, new)
     parser = learned()
@@ -299,7 +299,7 @@ def test_frames_of_futures_of_every_year_need_no_fallback(
     ("pair", "by_fallback"), [("BTCUSDT", 0), ("BTCUSD", 1), ("BTCUSDT_260327", 1), ("BTCUSDTX", 1)]
 )
 def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> None:
-    """`ps` of a delivery contract; another text than the pair is left to msgspec, which passes over it."""
+    """`ps` of a delivery contract; msgspec reads a line with another text."""
     line = UM_DIFF.replace(b'"ps":"ETHUSDT"', b'"ps":"%b"' % pair.encode())
     line = line.replace(b"ethusdt", b"btcusdt_260327").replace(b"ETHUSDT", b"BTCUSDT_260327")
     parser = StreamParser("made.gz")
@@ -310,7 +310,7 @@ def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> N
 
 
 def check_mutant(content: bytes) -> None:
-    """Whatever the bytes say, the kernel says no more than the reference, and what it takes is what the reference takes."""
+    """Check that the kernel accepts only lines that msgspec accepts, with the same values."""
     content = content if content.endswith(b"\n") else content + b"\n"
     parser = learned()
     expected = reference(content)
@@ -327,7 +327,7 @@ def check_mutant(content: bytes) -> None:
 
 @pytest.mark.parametrize("line", [TRADE, DIFF, SNAPSHOT, TICKER, *UM_LINES])
 def test_every_byte_may_be_damaged(line: bytes) -> None:
-    """Each byte flipped, deleted, doubled, and the line cut there, alone and before a sound line."""
+    """Each byte is flipped, deleted or doubled, or the line is cut there."""
     for at in range(len(line)):
         for byte in (
             b"",
@@ -352,7 +352,7 @@ def test_every_byte_may_be_damaged(line: bytes) -> None:
 @given(st.data())
 @settings(max_examples=300)
 def test_damage_of_any_kind(data: st.DataObject) -> None:
-    """Several changes at once, in several lines, never crash and never invent a value."""
+    """Several changes in several lines never crash the kernel and never give other values."""
     content = bytearray(
         b"".join(
             data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT, *UM_LINES]), min_size=1, max_size=4))
@@ -375,7 +375,7 @@ def test_damage_of_any_kind(data: st.DataObject) -> None:
     ],
 )
 def test_decimals(text: str, value: int, places: int) -> None:
-    """Value and number of decimals as sent."""
+    """Value and number of decimals are as sent."""
     assert decimal_e8(text) == (value, places)
     line = TRADE.replace(b"2683.80000000", text.encode())
     row = parse(line, learned()).columns.trades[:, 0]
@@ -402,7 +402,7 @@ def test_decimals(text: str, value: int, places: int) -> None:
 )
 @pytest.mark.parametrize("line", [TRADE, DIFF])
 def test_numbers_that_are_refused(text: str, line: bytes) -> None:
-    """A sign, an exponent, more than eight decimals, an overflow: one line that names file, line and remedy."""
+    """For instance a sign, an exponent or an overflow. The error contains file, line and remedy."""
     with pytest.raises(
         MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there"
     ) as raised:
@@ -411,13 +411,13 @@ def test_numbers_that_are_refused(text: str, line: bytes) -> None:
 
 
 def test_a_message_in_the_wrong_stream_is_refused() -> None:
-    """A trade of another symbol than its stream's would count for the wrong one."""
+    """Otherwise a trade would count for another symbol."""
     with pytest.raises(MalformedDataError, match="'BTCUSDT' is in a stream of ETHUSDT"):
         parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
 
 
 def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
-    """A lost line feed would hide a trade behind data that are passed over."""
+    """A lost line feed must not hide a trade behind skipped data."""
     parser = StreamParser("made.gz")
     parse(TICKER * 3 + TRADE, parser)
     assert parser.messages == {"ethusdt@bookTicker": 3, "ethusdt@trade": 1}
@@ -426,7 +426,7 @@ def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
 
 
 def test_many_streams_keep_their_numbers() -> None:
-    """The table of streams grows; each line is still counted for its own, and by the kernel."""
+    """The table of streams grows, and the kernel still counts each line for its stream."""
     content = b"".join(
         TRADE.replace(b"ethusdt", b"e%dusdt" % n).replace(b"ETHUSDT", b"E%dUSDT" % n) for n in range(300)
     )
@@ -441,7 +441,7 @@ def test_many_streams_keep_their_numbers() -> None:
 @example(0)
 @given(st.integers(0, 3))
 def test_columns_that_are_too_small_are_never_left(room: int) -> None:
-    """Capacities are checked: no write beyond them, an error instead."""
+    """The kernel checks the capacities and never writes outside of the arrays."""
     small = Columns(
         np.empty((11, room), np.int64), np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
         np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
@@ -457,7 +457,7 @@ def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     [(TRADE, len(TRADE)), (TRADE[:-1] + bytes(2000), len(TRADE) - 1), (TRADE + bytes(2000), -1)],
 )
 def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
-    """Without them the kernel is not even started."""
+    """The kernel is not started without them."""
     with pytest.raises(ValueError, match="needs a line feed"):
         StreamParser("made.gz").parse(np.frombuffer(content, np.uint8), size, Columns.of_size(1000))
 
@@ -467,7 +467,7 @@ NAMES = ["币安人生USDT", "BTCUSDT_260327", "ÅUSDT", "币" * 33]
 
 @pytest.mark.parametrize("symbol", NAMES)
 def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> None:
-    """By the kernel itself where only ASCII letters have two forms, and the name is not too long; also after the table has grown."""
+    """The kernel reads names in which only ASCII letters have two forms, also after the table has grown."""
     content = KNOWN.replace(b"ethusdt", symbol.lower().encode()).replace(b"ETHUSDT", symbol.encode())
     others = b"".join(TICKER.replace(b"ethusdt", f"s{number}usdt".encode()) for number in range(100))
     parser = StreamParser("made.gz")
@@ -496,7 +496,7 @@ def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> No
     ],
 )
 def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbol: str) -> None:
-    """Nothing passes the kernel that msgspec refuses."""
+    """The kernel accepts no line that msgspec rejects."""
     right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(
         b"ETHUSDT", stream.partition("@")[0].upper().encode()
     )

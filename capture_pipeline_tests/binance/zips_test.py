@@ -1,4 +1,4 @@
-"""Opening downloaded zips: one expected entry, bounded, its CRC checked, everything else refused with one error."""
+"""Reader of downloaded zips: one expected entry, a maximum size, a verified CRC, and one error otherwise."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ GOOD = zipped(("x.csv", CSV))
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 def test_the_expected_entry_comes_out(method: int) -> None:
-    """Deflated or stored."""
+    """The entry is deflated or stored."""
     assert read_only_entry(zipped(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
 
 
 def overlapping() -> bytes:
-    """Two directory entries of the same name that share one local entry."""
+    """Build a zip with two directory entries that share one local entry."""
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         directory = archive.start_dir
     entry, end = GOOD[directory : GOOD.rfind(b"PK\x05\x06")], bytearray(GOOD[GOOD.rfind(b"PK\x05\x06") :])
@@ -51,13 +51,13 @@ SIZE, PACKED_SIZE, FLAGS = 24, 20, 8
 
 
 def altered(content: bytes, place: int, value: int, size: int = 4) -> bytes:
-    """A zip whose directory has another value at a place."""
+    """Change a value in the directory of a zip."""
     at = content.rfind(b"PK\x01\x02") + place
     return content[:at] + value.to_bytes(size, "little") + content[at + size :]
 
 
 def with_bytes_behind(extra: bytes) -> bytes:
-    """A zip whose entry has further bytes behind its compressed data, which the directory counts."""
+    """Build a zip whose entry has further bytes after its compressed data."""
     directory, end = GOOD.rfind(b"PK\x01\x02"), GOOD.rfind(b"PK\x05\x06")
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         packed = archive.infolist()[0].compress_size
@@ -94,7 +94,7 @@ def with_bytes_behind(extra: bytes) -> bytes:
     ],
 )
 def test_everything_else_is_refused(content: bytes, told: str) -> None:
-    """One line that names the zip."""
+    """The error is one line with the name of the zip."""
     with pytest.raises(MalformedDataError) as caught:
         read_only_entry(content, "x.csv", 10_000, "x.zip")
     assert told in str(caught.value)
@@ -103,7 +103,7 @@ def test_everything_else_is_refused(content: bytes, told: str) -> None:
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 7))
 def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
-    """It is refused, or it lay where it does not matter."""
+    """The zip is rejected, or the bit has no effect."""
     flipped = bytearray(GOOD)
     flipped[at] ^= 1 << bit
     with contextlib.suppress(MalformedDataError):
@@ -112,13 +112,13 @@ def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
 
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
-    """Truncation is the commonest damage."""
+    """Truncation is the most frequent damage."""
     with pytest.raises(MalformedDataError):
         read_only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")
 
 
 def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
-    """Some tools write the bytes of the name without the flag that tells its encoding."""
+    """Some tools write a UTF-8 name without the flag of UTF-8."""
     name = "币安人生USDT-1h-2024-03.csv"
     assert read_only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
     unmarked = zipped(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
@@ -139,7 +139,7 @@ def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
 def test_a_large_entry_comes_in_bounded_blocks(
     content: bytes, method: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However well it is compressed; together they are the entry, and a wrong CRC is refused before the last one."""
+    """A wrong CRC is detected before the last block."""
     monkeypatch.setattr(zip_file, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(zip_file, "_INPUT_BYTES", 40_000)
     zipped_content = zipped(("x.csv", content), method=method)

@@ -1,4 +1,4 @@
-"""Forms of decimals: the exact sums that they are held against, what each gets wrong, and what is derived from that."""
+"""Representations of decimals: exact sums, the wrong results of each, and the choice that follows."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ FLOAT, POLARS, ARROW = "float64", "polars Decimal(38, 8)", "Arrow decimal128"
 
 @pytest.fixture(scope="module")
 def found() -> DecimalBenchmark:
-    """One comparison over a block of each market."""
+    """Run the benchmark with a block of each market."""
     return run_benchmark(ROWS, BLOCK, repeats=1)
 
 
 @given(st.lists(st.tuples(INT64, INT64, st.booleans()), min_size=1, max_size=40))
 def test_split_sums_are_those_of_decimals(rows: list[tuple[int, int, bool]]) -> None:
-    """Any 64-bit values, in any groups of neighbours, against Decimal of 60 digits."""
+    """Any 64-bit values in any groups, compared with Decimal of 60 digits."""
     left, right = (np.array([row[side] for row in rows], np.int64) for side in (0, 1))
     starts = [0, *(index for index, row in enumerate(rows) if index and row[2])]
     with localcontext() as context:
@@ -71,7 +71,7 @@ def test_split_sums_refuse_nothing_to_sum() -> None:
 
 
 def test_what_is_right_is_what_decimals_say_row_by_row() -> None:
-    """Every operation on every market, by nothing but Decimal in a loop."""
+    """Every operation on every market, computed with Decimal in a loop."""
     for rows in generate_rows(1500 * len(SCALES), 1500, 3):
         prices = [Decimal(tick) * rows.scale.tick for tick in rows.ticks.tolist()]
         quantities = [Decimal(lot) * rows.scale.lot for lot in rows.lots.tolist()]
@@ -95,7 +95,7 @@ def test_what_is_right_is_what_decimals_say_row_by_row() -> None:
 
 
 def test_rows_are_the_same_for_a_seed_and_reach_the_edges() -> None:
-    """Least and largest values occur; block by block, none larger than asked for."""
+    """Smallest and largest values occur, and no block is larger than requested."""
     first, again, other = (
         [sha for _, sha in digest_of(generate_rows(999, 100, seed))][-1] for seed in (1, 1, 2)
     )
@@ -116,7 +116,7 @@ def test_rows_are_the_same_for_a_seed_and_reach_the_edges() -> None:
 
 
 def test_the_projects_form_has_no_wrong_result(found: DecimalBenchmark) -> None:
-    """It gives every result at every operation, also at the edges."""
+    """Every operation gives every result, also for the smallest and largest values."""
     mine = [cell for cell in found.cells if cell.form == PROJECT.name]
     assert {cell.operation for cell in mine} == set(Operation)
     assert all(cell.is_exact and cell.results for cell in mine), [cell.summary for cell in mine]
@@ -127,7 +127,7 @@ def test_the_projects_form_has_no_wrong_result(found: DecimalBenchmark) -> None:
 
 
 def test_sixty_four_bits_refuse_what_overflows_and_say_where(found: DecimalBenchmark) -> None:
-    """Notionals in units of 1e-8 leave 64 bits everywhere; an overflow is told, no result is wrong."""
+    """Notionals in units of 1e-8 do not fit 64 bits. The overflow is detected, and no result is wrong."""
     narrow = found.cell("int64 of 1e-8", Operation.NOTIONAL)
     assert {"BTC-USDT", "largest"} <= narrow.markets["refused"]
     assert found.cell(BASE.name, Operation.NOTIONAL).markets["refused"] == {"largest"}
@@ -135,7 +135,7 @@ def test_sixty_four_bits_refuse_what_overflows_and_say_where(found: DecimalBench
 
 
 def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBenchmark) -> None:
-    """Floats sum, join and keep large values wrongly; polars rounds products to eight decimals; Arrow lacks digits at the largest."""
+    """Floats give wrong sums and joins, polars rounds products to eight decimals, Arrow has too few digits."""
     assert found.cell(FLOAT, Operation.NOTIONAL).markets["wrong"] >= {"smallest", "largest"}
     assert found.cell(FLOAT, Operation.JOIN).markets["wrong"] >= {"BTC-USDT", "SHIB-USDT"}
     assert found.cell(FLOAT, Operation.PARQUET).markets["wrong"] == {"largest"}
@@ -146,15 +146,14 @@ def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBench
 
 @dataclass(frozen=True)
 class Unguarded(IntegerRepresentation):
-    """Sums in 64 bits, without looking whether they fit."""
+    """Sums in 64 bits without a test for an overflow."""
 
     def decimals(self, row: dict[str, object], rows: Rows) -> dict[str, Decimal | None]:
-        """As they come."""
         return super().decimals({**row, **{name: 0.0 for name in row if name.endswith("about")}}, rows)
 
 
 def test_an_overflow_that_nobody_looks_for_is_counted_as_wrong() -> None:
-    """The project's form without its guard and without 128 bits: the criterion fails and the tables say so."""
+    """With 64-bit sums and no test for an overflow, the criterion fails and the tables show it."""
     broken = Unguarded(PROJECT.name, bits=64, by_market=False)
     found = run_benchmark(ROWS, BLOCK, repeats=1, forms=[broken, *REPRESENTATIONS[1:]])
     evidence = evidence_of(found)
@@ -168,7 +167,7 @@ def test_an_overflow_that_nobody_looks_for_is_counted_as_wrong() -> None:
 
 
 def test_a_lacking_result_is_no_exact_one() -> None:
-    """Neither a form that refuses nor one that forgets a group or invents one."""
+    """A representation may refuse a result, omit a group or add one."""
     wanted = {"a": Decimal(1), "b": Decimal(2)}
     cases: list[tuple[Results | None, tuple[int, int]]] = [
         (None, (0, 2)),
@@ -184,7 +183,7 @@ def test_a_lacking_result_is_no_exact_one() -> None:
 
 
 def test_int128_refuses_what_not_even_it_holds() -> None:
-    """Three products of the largest values; polars itself would wrap around."""
+    """The sum of three products of the largest values; polars itself would wrap around."""
     largest = np.full(3, LARGEST_E8)
     rows = Rows(SCALES[-1], largest, largest, np.zeros(3, np.int64))
     dataset = PROJECT.build(rows)
@@ -194,7 +193,7 @@ def test_int128_refuses_what_not_even_it_holds() -> None:
 
 
 def test_the_choice_follows_from_what_was_measured(found: DecimalBenchmark) -> None:
-    """The fastest exact form, the project's own where it is about as fast; none where none is exact."""
+    """The fastest exact representation, or the project's own if it is about as fast."""
     quick = [replace(cell, seconds=1.0 if cell.form == PROJECT.name else 2.0) for cell in found.cells]
     assert {one["use"] for one in choices(replace(found, cells=quick))} == {PROJECT.name}
     slow = [
@@ -209,7 +208,7 @@ def test_the_choice_follows_from_what_was_measured(found: DecimalBenchmark) -> N
 
 
 def test_every_figure_is_a_number_and_rates_are_rows_by_time(found: DecimalBenchmark) -> None:
-    """Seconds, ratios and counts of every form and operation."""
+    """Seconds, ratios and counts of every representation and operation."""
     figures = evidence_of(found).figures
     assert len(figures) == 2 + 4 * len(REPRESENTATIONS) * len(Operation) + len(Operation)
     assert all(isinstance(value, int | float) for value in figures.values())

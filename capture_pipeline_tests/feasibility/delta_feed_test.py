@@ -1,4 +1,4 @@
-"""Diffs of a session: gaps by three definitions, when they were, and how long a book was impossible; from recordings made line by line."""
+"""Gaps in the diffs of a session by three definitions, and recoveries, from generated recordings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fed(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> Feed
 
 
 def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
-    """A diff a second of so many ids each, without some of them."""
+    """Generate one diff a second with a number of ids each, without some of them."""
     wanted = [at for at in range(count) if at not in missing]
     return [
         depth(at * ids + 1, at * ids + ids, START_NS + at * SECOND, LEVEL if at % 3 else "") for at in wanted
@@ -44,7 +44,7 @@ def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> li
 
 
 def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
-    """No id is missing, the first snapshot that is bridged makes the book valid, later ones change nothing."""
+    """No id is missing. The first fitting snapshot makes the book valid, and later ones change nothing."""
     lines = diffs(100)
     lines.insert(3, snapshot(10, START_NS + 2 * SECOND + 1))
     lines.insert(60, snapshot(230, START_NS + 58 * SECOND + 1))
@@ -57,7 +57,7 @@ def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
 
 
 def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
-    """Twelve of 400 ids, three of 100 messages, two places of 97: each is told by its name, in the minute of its end."""
+    """12 of 400 ids, 3 of 100 messages and 2 gaps in 97 messages, each in the minute of its end."""
     found = fed(tmp_path, diffs(100, missing=frozenset({30, 31, 80})))
     assert (found.diffs, found.ids, found.lost_ids, found.gaps) == (97, 400, 12, 2)
     assert found.lost_ids_percent == 3
@@ -73,7 +73,10 @@ def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block_bytes", [1 << 10, 1 << 16])
 def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes: int) -> None:
-    """One that is too old does not count, one that is ahead counts once a diff bridges it, and a gap that none follows stays open."""
+    """A snapshot that is too old has no effect.
+
+    One that is ahead counts after a diff reaches it. A gap without a later snapshot stays open.
+    """
     lines = diffs(100, missing=frozenset({10, 40, 70}))
     stamps = {at: START_NS + at * SECOND + 500_000_000 for at in range(100)}
     found = fed(
@@ -97,7 +100,7 @@ def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes:
 
 
 def test_futures_say_what_they_follow(tmp_path: Path) -> None:
-    """Ids between two futures diffs are none of this symbol; only where `pu` is not what came last something is lost."""
+    """Ids between two futures diffs belong to other symbols, so only `pu` shows a loss."""
 
     def future(at: int, first: int, last: int, previous: int) -> bytes:
         return depth(first, last, START_NS + at * SECOND, LEVEL).replace(b'"b":', b'"pu":%d,"b":' % previous)
@@ -110,7 +113,7 @@ def test_futures_say_what_they_follow(tmp_path: Path) -> None:
 
 
 def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
-    """One id of 1,001 holds, one of 1,000 does not; the worst symbol decides, by lost ids against all ids."""
+    """One lost id of 1,001 passes, and one of 1,000 fails."""
     for count, verdict in ((999, Verdict.PASS), (998, Verdict.FAIL)):
         folder = tmp_path / str(count)
         folder.mkdir()
@@ -123,7 +126,7 @@ def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
 
 
 def test_the_worst_symbol_decides(tmp_path: Path) -> None:
-    """Neither the first nor the one with the most ids."""
+    """It is neither the first one nor the one with the most ids."""
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
@@ -133,7 +136,7 @@ def test_the_worst_symbol_decides(tmp_path: Path) -> None:
 
 
 def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
-    """A session of trades alone does not pass; a session without tables is told."""
+    """A session with trades only does not pass, and a session without tables is an error."""
     found = fed(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
     assert (found.diffs, found.first_valid_ms) == (0, None)
     assert build_reading([found]).measured is None
@@ -143,7 +146,7 @@ def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
-    """Both plots, all three definitions and the list of gaps in one file."""
+    """One file contains both plots, all three definitions and the list of gaps."""
     text = page(TITLE, build_sections([fed(tmp_path, diffs(100, missing=frozenset({30})))]))
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
@@ -152,7 +155,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_real_recording_is_whole(recordings: Path, tmp_path: Path) -> None:
-    """No break over both files, and the one snapshot is bridged; ids taken out are found again."""
+    """Two files have no gap, and the snapshot fits. Removed ids are found."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
     found = measure_feed(GoldenTables(tmp_path, SESSION), "ETHUSDT")
     assert (found.diffs, found.lost_ids, found.snapshots, found.recovered) == (6_470, 0, 1, 0)

@@ -1,4 +1,4 @@
-"""The replay benchmark: what it measures is real, memory and throughput are held to their gates, and a limit of memory ends it in words."""
+"""Replay benchmark: figures, criteria of memory and throughput, and a replay with limited memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> ReplayInput:
 
 
 def test_made_level_updates_are_a_market(found: ReplayInput) -> None:
-    """Never crossed, without a gap, the same each time, another one by another seed; and the session made of them is the same market."""
+    """The book is never crossed and has no gap. The generated session contains the same events."""
     replays = {}
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         replay = replays[name] = Replay()
@@ -46,7 +46,7 @@ def test_made_level_updates_are_a_market(found: ReplayInput) -> None:
 
 
 def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
-    """Every level update is replayed each way; the slowest way and the largest memory decide."""
+    """Every replay has all level updates; the slowest one and the largest memory decide."""
     result = measure(found, 1, 4096)
     assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(
         ("memory", "parquet", "raw"), EVENTS
@@ -67,7 +67,7 @@ def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
     ("events_s", "p95_mb", "failed"), [(99_999.0, 100.0, THROUGHPUT), (200_000.0, 24 * 1024.0, MEMORY)]
 )
 def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -> None:
-    """Too slow, or too large; the evidence names which."""
+    """The evidence names the failed criterion."""
     run = {
         "events": events_s,
         "messages": 1.0,
@@ -86,7 +86,7 @@ def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -
 
 
 def test_a_replay_without_memory_ends_in_one_line() -> None:
-    """Under a limit that two million level updates do not fit into; it never ends without a word, nor with a traceback."""
+    """Two million level updates do not fit into the limit. The program prints no traceback."""
     command = [
         sys.executable,
         "-m",
@@ -104,7 +104,7 @@ def test_a_replay_without_memory_ends_in_one_line() -> None:
 def test_a_replay_that_cannot_run_is_told(
     found: ReplayInput, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what it said; the child says it in one line."""
+    """The error contains the last line of the worker's output."""
     gone = ReplayInput(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
     with pytest.raises(BenchmarkError, match=r"gone\.jsonl\.gz"):
         measure(gone, 1, 4096)

@@ -1,4 +1,4 @@
-"""The verdict: what each failure comes to, what it says of it, and that the page holds everything by itself."""
+"""The verdict: results of failures, reasons, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INPUT = {"a <file> of | input": "ab" * 32}
 
 
 def held(criterion: Criterion) -> float:
-    """A value that holds."""
+    """Return a value that passes a criterion."""
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
         Bound.BELOW: criterion.threshold / 2,
@@ -44,12 +44,12 @@ def held(criterion: Criterion) -> float:
 
 
 def failing(criterion: Criterion) -> float:
-    """A value that does not."""
+    """Return a value that fails a criterion."""
     return criterion.threshold / 2 if criterion.bound is Bound.AT_LEAST else 2 * criterion.threshold + 1
 
 
 def with_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
-    """Evidence of every asset, of values that hold, but for those given; none of the assets left out."""
+    """Store evidence of every asset with passing values, except for the given values and assets."""
     store = EvidenceStore(reports)
     for asset in {criterion.asset for criterion in CRITERIA} - set(but):
         found = [
@@ -62,7 +62,7 @@ def with_evidence(reports: Path, *but: str, **readings: float | None) -> Evidenc
 
 
 def test_all_criteria_held_is_go(tmp_path: Path) -> None:
-    """No reason is needed; every criterion has its value, and its margin where it has one."""
+    """There is no reason. Every criterion has its value, and a margin if it has one."""
     verdict = evaluate_criteria(with_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (Overall.GO, [])
     assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
@@ -74,7 +74,7 @@ def test_all_criteria_held_is_go(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: Path) -> None:
-    """With its mitigation the whole is conditional; without one it is a No-Go."""
+    """With a mitigation the verdict is conditional; without one it is No-Go."""
     criterion = BY_NAME[name]
     verdict = evaluate_criteria(with_evidence(tmp_path, **{name: failing(criterion)}))
     (reason,) = verdict.reasons
@@ -91,13 +91,13 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
-    """At least and exactly hold at it, below does not."""
+    """A value equal to the threshold passes `at least` and `exactly`, and fails `below`."""
     verdict = evaluate_criteria(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
     assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
-    """And is named first."""
+    """Its reason is the first one."""
     verdict = evaluate_criteria(
         with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)})
     )
@@ -107,7 +107,7 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
 
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
 def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path: Path) -> None:
-    """Every criterion of the asset is named with what to do."""
+    """The reasons name every criterion of the asset, with the remedy."""
     verdict = evaluate_criteria(with_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
@@ -118,14 +118,14 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
 
 
 def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measured(tmp_path: Path) -> None:
-    """It cannot become better by measuring the rest; it is named before what is missing."""
+    """Further measurements cannot improve the verdict. The failure is named before missing values."""
     verdict = evaluate_criteria(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
 
 
 def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
-    """With a reason a criterion, and a page all the same."""
+    """Each criterion has a reason, and the page can be rendered."""
     verdict = evaluate_criteria(EvidenceStore(tmp_path))
     assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (
         Overall.NOT_JUDGED,
@@ -138,14 +138,14 @@ def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
 def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(
     tmp_path: Path,
 ) -> None:
-    """Evidence alone is not enough."""
+    """Evidence without a value is not sufficient."""
     verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
     assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
 
 
 def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
-    """The file is named."""
+    """The error names the file."""
     store = with_evidence(tmp_path)
     path = store.path(DISK.asset)
     path.write_bytes(path.read_bytes()[:-20])
@@ -154,7 +154,7 @@ def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> 
 
 
 def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
-    """That of its file as it lies there, and those of what it was measured on; a new measurement changes it."""
+    """The verdict contains the digests of the evidence and of its inputs; a new measurement changes them."""
     store = with_evidence(tmp_path)
     verdict = evaluate_criteria(store)
     assert {piece.asset for piece in verdict.evidence} == {criterion.asset for criterion in CRITERIA}
@@ -167,7 +167,7 @@ def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
 
 
 def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> None:
-    """JSON reads back as it was; Markdown and HTML hold every criterion, reason and digest."""
+    """The JSON can be read again; Markdown and HTML contain every criterion, reason and digest."""
     verdict = evaluate_criteria(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
     paths = publish_verdict(verdict, tmp_path / "reports", render_verdict(verdict), render_markdown(verdict))
     assert {path.relative_to(tmp_path).as_posix() for path in paths.values()} == {
@@ -188,19 +188,18 @@ def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> Non
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes."""
+    """Parser that collects every tag with its attributes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep it."""
         self.found.append((tag, dict(attrs)))
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) -> None:
-    """No script, no link, no source; text of evidence is text."""
+    """The page has no script, link or source, and texts of evidence are escaped."""
     html = render_verdict(evaluate_criteria(with_evidence(tmp_path)))
     parser = Tags()
     parser.feed(html)
@@ -222,7 +221,7 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) 
 
 
 def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: Path) -> None:
-    """A bar in a note would begin a cell."""
+    """An unescaped `|` in a note would start a new cell."""
     lines = [
         line
         for line in render_markdown(evaluate_criteria(with_evidence(tmp_path))).splitlines()
@@ -234,7 +233,10 @@ def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: P
 
 
 def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(tmp_path: Path) -> None:
-    """On one scale of decades; what has no factor has no bar, and every mark lies inside the picture."""
+    """The scale is logarithmic.
+
+    A criterion without a margin has no bar, and every mark is inside the picture.
+    """
     verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
     root = ET.fromstring(draw_margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
@@ -254,7 +256,7 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
 
 
 def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
-    """Large values and margins as well, on the page and in the text."""
+    """The same holds for large values and margins, on the page and in the text."""
     verdict = evaluate_criteria(with_evidence(tmp_path, throughput=32_123_456.7))
     for text in (render_verdict(verdict), render_markdown(verdict)):
         assert "32,123,457 events/s" in text
@@ -267,7 +269,7 @@ def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
 
 
 def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is listed twice: the verdict follows the one place of thresholds."""
+    """The verdict uses every criterion of the list."""
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
     verdict = evaluate_criteria(with_evidence(tmp_path))
@@ -281,7 +283,7 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
 def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
     tmp_path: Path, missing: float, overall: Overall
 ) -> None:
-    """Without origin times the receipt time is the clock, and their skew is of no use; with them it has to be measured."""
+    """Without origin times the receipt time is the clock, so their skew is not needed."""
     store = EvidenceStore(tmp_path)
     for asset in {criterion.asset for criterion in CRITERIA}:
         measured = {criterion.name: _held(criterion) for criterion in CRITERIA if criterion.asset == asset}

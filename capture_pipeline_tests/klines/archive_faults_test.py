@@ -1,4 +1,4 @@
-"""Every fault of the archive, with its promised end: sound bars from the next source, or one clear error and nothing published."""
+"""Faults of the archive: sound bars from the next source, or one clear error and nothing published."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ BAD_CONTENT = [
 def test_a_broken_file_is_quarantined_and_the_daily_files_take_its_place(
     fault: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Its checksum is right and its content is not: set aside with the reason, no bar lost."""
+    """The checksum of the file is correct, but its content is not. No bar is lost."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment, CAPTURE_HTTP_MAX_CSV_MB="4")
     assert deployment.injected()
@@ -107,7 +107,7 @@ def test_a_sound_file_in_another_dress_gives_the_same_bars(
 
 
 def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment) -> None:
-    """Two rows of one open time that disagree: one bar, both sides in bar_conflicts."""
+    """Two different rows with the same open time give one bar, and both values are in bar_conflicts."""
     deployment.faults({**ZIP, "fault": "csv_conflicting_duplicate"})
     outcome = run(deployment)
     assert outcome.bars is not None
@@ -122,7 +122,7 @@ def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment)
 def test_rows_of_another_period_are_excluded(
     fault: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """The rest of the file is used, and its bars are the same."""
+    """The other rows of the file are used, and give the same bars."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected()
@@ -135,7 +135,7 @@ def test_rows_of_another_period_are_excluded(
 def test_a_file_that_changes_its_unit_gives_the_same_bars(
     deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """The unit of each row is told from its own times."""
+    """The unit of each row follows from its own times."""
     deployment.faults({**ZIP, "fault": "csv_mixed_units"})
     outcome = run(deployment)
     assert deployment.injected()
@@ -155,7 +155,7 @@ def test_a_file_that_changes_its_unit_gives_the_same_bars(
 def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(
     fault: str, kind: str, deployment: Deployment
 ) -> None:
-    """They are classified or excluded, and the month gets its ledger."""
+    """The rows are classified or excluded, and the month gets its ledger."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected()
@@ -171,7 +171,7 @@ def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(
 def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows off the grid that get past the exclusion are a bug of this project: no ledger is made of them."""
+    """Rows off the grid that are not excluded are a bug of this project, so no ledger is computed."""
     deployment.faults({**ZIP, "fault": "csv_unaligned"})
     monkeypatch.setattr(
         made_bars,
@@ -205,7 +205,7 @@ def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
 def test_the_checksum_is_a_state(
     rule: dict[str, Any], trust: Trust, source: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """A mismatch is fetched afresh once; what stays unproven is replaced by the next source."""
+    """After a mismatch a file is downloaded again. An unverified file is replaced by the next source."""
     deployment.faults(_zip_path(rule))
     outcome = run(deployment)
     assert deployment.injected()
@@ -220,7 +220,7 @@ def test_the_checksum_is_a_state(
 
 
 def test_a_pinned_digest_overrides_a_stale_checksum(deployment: Deployment) -> None:
-    """For files whose published checksum is known to be wrong."""
+    """A pinned digest is used if the published checksum is known to be wrong."""
     digest = monthly(run(deployment)).sha256_own or ""
     other = Deployment(deployment.url, deployment.root.with_name("other"))
     other.faults(_zip_path({**CHECKSUM, "fault": "stale_checksum"}))
@@ -231,7 +231,7 @@ def test_a_pinned_digest_overrides_a_stale_checksum(deployment: Deployment) -> N
 
 
 def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deployment: Deployment) -> None:
-    """It is marked as what it is."""
+    """Its record says that it has no checksum."""
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_missing"}))
     outcome = run(deployment, CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM="true")
     assert (monthly(outcome).trust, monthly(outcome).usable) == (Trust.CHECKSUM_MISSING, True)
@@ -253,7 +253,7 @@ def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deploy
 def test_a_passing_failure_is_repeated(
     rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Server errors, resets, silence and bodies that end early cost a retry and nothing else."""
+    """Server errors, resets, silence and incomplete bodies only cost a retry."""
     deployment.faults({**ZIP, **rule})
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert deployment.injected()
@@ -263,7 +263,7 @@ def test_a_passing_failure_is_repeated(
 
 
 def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> None:
-    """By Range, with the same ETag."""
+    """The retry sends `Range` with the same ETag."""
     deployment.faults({**ZIP, "fault": "truncated_body"})
     outcome = run(deployment)
     asked = [entry for entry in deployment.requests() if entry["path"] == MONTHLY]
@@ -277,7 +277,10 @@ def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> Non
 def test_a_range_answered_with_another_version_is_thrown_away(
     fault: str, asked: list[bool], deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Parts of two versions are never put together: the whole file is asked for again, unless it came at once."""
+    """Parts of two versions are never joined.
+
+    The whole file is requested again, unless the answer is whole.
+    """
     deployment.forget_requests()
     deployment.faults({**ZIP, "fault": "truncated_body"}, {**ZIP, "fault": fault})
     outcome = run(deployment)
@@ -303,7 +306,7 @@ def test_a_range_answered_with_another_version_is_thrown_away(
 
 
 def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
-    """What an earlier run left is used, if it is still the same version."""
+    """The partial file of an earlier run is used if the version is still the same."""
     deployment.faults({**ZIP, "fault": "truncated_body", "times": "always"})
     assert isinstance(run(deployment).error, NetworkError)
     deployment.faults()
@@ -328,7 +331,7 @@ def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
 def test_a_lasting_failure_is_one_error_and_nothing_is_published(
     rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment
 ) -> None:
-    """It names the address; the next run starts where this one ended."""
+    """The error contains the address, and the next run continues the download."""
     deployment.faults({**ZIP, **rule})
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert isinstance(outcome.error, kind)
@@ -340,7 +343,7 @@ def test_a_lasting_failure_is_one_error_and_nothing_is_published(
 
 
 def test_a_zip_beyond_the_cap_is_refused_while_it_streams(deployment: Deployment) -> None:
-    """The cap holds whatever length was promised."""
+    """The limit does not depend on the stated length."""
     deployment.faults({**ZIP, "fault": "gzip_bomb", "inflate_mb": 8, "times": "always"})
     outcome = run(deployment, CAPTURE_HTTP_MAX_ZIP_MB="1")
     assert deployment.injected()
@@ -349,7 +352,7 @@ def test_a_zip_beyond_the_cap_is_refused_while_it_streams(deployment: Deployment
 
 
 def test_a_verified_file_is_never_asked_for_again(deployment: Deployment) -> None:
-    """The second run sends not one request to the archive, and its bars have the same bytes."""
+    """The second run sends no request to the archive, and the bars have the same bytes."""
     first = run(deployment)
     deployment.forget_requests()
     second = run(deployment)
@@ -362,7 +365,7 @@ def test_a_verified_file_is_never_asked_for_again(deployment: Deployment) -> Non
 
 
 def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployment) -> None:
-    """Then it takes precedence, and the daily ones stay beside it."""
+    """Then the monthly file has precedence, and the daily files remain."""
     deployment.clock(now="2025-02-01T08:00:00Z")
     assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
     deployment.clock(now="2025-02-03T08:00:00Z")
@@ -376,7 +379,7 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployme
 
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
-    """Found by its checksum, marked, fetched; both versions stay on disk and the newer one counts."""
+    """The new checksum is detected, and the new version is downloaded and used. Both versions remain."""
     from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
@@ -400,7 +403,7 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
 def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
     deployment: Deployment,
 ) -> None:
-    """Whole families of stale checksums were published; the verified bytes stay in use."""
+    """The exchange has published many wrong checksums, so the verified version remains in use."""
     from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
@@ -417,7 +420,7 @@ def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
 
 
 def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None:
-    """A wrong request shows before the months between are asked for."""
+    """A wrong symbol or range is reported before the other months are requested."""
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-09-01")
     now_us = workspace.rest.server_time_us()
     parts = workspace.partitions(["BTCUSDT"], Month.range(Month(2024, 9), Month(2025, 1)))
@@ -436,7 +439,7 @@ def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None
 
 
 def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -> None:
-    """In seconds, before its months are all asked for."""
+    """The error comes before all months are requested."""
     workspace = deployment.reopened(CAPTURE_SYMBOLS="NOSUCHUSDT", CAPTURE_HISTORY_START="2024-01-01")
     now_us = workspace.rest.server_time_us()
     with pytest.raises(CaptureError, match="the exchange does not know NOSUCHUSDT"):
@@ -444,7 +447,7 @@ def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -
 
 
 def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
-    """The second is told who holds the lock."""
+    """The error of the second writer names the owner of the lock."""
     from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
     from capture_pipeline.lake.files import file_lock  # noqa: PLC0415 - likewise
 
@@ -455,5 +458,5 @@ def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> Non
 
 
 def _zip_path(rule: dict[str, Any]) -> dict[str, Any]:
-    """Checksum faults are written about the zip that they belong to."""
+    """Return the zip of a checksum file; faults of checksums are configured with the path of the zip."""
     return {**rule, "match": {"path": MONTHLY}} if rule["fault"].startswith(("checksum", "stale")) else rule

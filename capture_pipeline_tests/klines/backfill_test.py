@@ -1,4 +1,4 @@
-"""Many partitions, several runs at once, symbols that come and go, and a run that is stopped."""
+"""Backfill of many partitions, parallel runs, unknown symbols, and a run that is stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REST_FAILS = {"match": {"path": "/api/v3/*"}, "fault": "status_500", "times": "a
 
 
 def outcomes(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
-    """Backfill these symbols, by the names of their partitions."""
+    """Backfill symbols and return the outcomes by partition."""
     now_us = now_us or workspace.rest.server_time_us()
     parts = workspace.partitions(symbols, workspace.months(now_us))
     return {str(outcome.partition): outcome for outcome in backfill(workspace, parts, now_us)}
@@ -48,7 +48,7 @@ def window(workspace: Workspace) -> dict[str, int]:
 def test_a_slow_run_does_not_undo_a_newer_one(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newer one waits until the slow one is done, then makes the bars from all that is recorded."""
+    """The newer run waits for the slow one and builds the bars from all recorded files."""
     merging = threading.Event()
 
     def slow_once(parts: list[Part]) -> Merged:
@@ -76,7 +76,7 @@ def test_a_slow_run_does_not_undo_a_newer_one(
 
 
 def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) -> None:
-    """It has the bars of the newer run, so it reports them as of the newer run's time."""
+    """The slow run has the bars of the newer run, so its ledger has the newer run's time."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
     fetched = fetch_archives(workspace, february(workspace), now_us)
@@ -91,7 +91,7 @@ def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) 
 
 
 def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
-    """It was made by a wrong clock."""
+    """Such a ledger is from a run with a wrong clock."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
     fetched = fetch_archives(workspace, february(workspace), now_us)
@@ -103,7 +103,7 @@ def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
 def test_a_partition_held_for_long_is_an_outcome(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names who holds it, after some patience; nothing is made without the lock."""
+    """The error names the owner of the lock, and nothing is written without the lock."""
     monkeypatch.setattr(archives, "LOCK_TIMEOUT_S", 0.2)
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
@@ -115,7 +115,7 @@ def test_a_partition_held_for_long_is_an_outcome(
 
 
 def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -> None:
-    """Its partitions tell it; the others are made."""
+    """The outcomes of its partitions contain the error."""
     found = outcomes(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
     assert {name: type(outcome.error) for name, outcome in found.items()} == {
         "NOSUCHUSDT 2025-01": ConfigError,
@@ -126,7 +126,7 @@ def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -
 
 
 def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> None:
-    """It names them all."""
+    """The error names all symbols."""
     with pytest.raises(ConfigError, match="does not know NOSUCHUSDT, NORTHISUSDT"):
         outcomes(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
 
@@ -134,7 +134,7 @@ def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> N
 def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Months with files have their bars; of those after its last file nothing is expected."""
+    """Months with files have bars, and no bar is expected after the last file."""
     known = RestApi._known
     monkeypatch.setattr(
         RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
@@ -151,7 +151,7 @@ def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
 
 
 def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deployment) -> None:
-    """The run goes on."""
+    """The run continues."""
     deployment.clock(now="2025-02-01T03:00:00Z")
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-12-01")
     now_us = workspace.rest.server_time_us()
@@ -166,7 +166,7 @@ def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deploy
 
 @pytest.mark.slow
 def test_an_interrupted_program_does_not_wait_for_downloads_that_hang(tmp_path: Path) -> None:
-    """It ends with the try under way, not after the last of them."""
+    """The program ends after the present attempt."""
     with deployed(tmp_path) as deployment:
         deployment.faults({"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 60, "times": "always"})
         told = deployment.environment(

@@ -1,4 +1,4 @@
-"""Bars, raw files and ledger belong together, and a ledger that is too old hides nothing."""
+"""Bars, raw files and gap ledger must match, and an outdated ledger must not hide missing bars."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def filled(deployment: Deployment, *months: Month) -> list[Partition]:
 
 
 def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
-    """The gates that fail, with their summaries."""
+    """Return the failed gates with their summaries."""
     workspace = deployment.workspace
     now_us = workspace.now_us()
     results = [*check_bars(workspace, parts, now_us), *check_gaps(workspace, parts, now_us)]
@@ -41,12 +41,14 @@ def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
 
 
 def bars_of(deployment: Deployment, part: Partition) -> Path:
-    """Its bars."""
     return deployment.workspace.lake.bars(part)
 
 
 def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deployment) -> None:
-    """On 5 March the ledger of February ends on the 20th: the rest is expected, missing and unexplained."""
+    """On 5 March the ledger of February ends on the 20th.
+
+    The bars after it are expected, missing and unexplained.
+    """
     parts = filled(deployment, FEBRUARY)
     assert failed(deployment, parts) == {}
     deployment.clock(now="2025-03-05T09:00:00Z")
@@ -71,7 +73,7 @@ def test_a_day_without_an_update_is_freshness_and_no_hole(deployment: Deployment
 
 
 def test_bars_that_were_cut_do_not_fit_the_ledger(deployment: Deployment) -> None:
-    """Forty rows taken out behind the project's back; every row that is left is sound."""
+    """Forty rows are removed, and every other row is sound."""
     (part,) = filled(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     pl.concat([table[:200], table[240:]]).write_parquet(bars_of(deployment, part))
@@ -79,7 +81,7 @@ def test_bars_that_were_cut_do_not_fit_the_ledger(deployment: Deployment) -> Non
 
 
 def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) -> None:
-    """All prices doubled: no rule of rows can tell."""
+    """All prices are doubled, which no rule for rows detects."""
     (part,) = filled(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     doubled = table.with_columns(
@@ -90,14 +92,14 @@ def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) 
 
 
 def test_a_ledger_that_was_changed_does_not_fit_itself(deployment: Deployment) -> None:
-    """So is one that was deleted."""
+    """The same holds for a deleted ledger."""
     (part,) = filled(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).unlink()
     assert "the gaps changed after" in failed(deployment, [part])["ledger_fits"]
 
 
 def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
-    """The gate of the whole lake finds a partition whose ledger was not computed again, or never was; bars made anew alike are current."""
+    """The gate names partitions with an outdated or missing ledger. Equal bars that were built again pass."""
     (part,) = filled(deployment, FEBRUARY)
     path, window = bars_of(deployment, part), deployment.workspace.lake.window(part)
     sound = path.read_bytes()
@@ -112,7 +114,7 @@ def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
 
 
 def behind(deployment: Deployment) -> list[tuple[object, ...]]:
-    """The failing rows of the gate that compares bars with ledgers."""
+    """Return the failing rows of the gate that compares bars with ledgers."""
     workspace = deployment.workspace
     (result,) = [
         result
@@ -125,7 +127,7 @@ def behind(deployment: Deployment) -> list[tuple[object, ...]]:
 
 
 def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) -> None:
-    """Nothing recorded is nothing verified."""
+    """Bars without a recorded raw file are not verified."""
     (part,) = filled(deployment, Month(2025, 1))
     shutil.rmtree(deployment.workspace.lake.raw(part))
     assert "raw_checksums" in failed(deployment, [part])
@@ -135,7 +137,7 @@ def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) 
 def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
     content: bytes | None, deployment: Deployment
 ) -> None:
-    """Empty, cut to its first bytes, or cut in the middle; a backfill makes it anew."""
+    """The table is empty or cut. A backfill builds it again."""
     january, february = filled(deployment, Month(2025, 1), FEBRUARY)
     path = bars_of(deployment, january)
     whole = path.read_bytes()
@@ -151,7 +153,7 @@ def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
 
 
 def test_a_damaged_ledger_is_made_anew(deployment: Deployment) -> None:
-    """What it knew is lost, and nothing else."""
+    """Only the gaps that were filled earlier are lost."""
     (part,) = filled(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).write_bytes(b"")
     filled(deployment, Month(2025, 1))
@@ -159,7 +161,10 @@ def test_a_damaged_ledger_is_made_anew(deployment: Deployment) -> None:
 
 
 def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
-    """Thirty hours over the end of January, two of them in a listed outage: longer than a day in both months."""
+    """A gap of thirty hours counts with its whole length in both months.
+
+    Two hours of it are in a listed outage.
+    """
     hole = {"start": "2025-01-31T12:00:00Z", "end": "2025-02-01T18:00:00Z"}
     calendar = tmp_path / "outages.yaml"
     calendar.write_text(

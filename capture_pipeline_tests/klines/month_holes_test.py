@@ -1,4 +1,4 @@
-"""Holes of a usable monthly file: daily files fill them, each day is asked for once, and nothing is asked where nothing is missing."""
+"""Holes of a usable monthly file: daily files fill them, and each day is requested once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from capture_pipeline_tests.deployment import Deployment, deployed
 
 MONTHLY = {"symbol": "BTCUSDT", "granularities": ["monthly"]}
 JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-01-31"}
-"""The first listing makes every file of the month, which a busy machine does not do within the usual time of tests."""
+"""The first listing generates every file of the month, which can take long on a busy machine."""
 
 
 def run(deployment: Deployment, **environment: str) -> Outcome:
-    """Backfill January from archive files alone."""
+    """Backfill January from archive files only."""
     workspace = deployment.reopened(**environment)
     (outcome,) = backfill(
         workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), use_rest=False
@@ -31,7 +31,7 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
 
 
 def asked(deployment: Deployment) -> Counter[str]:
-    """Requests of the archive since the last call, by the day of the file or `listing`."""
+    """Return the requests to the archive since the last call, by the day of the file or `listing`."""
     entries = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     deployment.forget_requests()
     return Counter(
@@ -58,7 +58,7 @@ def asked(deployment: Deployment) -> Counter[str]:
 def test_daily_files_fill_the_holes_of_the_monthly_one(
     holes: list[tuple[str, str]], days: list[str], tmp_path: Path
 ) -> None:
-    """Without REST; a second run asks for nothing."""
+    """REST is not used, and a second run sends no request."""
     config: dict[str, Any] = {
         "listed": "2024-12-01",
         "archive_omissions": [{**MONTHLY, "start": a, "end": b} for a, b in holes],
@@ -86,21 +86,22 @@ def test_daily_files_fill_the_holes_of_the_monthly_one(
 
 
 def test_a_whole_monthly_file_asks_for_no_daily_one(tmp_path: Path) -> None:
-    """Two requests: the file and its checksum."""
+    """Two requests are sent, for the file and its checksum."""
     with deployed(tmp_path, {"listed": "2024-12-01"}, **JANUARY) as deployment:
         run(deployment)
         assert asked(deployment) == {"2025-01": 2}
 
 
 def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) -> None:
-    """Neither does one of whole days."""
+    """The same holds for a hole of whole days."""
     outages = [{"start": "2025-01-10T03:00:00Z", "end": "2025-01-13T06:00:00Z"}]
     calendar = tmp_path / "outages.yaml"
     calendar.write_text("outages: [{start: 2025-01-10T03:00:00Z, end: 2025-01-13T06:00:00Z}]\n")
     with deployed(tmp_path / "d", {"listed": "2024-12-01", "outages": outages}, **JANUARY) as deployment:
         run(deployment, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
         assert asked(deployment) == {"2025-01": 2}
-        # Without the calendar the days are asked for: two have a file that ends or begins within them, two have none.
+        # Without the calendar the days are asked for: two have a file that ends or begins within them, two
+        # have none.
         run(deployment)
         assert asked(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
         run(deployment)
@@ -108,7 +109,7 @@ def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) 
 
 
 def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
-    """Its file is recorded, and the hole stays for REST."""
+    """The daily file is recorded, and the hole remains for REST."""
     with deployed(
         tmp_path,
         {
@@ -126,7 +127,7 @@ def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
 
 
 def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None:
-    """Nineteen days without a file are told from one listing, and remembered."""
+    """One listing shows nineteen days without a file, and the result is recorded."""
     with deployed(
         tmp_path, {"symbols": [{"symbol": "BTCUSDT", "listed": "2025-01-20T09:00:00Z"}]}, **JANUARY
     ) as deployment:
@@ -137,7 +138,7 @@ def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None
 
 
 def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_file_is(tmp_path: Path) -> None:
-    """Half an hour after midnight the last day has no file; that says nothing two days later."""
+    """Half an hour after midnight the file of the last day is not published yet."""
     config = {
         "listed": "2024-12-01",
         "now": "2025-01-31T12:00:00Z",

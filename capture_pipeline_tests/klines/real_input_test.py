@@ -1,4 +1,4 @@
-"""Real files of the exchange through the whole pipeline: every bar there, none altered. They are read in place, never copied here."""
+"""Real files of the exchange in the whole pipeline: every bar is present and unaltered."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COLUMNS = (
 def backfilled(
     recordings: Path, tmp_path: Path, market: str, *arguments: str
 ) -> Iterator[tuple[Deployment, dict[str, Any]]]:
-    """Serve the recorded files and run `capture backfill` as its own process."""
+    """Serve the recorded files and run `capture backfill` as a process."""
     with SandboxServer(SandboxConfig.model_validate({"recorded": recordings / "binance_archive"})) as server:
         deployment = Deployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
         settings = tmp_path / "pipeline.yaml"
@@ -61,7 +61,7 @@ def backfilled(
 
 
 def from_csv(file: Path) -> dict[int, tuple[object, ...]]:
-    """The file's rows by open time in microseconds, read by other means than the project's."""
+    """Read the file's rows by open time in microseconds, without the project's parser."""
     found: dict[int, tuple[object, ...]] = {}
     with file.open(newline="") as text:
         for row in csv.reader(text):
@@ -79,7 +79,7 @@ def from_csv(file: Path) -> dict[int, tuple[object, ...]]:
 def from_lake(
     deployment: Deployment, symbol: str, interval: str, month: Month
 ) -> dict[int, tuple[object, ...]]:
-    """The lake's rows in the same form."""
+    """Read the lake's rows in the same form."""
     workspace = deployment.reopened(CAPTURE_INTERVAL=interval)
     table = pl.read_parquet(workspace.lake.bars(workspace.partition(symbol, month)), hive_partitioning=False)
     names = [name for name in COLUMNS if name]
@@ -92,7 +92,7 @@ def from_lake(
 def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
     recordings: Path, tmp_path: Path
 ) -> None:
-    """ETHUSDT 1h, 2024-11 to 2025-02: headerless, milliseconds and then microseconds."""
+    """ETHUSDT 1h, 2024-11 to 2025-02, without headers; the unit changes from milliseconds to microseconds."""
     arguments = ("--symbol", "ETHUSDT", "--interval", "1h", "--from", "2024-11", "--to", "2025-02")
     with backfilled(recordings, tmp_path, "spot", *arguments) as (deployment, told):
         for month in Month.range(Month(2024, 11), Month(2025, 2)):
@@ -117,7 +117,7 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
 def test_the_futures_minutes_come_through_unaltered_with_their_header(
     month: str, bars: int, recordings: Path, tmp_path: Path
 ) -> None:
-    """NEARUSDT 1m, USD-M futures: with a header, in milliseconds also in 2025."""
+    """NEARUSDT 1m, USD-M futures, with headers, in milliseconds also in 2025."""
     arguments = ("--symbol", "NEARUSDT", "--interval", "1m", "--from", month, "--to", month)
     with backfilled(recordings, tmp_path, "um", *arguments) as (deployment, told):
         expected = from_csv(recordings / "binance_archive" / f"NEARUSDT-1m-{month}.csv")
@@ -128,7 +128,10 @@ def test_the_futures_minutes_come_through_unaltered_with_their_header(
 
 
 def test_recorded_rest_pages_parse_and_their_overlaps_merge(recordings: Path) -> None:
-    """The overlapping 1d pages of BTCUSDT: each day once; the three days that the exchange had revised in between are conflicts."""
+    """Overlapping 1d pages of BTCUSDT give each day once.
+
+    Three days that the exchange revised in between are conflicts.
+    """
     parts: dict[tuple[str, str], list[Part]] = {}
     for file in sorted((recordings / "binance_rest_klines").glob("*.json")):
         query = dict(each.split("-", 1) for each in file.stem.split("__"))

@@ -1,4 +1,4 @@
-"""Remedies that the gap ledger names: a top-up is named exactly where it would send a request."""
+"""Remedies in the gap ledger: a top-up is named exactly if it would send a request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ trust = st.sampled_from(
 
 
 def frame(opens: np.ndarray, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Rows of which only the times count."""
+    """Return rows whose values are not used, only their times."""
     values = {"open_time_us": opens, "close_time_us": opens + HOUR_US - 1000, "shift_us": opens % HOUR_US}
     texts = {"time_unit": "ms", "source": "monthly", "cause": "off_grid", "file": "f"}
     series = [values.get(name, texts.get(name, 1)) for name in schema]
@@ -97,7 +97,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     trading_period: tuple[int | None, int | None] | None,
     tmp_path_factory: object,
 ) -> None:
-    """Over random files, answers, shifts and lives: what a detail says agrees with what is asked, now or half an hour later."""
+    """The details of gaps agree with the requests of a top-up, now and half an hour later."""
     root = Path(tmp_path_factory.mktemp("remedies"))  # type: ignore[attr-defined]
     workspace = Deployment("http://127.0.0.1:1", root).workspace
     part = workspace.partition("BTCUSDT", MONTH)
@@ -140,7 +140,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
 def save(
     workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, shifted: Ranges
 ) -> None:
-    """Manifests, the bars that follow from them, and rows off the grid."""
+    """Write manifests, the bars that follow from them, and rows off the grid."""
     lake = workspace.lake
     publish_model(lake.archives_manifest(part), archives)
     publish_model(lake.topups_manifest(part), topups)
@@ -159,7 +159,7 @@ def save(
 
 @given(st.lists(st.integers(0, 6 * HOUR_US - 1), max_size=8), st.integers(0, HOUR_US - 1))
 def test_presence_counts_open_times_on_the_grid_alone(opens: list[int], start: int) -> None:
-    """Also where the range that is looked at begins off the grid."""
+    """The same holds for a range that starts off the grid."""
     times = np.array(opens, np.int64)
     expected = [(at, at + HOUR_US) for at in sorted(set(opens)) if at % HOUR_US == 0 and at >= start]
     assert find_present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)

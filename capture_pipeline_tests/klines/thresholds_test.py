@@ -1,4 +1,4 @@
-"""The coverage gates at, just above and just below each threshold of the settings."""
+"""The coverage gates at, just above and just below each threshold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def workspace_of(root: Path, **environment: str) -> Workspace:
 
 
 def judged(root: Path, **row: float) -> dict[str, GateResult]:
-    """The gates of a month of 100,000 expected hours, of which the row says what is there."""
+    """Return the gates of a month of 100,000 expected hours, from the values of its row."""
     workspace = workspace_of(root)
     counts: dict[str, Any] = dict.fromkeys(
         ("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0
@@ -67,7 +67,10 @@ def judged(root: Path, **row: float) -> dict[str, GateResult]:
 def test_coverage_gate_at_its_threshold(
     gate: str, row: dict[str, float], passed: bool, tmp_path: Path
 ) -> None:
-    """As docs/gates.md words it: coverage is an ERROR below, unexplained at or above, a gap is long when longer."""
+    """The rules are those of docs/gates.md.
+
+    Coverage fails below its threshold, the unexplained share at or above it, and a gap above it.
+    """
     assert judged(tmp_path, **row)[gate].passed is passed
 
 
@@ -76,7 +79,7 @@ def test_coverage_gate_at_its_threshold(
     [(99.0, Level.INFO), (98.9999, Level.WARNING), (95.0, Level.WARNING), (94.9999, Level.CRITICAL)],
 )
 def test_alert_level_at_its_threshold(percent: float, level: Level) -> None:
-    """A partition alerts as a warning below 99 % and as critical below 95 %."""
+    """A partition alerts as a warning below 99 %, and as critical below 95 %."""
     assert _choose_level(percent, Gates()) is level
 
 
@@ -92,7 +95,7 @@ def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) 
 def test_suspension_that_begins_at_the_limit_excuses_a_symbol(
     late_us: int, ended: bool, tmp_path: Path
 ) -> None:
-    """It has to cover the whole time for which no bar is there."""
+    """The suspension must cover the whole time without a bar."""
     start = NOW_US - 30 * HOUR_US + late_us
     calendar = tmp_path / "outages.yaml"
     times = f"start: {_time(start)}, end: {_time(NOW_US)}"
@@ -107,7 +110,7 @@ def _time(us: int) -> str:
 
 
 def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
-    """A bar that opens between two minutes does not stand for the minute that is missing, and a doubled one is a duplicate."""
+    """A bar between two minutes does not replace the missing minute, and a repeated bar is a duplicate."""
     workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
     month = Month.of(START_US)
     shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)

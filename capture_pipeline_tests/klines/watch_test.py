@@ -1,4 +1,4 @@
-"""Partitions with something to request: the search finds the same ones as the rule for a single partition."""
+"""Search for partitions with ranges to request, compared with the rule for a single partition."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     begun: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Over random files, answers, ages and lives: no partition is left out because its files look whole."""
+    """No partition is omitted because its files look complete, for random inputs."""
     workspace = Deployment("http://127.0.0.1:1", tmp_path_factory.mktemp("watch"), **FEBRUARY).workspace
     part = workspace.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + age * HOUR_US

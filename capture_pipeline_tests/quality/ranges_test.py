@@ -1,4 +1,4 @@
-"""The algebra of ranges, against the plain sets of minutes that they stand for."""
+"""Operations on ranges, compared with sets of minutes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_canonical(result: Ranges) -> bool:
 
 @given(ranges, ranges)
 def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -> None:
-    """Union, intersection and difference hold the same minutes as the sets', sorted and disjoint."""
+    """Results contain the same minutes as the sets, and are sorted and disjoint."""
     cases = [
         (union(left, right), members(left) | members(right)),
         (intersect(left, right), members(left) & members(right)),
@@ -46,7 +46,7 @@ def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -
 
 @given(st.sets(st.integers(0, 30)), st.lists(st.integers(-50, 350), max_size=5))
 def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], noise: list[int]) -> None:
-    """Doubled, unordered, unaligned and outside open times count for nothing."""
+    """Repeated, unordered and unaligned open times, and those outside of the range, change nothing."""
     opens = np.array(
         [
             *(index * 10 for index in indices),
@@ -62,7 +62,7 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
 
 
 def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:
-    """No span made of several holes is longer than a page."""
+    """A span of several holes is never longer than a page."""
     assert batch_ranges([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [
         (0, 100),
         (101, 102),
