@@ -102,7 +102,7 @@ def _estimate_partition(
     workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
 ) -> _Need:
     file = ArchiveFile(part.market, part.symbol, part.interval, part.month)
-    have = {record.name for record in manifest.files if _is_current(workspace, record)}
+    present_names = {record.name for record in manifest.files if _is_current(workspace, record)}
     listings = 0
     published = {file.path: monthly[file.path]} if file.path in monthly else {}
     if not published:
@@ -111,7 +111,7 @@ def _estimate_partition(
         listings = 1
     files = {path.rsplit("/", 1)[-1]: size for path, size in published.items()}
     return _Need(
-        [size for name, size in files.items() if name not in have],
+        [size for name, size in files.items() if name not in present_names],
         _count_pages(workspace, part, manifest, files, now_us),
         listings,
     )
@@ -129,8 +129,8 @@ def _count_pages(
     """Count the REST requests for the klines that no published file covers."""
     topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
     published = [_assume_complete(file) for name in files if (file := parse_name(name, part.market))]
-    known = {record.name: record for record in manifest.usable()}
-    archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
+    recorded = {record.name: record for record in manifest.usable()}
+    archives = ArchivesManifest(files=[recorded.get(record.name, record) for record in published])
     trading_period = load_trading_period(workspace, part.symbol)
     missing = ranges_to_request(
         part, archives, topups, trading_period=trading_period, gaps=workspace.settings.gaps, now_us=now_us

@@ -155,10 +155,10 @@ class ArchiveClient:
     def _attempt(
         self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None
     ) -> bool:
-        have = sink.seek(0, 2) if state.etag else 0
+        present_bytes = sink.seek(0, 2) if state.etag else 0
         headers = (
-            {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag}
-            if have and state.etag
+            {**_IDENTITY, "Range": f"bytes={present_bytes}-", "If-Range": state.etag}
+            if present_bytes and state.etag
             else dict(_IDENTITY)
         )
         state.attempts += 1
@@ -166,9 +166,9 @@ class ArchiveClient:
         with self._http.stream(self.url(file), headers=headers) as (answer, chunks):
             if answer.status == 404:  # noqa: PLR2004
                 return False
-            got = answer.headers.get("ETag")
-            is_same = answer.status == 206 and got == state.etag  # noqa: PLR2004
-            total = _parse_total_size(answer.headers, have) if is_same else None
+            etag = answer.headers.get("ETag")
+            is_same = answer.status == 206 and etag == state.etag  # noqa: PLR2004
+            total = _parse_total_size(answer.headers, present_bytes) if is_same else None
             if answer.status != 200 and total is None:  # noqa: PLR2004
                 # The answer has another version or another range, or no bytes are left. The next attempt
                 # requests the whole file.
@@ -179,12 +179,12 @@ class ArchiveClient:
             if total is None:
                 sink.seek(0)
                 sink.truncate(0)
-                state.on_version(got)
+                state.on_version(etag)
                 length = answer.headers.get("Content-Length", "")
                 total = parse_count(length)
             else:
                 state.resumed += 1
-            state.etag, state.last_modified = got, answer.headers.get("Last-Modified")
+            state.etag, state.last_modified = etag, answer.headers.get("Last-Modified")
             for chunk in chunks:
                 sink.write(chunk)
                 if sink.tell() > limit:

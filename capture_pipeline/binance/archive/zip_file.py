@@ -128,12 +128,12 @@ def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[byt
     with guard_parser(where, "is broken inside", remedy=_REMEDY):
         while not decompressor.eof and not is_stuck:
             tail = decompressor.unconsumed_tail
-            given = tail or data[at : at + step]
-            at += 0 if tail else len(given)
-            block = bytes(decompressor.decompress(given, most))
+            chunk = tail or data[at : at + step]
+            at += 0 if tail else len(chunk)
+            block = bytes(decompressor.decompress(chunk, most))
             # The decompressor may still contain output after the last input. It is empty when a call without
             # input returns nothing.
-            is_stuck = not block and not len(given)
+            is_stuck = not block and not len(chunk)
             yield block
     if not decompressor.eof or decompressor.unused_data or at < len(data):
         raise MalformedDataError("does not end where it says", where=where, remedy=_REMEDY)

@@ -69,8 +69,8 @@ class Deadline:
                     connection.close()
 
     def _wait(self) -> None:
-        while (left := self._until - time.monotonic()) > 0:
-            if self._done.wait(left):
+        while (remaining_s := self._until - time.monotonic()) > 0:
+            if self._done.wait(remaining_s):
                 return
         with self._lock:
             self.is_over = True

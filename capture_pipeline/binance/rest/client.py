@@ -244,8 +244,8 @@ class RestClient:
             else:
                 return None
         listed = self.listed_symbols()
-        known = set(listed)
-        unknown = [symbol for symbol in symbols if symbol not in known]
+        listed_set = set(listed)
+        unknown = [symbol for symbol in symbols if symbol not in listed_set]
         # A venue without any listed symbol, for instance a replayed recording of futures, proves nothing.
         return unknown_symbols_error(unknown, listed) if unknown and listed else None
 

@@ -179,9 +179,9 @@ class StreamParser:
         state[kernel.AT] = at + len(line)
 
     def _find_or_add(self, stream: str) -> int:
-        known = self._numbers.get(stream)
-        if known is not None:
-            return known
+        number = self._numbers.get(stream)
+        if number is not None:
+            return number
         number = len(self.streams)
         if number >= _MAX_STREAM_COUNT:
             raise MalformedDataError(

@@ -87,11 +87,11 @@ class Cell:
 
     def count(self, market: str, found: Results | None, expected: dict[str, Decimal]) -> None:
         """Compare the results of a block with the exact ones and add the counts."""
-        given = {name: value for name in expected if (value := (found or {}).get(name)) is not None}
-        wrong = sum(value != expected[name] for name, value in given.items()) + len(
+        present = {name: value for name in expected if (value := (found or {}).get(name)) is not None}
+        wrong = sum(value != expected[name] for name, value in present.items()) + len(
             (found or {}).keys() - expected.keys()
         )
-        refused = len(expected) - len(given)
+        refused = len(expected) - len(present)
         for what, count in (("wrong", wrong), ("refused", refused)):
             if count:
                 self.markets[what].add(market)

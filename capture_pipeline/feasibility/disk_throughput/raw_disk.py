@@ -77,9 +77,9 @@ def measure_medium(folder: Path, size: int) -> MediumRate:
         try:
             direct_write_s, direct_read_s = _time_direct(path, block, size)
             write_s = _time_write(path, block, size, 0)
-            left = drop_pages(path)
+            cached = drop_pages(path)
             return MediumRate(
-                size, write_s, _time_read(path, block, size, 0), direct_write_s, direct_read_s, left
+                size, write_s, _time_read(path, block, size, 0), direct_write_s, direct_read_s, cached
             )
         finally:
             path.unlink(missing_ok=True)

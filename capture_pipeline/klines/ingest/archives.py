@@ -198,17 +198,17 @@ def _fetch_files(
     # Recorded daily files are used next to a monthly file as well, so lost ones are downloaded again.
     recorded = fetcher.list_usable()
     days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
-    wanted = [file for file in days if file.name in recorded]
+    selected = [file for file in days if file.name in recorded]
     others = [file for file in days if file.name not in recorded and _has_ended(file, now_us)]
     if whole is not None and whole.usable:
-        wanted += _select_for_holes(workspace, fetcher, whole, others, cancel)
+        selected += _select_for_holes(workspace, fetcher, whole, others, cancel)
     elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
         # Without a monthly file there may be no daily file either: before a listing and after a delisting.
-        wanted += _select_few_or_listed(workspace, others, cancel)
+        selected += _select_few_or_listed(workspace, others, cancel)
     else:
-        wanted += _select_published(workspace, fetcher, others, cancel)
+        selected += _select_published(workspace, fetcher, others, cancel)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
-        list(pool.map(fetcher.ensure, wanted))
+        list(pool.map(fetcher.ensure, selected))
 
 
 def _select_for_holes(
@@ -225,15 +225,17 @@ def _select_for_holes(
     file.
     """
     missing = fetcher.list_unpublished(since_us=monthly.fetched_at_us)
-    left = [file for file in files if file.name not in missing]
-    if not left or not monthly.holes:
+    candidates = [file for file in files if file.name not in missing]
+    if not candidates or not monthly.holes:
         return []
-    listed = [each for each in workspace.outages if each.holds_for(left[0].market, left[0].symbol)]
-    covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
+    listed = [
+        each for each in workspace.outages if each.holds_for(candidates[0].market, candidates[0].symbol)
+    ]
+    covered = whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
-    wanted = [file for file in left if intersect(open_holes, [file.bounds])]
-    found = _select_few_or_listed(workspace, wanted, cancel)
-    fetcher.record_unpublished(file for file in wanted if file not in found)
+    relevant = [file for file in candidates if intersect(open_holes, [file.bounds])]
+    found = _select_few_or_listed(workspace, relevant, cancel)
+    fetcher.record_unpublished(file for file in relevant if file not in found)
     return found
 
 

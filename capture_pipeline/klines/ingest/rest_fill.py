@@ -136,7 +136,7 @@ def build_topup_result(
         now_us: The present time.
         before: Number of answers before this run; None if this run sent no request.
     """
-    left = subtract(
+    missing = subtract(
         _find_expected_ranges(partition, archives, trading_period, now_us),
         union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
@@ -146,7 +146,7 @@ def build_topup_result(
     )
     rows = sum(page.rows for page in new)
     return TopupResult(
-        partition, manifest, len(new), rows, total_length(left) // partition.interval.us, archive_only
+        partition, manifest, len(new), rows, total_length(missing) // partition.interval.us, archive_only
     )
 
 

@@ -36,9 +36,9 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
         kline, neither REST nor the archive knows the symbol.
     """
     path = _period_path(workspace, symbol)
-    known = read_model(path, TradingPeriod)
-    if known and abs(now_us - known.checked_at_us) < DAY_US:
-        return known
+    stored = read_model(path, TradingPeriod)
+    if stored and abs(now_us - stored.checked_at_us) < DAY_US:
+        return stored
     trading_period = _request_trading_period(
         workspace, symbol, now_us, load_trading_period(workspace, symbol)
     )
@@ -52,8 +52,8 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
     If the period was never requested for the configured interval, the period by klines of one minute is
     returned.
     """
-    known = read_model(_period_path(workspace, symbol), TradingPeriod)
-    return known or read_model(
+    stored = read_model(_period_path(workspace, symbol), TradingPeriod)
+    return stored or read_model(
         workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
 

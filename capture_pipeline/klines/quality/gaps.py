@@ -126,7 +126,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         Gaps in order of time. Their union is `missing`.
     """
     step = evidence.step_us
-    seen = whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
+    sighted = whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
     verified = whole_steps(find_nonexistent(evidence.pages, evidence.settings), step)
     suspensions = [outage for outage in evidence.outages if outage.kind is Kind.SUSPENSION]
     halts = [outage for outage in evidence.outages if outage.kind is Kind.OUTAGE]
@@ -153,7 +153,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _split_by_entry(halts, step)),
         (
             Cause.OFF_GRID,
-            intersect(off_grid, union(seen, touched_steps(evidence.off_grid_listed, step))),
+            intersect(off_grid, union(sighted, touched_steps(evidence.off_grid_listed, step))),
             (
                 f"the exchange's candles of this time are shifted by {evidence.shift}; "
                 "they are in the table bar_exclusions"
@@ -177,10 +177,10 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         ),
         (
             Cause.UNKNOWN,
-            intersect(seen, evidence.requested_later),
+            intersect(sighted, evidence.requested_later),
             f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
         ),
-        (Cause.UNKNOWN, seen, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
+        (Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
         *_split_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_split_ours(
             touched_steps(unverified, step), "its archive file is unverified and not used", evidence
@@ -195,12 +195,12 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         *_split_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
-    left = union(missing)
+    remaining = union(missing)
     for cause, ranges, detail in causes:
-        for start, end in intersect(left, ranges):
+        for start, end in intersect(remaining, ranges):
             proven = subtract([(start, end)], verified) == []
             gaps.append(Gap(start, end, cause, detail, proven, count_attempts(evidence.pages, start, end)))
-        left = subtract(left, ranges)
+        remaining = subtract(remaining, ranges)
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 

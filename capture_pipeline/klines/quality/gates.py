@@ -330,12 +330,12 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
 
 def _is_suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
     """Report whether a listed suspension of the symbol covers the whole range."""
-    known = (
+    suspensions = (
         each
         for each in workspace.outages
         if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol)
     )
-    return any(each.start_us <= start_us and each.end_us >= end_us for each in known)
+    return any(each.start_us <= start_us and each.end_us >= end_us for each in suspensions)
 
 
 def _is_delisted(workspace: Workspace, symbol: str) -> bool:

@@ -24,18 +24,18 @@ def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
     a request much later.
     """
     ordered = sorted(pages, key=lambda page: page.asked_at_us)
-    apart = gaps.sighting_minutes * MINUTE_US
+    min_distance_us = gaps.sighting_minutes * MINUTE_US
     counted: list[tuple[int, Ranges, int]] = []
     verified: Ranges = []
     for page in ordered:
-        fresh: list[tuple[int, Ranges, int]] = [(1, find_absent(page), page.asked_at_us)]
+        new_entries: list[tuple[int, Ranges, int]] = [(1, find_absent(page), page.asked_at_us)]
         for count, ranges, at in counted:
-            if page.asked_at_us - at >= apart:
-                again = intersect(ranges, find_absent(page))
-                if again:
-                    fresh.append((count + 1, again, page.asked_at_us))
-        verified = union(verified, *(ranges for count, ranges, _ in fresh if count >= gaps.sightings))
-        counted += [entry for entry in fresh if entry[1] and entry[0] < gaps.sightings]
+            if page.asked_at_us - at >= min_distance_us:
+                common = intersect(ranges, find_absent(page))
+                if common:
+                    new_entries.append((count + 1, common, page.asked_at_us))
+        verified = union(verified, *(ranges for count, ranges, _ in new_entries if count >= gaps.sightings))
+        counted += [entry for entry in new_entries if entry[1] and entry[0] < gaps.sightings]
     return verified
 
 
@@ -45,12 +45,12 @@ def find_recently_absent(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> 
     A sighting by a request now would not count. `now_us` is the start of a run, so answers of the same run
     may be later.
     """
-    apart = gaps.sighting_minutes * MINUTE_US
+    min_distance_us = gaps.sighting_minutes * MINUTE_US
     return union(
         *(
             find_absent(page)
             for page in pages
-            if page.server_time_us - apart < now_us < page.asked_at_us + apart
+            if page.server_time_us - min_distance_us < now_us < page.asked_at_us + min_distance_us
         )
     )
 
