@@ -29,7 +29,7 @@ STEP_S = 0.05
 SETTINGS = HttpSettings(answer_timeout_s=0.6, read_timeout_s=10, attempts=1)
 
 
-def drip(connection: socket.socket, parts: Iterator[bytes]) -> None:
+def send_slowly(connection: socket.socket, parts: Iterator[bytes]) -> None:
     """Send the parts again and again until the client closes, one each 0.05 s."""
     for part in parts:
         connection.sendall(part)
@@ -42,37 +42,37 @@ def forever(part: bytes) -> Iterator[bytes]:
 
 def body(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    drip(connection, forever(b"x"))
+    send_slowly(connection, forever(b"x"))
 
 
 def body_without_length(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    drip(connection, forever(b"x"))
+    send_slowly(connection, forever(b"x"))
 
 
 def status_line(connection: socket.socket, _: str) -> None:
-    drip(connection, itertools.chain([b"HTTP/1.1 200 "], forever(b"O")))
+    send_slowly(connection, itertools.chain([b"HTTP/1.1 200 "], forever(b"O")))
 
 
 def headers(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    drip(connection, forever(b"x"))
+    send_slowly(connection, forever(b"x"))
 
 
 def chunk_size(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    drip(connection, forever(b"0"))
+    send_slowly(connection, forever(b"0"))
 
 
 def packed_nothing(connection: socket.socket, _: str) -> None:
     """Return a gzip stream of empty blocks: the library reads on, because it has no output."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10])
-    drip(connection, forever(b"\x00\x00\x00\xff\xff"))
+    send_slowly(connection, forever(b"\x00\x00\x00\xff\xff"))
 
 
 def redirects(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: ")
-    drip(connection, forever(b"/"))
+    send_slowly(connection, forever(b"/"))
 
 
 SLOW: list[Handle] = [body, body_without_length, status_line, headers, chunk_size, packed_nothing, redirects]
@@ -96,7 +96,7 @@ def test_the_body_of_an_error_has_to_be_whole_too() -> None:
 
     def handle(connection: socket.socket, _: str) -> None:
         connection.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: 1000000\r\n\r\n")
-        drip(connection, forever(b"x"))
+        send_slowly(connection, forever(b"x"))
 
     with server(handle) as url, pytest.raises((ServerError, NetworkError)):
         Http(SETTINGS).get(url, max_bytes=1 << 20)
@@ -110,7 +110,7 @@ def test_a_connection_that_is_used_again_is_watched_again() -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         answers.append(connection.recv(4096))
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        drip(connection, forever(b"x"))
+        send_slowly(connection, forever(b"x"))
 
     with server(handle) as url:
         http = Http(SETTINGS)
@@ -145,7 +145,7 @@ def test_a_handshake_of_tls_ends_by_the_deadline(monkeypatch: pytest.MonkeyPatch
     def take() -> None:
         connection, _ = listener.accept()
         with connection, contextlib.suppress(OSError):
-            drip(connection, itertools.chain([b"\x16\x03\x03\x3f\xff"], forever(b"\x02")))
+            send_slowly(connection, itertools.chain([b"\x16\x03\x03\x3f\xff"], forever(b"\x02")))
 
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
@@ -168,11 +168,11 @@ def test_a_download_goes_on_for_as_long_as_it_brings_enough() -> None:
     def handle(connection: socket.socket, _: str) -> None:
         began.append(time.monotonic())
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ZIP))
-        drip(connection, (ZIP[at : at + 256] for at in range(0, len(ZIP), 256)))
+        send_slowly(connection, (ZIP[at : at + 256] for at in range(0, len(ZIP), 256)))
 
     sink = io.BytesIO()
     with server(handle) as url:
-        assert client(url, least_download_kb_s=0.5).download(a_file(), sink, Download())
+        assert client(url, least_download_kb_s=0.5).download(example_file(), sink, Download())
     assert sink.getvalue() == ZIP
     assert len(began) == 1
 
@@ -182,11 +182,11 @@ def test_a_download_that_brings_too_little_ends_and_keeps_what_came() -> None:
     """The received bytes remain for the next attempt."""
     sink = io.BytesIO()
     with server(body) as url, pytest.raises(NetworkError, match="sent too little within"):
-        client(url, least_download_kb_s=1.0).download(a_file(), sink, Download())
+        client(url, least_download_kb_s=1.0).download(example_file(), sink, Download())
     assert sink.getvalue().startswith(b"xxx")
 
 
-def a_file() -> ArchiveFile:
+def example_file() -> ArchiveFile:
     return ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, Month(2025, 1))
 
 

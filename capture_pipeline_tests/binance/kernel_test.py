@@ -21,7 +21,7 @@ WHOLE = re.compile(rb"-?\d{1,18}\Z")
 FRACTION = re.compile(rb"-?\d{1,18}(\.\d{1,8}0*)?\Z")
 
 
-def reference(text: bytes) -> list[list[int]] | None:
+def parse_with_python(text: bytes) -> list[list[int]] | None:
     """Parse with Python: values in units of 1e-8 or 1; None for a rejected text."""
     rows = []
     for line in text.split(b"\n")[:-1]:
@@ -38,7 +38,7 @@ def reference(text: bytes) -> list[list[int]] | None:
     return rows
 
 
-def parsed(text: bytes) -> list[list[int]] | None:
+def parse_with_kernel(text: bytes) -> list[list[int]] | None:
     """Parse with the kernel."""
     low, high, (rows, status, _, _) = kernel.parse(np.frombuffer(text, np.uint8), text.count(b"\n"))
     if status != kernel.OK:
@@ -58,8 +58,8 @@ def parsed(text: bytes) -> list[list[int]] | None:
 def test_usual_and_unusual_rows_in_any_order(rows: list[bytes]) -> None:
     """The kernel has a fast and a general way to parse a row."""
     text = b"".join(rows)
-    assert parsed(text) == reference(text)
-    assert len(parsed(text) or []) == len(rows)
+    assert parse_with_kernel(text) == parse_with_python(text)
+    assert len(parse_with_kernel(text) or []) == len(rows)
 
 
 whole = st.integers(0, 10**19).map(str)
@@ -79,7 +79,7 @@ def test_any_number_in_any_column_is_taken_exactly_or_refused(changes: list[tupl
         fields[column] = value.encode()
         rows += [b",".join(fields) + b"\n", ROWS[1]]
     text = b"".join([*rows, *ROWS[:2] * 3])
-    assert parsed(text) == reference(text)
+    assert parse_with_kernel(text) == parse_with_python(text)
 
 
 @given(st.integers(0, 3 * len(ROWS[0]) - 1), st.binary(max_size=3), st.integers(0, 3))
@@ -88,7 +88,7 @@ def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: byte
     """Bytes of three rows are replaced, removed and added; sound rows follow."""
     start = ROWS[0] * 3
     text = start[:at] + inserted + start[at + removed :] + ROWS[1] * 4
-    assert parsed(text) == reference(text)
+    assert parse_with_kernel(text) == parse_with_python(text)
 
 
 @given(
@@ -101,16 +101,18 @@ def test_the_ignore_column_holds_anything(values: list[bytes]) -> None:
     """The text after the eleventh comma changes no value; a twelfth comma is an error."""
     usual = [ROWS[index % 2].rsplit(b",", 1)[0] for index in range(len(values))]
     plain = b"".join(row + b",0\n" for row in usual)
-    assert parsed(
+    assert parse_with_kernel(
         b"".join(row + b"," + value + b"\n" for row, value in zip(usual, values, strict=True))
-    ) == parsed(plain)
+    ) == parse_with_kernel(plain)
     assert (
-        parsed(b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True)))
+        parse_with_kernel(
+            b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True))
+        )
         is None
     )
 
 
 def test_a_text_without_its_last_line_feed_is_not_begun() -> None:
     """The line feed guarantees that no read leaves the buffer."""
-    assert parsed(ROWS[0] * 9 + ROWS[0][:-1]) is None
-    assert parsed(b"") is None
+    assert parse_with_kernel(ROWS[0] * 9 + ROWS[0][:-1]) is None
+    assert parse_with_kernel(b"") is None

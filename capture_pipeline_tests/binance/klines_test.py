@@ -296,7 +296,7 @@ def test_a_table_is_of_another_interval_if_most_rows_have_its_length(
         reject_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
 
 
-def _told(parse: Callable[[], pl.DataFrame]) -> object:
+def _parse_or_error(parse: Callable[[], pl.DataFrame]) -> object:
     """Return the rows, or the text of the error."""
     try:
         return parse().rows()
@@ -321,4 +321,6 @@ def test_blocks_are_parsed_as_the_whole_file_is(
     rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
     content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
     blocks = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
-    assert _told(lambda: pl.concat(parse_blocks(blocks, "f"))) == _told(lambda: parse_csv(content, "f"))
+    assert _parse_or_error(lambda: pl.concat(parse_blocks(blocks, "f"))) == _parse_or_error(
+        lambda: parse_csv(content, "f")
+    )

@@ -133,7 +133,7 @@ FUTURES_ORDER = ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st")
 OTHER_ORDER = ("lastUpdateId", "E", "T", "bids", "asks", "u", "x")
 
 
-def as_sent(data: dict[str, Any]) -> dict[str, Any]:
+def order_fields(data: dict[str, Any]) -> dict[str, Any]:
     """Order the fields like the exchange does."""
     is_of_futures = data.get("e") == "trade" and "M" not in data
     order = FUTURES_ORDER if is_of_futures else SENT_ORDER.get(data.get("e", ""), OTHER_ORDER)
@@ -144,7 +144,7 @@ def as_sent(data: dict[str, Any]) -> dict[str, Any]:
 def lines(draw: st.DrawFn) -> bytes:
     """Format a line in the compact layout or in another one."""
     stream, data = draw(st.one_of(messages, odd_futures, old_books))
-    data = as_sent(data)
+    data = order_fields(data)
     line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
     how = draw(st.sampled_from(["compact"] * 4 + ["spaced", "shuffled", "more"]))
     if how == "shuffled":
@@ -164,18 +164,18 @@ def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 
 
 
 @cache
-def _learned_once() -> StreamParser:
+def _train_parser() -> StreamParser:
     parser = StreamParser("made.gz")
     parse(KNOWN, parser)
     return parser
 
 
-def learned() -> StreamParser:
+def new_parser() -> StreamParser:
     """Return a parser that knows all streams, so that the kernel parses the next lines."""
-    return copy.deepcopy(_learned_once())
+    return copy.deepcopy(_train_parser())
 
 
-def said(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
+def list_values(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
     """List the values of a block in the order of its lines, without skipped lines."""
     columns = parsed.columns
     found: list[tuple[Any, ...]] = [
@@ -203,7 +203,7 @@ def said(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda told: int(told[0]))
 
 
-def reference(content: bytes) -> list[tuple[Any, ...]] | None:
+def parse_with_msgspec(content: bytes) -> list[tuple[Any, ...]] | None:
     """Parse with msgspec; None for a rejected line."""
     found: list[tuple[Any, ...]] = []
     try:
@@ -221,8 +221,8 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
 @given(st.lists(lines(), min_size=1, max_size=6).map(b"".join))
 def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
     """Layouts with futures' fields, unknown fields or another order give the values of the reference."""
-    parser = learned()
-    assert said(parse(content, parser), parser.streams) == reference(content)
+    parser = new_parser()
+    assert list_values(parse(content, parser), parser.streams) == parse_with_msgspec(content)
 
 
 def test_the_order_type_of_a_trade_is_kept() -> None:
@@ -231,7 +231,7 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
         TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')
     ]
     columns = Columns.of_size(2000)
-    parser = learned()
+    parser = new_parser()
     for content, expected in ((TRADE + b"".join(odd), {1: "NA", 2: "MARKET", 4: '{"y":1}'}), (TRADE, {})):
         text = np.frombuffer(content + b"\0" * kernel.PADDING, np.uint8)
         found = parser.parse(text, len(content), columns).columns
@@ -249,7 +249,7 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
 def test_only_an_empty_third_element_is_left_out(level: str) -> None:
     """Both readers reject a line with any other third element."""
     line = DIFF.replace(b'["12.5","0"]', level.encode())
-    assert reference(line) is None
+    assert parse_with_msgspec(line) is None
     with pytest.raises(MalformedDataError, match=r"made\.gz, line 1"):
         parse(line)
 
@@ -257,14 +257,14 @@ def test_only_an_empty_third_element_is_left_out(level: str) -> None:
 @given(st.lists(messages, min_size=1, max_size=6), integers)
 def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], capture_ns: int) -> None:
     """Otherwise the parser would become slow without an error."""
-    parser = learned()
+    parser = new_parser()
     parse(
         b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n',
         parser,
     )
     content = b"".join(
         json.dumps(
-            {"capture_ns": capture_ns, "stream": stream, "data": as_sent(data)}, separators=(",", ":")
+            {"capture_ns": capture_ns, "stream": stream, "data": order_fields(data)}, separators=(",", ":")
         ).encode()
         + b"\n"
         for stream, data in sent
@@ -289,10 +289,10 @@ def test_frames_of_futures_of_every_year_need_no_fallback(
     """USD-M messages with and without `ps` and `st`, which exist since the middle of 2026."""
     for old, new in older:
         line = line.replace(old, new)
-    parser = learned()
+    parser = new_parser()
     found = parse(line * 3, parser)
     assert found.by_fallback == 0
-    assert said(found, parser.streams) == reference(line * 3)
+    assert list_values(found, parser.streams) == parse_with_msgspec(line * 3)
 
 
 @pytest.mark.parametrize(
@@ -306,16 +306,16 @@ def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> N
     parse(line, parser)
     found = parse(line, parser)
     assert found.by_fallback == by_fallback
-    assert said(found, parser.streams) == reference(line)
+    assert list_values(found, parser.streams) == parse_with_msgspec(line)
 
 
 def check_mutant(content: bytes) -> None:
     """Check that the kernel accepts only lines that msgspec accepts, with the same values."""
     content = content if content.endswith(b"\n") else content + b"\n"
-    parser = learned()
-    expected = reference(content)
+    parser = new_parser()
+    expected = parse_with_msgspec(content)
     try:
-        found = said(parse(content, parser), parser.streams)
+        found = list_values(parse(content, parser), parser.streams)
     except MalformedDataError:
         assert expected is None, content
         return
@@ -378,7 +378,7 @@ def test_decimals(text: str, value: int, places: int) -> None:
     """Value and number of decimals are as sent."""
     assert decimal_e8(text) == (value, places)
     line = TRADE.replace(b"2683.80000000", text.encode())
-    row = parse(line, learned()).columns.trades[:, 0]
+    row = parse(line, new_parser()).columns.trades[:, 0]
     assert (row[kernel.T_PRICE], row[kernel.T_PLACES] >> 4) == (value, places)
 
 
@@ -406,14 +406,14 @@ def test_numbers_that_are_refused(text: str, line: bytes) -> None:
     with pytest.raises(
         MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there"
     ) as raised:
-        parse(TRADE + line.replace(b"2683.80000000", text.encode()), learned(), first_line=7)
+        parse(TRADE + line.replace(b"2683.80000000", text.encode()), new_parser(), first_line=7)
     assert "\n" not in str(raised.value)
 
 
 def test_a_message_in_the_wrong_stream_is_refused() -> None:
     """Otherwise a trade would count for another symbol."""
     with pytest.raises(MalformedDataError, match="'BTCUSDT' is in a stream of ETHUSDT"):
-        parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
+        parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), new_parser())
 
 
 def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
@@ -449,7 +449,7 @@ def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     content = (TRADE + DIFF + SNAPSHOT) * 5
     text = np.frombuffer(content + bytes(kernel.PADDING), np.uint8)
     with pytest.raises(ValueError, match="too small"):
-        learned().parse(text, len(content), small)
+        new_parser().parse(text, len(content), small)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> No
         parse(block, parser)
     again = parse(content, parser)
     expected = [read_line(line, "made.gz") for line in content.splitlines()]
-    found = said(again, parser.streams)
+    found = list_values(again, parser.streams)
     assert [stream for _, stream, *_ in found] == [
         line.stream for line in expected if line.kind != kernel.SKIP
     ]
@@ -501,7 +501,7 @@ def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbo
         b"ETHUSDT", stream.partition("@")[0].upper().encode()
     )
     wrong = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", symbol.encode())
-    parser = learned()
+    parser = new_parser()
     if stream.startswith(("å", "币u")):
         parse(right, parser)
     with pytest.raises(MalformedDataError):

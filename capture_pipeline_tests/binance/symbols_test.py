@@ -149,14 +149,14 @@ SYMBOLS = st.text(
 )
 
 
-def accepted(text: str) -> bool:
+def is_accepted(text: str) -> bool:
     try:
         return bool(validate_symbol(text))
     except ConfigError:
         return False
 
 
-@given(SYMBOLS.filter(accepted))
+@given(SYMBOLS.filter(is_accepted))
 @example(CHINESE)
 @example(QUARTERLY)
 @example("_A_")

@@ -18,7 +18,7 @@ from capture_pipeline.errors import MalformedDataError
 CSV = b"1,2,3\n" * 500
 
 
-def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def build_zip(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in entries:
@@ -26,16 +26,16 @@ def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
     return buffer.getvalue()
 
 
-GOOD = zipped(("x.csv", CSV))
+GOOD = build_zip(("x.csv", CSV))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 def test_the_expected_entry_comes_out(method: int) -> None:
     """The entry is deflated or stored."""
-    assert read_only_entry(zipped(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
+    assert read_only_entry(build_zip(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
 
 
-def overlapping() -> bytes:
+def build_overlapping_zip() -> bytes:
     """Build a zip with two directory entries that share one local entry."""
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         directory = archive.start_dir
@@ -45,18 +45,18 @@ def overlapping() -> bytes:
     return GOOD[:directory] + entry * 2 + bytes(end)
 
 
-STORED = zipped(("x.csv", CSV), method=zipfile.ZIP_STORED)
+STORED = build_zip(("x.csv", CSV), method=zipfile.ZIP_STORED)
 SIZE, PACKED_SIZE, FLAGS = 24, 20, 8
 """Places of fields in an entry of the directory."""
 
 
-def altered(content: bytes, place: int, value: int, size: int = 4) -> bytes:
+def alter_directory(content: bytes, place: int, value: int, size: int = 4) -> bytes:
     """Change a value in the directory of a zip."""
     at = content.rfind(b"PK\x01\x02") + place
     return content[:at] + value.to_bytes(size, "little") + content[at + size :]
 
 
-def with_bytes_behind(extra: bytes) -> bytes:
+def build_zip_with_extra(extra: bytes) -> bytes:
     """Build a zip whose entry has further bytes after its compressed data."""
     directory, end = GOOD.rfind(b"PK\x01\x02"), GOOD.rfind(b"PK\x05\x06")
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
@@ -68,7 +68,7 @@ def with_bytes_behind(extra: bytes) -> bytes:
         + (directory + len(extra)).to_bytes(4, "little")
         + GOOD[end + 20 :]
     )
-    return altered(moved, PACKED_SIZE, packed + len(extra))
+    return alter_directory(moved, PACKED_SIZE, packed + len(extra))
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def with_bytes_behind(extra: bytes) -> bytes:
         (b"<html>no</html>", "is not a readable zip"),
         (GOOD[:-30], "is not a readable zip"),
         (GOOD[: len(GOOD) // 2], "is not a readable zip"),
-        (zipped(), "one entry 'x.csv' was expected"),
-        (zipped(("x.csv", CSV), ("y.csv", CSV)), "one entry 'x.csv' was expected"),
-        (zipped(("y.csv", CSV)), "found 'y.csv'"),
-        (zipped(("../x.csv", CSV)), "found '../x.csv'"),
-        (zipped(("x.csv", b"0" * 20_000)), "would inflate to 20,000 bytes, 10,000 are allowed"),
-        (zipped(("x.csv", CSV), method=zipfile.ZIP_LZMA), "uses compression method 14"),
-        (overlapping(), "one entry 'x.csv' was expected"),
-        (altered(GOOD, SIZE, len(CSV) // 10), "does not match its own CRC-32"),
-        (altered(GOOD, SIZE, len(CSV) + 1), "does not match its own CRC-32"),
-        (altered(STORED, PACKED_SIZE, len(CSV) + 10), "has an entry that runs into its directory"),
-        (altered(GOOD, FLAGS, 1, 2), "has a damaged or encrypted entry"),
+        (build_zip(), "one entry 'x.csv' was expected"),
+        (build_zip(("x.csv", CSV), ("y.csv", CSV)), "one entry 'x.csv' was expected"),
+        (build_zip(("y.csv", CSV)), "found 'y.csv'"),
+        (build_zip(("../x.csv", CSV)), "found '../x.csv'"),
+        (build_zip(("x.csv", b"0" * 20_000)), "would inflate to 20,000 bytes, 10,000 are allowed"),
+        (build_zip(("x.csv", CSV), method=zipfile.ZIP_LZMA), "uses compression method 14"),
+        (build_overlapping_zip(), "one entry 'x.csv' was expected"),
+        (alter_directory(GOOD, SIZE, len(CSV) // 10), "does not match its own CRC-32"),
+        (alter_directory(GOOD, SIZE, len(CSV) + 1), "does not match its own CRC-32"),
+        (alter_directory(STORED, PACKED_SIZE, len(CSV) + 10), "has an entry that runs into its directory"),
+        (alter_directory(GOOD, FLAGS, 1, 2), "has a damaged or encrypted entry"),
         (STORED.replace(b"1,2,3", b"1,2,4", 1), "does not match its own CRC-32"),
-        (with_bytes_behind(b"more"), "does not end where it says"),
+        (build_zip_with_extra(b"more"), "does not end where it says"),
     ],
 )
 def test_everything_else_is_refused(content: bytes, told: str) -> None:
@@ -120,8 +120,8 @@ def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
 def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
     """Some tools write a UTF-8 name without the flag of UTF-8."""
     name = "币安人生USDT-1h-2024-03.csv"
-    assert read_only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
-    unmarked = zipped(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
+    assert read_only_entry(build_zip((name, CSV)), name, 10_000, "x.zip") == CSV
+    unmarked = build_zip(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
     assert read_only_entry(unmarked, name, 10_000, "x.zip") == CSV
     with pytest.raises(MalformedDataError, match="was expected"):
         read_only_entry(unmarked, "币-1h-2024-03.csv", 10_000, "x.zip")
@@ -142,7 +142,7 @@ def test_a_large_entry_comes_in_bounded_blocks(
     """A wrong CRC is detected before the last block."""
     monkeypatch.setattr(zip_file, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(zip_file, "_INPUT_BYTES", 40_000)
-    zipped_content = zipped(("x.csv", content), method=method)
+    zipped_content = build_zip(("x.csv", content), method=method)
     blocks = list(read_entry_blocks(zipped_content, "x.csv", 10**7, "x.zip"))
     assert b"".join(blocks) == content
     assert max(map(len, blocks)) <= 100_000

@@ -28,14 +28,14 @@ SECOND = 10**9
 LEVEL = '["10.0","1.0"],["9.0","2.0"]'
 
 
-def fed(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> FeedFigures:
+def measure_recording(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> FeedFigures:
     path = folder / "made.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
     convert(path, NAME, folder / "lake", block_bytes=block_bytes)
     return measure_feed(GoldenTables(folder / "lake", NAME), "BTCUSDT")
 
 
-def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
+def generate_diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
     """Generate one diff a second with a number of ids each, without some of them."""
     wanted = [at for at in range(count) if at not in missing]
     return [
@@ -45,10 +45,10 @@ def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> li
 
 def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
     """No id is missing. The first fitting snapshot makes the book valid, and later ones change nothing."""
-    lines = diffs(100)
+    lines = generate_diffs(100)
     lines.insert(3, snapshot(10, START_NS + 2 * SECOND + 1))
     lines.insert(60, snapshot(230, START_NS + 58 * SECOND + 1))
-    found = fed(tmp_path, lines)
+    found = measure_recording(tmp_path, lines)
     assert (found.diffs, found.ids, found.lost_ids, found.gaps, found.snapshots) == (100, 400, 0, 0, 2)
     assert (found.lost_ids_percent, found.lost_events_percent, found.discontinuities_percent) == (0, 0, 0)
     assert found.first_valid_ms == 2000.000001
@@ -58,7 +58,7 @@ def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
 
 def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
     """12 of 400 ids, 3 of 100 messages and 2 gaps in 97 messages, each in the minute of its end."""
-    found = fed(tmp_path, diffs(100, missing=frozenset({30, 31, 80})))
+    found = measure_recording(tmp_path, generate_diffs(100, missing=frozenset({30, 31, 80})))
     assert (found.diffs, found.ids, found.lost_ids, found.gaps) == (97, 400, 12, 2)
     assert found.lost_ids_percent == 3
     assert found.lost_events_percent == pytest.approx(3)
@@ -77,9 +77,9 @@ def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes:
 
     One that is ahead counts after a diff reaches it. A gap without a later snapshot stays open.
     """
-    lines = diffs(100, missing=frozenset({10, 40, 70}))
+    lines = generate_diffs(100, missing=frozenset({10, 40, 70}))
     stamps = {at: START_NS + at * SECOND + 500_000_000 for at in range(100)}
-    found = fed(
+    found = measure_recording(
         tmp_path,
         sorted(
             [
@@ -105,7 +105,7 @@ def test_futures_say_what_they_follow(tmp_path: Path) -> None:
     def future(at: int, first: int, last: int, previous: int) -> bytes:
         return depth(first, last, START_NS + at * SECOND, LEVEL).replace(b'"b":', b'"pu":%d,"b":' % previous)
 
-    found = fed(
+    found = measure_recording(
         tmp_path, [future(0, 10, 15, 3), future(1, 40, 44, 15), future(2, 60, 70, 50), future(3, 90, 99, 70)]
     )
     assert (found.diffs, found.gaps, found.lost_ids) == (4, 1, 6)
@@ -118,7 +118,7 @@ def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
         folder = tmp_path / str(count)
         folder.mkdir()
         lines = [depth(1, 1, START_NS), depth(3, count + 2, START_NS + SECOND)]
-        found = fed(folder, lines)
+        found = measure_recording(folder, lines)
         one = build_reading([found])
         assert GAPS.verdict(one.measured) is verdict
         assert one.note.startswith("lost ids against all ids; worst: ")
@@ -130,14 +130,17 @@ def test_the_worst_symbol_decides(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
-    feeds = [fed(large, diffs(100, missing=frozenset({30}))), fed(small, diffs(10, missing=frozenset({5})))]
+    feeds = [
+        measure_recording(large, generate_diffs(100, missing=frozenset({30}))),
+        measure_recording(small, generate_diffs(10, missing=frozenset({5}))),
+    ]
     for order in (feeds, feeds[::-1]):
         assert build_reading(order).measured == 10
 
 
 def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
     """A session with trades only does not pass, and a session without tables is an error."""
-    found = fed(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
+    found = measure_recording(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
     assert (found.diffs, found.first_valid_ms) == (0, None)
     assert build_reading([found]).measured is None
     assert build_evidence([found], {}).failed == [GAPS.title]
@@ -147,7 +150,9 @@ def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     """One file contains both plots, all three definitions and the list of gaps."""
-    text = page(TITLE, build_sections([fed(tmp_path, diffs(100, missing=frozenset({30})))]))
+    text = page(
+        TITLE, build_sections([measure_recording(tmp_path, generate_diffs(100, missing=frozenset({30})))])
+    )
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
     assert "2025-08-03T12:30:31.000000Z" in text

@@ -42,7 +42,7 @@ def stream(
     return TimedStream(name, frame, judged)
 
 
-def steady(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[int]]:
+def generate_times(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[int]]:
     """Generate a message each tenth of a second with given delays; origin times are cut to a unit."""
     stamps = [START + 123_456_000 + at * 100 * MS for at in range(len(late_us))]
     return [stamp // unit * unit for stamp in stamps], [
@@ -50,12 +50,12 @@ def steady(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[in
     ]
 
 
-def measured(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
+def measure_times(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
     return measure_stream(stream(origins, receipts))
 
 
 def report(origins: Sequence[int | None], receipts: Sequence[int]) -> OriginReport:
-    return build_report("x BTCUSDT", [measured(origins, receipts)])
+    return build_report("x BTCUSDT", [measure_times(origins, receipts)])
 
 
 def verdicts(one: OriginReport) -> tuple[Verdict, Verdict]:
@@ -76,7 +76,7 @@ def test_each_message_is_in_one_class() -> None:
         receipts[6] // 1000 * 1000,
     ]
     origins += [receipt - 5 * MS for receipt in receipts[7:]]
-    found = measured(origins, receipts)
+    found = measure_times(origins, receipts)
     assert (found.null, found.zero, found.invalid, found.receipt_filled, found.native, found.rounded) == (
         1,
         2,
@@ -99,13 +99,13 @@ def test_rounding_is_told_by_the_unit_of_all(unit: int, resolution: str, rounded
 
     One exact time shows that the others are not rounded.
     """
-    found = report(*steady([20_000] * 50, unit))
+    found = report(*generate_times([20_000] * 50, unit))
     (times,) = found.streams
     assert (times.resolution, times.rounded, times.native) == (resolution, rounded, 50 - rounded)
     assert found.clock == clock
-    origins, receipts = steady([20_000] * 50, unit)
+    origins, receipts = generate_times([20_000] * 50, unit)
     origins[25] += 1000
-    assert measured(origins, receipts).rounded == 0
+    assert measure_times(origins, receipts).rounded == 0
 
 
 def test_seconds_are_no_clock_however_near_the_receipt() -> None:
@@ -128,7 +128,7 @@ def test_percentiles_are_by_nearest_rank() -> None:
 def test_the_offset_is_the_median_and_is_taken_out() -> None:
     """Percentiles with and without the offset; the criterion uses the absolute value of the rest."""
     late = [-1_270_000 + delta for delta in range(1000, 101_000, 1000)]
-    found = measured(*steady(late))
+    found = measure_times(*generate_times(late))
     assert found.offset_ms == -1220
     assert found.skew_ms == {
         "min": -1269,
@@ -149,7 +149,7 @@ def test_the_offset_is_the_median_and_is_taken_out() -> None:
 
 def test_a_clock_that_moves_is_told() -> None:
     """An offset that changes from 0 to 300 ms is not a constant offset."""
-    found = report(*steady([at * 500 for at in range(600)]))
+    found = report(*generate_times([at * 500 for at in range(600)]))
     assert found.streams[0].drift_ms == pytest.approx(295, abs=1)
     assert any("the offset changed by" in reason for reason in found.reasons)
     assert found.clock == "receipt time"
@@ -157,10 +157,10 @@ def test_a_clock_that_moves_is_told() -> None:
 
 def test_order_and_steps() -> None:
     """A regression is counted with its length, also with a missing time in between."""
-    origins, receipts = steady([1000] * 10)
+    origins, receipts = generate_times([1000] * 10)
     told: list[int | None] = list(origins)
     told[4], told[5] = None, origins[3] - 30 * MS
-    found = measured(told, receipts)
+    found = measure_times(told, receipts)
     assert (found.regressions, found.largest_regression_ms, found.largest_step_ms) == (1, 30, 330)
     assert report(told[:4] + told[6:], receipts[:4] + receipts[6:]).streams[0].regressions == 0
 
@@ -168,7 +168,7 @@ def test_order_and_steps() -> None:
 def test_missing_times_fail_from_five_percent_on() -> None:
     """4 of 100 pass and 5 of 100 fail. The receipt is the recommended clock then."""
     for count, verdict, clock in ((4, Verdict.PASS, "origin time"), (5, Verdict.FAIL, "receipt time")):
-        origins, receipts = steady([3000] * 100)
+        origins, receipts = generate_times([3000] * 100)
         for wrong in (None, 0, 10**17, "receipt"):
             told = [receipts[at] if wrong == "receipt" else wrong for at in range(count)]
             found = report([*told, *origins[count:]], receipts)  # type: ignore[list-item]
@@ -179,7 +179,7 @@ def test_missing_times_fail_from_five_percent_on() -> None:
 def test_skew_fails_from_a_hundred_milliseconds_on() -> None:
     """A skew of 99.999 ms in a tenth of all messages passes, and 100 ms fails."""
     for late, verdict in ((99_999, Verdict.PASS), (100_000, Verdict.FAIL)):
-        found = report(*steady(([5000] * 9 + [5000 + late]) * 20))
+        found = report(*generate_times(([5000] * 9 + [5000 + late]) * 20))
         assert verdicts(found) == (Verdict.PASS, verdict)
         assert found.clock == ("origin time" if verdict is Verdict.PASS else "receipt time")
 
@@ -192,12 +192,16 @@ def test_what_cannot_be_measured_is_unknown_never_passed() -> None:
     assert filled.clock == "receipt time"
     natural = build_report(
         "x BTCUSDT",
-        [measured(*steady([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9, judged=False))],
+        [
+            measure_times(*generate_times([1000] * 9)),
+            measure_stream(stream([None] * 9, [START] * 9, judged=False)),
+        ],
     )
     assert verdicts(natural) == (Verdict.PASS, Verdict.PASS)
     assert any("order them by their update id" in reason for reason in natural.reasons)
     worst = build_report(
-        "x BTCUSDT", [measured(*steady([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9))]
+        "x BTCUSDT",
+        [measure_times(*generate_times([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9))],
     )
     assert verdicts(worst) == (Verdict.FAIL, Verdict.UNKNOWN)
 
@@ -207,7 +211,7 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
 
     A message with several levels counts once.
     """
-    origins, receipts = steady([2000] * 30)
+    origins, receipts = generate_times([2000] * 30)
     trades = pa.table({"timestamp": origins, "receipt_timestamp": receipts, "id": list(range(30))})
     pq.write_table(trades, tmp_path / "trades.parquet")
     times = {"origin_time": origins, "received_time": receipts}
@@ -240,7 +244,8 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
 def test_the_page_needs_nothing_else_and_escapes() -> None:
     """One file without references contains a plot for each stream and a table of every figure."""
     found = build_report(
-        "a <b> BTCUSDT", [measured(*steady([1000, 2000, 3000] * 30)), measured([None], [START])]
+        "a <b> BTCUSDT",
+        [measure_times(*generate_times([1000, 2000, 3000] * 30)), measure_times([None], [START])],
     )
     text = page(TITLE, build_sections([found]))
     assert "a &lt;b&gt; BTCUSDT" in text

@@ -34,7 +34,7 @@ BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
 INPUT = {"a <file> of | input": "ab" * 32}
 
 
-def held(criterion: Criterion) -> float:
+def passing_value(criterion: Criterion) -> float:
     """Return a value that passes a criterion."""
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
@@ -43,17 +43,21 @@ def held(criterion: Criterion) -> float:
     }[criterion.bound]
 
 
-def failing(criterion: Criterion) -> float:
+def failing_value(criterion: Criterion) -> float:
     """Return a value that fails a criterion."""
     return criterion.threshold / 2 if criterion.bound is Bound.AT_LEAST else 2 * criterion.threshold + 1
 
 
-def with_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
+def store_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
     """Store evidence of every asset with passing values, except for the given values and assets."""
     store = EvidenceStore(reports)
     for asset in {criterion.asset for criterion in CRITERIA} - set(but):
         found = [
-            Reading(criterion=one.name, measured=readings.get(one.name, held(one)), note="as <made> | here")
+            Reading(
+                criterion=one.name,
+                measured=readings.get(one.name, passing_value(one)),
+                note="as <made> | here",
+            )
             for one in CRITERIA
             if one.asset == asset
         ]
@@ -63,7 +67,7 @@ def with_evidence(reports: Path, *but: str, **readings: float | None) -> Evidenc
 
 def test_all_criteria_held_is_go(tmp_path: Path) -> None:
     """There is no reason. Every criterion has its value, and a margin if it has one."""
-    verdict = evaluate_criteria(with_evidence(tmp_path))
+    verdict = evaluate_criteria(store_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (Overall.GO, [])
     assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
     for one in verdict.criteria:
@@ -76,7 +80,7 @@ def test_all_criteria_held_is_go(tmp_path: Path) -> None:
 def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: Path) -> None:
     """With a mitigation the verdict is conditional; without one it is No-Go."""
     criterion = BY_NAME[name]
-    verdict = evaluate_criteria(with_evidence(tmp_path, **{name: failing(criterion)}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{name: failing_value(criterion)}))
     (reason,) = verdict.reasons
     assert reason.startswith(f"{criterion.title}: ")
     failed = [one.criterion for one in verdict.criteria if one.verdict is Verdict.FAIL]
@@ -92,14 +96,16 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
     """A value equal to the threshold passes `at least` and `exactly`, and fails `below`."""
-    verdict = evaluate_criteria(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{criterion.name: criterion.threshold}))
     assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
     """Its reason is the first one."""
     verdict = evaluate_criteria(
-        with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)})
+        store_evidence(
+            tmp_path, **{GAPS.name: failing_value(GAPS), EXACT.name: 3, DISK.name: failing_value(DISK)}
+        )
     )
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, GAPS.title, DISK.title]
@@ -108,7 +114,7 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
 def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path: Path) -> None:
     """The reasons name every criterion of the asset, with the remedy."""
-    verdict = evaluate_criteria(with_evidence(tmp_path, asset))
+    verdict = evaluate_criteria(store_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
     assert verdict.reasons == [
@@ -119,7 +125,7 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
 
 def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measured(tmp_path: Path) -> None:
     """Further measurements cannot improve the verdict. The failure is named before missing values."""
-    verdict = evaluate_criteria(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
 
@@ -139,14 +145,14 @@ def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_o
     tmp_path: Path,
 ) -> None:
     """Evidence without a value is not sufficient."""
-    verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: None}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
     assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
 
 
 def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
     """The error names the file."""
-    store = with_evidence(tmp_path)
+    store = store_evidence(tmp_path)
     path = store.path(DISK.asset)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LakeError, match=f"{DISK.asset}.json.*damaged"):
@@ -155,7 +161,7 @@ def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> 
 
 def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
     """The verdict contains the digests of the evidence and of its inputs; a new measurement changes them."""
-    store = with_evidence(tmp_path)
+    store = store_evidence(tmp_path)
     verdict = evaluate_criteria(store)
     assert {piece.asset for piece in verdict.evidence} == {criterion.asset for criterion in CRITERIA}
     for piece in verdict.evidence:
@@ -168,7 +174,7 @@ def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
 
 def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> None:
     """The JSON can be read again; Markdown and HTML contain every criterion, reason and digest."""
-    verdict = evaluate_criteria(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
+    verdict = evaluate_criteria(store_evidence(tmp_path / "reports", **{GAPS.name: failing_value(GAPS)}))
     paths = publish_verdict(verdict, tmp_path / "reports", render_verdict(verdict), render_markdown(verdict))
     assert {path.relative_to(tmp_path).as_posix() for path in paths.values()} == {
         f"reports/go_no_go.{each}" for each in ("html", "md", "json")
@@ -200,7 +206,7 @@ class Tags(HTMLParser):
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) -> None:
     """The page has no script, link or source, and texts of evidence are escaped."""
-    html = render_verdict(evaluate_criteria(with_evidence(tmp_path)))
+    html = render_verdict(evaluate_criteria(store_evidence(tmp_path)))
     parser = Tags()
     parser.feed(html)
     assert not {tag for tag, _ in parser.found} & {
@@ -224,7 +230,7 @@ def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: P
     """An unescaped `|` in a note would start a new cell."""
     lines = [
         line
-        for line in render_markdown(evaluate_criteria(with_evidence(tmp_path))).splitlines()
+        for line in render_markdown(evaluate_criteria(store_evidence(tmp_path))).splitlines()
         if line.startswith("|")
     ]
     bars = [line.count("|") - line.count("\\|") for line in lines]
@@ -237,7 +243,7 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
 
     A criterion without a margin has no bar, and every mark is inside the picture.
     """
-    verdict = evaluate_criteria(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
     root = ET.fromstring(draw_margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
     axis = next(
@@ -257,12 +263,12 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
 
 def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
     """The same holds for large values and margins, on the page and in the text."""
-    verdict = evaluate_criteria(with_evidence(tmp_path, throughput=32_123_456.7))
+    verdict = evaluate_criteria(store_evidence(tmp_path, throughput=32_123_456.7))
     for text in (render_verdict(verdict), render_markdown(verdict)):
         assert "32,123,457 events/s" in text
         assert "321×" in text
         assert "e+0" not in text
-    slow = evaluate_criteria(with_evidence(tmp_path, throughput=1234.5)).reasons
+    slow = evaluate_criteria(store_evidence(tmp_path, throughput=1234.5)).reasons
     assert slow == [
         "Level updates replayed a second: 1,234 events/s, wanted at least 100,000 events/s; mitigation: replay in batches, not live"
     ]
@@ -272,7 +278,7 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
     """The verdict uses every criterion of the list."""
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
-    verdict = evaluate_criteria(with_evidence(tmp_path))
+    verdict = evaluate_criteria(store_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (
         Overall.NOT_JUDGED,
         ["Added: not measured (no evidence: materialize added_report)"],
@@ -286,7 +292,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
     """Without origin times the receipt time is the clock, so their skew is not needed."""
     store = EvidenceStore(tmp_path)
     for asset in {criterion.asset for criterion in CRITERIA}:
-        measured = {criterion.name: _held(criterion) for criterion in CRITERIA if criterion.asset == asset}
+        measured = {criterion.name: _passing(criterion) for criterion in CRITERIA if criterion.asset == asset}
         readings = [
             Reading(criterion=name, measured=value)
             for name, value in (measured | {ORIGIN_TIME.name: missing}).items()
@@ -307,7 +313,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
     )
 
 
-def _held(criterion: Criterion) -> float:
+def _passing(criterion: Criterion) -> float:
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
         Bound.BELOW: criterion.threshold / 2,

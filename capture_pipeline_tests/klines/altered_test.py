@@ -30,7 +30,7 @@ def run(deployment: Deployment, month: Month) -> Outcome:
     return outcome
 
 
-def failed(deployment: Deployment, part: Partition) -> list[str]:
+def list_failed_gates(deployment: Deployment, part: Partition) -> list[str]:
     return [
         result.summary
         for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us())
@@ -58,10 +58,10 @@ def test_an_altered_file_is_set_aside_and_fetched_again(
     part = deployment.workspace.partition("BTCUSDT", month)
     raw = next(deployment.workspace.lake.raw(part).glob(f"**/{pattern}"))
     altered = flip(raw)
-    (summary,) = failed(deployment, part)
+    (summary,) = list_failed_gates(deployment, part)
     assert deployment.workspace.lake.relative(raw) in summary
     assert run(deployment, month).error is None
-    assert failed(deployment, part) == []
+    assert list_failed_gates(deployment, part) == []
     (aside,) = deployment.workspace.lake.quarantine(part).glob("*.altered-*" + raw.suffix)
     assert aside.read_bytes() == altered
     assert "was altered on the disk" in aside.with_suffix(".reason.txt").read_text()
@@ -80,9 +80,9 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
         assert run(own, Month(2025, 1)).archives.fetched == []  # type: ignore[union-attr]
         assert run_again(own, part) == [Path(MONTHLY).name]
         flip(first)
-        assert len(failed(own, part)) == 1
+        assert len(list_failed_gates(own, part)) == 1
         assert run(own, Month(2025, 1)).error is None
-        assert failed(own, part) == []
+        assert list_failed_gates(own, part) == []
         assert "altered or removed" in own.workspace.lake.archives_manifest(part).read_text()
 
 

@@ -38,7 +38,7 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
     return outcome
 
 
-def monthly(outcome: Outcome) -> ArchiveRecord:
+def find_monthly_record(outcome: Outcome) -> ArchiveRecord:
     assert outcome.archives is not None
     return next(
         record for record in outcome.archives.manifest.files if record.name == "BTCUSDT-1h-2025-01.zip"
@@ -52,7 +52,7 @@ def bars(deployment: Deployment) -> pl.DataFrame:
     )
 
 
-def same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
+def have_same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
     names = ["open_time_us", *VALUE_COLUMNS]
     return left.select(names).equals(right.select(names))
 
@@ -82,13 +82,13 @@ def test_a_broken_file_is_quarantined_and_the_daily_files_take_its_place(
     outcome = run(deployment, CAPTURE_HTTP_MAX_CSV_MB="4")
     assert deployment.injected()
     assert outcome.error is None
-    record = monthly(outcome)
+    record = find_monthly_record(outcome)
     assert (record.trust, record.usable) == (Trust.MALFORMED, False)
     aside = deployment.workspace.lake.resolve(record.path or "")
     assert aside.is_relative_to(deployment.root / "quarantine")
     assert aside.with_suffix(".reason.txt").read_text().strip() == record.detail
     assert set(bars(deployment)["source"]) == {"daily"}
-    assert same_values(bars(deployment), sound_month)
+    assert have_same_values(bars(deployment), sound_month)
 
 
 @pytest.mark.parametrize("fault", ["csv_header", "csv_bom", "csv_crlf", "csv_unordered", "csv_duplicates"])
@@ -100,7 +100,7 @@ def test_a_sound_file_in_another_dress_gives_the_same_bars(
     outcome = run(deployment)
     assert deployment.injected()
     assert outcome.error is None
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert outcome.bars is not None
     assert bool(outcome.bars.duplicates) == (fault == "csv_duplicates")
@@ -126,7 +126,7 @@ def test_rows_of_another_period_are_excluded(
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected()
-    assert (outcome.error, monthly(outcome).trust) == (None, Trust.OK)
+    assert (outcome.error, find_monthly_record(outcome).trust) == (None, Trust.OK)
     assert bars(deployment).equals(sound_month)
     assert outcome.bars is not None
     assert set(outcome.bars.excluded) == {"outside_period"}
@@ -139,8 +139,8 @@ def test_a_file_that_changes_its_unit_gives_the_same_bars(
     deployment.faults({**ZIP, "fault": "csv_mixed_units"})
     outcome = run(deployment)
     assert deployment.injected()
-    assert (outcome.error, monthly(outcome).trust) == (None, Trust.OK)
-    assert same_values(bars(deployment), sound_month)
+    assert (outcome.error, find_monthly_record(outcome).trust) == (None, Trust.OK)
+    assert have_same_values(bars(deployment), sound_month)
     assert set(bars(deployment)["time_unit"]) == {"ms", "us"}
 
 
@@ -210,10 +210,10 @@ def test_the_checksum_is_a_state(
     outcome = run(deployment)
     assert deployment.injected()
     assert outcome.error is None
-    record = monthly(outcome)
+    record = find_monthly_record(outcome)
     assert record.trust is trust
     assert set(bars(deployment)["source"]) == {source}
-    assert same_values(bars(deployment), sound_month)
+    assert have_same_values(bars(deployment), sound_month)
     if trust is Trust.MISMATCH:
         assert record.path is not None
         assert record.path.startswith("quarantine/")
@@ -221,11 +221,11 @@ def test_the_checksum_is_a_state(
 
 def test_a_pinned_digest_overrides_a_stale_checksum(deployment: Deployment) -> None:
     """A pinned digest is used if the published checksum is known to be wrong."""
-    digest = monthly(run(deployment)).sha256_own or ""
+    digest = find_monthly_record(run(deployment)).sha256_own or ""
     other = Deployment(deployment.url, deployment.root.with_name("other"))
     other.faults(_zip_path({**CHECKSUM, "fault": "stale_checksum"}))
     outcome = run(other, CAPTURE_ARCHIVE_PINNED_CHECKSUMS=f"BTCUSDT-1h-2025-01.zip={digest}")
-    assert monthly(outcome).trust is Trust.PINNED
+    assert find_monthly_record(outcome).trust is Trust.PINNED
     assert outcome.bars is not None
     assert set(outcome.bars.by_source) == {"monthly"}
 
@@ -234,7 +234,10 @@ def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deploy
     """Its record says that it has no checksum."""
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_missing"}))
     outcome = run(deployment, CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM="true")
-    assert (monthly(outcome).trust, monthly(outcome).usable) == (Trust.CHECKSUM_MISSING, True)
+    assert (find_monthly_record(outcome).trust, find_monthly_record(outcome).usable) == (
+        Trust.CHECKSUM_MISSING,
+        True,
+    )
     assert set(bars(deployment)["source"]) == {"monthly"}
 
 
@@ -258,7 +261,7 @@ def test_a_passing_failure_is_repeated(
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert deployment.injected()
     assert outcome.error is None
-    assert monthly(outcome).attempts > 1
+    assert find_monthly_record(outcome).attempts > 1
     assert bars(deployment).equals(sound_month)
 
 
@@ -268,7 +271,7 @@ def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> Non
     outcome = run(deployment)
     asked = [entry for entry in deployment.requests() if entry["path"] == MONTHLY]
     assert [(entry["range"] is not None, entry["status"]) for entry in asked] == [(False, 200), (True, 206)]
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ def test_a_range_answered_with_another_version_is_thrown_away(
     deployment.faults({**ZIP, "fault": "truncated_body"}, {**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected() == 2
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert [
         bool(entry["range"])
@@ -347,7 +350,7 @@ def test_a_zip_beyond_the_cap_is_refused_while_it_streams(deployment: Deployment
     deployment.faults({**ZIP, "fault": "gzip_bomb", "inflate_mb": 8, "times": "always"})
     outcome = run(deployment, CAPTURE_HTTP_MAX_ZIP_MB="1")
     assert deployment.injected()
-    assert outcome.error is not None or monthly(outcome).trust is Trust.MISMATCH
+    assert outcome.error is not None or find_monthly_record(outcome).trust is Trust.MISMATCH
     assert sum(file.stat().st_size for file in deployment.root.rglob("*.partial")) < 3 << 20
 
 
@@ -382,7 +385,7 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
     """The new checksum is detected, and the new version is downloaded and used. Both versions remain."""
     from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
-    before = monthly(run(deployment))
+    before = find_monthly_record(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     assert recheck_partition(workspace, part, workspace.rest.server_time_us()) == []
@@ -390,7 +393,7 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
     (marked,) = recheck_partition(workspace, part, workspace.rest.server_time_us())
     assert (marked.trust, marked.usable) == (Trust.REPUBLISHED, True)
     outcome = run(deployment)
-    after = monthly(outcome)
+    after = find_monthly_record(outcome)
     assert after.trust is Trust.OK
     assert after.sha256_own != before.sha256_own
     assert outcome.archives is not None
@@ -406,13 +409,13 @@ def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
     """The exchange has published many wrong checksums, so the verified version remains in use."""
     from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
-    before = monthly(run(deployment))
+    before = find_monthly_record(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_wrong", "times": "always"}))
     assert len(recheck_partition(workspace, part, workspace.rest.server_time_us())) == 1
     outcome = run(deployment)
-    after = monthly(outcome)
+    after = find_monthly_record(outcome)
     assert (after.sha256_own, after.usable) == (before.sha256_own, True)
     assert "not usable" in (after.detail or "")
     assert outcome.bars is not None

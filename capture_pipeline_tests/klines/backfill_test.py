@@ -29,7 +29,7 @@ from sandbox_exchange.rest.market_data import RestApi
 REST_FAILS = {"match": {"path": "/api/v3/*"}, "fault": "status_500", "times": "always"}
 
 
-def outcomes(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
+def run_backfill(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
     """Backfill symbols and return the outcomes by partition."""
     now_us = now_us or workspace.rest.server_time_us()
     parts = workspace.partitions(symbols, workspace.months(now_us))
@@ -116,7 +116,7 @@ def test_a_partition_held_for_long_is_an_outcome(
 
 def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -> None:
     """The outcomes of its partitions contain the error."""
-    found = outcomes(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
+    found = run_backfill(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
     assert {name: type(outcome.error) for name, outcome in found.items()} == {
         "NOSUCHUSDT 2025-01": ConfigError,
         "NOSUCHUSDT 2025-02": ConfigError,
@@ -128,7 +128,7 @@ def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -
 def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> None:
     """The error names all symbols."""
     with pytest.raises(ConfigError, match="does not know NOSUCHUSDT, NORTHISUSDT"):
-        outcomes(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
+        run_backfill(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
 
 
 def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
@@ -140,7 +140,7 @@ def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
         RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
     )
     deployment.clock(now="2025-02-01T03:00:00Z")
-    found = outcomes(deployment.workspace, "ETHUSDT")
+    found = run_backfill(deployment.workspace, "ETHUSDT")
     january, empty = found["ETHUSDT 2025-01"], found["ETHUSDT 2025-02"]
     assert (january.error, empty.error) == (None, None)
     assert january.bars is not None
@@ -156,7 +156,7 @@ def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deploy
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-12-01")
     now_us = workspace.rest.server_time_us()
     deployment.faults(REST_FAILS)
-    found = outcomes(workspace, "BTCUSDT", now_us=now_us)
+    found = run_backfill(workspace, "BTCUSDT", now_us=now_us)
     assert {name: type(outcome.error) for name, outcome in found.items()} == {
         "BTCUSDT 2024-12": type(None),
         "BTCUSDT 2025-01": ServerError,

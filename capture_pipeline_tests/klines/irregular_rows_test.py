@@ -133,7 +133,7 @@ def write(path: Path, rows: list[list[object]]) -> None:
 
 
 @dataclass
-class Made:
+class BackfilledSymbol:
     """One symbol after a backfill."""
 
     workspace: Workspace
@@ -157,18 +157,18 @@ class Made:
         return {name for name, result in self.results.items() if not result.passed}
 
 
-def made(exchange: str, root: Path, symbol: str, **environment: str) -> Made:
+def backfill_symbol(exchange: str, root: Path, symbol: str, **environment: str) -> BackfilledSymbol:
     deployment = Deployment(
         exchange, root, CAPTURE_SYMBOLS=symbol, CAPTURE_HISTORY_START="2023-03-01", **environment
     )
     workspace = deployment.workspace
     (outcome,) = backfill(workspace, [workspace.partition(symbol, MONTH)], workspace.rest.server_time_us())
-    return Made(workspace, outcome, deployment)
+    return BackfilledSymbol(workspace, outcome, deployment)
 
 
 def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) -> None:
     """The row is stored as sent, and the gate counts it as known."""
-    found = made(exchange, tmp_path, "EARLYUSDT")
+    found = backfill_symbol(exchange, tmp_path, "EARLYUSDT")
     assert found.outcome.error is None
     row = found.bars.filter(pl.col("open_time_us") == HALT)
     assert row["close_time_us"].to_list() == [HALT + 2_345_678_000]
@@ -202,7 +202,7 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
 
     An entry in the deployment's calendar makes it known.
     """
-    found = made(exchange, tmp_path / "data", symbol)
+    found = backfill_symbol(exchange, tmp_path / "data", symbol)
     assert found.outcome.error is None
     assert found.outcome.gaps is not None
     assert found.bars.height == 744
@@ -222,7 +222,7 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
 
 def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path: Path) -> None:
     """Bars, ledger and coverage agree. REST is requested on the grid until the absence is proven."""
-    found = made(exchange, tmp_path, "OFFUSDT")
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
     missing = (SHIFTED[1] - SHIFTED[0]) // HOUR_US
     assert found.outcome.error is None
     assert found.bars.height == 744 - missing
@@ -281,7 +281,7 @@ def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str
 
 def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_path: Path) -> None:
     """Two sightings end the requests, and the second answer adds no row to the table."""
-    found = made(exchange, tmp_path, "OFFUSDT")
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
     workspace, part = found.workspace, found.outcome.partition
     before = pl.read_parquet(workspace.lake.exclusions(part), hive_partitioning=False)
     for minutes, asks in ((10, 0), (40, 1), (120, 0)):
@@ -297,14 +297,14 @@ def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_pat
 
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:
     """Rows off the grid are not counted for any source."""
-    found = made(exchange, tmp_path, "OFFUSDT")
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
     report = reconcile_partition(found.workspace, found.outcome.partition).report
     assert (report.monthly_bars, report.rest_bars, report.differing_bars) == (found.bars.height, 0, 0)
 
 
 def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, tmp_path: Path) -> None:
     """The row is in the table of exclusions, with its file."""
-    found = made(exchange, tmp_path, "OUTUSDT")
+    found = backfill_symbol(exchange, tmp_path, "OUTUSDT")
     assert found.outcome.error is None
     assert found.failed == set()
     assert found.bars.height == 744
@@ -322,7 +322,7 @@ def test_a_file_of_another_interval_is_quarantined(
     symbol: str, told: str, exchange: str, tmp_path: Path
 ) -> None:
     """The checksum of the file is correct. The daily file replaces it."""
-    found = made(exchange, tmp_path, symbol)
+    found = backfill_symbol(exchange, tmp_path, symbol)
     assert found.outcome.archives is not None
     (record,) = found.outcome.archives.quarantined
     assert (record.trust, record.name) == (Trust.MALFORMED, f"{symbol}-1h-2023-03.zip")
@@ -333,7 +333,7 @@ def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(
     exchange: str, tmp_path: Path
 ) -> None:
     """A third of its rows is too long, and the gate reports them."""
-    found = made(exchange, tmp_path, "HALFUSDT")
+    found = backfill_symbol(exchange, tmp_path, "HALFUSDT")
     assert found.outcome.error is None
     assert found.failed == {"close_time_fits"}
     assert found.results["close_time_fits"].values["irregular"] == {

@@ -20,7 +20,7 @@ from capture_pipeline_tests.deployment import Deployment, deployed
 FEBRUARY = Month(2025, 2)
 
 
-def filled(deployment: Deployment, *months: Month) -> list[Partition]:
+def backfill_months(deployment: Deployment, *months: Month) -> list[Partition]:
     """Backfill months of BTCUSDT."""
     workspace = deployment.reopened()
     parts = [workspace.partition("BTCUSDT", month) for month in months]
@@ -32,7 +32,7 @@ def filled(deployment: Deployment, *months: Month) -> list[Partition]:
     return parts
 
 
-def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
+def list_failed_gates(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
     """Return the failed gates with their summaries."""
     workspace = deployment.workspace
     now_us = workspace.now_us()
@@ -49,10 +49,10 @@ def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deploymen
 
     The bars after it are expected, missing and unexplained.
     """
-    parts = filled(deployment, FEBRUARY)
-    assert failed(deployment, parts) == {}
+    parts = backfill_months(deployment, FEBRUARY)
+    assert list_failed_gates(deployment, parts) == {}
     deployment.clock(now="2025-03-05T09:00:00Z")
-    found = failed(deployment, parts)
+    found = list_failed_gates(deployment, parts)
     assert set(found) == {"coverage", "unexplained_missing", "long_gap"}
     assert (
         "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
@@ -61,59 +61,61 @@ def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deploymen
         deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()
     ).iter_rows(named=True)
     assert (row["expected"], row["present"], row["missing"], row["unjudged"]) == (672, 466, 206, 206)
-    filled(deployment, FEBRUARY)
-    assert failed(deployment, parts) == {}
+    backfill_months(deployment, FEBRUARY)
+    assert list_failed_gates(deployment, parts) == {}
 
 
 def test_a_day_without_an_update_is_freshness_and_no_hole(deployment: Deployment) -> None:
     """The daily update may be a day old."""
-    parts = filled(deployment, FEBRUARY)
+    parts = backfill_months(deployment, FEBRUARY)
     deployment.clock(advance_s=29 * 3600)
-    assert failed(deployment, parts) == {}
+    assert list_failed_gates(deployment, parts) == {}
 
 
 def test_bars_that_were_cut_do_not_fit_the_ledger(deployment: Deployment) -> None:
     """Forty rows are removed, and every other row is sound."""
-    (part,) = filled(deployment, Month(2025, 1))
+    (part,) = backfill_months(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     pl.concat([table[:200], table[240:]]).write_parquet(bars_of(deployment, part))
-    assert "the bars changed after" in failed(deployment, [part])["ledger_fits"]
+    assert "the bars changed after" in list_failed_gates(deployment, [part])["ledger_fits"]
 
 
 def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) -> None:
     """All prices are doubled, which no rule for rows detects."""
-    (part,) = filled(deployment, Month(2025, 1))
+    (part,) = backfill_months(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     doubled = table.with_columns(
         (pl.col(name) * 2).cast(table.schema[name]) for name in ("open", "high", "low", "close")
     )
     doubled.write_parquet(bars_of(deployment, part))
-    assert set(failed(deployment, [part])) == {"ledger_fits"}
+    assert set(list_failed_gates(deployment, [part])) == {"ledger_fits"}
 
 
 def test_a_ledger_that_was_changed_does_not_fit_itself(deployment: Deployment) -> None:
     """The same holds for a deleted ledger."""
-    (part,) = filled(deployment, Month(2025, 1))
+    (part,) = backfill_months(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).unlink()
-    assert "the gaps changed after" in failed(deployment, [part])["ledger_fits"]
+    assert "the gaps changed after" in list_failed_gates(deployment, [part])["ledger_fits"]
 
 
 def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
     """The gate names partitions with an outdated or missing ledger. Equal bars that were built again pass."""
-    (part,) = filled(deployment, FEBRUARY)
+    (part,) = backfill_months(deployment, FEBRUARY)
     path, window = bars_of(deployment, part), deployment.workspace.lake.window(part)
     sound = path.read_bytes()
-    assert behind(deployment) == []
+    assert list_outdated(deployment) == []
     pl.read_parquet(path, hive_partitioning=False).head(100).write_parquet(path)
-    assert behind(deployment) == [("BTCUSDT", "2025-02", "the bars changed after the ledger was computed")]
+    assert list_outdated(deployment) == [
+        ("BTCUSDT", "2025-02", "the bars changed after the ledger was computed")
+    ]
     path.write_bytes(sound)
     assert path.stat().st_mtime_ns > window.stat().st_mtime_ns
-    assert behind(deployment) == []
+    assert list_outdated(deployment) == []
     window.unlink()
-    assert behind(deployment) == [("BTCUSDT", "2025-02", "there is no ledger")]
+    assert list_outdated(deployment) == [("BTCUSDT", "2025-02", "there is no ledger")]
 
 
-def behind(deployment: Deployment) -> list[tuple[object, ...]]:
+def list_outdated(deployment: Deployment) -> list[tuple[object, ...]]:
     """Return the failing rows of the gate that compares bars with ledgers."""
     workspace = deployment.workspace
     (result,) = [
@@ -128,9 +130,9 @@ def behind(deployment: Deployment) -> list[tuple[object, ...]]:
 
 def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) -> None:
     """Bars without a recorded raw file are not verified."""
-    (part,) = filled(deployment, Month(2025, 1))
+    (part,) = backfill_months(deployment, Month(2025, 1))
     shutil.rmtree(deployment.workspace.lake.raw(part))
-    assert "raw_checksums" in failed(deployment, [part])
+    assert "raw_checksums" in list_failed_gates(deployment, [part])
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
@@ -138,7 +140,7 @@ def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
     content: bytes | None, deployment: Deployment
 ) -> None:
     """The table is empty or cut. A backfill builds it again."""
-    january, february = filled(deployment, Month(2025, 1), FEBRUARY)
+    january, february = backfill_months(deployment, Month(2025, 1), FEBRUARY)
     path = bars_of(deployment, january)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
@@ -147,17 +149,17 @@ def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
     bad = [(result.month, result.spec.name) for result in results if not result.passed]
     assert ("2025-01", "schema") in bad
     assert {month for month, _ in bad} == {"2025-01"}
-    filled(deployment, Month(2025, 1))
+    backfill_months(deployment, Month(2025, 1))
     assert path.read_bytes() == whole
-    assert failed(deployment, [january]) == {}
+    assert list_failed_gates(deployment, [january]) == {}
 
 
 def test_a_damaged_ledger_is_made_anew(deployment: Deployment) -> None:
     """Only the gaps that were filled earlier are lost."""
-    (part,) = filled(deployment, Month(2025, 1))
+    (part,) = backfill_months(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).write_bytes(b"")
-    filled(deployment, Month(2025, 1))
-    assert failed(deployment, [part]) == {}
+    backfill_months(deployment, Month(2025, 1))
+    assert list_failed_gates(deployment, [part]) == {}
 
 
 def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
     with deployed(
         tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)
     ) as deployment:
-        parts = filled(deployment, Month(2025, 1), FEBRUARY)
+        parts = backfill_months(deployment, Month(2025, 1), FEBRUARY)
         workspace = deployment.workspace
         gaps = find_gaps(workspace, parts[0], workspace.now_us()).open
         assert set(gaps["cause"]) == {"unknown", "exchange_outage"}
@@ -181,4 +183,4 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
             workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z")
         )
         assert rows["longest_gap"].to_list() == [30, 30]
-        assert "long_gap" in failed(deployment, parts)
+        assert "long_gap" in list_failed_gates(deployment, parts)

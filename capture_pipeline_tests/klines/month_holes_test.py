@@ -30,7 +30,7 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
     return outcome
 
 
-def asked(deployment: Deployment) -> Counter[str]:
+def list_requested_days(deployment: Deployment) -> Counter[str]:
     """Return the requests to the archive since the last call, by the day of the file or `listing`."""
     entries = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     deployment.forget_requests()
@@ -80,16 +80,16 @@ def test_daily_files_fill_the_holes_of_the_monthly_one(
             {"daily"},
             {"archive_omission"},
         )
-        asked(deployment)
+        list_requested_days(deployment)
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_whole_monthly_file_asks_for_no_daily_one(tmp_path: Path) -> None:
     """Two requests are sent, for the file and its checksum."""
     with deployed(tmp_path, {"listed": "2024-12-01"}, **JANUARY) as deployment:
         run(deployment)
-        assert asked(deployment) == {"2025-01": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2}
 
 
 def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) 
     calendar.write_text("outages: [{start: 2025-01-10T03:00:00Z, end: 2025-01-13T06:00:00Z}]\n")
     with deployed(tmp_path / "d", {"listed": "2024-12-01", "outages": outages}, **JANUARY) as deployment:
         run(deployment, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
-        assert asked(deployment) == {"2025-01": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2}
         # Without the calendar the days are asked for: two have a file that ends or begins within them, two
         # have none.
         run(deployment)
-        assert asked(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
+        assert list_requested_days(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
         **JANUARY,
     ) as deployment:
         assert run(deployment).gaps.missing == 3  # type: ignore[union-attr]
-        assert asked(deployment) == {"2025-01": 2, "2025-01-10": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2, "2025-01-10": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None
         tmp_path, {"symbols": [{"symbol": "BTCUSDT", "listed": "2025-01-20T09:00:00Z"}]}, **JANUARY
     ) as deployment:
         run(deployment)
-        assert asked(deployment) == {"2025-01": 2, "listing": 1, "2025-01-20": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2, "listing": 1, "2025-01-20": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_file_is(tmp_path: Path) -> None:

@@ -429,7 +429,7 @@ def january(deployment: Deployment) -> Partition:
     return deployment.workspace.partition("BTCUSDT", Month(2025, 1))
 
 
-def complete(deployment: Deployment) -> Any:
+def run_all_steps(deployment: Deployment) -> Any:
     workspace = deployment.reopened()
     now_us = workspace.rest.server_time_us()
     fetch_archives(workspace, january(deployment), now_us)
@@ -441,7 +441,7 @@ def complete(deployment: Deployment) -> Any:
 def test_a_hole_in_an_archive_file_is_filled_and_told(tmp_path: Path) -> None:
     """The ledger contains the filled gap, and the bars contain their source."""
     with deployed(tmp_path, {"archive_omissions": [HOLE]}) as deployment:
-        result = complete(deployment)
+        result = run_all_steps(deployment)
         rows = result.gaps.select("bars", "status", "cause", "filled_by").rows()
         assert rows == [(3, "filled", "archive_omission", "rest")]
         assert (result.missing, result.unexplained, result.fillable) == (0, 0, 0)
@@ -453,7 +453,7 @@ def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) 
         workspace = deployment.workspace
 
         def state() -> tuple[int, bool, int, int]:
-            (row,) = complete(deployment).gaps.rows(named=True)
+            (row,) = run_all_steps(deployment).gaps.rows(named=True)
             assert (row["cause"], row["status"], row["bars"]) == ("unknown", "open", 3)
             wanted = find_fillable(workspace, workspace.rest.server_time_us()).partitions
             return row["attempts"], row["verified_nonexistent"], row["bars"], len(wanted)
@@ -475,7 +475,7 @@ def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) ->
         {"match": {"path": "*BTCUSDT-1h-2025-01-*.zip"}, "fault": "checksum_missing"},
         {**KLINES, "fault": "rest_hole", "start": HOLE["start"], "end": HOLE["end"]},
     )
-    first = complete(deployment)
+    first = run_all_steps(deployment)
     assert (first.missing, first.unexplained) == (3, 3)
     deployment.faults()
     deployment.clock(advance_s=3600)

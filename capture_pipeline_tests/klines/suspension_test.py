@@ -27,7 +27,7 @@ SUSPENSION = {"start": "2024-11-29T03:00:00Z", "end": "2025-01-12T07:00:00Z"}
 RANGE = {"CAPTURE_HISTORY_START": "2024-11-01", "CAPTURE_HISTORY_END": "2025-01-31"}
 
 
-def listed(folder: Path, *entries: str) -> dict[str, str]:
+def calendar_setting(folder: Path, *entries: str) -> dict[str, str]:
     """Return the setting for a calendar with these entries."""
     path = folder / "outages.yaml"
     path.write_text("outages:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries))
@@ -44,7 +44,7 @@ def run(workspace: Workspace, *, use_rest: bool = True) -> dict[str, Outcome]:
     }
 
 
-def failed(workspace: Workspace) -> list[GateResult]:
+def list_failed_gates(workspace: Workspace) -> list[GateResult]:
     """Return the failed coverage gates of the whole history."""
     now_us = workspace.now_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
@@ -71,10 +71,10 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     form: str, suspended: Deployment, tmp_path: Path
 ) -> None:
     """The month without a file has no expected bar, and the whole suspension is explained."""
-    calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
+    calendar = calendar_setting(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
     workspace = suspended.reopened(**calendar)
     outcomes = run(workspace)
-    assert failed(workspace) == []
+    assert list_failed_gates(workspace) == []
     rows = measure_coverage(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
     assert [(row["expected"], row["present"], row["missing"], row["suspended"]) for row in rows] == [
         (675, 675, 0, 45),
@@ -115,12 +115,14 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
 
 def test_a_history_inside_a_suspension_passes(suspended: Deployment, tmp_path: Path) -> None:
     """The exchange has no bar, so no bar is missing."""
-    calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, symbols: [BTCUSDT]")
+    calendar = calendar_setting(
+        tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, symbols: [BTCUSDT]"
+    )
     workspace = suspended.reopened(
         **calendar, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
     )
     run(workspace)
-    assert failed(workspace) == []
+    assert list_failed_gates(workspace) == []
     assert (
         report_coverage(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"]
         == 100.0
@@ -136,10 +138,10 @@ def test_freshness_does_not_wait_for_a_suspended_symbol(tmp_path: Path) -> None:
     }
     with deployed(tmp_path / "d", config) as deployment:
         run(deployment.workspace, use_rest=False)
-        assert "freshness" in {result.spec.name for result in failed(deployment.workspace)}
-        workspace = deployment.reopened(**listed(tmp_path, entry))
+        assert "freshness" in {result.spec.name for result in list_failed_gates(deployment.workspace)}
+        workspace = deployment.reopened(**calendar_setting(tmp_path, entry))
         run(workspace, use_rest=False)
-        assert "freshness" not in {result.spec.name for result in failed(workspace)}
+        assert "freshness" not in {result.spec.name for result in list_failed_gates(workspace)}
 
 
 def test_a_suspension_that_is_not_listed_fails_and_the_ledger_names_what_to_do(suspended: Deployment) -> None:
@@ -150,7 +152,9 @@ def test_a_suspension_that_is_not_listed_fails_and_the_ledger_names_what_to_do(s
     workspace = suspended.reopened()
     suspended.clock(advance_s=31 * 60)
     outcomes = run(workspace)
-    assert {"coverage", "unexplained_missing"} <= {result.spec.name for result in failed(workspace)}
+    assert {"coverage", "unexplained_missing"} <= {
+        result.spec.name for result in list_failed_gates(workspace)
+    }
     december = outcomes["2024-12"].gaps
     assert december is not None
     assert set(december.gaps["cause"]) == {"unknown"}
@@ -167,14 +171,14 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
     start = parse_time("2025-01-07T00:00:00Z")
     end = f"2025-01-{7 + hours // 24:02}T{hours % 24:02}:00:00Z"
     config = {"listed": "2025-01-01", "outages": [{"start": "2025-01-07T00:00:00Z", "end": end}]}
-    calendar = listed(tmp_path, f"start: 2025-01-07T00:00:00Z, end: {end}, reason: a test")
+    calendar = calendar_setting(tmp_path, f"start: 2025-01-07T00:00:00Z, end: {end}, reason: a test")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
         (outcome,) = run(deployment.workspace, use_rest=False).values()
         assert outcome.gaps is not None
         assert [
             tuple(row) for row in outcome.gaps.gaps.select("start_us", "end_us", "cause").iter_rows()
         ] == [(start, start + hours * HOUR_US, "exchange_outage")]
-        found = {result.spec.name: result for result in failed(deployment.workspace)}
+        found = {result.spec.name: result for result in list_failed_gates(deployment.workspace)}
     assert {result.spec.severity for result in found.values()} <= {Severity.WARN}
     warned = found.get("coverage_with_outages")
     assert (warned.level if warned else None) is level
@@ -189,15 +193,15 @@ def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> No
         "listed": "2025-01-01",
         "outages": [{"start": "2025-01-07T00:00:00Z", "end": "2025-01-07T10:00:00Z"}],
     }
-    calendar = listed(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
+    calendar = calendar_setting(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
         run(deployment.workspace, use_rest=False)
-        found = {result.spec.name: result for result in failed(deployment.workspace)}
+        found = {result.spec.name: result for result in list_failed_gates(deployment.workspace)}
     assert {"coverage", "unexplained_missing"} <= found.keys()
     assert "of 736 expected bars are present" in found["coverage"].summary
 
 
-def recorded(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:
+def write_kline_files(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:
     """Write kline files with generated rows of one hour, one file for each period."""
     folder.mkdir(exist_ok=True)
     for period, end in periods:
@@ -212,7 +216,7 @@ def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> N
 
     Months without a file do not make it unknown.
     """
-    recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
+    write_kline_files(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-09-01T00:00:00Z", "frozen": True}
     environment = {
         "CAPTURE_SYMBOLS": "ABCUSDT",
@@ -231,7 +235,7 @@ def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> N
 
 def test_the_life_of_one_interval_says_nothing_of_another(tmp_path: Path) -> None:
     """The symbol has no daily klines; a deployment of hours in the same lake still finds its hours."""
-    recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"))
+    write_kline_files(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-07-01T00:00:00Z", "frozen": True}
     environment = {
         "CAPTURE_SYMBOLS": "ABCUSDT",
@@ -262,4 +266,4 @@ def test_the_recorded_case_of_a_relisted_symbol_passes(tmp_path: Path) -> None:
     ) as deployment:
         outcomes = run(deployment.workspace)
         assert [outcome.error for outcome in outcomes.values()] == [None] * 9
-        assert failed(deployment.workspace) == []
+        assert list_failed_gates(deployment.workspace) == []

@@ -30,7 +30,7 @@ def workspace_of(root: Path, **environment: str) -> Workspace:
     )
 
 
-def judged(root: Path, **row: float) -> dict[str, GateResult]:
+def evaluate_gates(root: Path, **row: float) -> dict[str, GateResult]:
     """Return the gates of a month of 100,000 expected hours, from the values of its row."""
     workspace = workspace_of(root)
     counts: dict[str, Any] = dict.fromkeys(
@@ -71,7 +71,7 @@ def test_coverage_gate_at_its_threshold(
 
     Coverage fails below its threshold, the unexplained share at or above it, and a gap above it.
     """
-    assert judged(tmp_path, **row)[gate].passed is passed
+    assert evaluate_gates(tmp_path, **row)[gate].passed is passed
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from capture_pipeline_tests.frames import START_US, bars, changed
 NOW_US = START_US + DAY_US
 
 
-def failed(frame: pl.DataFrame, now_us: int = NOW_US) -> set[str]:
+def list_failed_gates(frame: pl.DataFrame, now_us: int = NOW_US) -> set[str]:
     return {result.spec.name for result in judge_rows(frame, Interval.M1, now_us, 5) if not result.passed}
 
 
@@ -51,7 +51,7 @@ FAULTS: list[tuple[set[str], pl.DataFrame]] = [
 )
 def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> None:
     """One fault fails one gate, with the failing rows."""
-    found = failed(frame)
+    found = list_failed_gates(frame)
     if names == {"schema"}:
         assert "schema" in found
     else:
@@ -61,23 +61,23 @@ def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> N
 
 def test_sound_bars_pass_every_gate() -> None:
     """The same holds for milliseconds, and for no bars."""
-    assert failed(bars(50)) == set()
-    assert failed(bars(50).clear()) == set()
+    assert list_failed_gates(bars(50)) == set()
+    assert list_failed_gates(bars(50).clear()) == set()
     milliseconds = bars(5).with_columns(pl.lit("ms").alias("time_unit"), pl.col("close_time_us") - 999)
-    assert failed(milliseconds) == set()
+    assert list_failed_gates(milliseconds) == set()
     flat = bars(5).with_columns(
         high=pl.max_horizontal("open", "close"),
         low=pl.min_horizontal("open", "close"),
         taker_buy_volume="volume",
     )
-    assert failed(flat) == set()
+    assert list_failed_gates(flat) == set()
 
 
 def test_a_candle_that_has_not_closed_is_in_the_future() -> None:
     """The end of a kline must be before the present."""
     last = bars(9)["close_time_us"][-1]
-    assert failed(bars(9), last) == {"none_in_future"}
-    assert failed(bars(9), last + 1) == set()
+    assert list_failed_gates(bars(9), last) == {"none_in_future"}
+    assert list_failed_gates(bars(9), last + 1) == set()
 
 
 def test_failing_rows_are_shown_capped_and_counted() -> None:
@@ -108,7 +108,7 @@ def test_the_environment_cannot_switch_the_gates_off(monkeypatch: pytest.MonkeyP
     from pandera import config  # noqa: PLC0415 - after the environment was set
 
     monkeypatch.setattr(config, "CONFIG", config._config_from_env_vars())  # type: ignore[no-untyped-call]
-    assert failed(changed(bars(9), 3, "low", pl.lit(0))) == {"prices_positive"}
+    assert list_failed_gates(changed(bars(9), 3, "low", pl.lit(0))) == {"prices_positive"}
 
 
 def test_the_loudest_failure_sets_the_level() -> None:
