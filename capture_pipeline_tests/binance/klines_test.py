@@ -101,7 +101,7 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
         (with_field(1, "12345678901.5"), "line 1: a price has more than ten digits"),
         (with_field(2, "10000000000"), "line 1: a price has more than ten digits"),
         (with_field(3, "-10000000000"), "line 1: a price has more than ten digits"),
-        # The low 64 bits of these are those of a small price.
+        # The low 64 bits of these values are equal to those of a small price.
         (with_field(4, "184467440737.09551617"), "line 1: a price has more than ten digits"),
         (with_field(1, "-184467440738"), "line 1: a price has more than ten digits"),
         (with_field(8, "1.5"), "line 1, column 9: a comma"),

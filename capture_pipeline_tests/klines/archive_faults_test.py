@@ -295,7 +295,7 @@ def test_a_range_answered_with_another_version_is_thrown_away(
         for entry in deployment.requests()
         if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip")
     ] == asked
-    # It is seen by the version, before a digest of the whole file could tell.
+    # The ETag shows the other version before the digest of the whole file is known.
     assert (
         len(
             [

@@ -91,7 +91,7 @@ def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(
     deployment.faults({"match": {"path": MONTHLY}, "fault": fault, "times": "always"})
     assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
     workspace = deployment.reopened()
-    # A zip that does not match its checksum may have come from a cache: it is fetched again in any case.
+    # A cache may have served a zip that does not match its checksum, so it is downloaded again in any case.
     again = [january(workspace)] if fault == "checksum_wrong" else []
     assert len(recheck_partition(workspace, january(workspace), workspace.now_us())) == len(again)
     assert find_closable(workspace, workspace.now_us()).partitions == again
@@ -100,8 +100,8 @@ def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(
     assert find_due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
     (found,) = recheck_partition(workspace, january(workspace), workspace.now_us())
     assert (found.name, found.trust, found.usable) == (Path(MONTHLY).name, Trust.REPUBLISHED, False)
-    # A file whose checksum is missing was never set aside; one that was is told as long as no version of it
-    # may be used.
+    # A file without a checksum was never in the quarantine. A file in the quarantine is reported until one of
+    # its versions is usable.
     assert record(workspace, Path(MONTHLY).name).quarantined is (fault != "checksum_missing")
     assert find_closable(workspace, workspace.now_us()).partitions == [january(workspace)]
     outcome = run(deployment)

@@ -100,8 +100,7 @@ def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) 
     with deployed(tmp_path / "d", {"listed": "2024-12-01", "outages": outages}, **JANUARY) as deployment:
         run(deployment, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
         assert list_requested_days(deployment) == {"2025-01": 2}
-        # Without the calendar the days are asked for: two have a file that ends or begins within them, two
-        # have none.
+        # Without the calendar the days are requested: two have a file with a part of the hole, two have none.
         run(deployment)
         assert list_requested_days(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
         run(deployment)
