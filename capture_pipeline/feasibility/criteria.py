@@ -100,9 +100,15 @@ ORIGIN_TIME = Criterion(
     "use the receipt time as the clock",
 )
 SKEW = Criterion(
-    "origin_time_skew", "Skew of origin time to receipt, 95th percentile, clock offset taken out", "origin_time_report", Bound.BELOW, 100,
-    "ms", "use the receipt time as the clock", depends_on=ORIGIN_TIME.name,
-)  # fmt: skip
+    "origin_time_skew",
+    "Skew of origin time to receipt, 95th percentile, clock offset taken out",
+    "origin_time_report",
+    Bound.BELOW,
+    100,
+    "ms",
+    "use the receipt time as the clock",
+    depends_on=ORIGIN_TIME.name,
+)
 GAPS = Criterion(
     "sequence_gaps",
     "Updates lost in sequence gaps",
@@ -121,7 +127,12 @@ EXACT = Criterion(
     "results",
 )
 DISK = Criterion(
-    "disk_rate", "Sustained write and read against what 220 GB a month needs", "io_benchmark", Bound.AT_LEAST, 1, "times",
+    "disk_rate",
+    "Sustained write and read against what 220 GB a month needs",
+    "io_benchmark",
+    Bound.AT_LEAST,
+    1,
+    "times",
     "store fewer symbols or a faster medium",
-)  # fmt: skip
+)
 CRITERIA = (THROUGHPUT, MEMORY, ORIGIN_TIME, SKEW, GAPS, EXACT, DISK)

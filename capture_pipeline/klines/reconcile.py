@@ -20,7 +20,7 @@ _MAX_DIFFERENCES = 1000
 
 
 class Difference(BaseModel):
-    """One field of a bar in which two sources differ: columns of `CONFLICT_SCHEMA`, and the open time as text."""
+    """Field in which two sources of a bar differ: columns of `CONFLICT_SCHEMA`, and the open time as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     open_time_us: int

@@ -21,8 +21,8 @@ SCALE_DIGITS = PLACES
 
 OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD, TOO_WIDE = range(8)
 
-# Positions are unsigned, so that numba does not test each index for a negative value. All operands are unsigned
-# too: numba converts a mix of signed and unsigned integers to floats.
+# Positions are unsigned, so that numba does not test each index for a negative value. All operands are
+# unsigned too: numba converts a mix of signed and unsigned integers to floats.
 _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
     np.uint64(0),
     np.uint64(1),

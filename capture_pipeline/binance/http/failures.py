@@ -32,9 +32,9 @@ from capture_pipeline.errors import (
 PROXY_LOGIN = 407
 _TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
 _TRANSIENT_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
-"""Codes of transient failures, with any HTTP status: unknown error, internal error, unexpected response, time-out, server
-overload, and service shutting down. Source: the exchange's lists of error codes for spot and USD-M futures,
-which do not state an HTTP status."""
+"""Codes of transient failures, with any HTTP status: unknown error, internal error, unexpected response,
+time-out, server overload, and service shutting down. Source: the exchange's lists of error codes for spot and
+USD-M futures, which do not state an HTTP status."""
 _ERROR_CAP = 10_000
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 

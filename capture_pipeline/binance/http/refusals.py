@@ -14,7 +14,7 @@ from capture_pipeline.parsing import PARSE_ERRORS
 
 BACK_OFF, BANNED, FIREWALL = 429, 418, 403
 DEFAULT_WAIT_S: Final = {BACK_OFF: 60.0, BANNED: 120.0, FIREWALL: 120.0}
-"""Seconds to wait after a refusal without an end: the window of weights is a minute, the shortest ban is two."""
+"""Seconds to wait after a refusal without an end: the window of weights is a minute, the shortest ban two."""
 MAX_WAIT_S: Final = 3 * 86_400.0
 """Longest ban. Source of both lengths: the exchange's page on REST limits, "from 2 minutes to 3 days"."""
 _MIN_WAIT_S = 1.0

@@ -217,9 +217,14 @@ def _read_diff_head(
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _read_book(  # noqa: PLR0917 - a kernel takes no keywords
-    text: NDArray[np.uint8], at: np.uint64, end: np.uint64, asks: NDArray[np.uint8], row: NDArray[np.int64], values: NDArray[np.int64],
+    text: NDArray[np.uint8],
+    at: np.uint64,
+    end: np.uint64,
+    asks: NDArray[np.uint8],
+    row: NDArray[np.int64],
+    values: NDArray[np.int64],
     tags: NDArray[np.uint8],
-) -> tuple[np.uint64, int]:  # fmt: skip
+) -> tuple[np.uint64, int]:
     """Read both lists of levels, from the first bid to the end of the line: (position, status)."""
     level, at, status = _read_levels(text, at, end, 0, row[D_BIDS], values, tags)
     if status != DONE:
@@ -237,11 +242,18 @@ def _read_book(  # noqa: PLR0917 - a kernel takes no keywords
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, so that no line costs a call from Python
-    text: NDArray[np.uint8], end: int, streams: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], state: NDArray[np.int64],
-    seen: NDArray[np.int64], trades: NDArray[np.int64], diffs: NDArray[np.int64], levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
-    snapshots: NDArray[np.int64], snapshot_levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
-) -> int:  # fmt: skip
+def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop avoids calls from Python
+    text: NDArray[np.uint8],
+    end: int,
+    streams: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
+    state: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    trades: NDArray[np.int64],
+    diffs: NDArray[np.int64],
+    levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
+    snapshots: NDArray[np.int64],
+    snapshot_levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
+) -> int:
     """Parse whole lines from position `state[AT]`.
 
     Args:

@@ -129,9 +129,17 @@ class StreamParser:
         out.order_types.clear()
         while True:
             status = kernel.parse_lines(
-                text, size, (self._names, self._kinds, self._slots), state, self._line_counts,
-                out.trades, out.diffs, (out.levels, out.tags), out.snapshots, (out.snapshot_levels, out.snapshot_tags),
-            )  # fmt: skip
+                text,
+                size,
+                (self._names, self._kinds, self._slots),
+                state,
+                self._line_counts,
+                out.trades,
+                out.diffs,
+                (out.levels, out.tags),
+                out.snapshots,
+                (out.snapshot_levels, out.snapshot_tags),
+            )
             if status == kernel.DONE:
                 return ParsedBlock(_cut_columns(out, state), int(state[kernel.LINE]), by_fallback)
             if status == kernel.FULL:

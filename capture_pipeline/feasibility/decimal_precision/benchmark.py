@@ -163,7 +163,8 @@ def run_benchmark(
     cells = {(form.name, operation): Cell(form.name, operation) for form in forms for operation in Operation}
     _warm_up(forms, seed)
     digest = ""
-    for block, digest in digest_of(generate_rows(rows, block_rows, seed)):  # noqa: B007 - the last digest covers all
+    blocks = digest_of(generate_rows(rows, block_rows, seed))
+    for block, digest in blocks:  # noqa: B007 - the last digest covers all blocks
         expected = {operation: compute_expected(operation, block) for operation in Operation}
         done = _run_all(forms, block, repeats)
         for form, operation in itertools.product(forms, Operation):

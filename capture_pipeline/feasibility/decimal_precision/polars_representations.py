@@ -98,7 +98,8 @@ class IntegerRepresentation(PolarsRepresentation):
         return column.to_numpy() if self.by_market else column.to_numpy() // factor
 
     def _widen(self, name: str) -> pl.Expr:
-        return pl.col(name).cast(pl.Int128) if self.bits > 64 else pl.col(name)  # noqa: PLR2004 - the width of the column
+        is_wide = self.bits > 64  # noqa: PLR2004 - the width of the column
+        return pl.col(name).cast(pl.Int128) if is_wide else pl.col(name)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from capture_pipeline.reporting import markdown as md
 MAIN_FIGURES = tuple(f"project_rows_per_s_{operation}" for operation in Operation)
 """Figures whose decrease is reported; higher is better."""
 _TOLERANCE = 1.15
-"""The project's representation is chosen up to this multiple of the fastest time, because runs vary as much."""
+"""The project's representation is chosen up to this multiple of the fastest time: runs vary as much."""
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 def evidence_of(found: DecimalBenchmark) -> Evidence:
     """Build the evidence of exact results."""
-    note = f"of {sum(cell.results for cell in found.cells if cell.form == PROJECT.name):,} results of: {PROJECT.name}"
+    count = sum(cell.results for cell in found.cells if cell.form == PROJECT.name)
+    note = f"of {count:,} results of: {PROJECT.name}"
     return new_evidence(
         EXACT.asset,
         [Reading(criterion=EXACT.name, measured=found.errors, note=note)],

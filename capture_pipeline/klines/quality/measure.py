@@ -94,7 +94,10 @@ def measure_coverage(
             most=_LONGEST_MONTH_US // interval.us - 1,
             not_expected=", ".join(f"'{cause}'" for cause in sorted(NOT_EXPECTED)),
             suspended=Cause.SUSPENDED,
-            **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
+            **{
+                name: f"SELECT * FROM ({sql}) WHERE {here}"  # noqa: S608 - the project's own names
+                for name, sql in tables.items()
+            },
         )
     )
     parameters = {
