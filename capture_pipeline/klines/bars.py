@@ -14,7 +14,7 @@ from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.fetcher import granularity_name
+from capture_pipeline.klines.ingest.fetcher import source_name
 from capture_pipeline.klines.ingest.rest_fill import select_closed
 from capture_pipeline.lake.files import read_model, unpublish
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
@@ -146,7 +146,7 @@ def _read_archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) 
     rows = workspace.parsed.take(record.name, record.sha256_own)
     if rows is None:
         rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
-    return Part(granularity_name(record), record.name, rows, (record.start_us, record.end_us))
+    return Part(source_name(record), record.name, rows, (record.start_us, record.end_us))
 
 
 def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:

@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.rest.client import PAGE_ROWS
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest
@@ -132,7 +132,7 @@ def _count_pages(
     recorded = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[recorded.get(record.name, record) for record in published])
     trading_period = load_trading_period(workspace, part.symbol)
-    missing = ranges_to_request(
+    missing = find_ranges_to_request(
         part, archives, topups, trading_period=trading_period, gaps=workspace.settings.gaps, now_us=now_us
     )
     page_us = PAGE_ROWS * part.interval.us

@@ -10,10 +10,10 @@ from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.rest_fill import closed_end_us, ranges_to_request
-from capture_pipeline.klines.ingest.trading_period import load_trading_period, trading_range
+from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
+from capture_pipeline.klines.ingest.trading_period import find_trading_range, load_trading_period
 from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
-from capture_pipeline.klines.quality.ranges import Range, Ranges, find_present, subtract, total_length, union
+from capture_pipeline.klines.quality.ranges import Range, Ranges, find_present, subtract, sum_lengths, union
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
@@ -93,12 +93,12 @@ def find_gaps(
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     trading_period = load_trading_period(workspace, partition.symbol)
-    trading = trading_range(trading_period, partition, archives)
+    trading = find_trading_range(trading_period, partition, archives)
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     settings = workspace.settings.gaps
     requested, later = (
-        ranges_to_request(
+        find_ranges_to_request(
             partition,
             archives,
             topups,
@@ -139,7 +139,7 @@ def find_gaps(
     not_expected = sum(
         gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
     )
-    expected = (total_length([whole]) - not_expected) // step
+    expected = (sum_lengths([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
     path = lake.bars(partition)
     digests = {
@@ -147,7 +147,7 @@ def find_gaps(
         "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
     }
     publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
-    return GapsResult(partition, frame, expected, total_length(requested) // step if missing else 0)
+    return GapsResult(partition, frame, expected, sum_lengths(requested) // step if missing else 0)
 
 
 def _find_source_ranges(

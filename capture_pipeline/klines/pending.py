@@ -16,7 +16,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.republished import list_recheckable
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest, TradingPeriod
@@ -165,7 +165,7 @@ def _is_fillable(
     if not lake.window(partition).is_file():
         return False
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    requested = ranges_to_request(
+    requested = find_ranges_to_request(
         partition,
         archives,
         topups,

@@ -13,9 +13,9 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, count_values, read_raw_digests
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, build_topup_result, ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, build_topup_result, find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.ranges import total_length
+from capture_pipeline.klines.quality.ranges import sum_lengths
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -160,7 +160,7 @@ def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
     archives = load_archives_result(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     trading_period = load_trading_period(workspace, partition.symbol)
-    requested = ranges_to_request(
+    requested = find_ranges_to_request(
         partition,
         archives,
         topups,
@@ -169,5 +169,5 @@ def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
         now_us=window["as_of_us"],
     )
     return GapsResult(
-        partition, result.gaps, result.expected, total_length(requested) // partition.interval.us
+        partition, result.gaps, result.expected, sum_lengths(requested) // partition.interval.us
     )

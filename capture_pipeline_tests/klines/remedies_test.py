@@ -14,7 +14,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.quality.ranges import (
     Ranges,
     find_missing,
@@ -118,7 +118,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     result = find_gaps(workspace, part, now_us)
 
     def next_asked(at_us: int) -> Ranges:
-        return ranges_to_request(
+        return find_ranges_to_request(
             part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=at_us
         )
 

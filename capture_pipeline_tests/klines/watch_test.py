@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.pending import find_fillable
 from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
@@ -97,7 +97,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
 
     found = find_fillable(workspace, now_us)
 
-    ranges = ranges_to_request(
+    ranges = find_ranges_to_request(
         part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=now_us
     )
     assert found.damaged == {}

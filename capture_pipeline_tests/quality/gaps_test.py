@@ -13,7 +13,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, pa
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.calendars.outages import Edges, Kind, Outage, load_calendar
 from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
-from capture_pipeline.klines.quality.ranges import Ranges, subtract, total_length, union
+from capture_pipeline.klines.quality.ranges import Ranges, subtract, sum_lengths, union
 from capture_pipeline.klines.quality.sightings import find_nonexistent, find_recently_absent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
@@ -270,10 +270,10 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
     )
     gaps = explain_gaps(missing, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in gaps)
-    assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == total_length(missing) // step
+    assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == sum_lengths(missing) // step
     rows = find_filled_gaps([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in rows)
-    assert total_length((gap.start_us, gap.end_us) for gap in rows) == sum(
+    assert sum_lengths((gap.start_us, gap.end_us) for gap in rows) == sum(
         gap.end_us - gap.start_us for gap in rows
     )
 
@@ -419,7 +419,7 @@ def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str
     gaps = explain_gaps([around], evidence(trading=(0, NOW), outages=outages))
     explained = union([(gap.start_us, gap.end_us) for gap in gaps if gap.cause is Cause.EXCHANGE_OUTAGE])
     assert subtract([hole], explained) == []
-    assert total_length(subtract(explained, [hole])) <= 15 * MINUTE_US
+    assert sum_lengths(subtract(explained, [hole])) <= 15 * MINUTE_US
 
 
 def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:

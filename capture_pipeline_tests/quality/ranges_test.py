@@ -15,7 +15,7 @@ from capture_pipeline.klines.quality.ranges import (
     find_present,
     intersect,
     subtract,
-    total_length,
+    sum_lengths,
     union,
 )
 
@@ -41,7 +41,7 @@ def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -
     for result, expected in cases:
         assert members(result) == expected
         assert is_canonical(result)
-        assert total_length(result) == len(expected)
+        assert sum_lengths(result) == len(expected)
 
 
 @given(st.sets(st.integers(0, 30)), st.lists(st.integers(-50, 350), max_size=5))
@@ -58,7 +58,7 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
     there, gone = find_present(opens, 10, (0, 300)), find_missing(opens, 10, (0, 300))
     assert union(there, gone) == [(0, 300)]
     assert intersect(there, gone) == []
-    assert total_length(there) == 10 * len({index for index in indices if index < 30})
+    assert sum_lengths(there) == 10 * len({index for index in indices if index < 30})
 
 
 def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:

@@ -28,24 +28,29 @@ def quarantine_altered_files(workspace: Workspace, partition: Partition, manifes
     """
     for record in manifest.files:
         if record.path and not record.quarantined:
-            is_unaltered(workspace, partition, record.path, record.sha256_own)
+            verify_or_quarantine(workspace, partition, record.path, record.sha256_own)
     for record in manifest.superseded:
         if (
             record.path
             and not record.quarantined
-            and not is_unaltered(workspace, partition, record.path, record.sha256_own)
+            and not verify_or_quarantine(workspace, partition, record.path, record.sha256_own)
         ):
             record.path, record.detail = None, "the file of this earlier version was altered or removed"
 
 
-def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha256: str | None) -> bool:
-    """Report whether a raw file is present and unaltered; move an altered file to the quarantine.
+def verify_or_quarantine(
+    workspace: Workspace, partition: Partition, recorded: str, sha256: str | None
+) -> bool:
+    """Verify a raw file and move an altered one to the quarantine.
 
     Args:
         workspace: The deployment.
         partition: The partition of the file; the caller has its lock.
         recorded: Path of the file in the manifest.
         sha256: Digest of the file in the manifest.
+
+    Returns:
+        True if the file is present and unaltered.
 
     Raises:
         LakeError: The file cannot be read or moved.

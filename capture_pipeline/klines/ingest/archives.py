@@ -26,7 +26,7 @@ from capture_pipeline.errors import BusyError, CaptureError
 from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.quality.ranges import intersect, subtract, whole_steps
+from capture_pipeline.klines.quality.ranges import find_whole_steps, intersect, subtract
 from capture_pipeline.lake.files import file_lock, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -231,7 +231,7 @@ def _select_for_holes(
     listed = [
         each for each in workspace.outages if each.holds_for(candidates[0].market, candidates[0].symbol)
     ]
-    covered = whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
+    covered = find_whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
     relevant = [file for file in candidates if intersect(open_holes, [file.bounds])]
     found = _select_few_or_listed(workspace, relevant, cancel)

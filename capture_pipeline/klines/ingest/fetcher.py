@@ -218,6 +218,6 @@ class Fetcher:
         return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
 
 
-def granularity_name(record: ArchiveRecord) -> str:
+def source_name(record: ArchiveRecord) -> str:
     """Return the `source` of the bars of a file."""
     return "monthly" if record.granularity is Granularity.MONTHLY else "daily"

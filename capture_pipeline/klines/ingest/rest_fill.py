@@ -19,8 +19,8 @@ from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
-from capture_pipeline.klines.ingest.altered_files import is_unaltered
-from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, trading_range
+from capture_pipeline.klines.ingest.altered_files import verify_or_quarantine
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
@@ -28,7 +28,7 @@ from capture_pipeline.klines.quality.ranges import (
     find_present,
     intersect,
     subtract,
-    total_length,
+    sum_lengths,
     union,
 )
 from capture_pipeline.klines.quality.sightings import find_absent, find_nonexistent, find_recently_absent
@@ -93,12 +93,12 @@ def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> T
         # program requested off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
         manifest.pages = [
-            page for page in on_grid if is_unaltered(workspace, partition, page.path, page.sha256)
+            page for page in on_grid if verify_or_quarantine(workspace, partition, page.path, page.sha256)
         ]
         before = len(manifest.pages)
         try:
             trading_period = _fetch_period_if_needed(workspace, partition, archives, now_us)
-            missing = ranges_to_request(
+            missing = find_ranges_to_request(
                 partition,
                 archives,
                 manifest,
@@ -146,11 +146,11 @@ def build_topup_result(
     )
     rows = sum(page.rows for page in new)
     return TopupResult(
-        partition, manifest, len(new), rows, total_length(missing) // partition.interval.us, archive_only
+        partition, manifest, len(new), rows, sum_lengths(missing) // partition.interval.us, archive_only
     )
 
 
-def ranges_to_request(
+def find_ranges_to_request(
     partition: Partition,
     archives: ArchivesManifest,
     manifest: TopupsManifest,
@@ -202,7 +202,7 @@ def _find_expected_ranges(
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     if trading_period is not None and trading_period.first_open_us is None and not archives.usable():
         return []
-    return intersect([whole], [trading_range(trading_period, partition, archives)])
+    return intersect([whole], [find_trading_range(trading_period, partition, archives)])
 
 
 def _fetch_period_if_needed(

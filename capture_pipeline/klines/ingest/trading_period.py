@@ -58,7 +58,7 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
     )
 
 
-def trading_range(
+def find_trading_range(
     trading_period: TradingPeriod | None, partition: Partition, archives: ArchivesManifest
 ) -> Range:
     """Return the part of the month in which the symbol traded; empty if it did not trade.

@@ -15,11 +15,11 @@ from capture_pipeline.calendars.outages import Kind, Outage
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
+    find_touched_steps,
+    find_whole_steps,
     intersect,
     subtract,
-    touched_steps,
     union,
-    whole_steps,
 )
 from capture_pipeline.klines.quality.sightings import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
@@ -126,34 +126,34 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         Gaps in order of time. Their union is `missing`.
     """
     step = evidence.step_us
-    sighted = whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
-    verified = whole_steps(find_nonexistent(evidence.pages, evidence.settings), step)
+    sighted = find_whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
+    verified = find_whole_steps(find_nonexistent(evidence.pages, evidence.settings), step)
     suspensions = [outage for outage in evidence.outages if outage.kind is Kind.SUSPENSION]
     halts = [outage for outage in evidence.outages if outage.kind is Kind.OUTAGE]
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
-    recent = touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
+    recent = find_touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
     unused = [record for record in evidence.archives if not record.usable]
     bad = [(record.start_us, record.end_us) for record in unused if record.trust in _QUARANTINED]
     unverified = [(record.start_us, record.end_us) for record in unused if record.unverified]
     published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
-    off_grid = touched_steps(evidence.off_grid, step)
+    off_grid = find_touched_steps(evidence.off_grid, step)
     whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
         (
             Cause.BEFORE_LISTING,
-            whole_steps([(-_EVER, evidence.trading[0])], step),
+            find_whole_steps([(-_EVER, evidence.trading[0])], step),
             "the symbol did not trade yet",
         ),
         (
             Cause.AFTER_DELISTING,
-            whole_steps([(evidence.trading[1], _EVER)], step),
+            find_whole_steps([(evidence.trading[1], _EVER)], step),
             "the symbol no longer traded",
         ),
         *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _split_by_entry(suspensions, step)),
         *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _split_by_entry(halts, step)),
         (
             Cause.OFF_GRID,
-            intersect(off_grid, union(sighted, touched_steps(evidence.off_grid_listed, step))),
+            intersect(off_grid, union(sighted, find_touched_steps(evidence.off_grid_listed, step))),
             (
                 f"the exchange's candles of this time are shifted by {evidence.shift}; "
                 "they are in the table bar_exclusions"
@@ -181,16 +181,16 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
             f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
         ),
         (Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
-        *_split_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
+        *_split_ours(find_touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_split_ours(
-            touched_steps(unverified, step), "its archive file is unverified and not used", evidence
+            find_touched_steps(unverified, step), "its archive file is unverified and not used", evidence
         ),
         *_split_ours(
             off_grid,
             "its archive file has candles shifted off the grid instead, see bar_exclusions",
             evidence,
         ),
-        *_split_ours(touched_steps(published, step), "its archive file left it out", evidence),
+        *_split_ours(find_touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
         *_split_ours(whole, "it was never asked for", evidence),
     ]
@@ -230,7 +230,7 @@ def find_filled_gaps(
     gaps: list[Gap] = []
     done: Ranges = []
     for cause, span in known:
-        candles = touched_steps([span], evidence.step_us)
+        candles = find_touched_steps([span], evidence.step_us)
         new = subtract(candles, done)
         done = union(done, candles)
         detail = (
@@ -255,7 +255,7 @@ def find_filled_gaps(
 
 def _find_edges(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
     """Return the bars that overlap an outage or are at most `edge_us` away from it."""
-    return touched_steps(
+    return find_touched_steps(
         [(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us
     )
 
@@ -270,8 +270,8 @@ def _split_by_entry(outages: list[Outage], step_us: int) -> list[tuple[Ranges, s
 
     A bar must be completely covered by the union of all outages.
     """
-    covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
+    covered = find_whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
     return [
-        (intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
+        (intersect(find_touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
         for outage in outages
     ]

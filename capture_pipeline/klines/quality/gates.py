@@ -51,7 +51,7 @@ FRESHNESS_GATE = GateSpec(
 )
 
 
-def coverage_specs() -> list[GateSpec]:
+def list_coverage_specs() -> list[GateSpec]:
     """List the gates of this module in the order of their evaluation."""
     return [
         LEDGER_GATE,

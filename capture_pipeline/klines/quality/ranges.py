@@ -61,17 +61,17 @@ def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> R
     return rest
 
 
-def total_length(ranges: Iterable[Sequence[int]]) -> int:
+def sum_lengths(ranges: Iterable[Sequence[int]]) -> int:
     """Return the number of microseconds in the union of the ranges."""
     return sum(each[1] - each[0] for each in union(ranges))
 
 
-def whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+def find_whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
     """Return the steps of the grid that lie completely inside the ranges."""
     return union((-(-start // step_us) * step_us, end // step_us * step_us) for start, end in union(ranges))
 
 
-def touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+def find_touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
     """Return the steps of the grid that overlap the ranges."""
     return union((start // step_us * step_us, -(-end // step_us) * step_us) for start, end in union(ranges))
 

@@ -24,7 +24,7 @@ from capture_pipeline.checks.gates import (
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_raw_file
-from capture_pipeline.klines.quality.gates import coverage_specs
+from capture_pipeline.klines.quality.gates import list_coverage_specs
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -35,9 +35,9 @@ from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Exclusion
 _ROWS_AT_ONCE = 600_000
 
 
-def gate_specs() -> list[GateSpec]:
+def list_gate_specs() -> list[GateSpec]:
     """List all gates in the order of their evaluation."""
-    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *coverage_specs()]
+    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *list_coverage_specs()]
 
 
 def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
