@@ -139,7 +139,7 @@ class ArchiveFile(_PeriodFile):
     @property
     def folder(self) -> str:
         """Folder in the archive, with a slash at its end."""
-        return folder(self.market, self.granularity, self.symbol, self.interval)
+        return archive_folder(self.market, self.granularity, self.symbol, self.interval)
 
     @property
     def path(self) -> str:
@@ -174,7 +174,7 @@ class TradesFile(_PeriodFile):
         return f"{self.market.archive_root}/{self.granularity}/{self.kind}/{self.symbol}/{self.name}"
 
 
-def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
+def archive_folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
     """Return the archive's folder of one symbol and interval, with a slash at its end."""
     return f"{market.archive_root}/{granularity}/klines/{symbol}/{interval}/"
 

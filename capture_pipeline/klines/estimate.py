@@ -11,7 +11,7 @@ from itertools import groupby
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.rest.client import PAGE_ROWS
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, archive_folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
@@ -76,7 +76,9 @@ def estimate_backfill(
     for symbol, group in groupby(ordered, key=lambda part: part.symbol):
         monthly = _list_sizes(
             workspace,
-            folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval),
+            archive_folder(
+                workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval
+            ),
         )
         for part in group:
             manifest = (

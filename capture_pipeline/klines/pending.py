@@ -12,7 +12,7 @@ from functools import cache, partial
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, Month
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, archive_folder
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.republished import list_recheckable
@@ -62,7 +62,7 @@ def find_closable(workspace: Workspace, now_us: int) -> WorkList:
                 if _is_ingested(workspace, part) and not _has_monthly(workspace, part):
                     waiting.append(part)
         if waiting:
-            prefix = folder(
+            prefix = archive_folder(
                 workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval
             )
             published = {entry.key for entry in workspace.archive.listing(prefix)}

@@ -157,8 +157,8 @@ def measure_stream(stream: TimedStream) -> StreamTimes:
 def _measure_skews(grouped: pl.DataFrame) -> dict[str, object]:
     """Compute the fields of `StreamTimes` about the skew from counts of skews in microseconds, by period."""
     if grouped.is_empty():
-        nothing = dict.fromkeys(("p95_ms", "offset_ms", "drift_ms", "histogram"))
-        return {"skew_ms": {}, "corrected_ms": {}, "offsets_ms": [], **nothing}
+        empty = dict.fromkeys(("p95_ms", "offset_ms", "drift_ms", "histogram"))
+        return {"skew_ms": {}, "corrected_ms": {}, "offsets_ms": [], **empty}
     everything = grouped.group_by("skew_us", maintain_order=True).agg(pl.col("count").sum())
     skew = WeightedValues(everything["skew_us"].to_numpy(), everything["count"].to_numpy())
     offset = skew.at(0.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
-from capture_pipeline.binance.urls import Granularity, folder, parse_name
+from capture_pipeline.binance.urls import Granularity, archive_folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import RequestRefusedError
 from capture_pipeline.klines.quality.ranges import Range, Ranges
@@ -163,6 +163,8 @@ def _find_listed_range(workspace: Workspace, symbol: str) -> Range | None:
 def _list_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
     """List the periods of the files of one granularity, in order."""
     market = workspace.settings.market
-    entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))
+    entries = workspace.archive.listing(
+        archive_folder(market, granularity, symbol, workspace.settings.interval)
+    )
     files = (parse_name(entry.key.rpartition("/")[2], market) for entry in entries)
     return sorted(file.bounds for file in files if file)

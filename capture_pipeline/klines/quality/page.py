@@ -21,7 +21,7 @@ _COLOURS = {
     "nothing": "#e6e8eb",
 }
 _TITLES = {
-    "whole": "nothing missing but explained gaps",
+    "whole": "only explained gaps",
     "good": "within the gates",
     "warning": "an alert",
     "critical": "critical",
