@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
 
 
 def write_events(path: Path, events: int) -> None:
     """Write `bounds` (3, messages), `prices` and `lots`; `bounds` contains indexes of the others."""
-    parts = list(made_events(events))
+    parts = list(generate_events(events))
     offsets = np.cumsum([0, *(part.run.prices.size for part in parts)])
     bounds = np.concatenate(
         [part.run.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1

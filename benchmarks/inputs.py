@@ -87,7 +87,7 @@ def _make_lake(symbols: list[str]) -> None:
 
     for symbol in symbols:
         workspace = create_workspace(LAKE, read, [symbol])
-        for outcome in backfill(workspace, workspace.partitions([symbol], _months()), NOW_US, ask_rest=False):
+        for outcome in backfill(workspace, workspace.partitions([symbol], _months()), NOW_US, use_rest=False):
             if outcome.error:
                 raise outcome.error
 

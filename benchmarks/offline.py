@@ -35,7 +35,7 @@ class OfflineArchive(ArchiveClient):
         return self._read(file) if isinstance(file, ArchiveFile) else None
 
     def checksum(
-        self, file: PublishedFile, over: threading.Event | None = None
+        self, file: PublishedFile, cancel: threading.Event | None = None
     ) -> tuple[str | None, str | None]:
         """Return the published digest, or the reason for its absence."""
         content = self._read_file(file)
@@ -44,7 +44,7 @@ class OfflineArchive(ArchiveClient):
         )
 
     def download(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None = None
     ) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1

@@ -23,7 +23,7 @@ def main() -> None:
 
     def work(number: int) -> int:
         rows = 0
-        for outcome in backfill(workspace, partitions[:number], NOW_US, ask_rest=False):
+        for outcome in backfill(workspace, partitions[:number], NOW_US, use_rest=False):
             if outcome.error or not outcome.bars:
                 raise ValueError(str(outcome.error))
             rows += outcome.bars.rows

@@ -15,7 +15,7 @@ from offline import NOW_US
 from stopwatch import serve
 
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 
@@ -42,7 +42,7 @@ def check_gates(workspace: Workspace, partitions: list[Partition]) -> int:
 
 def query_coverage(workspace: Workspace, partitions: list[Partition]) -> int:
     """Run the coverage query."""
-    frame = measure(
+    frame = measure_coverage(
         workspace,
         sorted({part.symbol for part in partitions}),
         sorted({part.month for part in partitions}),

@@ -16,7 +16,7 @@ from inputs import create_workspace
 from offline import NOW_US, archive_file_of, partition_of, read_from_folder
 from stopwatch import parse_folders, serve
 
-from capture_pipeline.binance.archive.protocol import Trust, judge, parse_checksum
+from capture_pipeline.binance.archive.protocol import Trust, evaluate_digest, parse_checksum
 from capture_pipeline.checks.gates import judge_rows
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import map_threads_ordered
@@ -58,7 +58,7 @@ def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
     partition = partition_of(file)
     published = parse_checksum(Path(f"{path}.CHECKSUM").read_text(encoding="ascii"), file.name)
     own = sha256_file(raw)
-    trust, _ = judge(own, published, None, fresh=False)
+    trust, _ = evaluate_digest(own, published, None, fresh=False)
     if trust is not Trust.OK:
         raise ValueError(f"{file.name}: {trust}")
     record = ArchiveRecord(

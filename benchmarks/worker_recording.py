@@ -19,7 +19,7 @@ from frames_file import FIRST_UPDATE, symbol_names
 from stopwatch import serve
 
 from capture_pipeline.binance.rest.client import RestClient
-from capture_pipeline.binance.streams.names import streams_of
+from capture_pipeline.binance.streams.names import list_streams
 from capture_pipeline.recorder.app import STOPPED, Recorder, Setup
 from capture_pipeline.recorder.storage.recovery import Resumed
 from capture_pipeline.sessions.layout import SessionFolder
@@ -67,7 +67,7 @@ async def _record(
         venue="sandbox",
         market="spot",
         symbols=symbols,
-        streams=streams_of(symbols),
+        streams=list_streams(symbols),
         regime="custom",
         start_us=time.time_ns() // 1000,
         duration_s=3600,

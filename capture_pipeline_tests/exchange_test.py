@@ -18,13 +18,13 @@ from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.streams.names import (
     CONNECTION_LIFE_S,
     FIELDS,
+    MAX_STREAMS,
     MAX_URL,
-    MOST_STREAMS,
     PING_EVERY_S,
     StreamKind,
     kind_of,
+    list_streams,
     route_of,
-    streams_of,
 )
 from capture_pipeline.binance.urls import (
     SPOT_DEPTH,
@@ -80,7 +80,7 @@ LIMITS_OF_CLIENT: dict[str, dict[Market, object]] = {
     f"connection attempts in {WINDOW_US // MINUTE_US} minutes": dict.fromkeys(
         Market, limits.RateLimits().connections_per_5_minutes
     ),
-    "streams a connection": dict.fromkeys(Market, MOST_STREAMS),
+    "streams a connection": dict.fromkeys(Market, MAX_STREAMS),
     "characters of a stream address": dict.fromkeys(Market, MAX_URL),
     "seconds of a connection's life": dict.fromkeys(Market, CONNECTION_LIFE_S),
     "seconds between pings": dict(PING_EVERY_S),
@@ -229,7 +229,7 @@ def test_streams_are_those_of_the_page() -> None:
             for (of, name), row in rows.items()
             if of is market and row["use"] == "recorded"
         }
-        assert set(streams_of(["BTCUSDT"], market)) == recorded
+        assert set(list_streams(["BTCUSDT"], market)) == recorded
         topics = {*map(str, feed._KINDS[market]), *feed._DEPTH_STEPS[market]}
         assert {f"<symbol>@{topic}" for topic in topics} == {name for of, name in rows if of is market}
     known = {
@@ -274,7 +274,7 @@ def test_error_codes_are_those_of_the_page() -> None:
     assert error_codes(client_files()) == interpreted
     assert {
         code for code, row in told.items() if row["the client"] == "tries again"
-    } == failures._PASSING_CODES
+    } == failures._TRANSIENT_CODES
     assert {code for code, row in told.items() if row["the client"] == "no such symbol"} == UNKNOWN_SYMBOL
     assert error_codes(list(SANDBOX.rglob("*.py"))) == {
         code for code, row in told.items() if row["the sandbox"] == "itself"
@@ -306,7 +306,7 @@ def test_the_sandbox_takes_no_constant_from_the_client() -> None:
         "request_weight",
         "depth_limit",
         "has_interval",
-        "streams_of",
+        "list_streams",
         "combined_url",
         "Route",
     }

@@ -25,7 +25,7 @@ from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.messages import decode_agg_trades
-from capture_pipeline.binance.streams.names import FIELDS, combined_url, kind_of, routed
+from capture_pipeline.binance.streams.names import FIELDS, combined_url, kind_of, split_by_route
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.recorder.ordering.message_ids import ids_of
@@ -149,7 +149,7 @@ def test_frames_have_the_form_of_the_page(row: Row) -> None:
     """Fields in order, by the endpoint that the client chooses; the client takes the ids that the page states."""
     market, stream = Market(row["market"]), row["stream"].strip("`").replace("<symbol>", "btcusdt")
     base = "/fstream/{route}" if market is Market.UM else ""
-    [path] = routed(combined_url(base, [stream]))
+    [path] = split_by_route(combined_url(base, [stream]))
     assert market is Market.SPOT or f"/{row['endpoint']}/" in path
     with exchange(symbols=[BUSY]) as box, box.connect(path) as client:
         box.advance(20)
@@ -230,7 +230,7 @@ def check_csv(row: Row, content: bytes, file: ArchiveFile | TradesFile, *, is_ne
 
 def test_every_file_of_the_client_is_on_the_page() -> None:
     """Its kinds of files are the two that the page's paths are compared with."""
-    assert set(urls._Published.__subclasses__()) == {ArchiveFile, TradesFile}
+    assert set(urls._PeriodFile.__subclasses__()) == {ArchiveFile, TradesFile}
     assert {str(kind) for kind in Granularity} == {granularity for granularity, _ in PERIODS}
 
 

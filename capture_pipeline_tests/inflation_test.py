@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.archive.zip_file import only_entry
+from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
@@ -175,7 +175,7 @@ def test_a_zip_of_many_entries_is_not_listed() -> None:
         for number in range(1001):
             archive.writestr(f"{number}.csv", b"")
     with pytest.raises(MalformedDataError, match="has more than 1,000 entries"):
-        only_entry(target.getvalue(), "x.csv", 1000, "x.zip")
+        read_only_entry(target.getvalue(), "x.csv", 1000, "x.zip")
 
 
 COMMANDS = [

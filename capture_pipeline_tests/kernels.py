@@ -10,7 +10,7 @@ import numpy as np
 from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
 from capture_pipeline.binance.streams._kernel import PADDING
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
-from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import (
     SYMBOL,
     make_session,
@@ -48,7 +48,7 @@ def streams() -> None:
 
 def books() -> None:
     """Those of replay: a book of made level updates, in memory, from lines and from tables."""
-    for messages in made_events(1):
+    for messages in generate_events(1):
         Replay().take(messages)
     with tempfile.TemporaryDirectory() as folder:
         make_session(Path(folder), 100)

@@ -1,1 +1,1 @@
-"""The exchange's language: intervals, URLs, archive and REST protocols, klines. Opens no file, imports no Dagster."""
+"""Interfaces of the exchange: archive, REST and streams. Nothing here reads or writes a file of the lake."""

@@ -1,7 +1,4 @@
-"""Intervals, months and days: the grid that klines stand on. All times are int64 microseconds UTC.
-
-Arithmetic only: nothing here knows of a file, a URL or a clock.
-"""
+"""Intervals, months and days, and conversions of times. All times are int64 microseconds UTC."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 
 class Interval(StrEnum):
-    """The kline intervals that divide a day, so that every day and month holds whole candles.
+    """Kline intervals that divide a day, so that every day and month contains whole klines.
 
-    The exchange also publishes 3d, 1w and 1mo; those straddle months and are not offered.
+    The exchange also publishes 3d, 1w and 1mo. They cross the ends of months and are not supported.
     """
 
     S1 = "1s"
@@ -49,36 +46,31 @@ class Interval(StrEnum):
         return int(self.value[:-1]) * _UNIT_US[self.value[-1]]
 
     def floor(self, time_us: int) -> int:
-        """The open time of the candle that holds `time_us`."""
+        """Return the open time of the kline that contains `time_us`."""
         return time_us - time_us % self.us
 
     def ceil(self, time_us: int) -> int:
-        """The first open time at or after `time_us`."""
+        """Return the first open time at or after `time_us`."""
         return -(-time_us // self.us) * self.us
 
-    def bars_in(self, start_us: int, end_us: int) -> int:
-        """How many open times lie in `[start_us, end_us)`."""
+    def count_bars(self, start_us: int, end_us: int) -> int:
+        """Count the open times in `[start_us, end_us)`."""
         return max(0, (self.ceil(end_us) - self.ceil(start_us)) // self.us)
 
 
 @dataclass(frozen=True, order=True)
 class Month:
-    """A calendar month, UTC.
-
-    Attributes:
-        year: Four digits.
-        month: 1 to 12.
-    """
+    """A calendar month, UTC."""
 
     year: int
     month: int
 
     @classmethod
     def parse(cls, text: str) -> Month:
-        """Read `YYYY-MM`.
+        """Parse `YYYY-MM`.
 
         Raises:
-            ConfigError: `text` is something else.
+            ConfigError: `text` does not have this form.
         """
         found = _MONTH.fullmatch(text)
         if not found or int(found[1]) < MINYEAR:
@@ -87,13 +79,13 @@ class Month:
 
     @classmethod
     def of(cls, time_us: int) -> Month:
-        """The month that holds `time_us`."""
+        """Return the month that contains `time_us`."""
         moment = from_us(time_us)
         return cls(moment.year, moment.month)
 
     @classmethod
     def range(cls, first: Month, last: Month) -> list[Month]:
-        """All months from `first` to `last`, both included."""
+        """List all months from `first` to `last`, both included."""
         months, month = [], first
         while month <= last:
             months.append(month)
@@ -101,21 +93,21 @@ class Month:
         return months
 
     def next(self) -> Month:
-        """The month after this one."""
+        """Return the month after this one."""
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
     @property
     def start_us(self) -> int:
-        """Its first microsecond."""
+        """First microsecond of the month."""
         return to_us(datetime(self.year, self.month, 1, tzinfo=UTC))
 
     @property
     def end_us(self) -> int:
-        """The first microsecond after it."""
+        """First microsecond after the month."""
         return self.start_us + calendar.monthrange(self.year, self.month)[1] * DAY_US
 
     def days(self) -> Iterator[date]:
-        """Its days in order."""
+        """Yield the days of the month in order."""
         for day in range(1, calendar.monthrange(self.year, self.month)[1] + 1):
             yield date(self.year, self.month, day)
 
@@ -125,31 +117,31 @@ class Month:
 
 
 def to_us(moment: datetime) -> int:
-    """An aware datetime as microseconds since 1970, UTC, exactly."""
+    """Convert an aware datetime to microseconds since 1970, UTC, without rounding."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def from_us(time_us: int) -> datetime:
-    """Microseconds since 1970 as an aware datetime, UTC, exactly."""
+    """Convert microseconds since 1970 to an aware datetime in UTC, without rounding."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 
 
 def day_bounds(day: date) -> tuple[int, int]:
-    """`[start, end)` of a UTC day in microseconds."""
+    """Return `[start, end)` of a UTC day in microseconds."""
     start = to_us(datetime(day.year, day.month, day.day, tzinfo=UTC))
     return start, start + DAY_US
 
 
 def iso(time_us: int) -> str:
-    """`2024-12-31T23:59:00Z`; fractions only where there are any."""
+    """Format a time as `2024-12-31T23:59:00Z`, with a fraction if it is not zero."""
     return from_us(time_us).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> int:
-    """An ISO date or time as microseconds; without an offset it is UTC.
+    """Parse an ISO date or time to microseconds; a time without an offset is UTC.
 
     Raises:
-        ConfigError: `text` is no ISO date or time.
+        ConfigError: `text` is not an ISO date or time.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -1,6 +1,6 @@
-"""Where the exchange keeps what: names and paths of archive files, REST paths and their weights.
+"""Names and paths of archive files, REST paths and their weights. Hosts are settings.
 
-Hosts are configuration and do not stand here. Source: the exchange's public-data README and its REST documentation.
+Source: the exchange's public-data README and its REST documentation.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from enum import StrEnum
 from typing import Protocol
 
 from capture_pipeline.binance.periods import Interval, Month, day_bounds
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError
 
 _TRADES, AGG_TRADES = "trades", "aggTrades"
 _NAME = re.compile(r"([^-]+)-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", re.ASCII)
 SPOT_DEPTH = 5000
-"""Most levels a side that a depth call of spot gives."""
+"""Maximum number of levels of each side in an answer of spot's `depth`."""
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
-"""Levels a side that a depth call of futures may ask for."""
+"""Numbers of levels of each side that a request for the futures' `depth` may contain."""
 NO_UM_SECONDS = (
     "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
 )
 
 
 class Market(StrEnum):
-    """Which of the exchange's markets."""
+    """Markets of the exchange."""
 
     SPOT = "spot"
     UM = "um"
 
     @property
     def archive_root(self) -> str:
-        """The first folders of every archive path."""
+        """First folders of every archive path."""
         return "data/spot" if self is Market.SPOT else "data/futures/um"
 
     @property
     def rest_root(self) -> str:
-        """What precedes an endpoint's name in a REST path."""
+        """Part of a REST path before the endpoint's name."""
         return "/api/v3" if self is Market.SPOT else "/fapi/v1"
 
     @property
     def weight_per_minute(self) -> int:
-        """The request weight that the exchange grants one address in a minute, as its exchangeInfo states."""
+        """Request weight that the exchange allows an address in a minute, as its exchangeInfo states."""
         return 6000 if self is Market.SPOT else 2400
 
 
@@ -64,73 +64,67 @@ _WEIGHTS: dict[Market, dict[str, int | tuple[tuple[int, int], ...]]] = {
         "aggTrades": 20,
     },
 }
-"""Weight of a request, or of one up to each value of `limit`; `docs/exchange.md` has the sources."""
+"""Weight of a request, or pairs of a maximum `limit` and a weight; the sources are in `docs/exchange.md`."""
 
 
 def has_interval(market: Market, interval: Interval) -> bool:
-    """Return whether a market has candles of an interval; for `1s` of futures the exchange answers -1120."""
+    """Report whether a market has klines of an interval; futures have no `1s` and answer with code -1120."""
     return market is Market.SPOT or interval is not Interval.S1
 
 
 class Granularity(StrEnum):
-    """How much one archive file holds."""
+    """Period of an archive file."""
 
     MONTHLY = "monthly"
     DAILY = "daily"
 
 
 class PublishedFile(Protocol):
-    """What downloading needs to know of a zip of the archive, whatever it holds."""
+    """Name and path of a zip of the archive."""
 
     @property
     def name(self) -> str:
-        """The zip's name."""
+        """Name of the zip."""
 
     @property
     def stem(self) -> str:
-        """The name without `.zip`."""
+        """Name without `.zip`."""
 
     @property
     def path(self) -> str:
-        """The whole path below the archive's host."""
+        """Path below the archive's host."""
 
 
-class _Published:
-    """What files of the archive have in common: a zip of a month or a day."""
+class _PeriodFile:
+    """Common properties of archive files: zips of a month or a day."""
 
     period: Month | date
 
     @property
     def stem(self) -> str:
-        """The zip's name without its ending."""
+        """Name of the zip without its ending."""
         raise NotImplementedError
 
     @property
     def granularity(self) -> Granularity:
         """Monthly or daily."""
-        return _granularity(self.period)
+        return Granularity.MONTHLY if isinstance(self.period, Month) else Granularity.DAILY
 
     @property
     def name(self) -> str:
-        """The zip's name."""
+        """Name of the zip."""
         return f"{self.stem}.zip"
 
     @property
     def bounds(self) -> tuple[int, int]:
         """`[start, end)` of the period in microseconds UTC."""
-        return _bounds(self.period)
+        period = self.period
+        return (period.start_us, period.end_us) if isinstance(period, Month) else day_bounds(period)
 
 
 @dataclass(frozen=True)
-class ArchiveFile(_Published):
-    """One kline file of the public archive.
-
-    Attributes:
-        market: Spot or USD-M futures.
-        symbol: For instance BTCUSDT.
-        interval: Length of its candles.
-        period: The month or the day it covers.
-    """
+class ArchiveFile(_PeriodFile):
+    """One kline file of the public archive."""
 
     market: Market
     symbol: str
@@ -144,23 +138,23 @@ class ArchiveFile(_Published):
 
     @property
     def folder(self) -> str:
-        """The folder in the archive, with a slash at its end."""
-        return folder(self.market, self.granularity, self.symbol, self.interval)
+        """Folder in the archive, with a slash at its end."""
+        return archive_folder(self.market, self.granularity, self.symbol, self.interval)
 
     @property
     def path(self) -> str:
-        """The whole path below the archive's host."""
+        """Path below the archive's host."""
         return self.folder + self.name
 
 
 @dataclass(frozen=True)
-class TradesFile(_Published):
+class TradesFile(_PeriodFile):
     """One file of published trades.
 
     Attributes:
         market: Spot or USD-M futures.
-        symbol: For instance BTCUSDT.
-        period: The day or the month it covers, UTC.
+        symbol: Symbol, for instance BTCUSDT.
+        period: Day or month of the trades, UTC.
         kind: `trades` or `aggTrades`.
     """
 
@@ -172,22 +166,22 @@ class TradesFile(_Published):
     @property
     def stem(self) -> str:
         """`BTCUSDT-trades-2026-08-03`."""
-        return f"{valid_symbol(self.symbol)}-{self.kind}-{self.period}"
+        return f"{validate_symbol(self.symbol)}-{self.kind}-{self.period}"
 
     @property
     def path(self) -> str:
-        """The whole path below the archive's host."""
+        """Path below the archive's host."""
         return f"{self.market.archive_root}/{self.granularity}/{self.kind}/{self.symbol}/{self.name}"
 
 
-def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
-    """The archive's folder of one symbol and interval, with a slash at its end."""
+def archive_folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
+    """Return the archive's folder of one symbol and interval, with a slash at its end."""
     return f"{market.archive_root}/{granularity}/klines/{symbol}/{interval}/"
 
 
 def parse_name(name: str, market: Market) -> ArchiveFile | None:
-    """The archive file that a zip's name stands for, or None if it is not a kline zip."""
-    found = _parts(name)
+    """Parse the name of a zip of klines; None if it is not one."""
+    found = _split_name(name)
     return (
         ArchiveFile(market, found[0], Interval(found[1]), found[2])
         if found and found[1] in set(Interval)
@@ -196,8 +190,8 @@ def parse_name(name: str, market: Market) -> ArchiveFile | None:
 
 
 def parse_trades_name(name: str, market: Market) -> TradesFile | None:
-    """The file of trades that a zip's name stands for, or None if it is not one."""
-    found = _parts(name)
+    """Parse the name of a zip of trades; None if it is not one."""
+    found = _split_name(name)
     return (
         TradesFile(market, found[0], found[2], found[1])
         if found and found[1] in {_TRADES, AGG_TRADES}
@@ -210,8 +204,8 @@ def request_weight(market: Market, endpoint: str, limit: str | int | None = None
 
     Args:
         market: Spot or USD-M futures.
-        endpoint: Last part of its path.
-        limit: Its parameter `limit`; without one the highest weight of the endpoint counts.
+        endpoint: Last part of the REST path.
+        limit: Parameter `limit` of the request; without it, the highest weight of the endpoint is returned.
     """
     steps = _WEIGHTS[market][endpoint]
     if isinstance(steps, int):
@@ -222,7 +216,7 @@ def request_weight(market: Market, endpoint: str, limit: str | int | None = None
 
 
 def depth_limit(market: Market, limit: int) -> int:
-    """The levels to ask for to get `limit`, or as many as the exchange gives; futures take certain numbers only."""
+    """Return the smallest allowed number of levels that is not below `limit`, or the largest allowed one."""
     return (
         min(limit, SPOT_DEPTH)
         if market is Market.SPOT
@@ -230,24 +224,16 @@ def depth_limit(market: Market, limit: int) -> int:
     )
 
 
-def _parts(name: str) -> tuple[str, str, Month | date] | None:
-    """Symbol, kind or interval, and period of a zip's name."""
+def _split_name(name: str) -> tuple[str, str, Month | date] | None:
+    """Split the name of a zip into symbol, kind or interval, and period."""
     found = _NAME.fullmatch(name)
     if not found:
         return None
     try:
         return (
-            valid_symbol(found[1]),
+            validate_symbol(found[1]),
             found[2],
             date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3]),
         )
     except (ValueError, ConfigError):
         return None
-
-
-def _granularity(period: Month | date) -> Granularity:
-    return Granularity.MONTHLY if isinstance(period, Month) else Granularity.DAILY
-
-
-def _bounds(period: Month | date) -> tuple[int, int]:
-    return (period.start_us, period.end_us) if isinstance(period, Month) else day_bounds(period)

@@ -25,7 +25,7 @@ from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.row_gates import check_bars, gate_specs
+from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.printable import printable, printable_lines
@@ -54,7 +54,7 @@ def check_command(
     workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
 ) -> None:
     """Evaluate the gates of the lake. Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated."""
-    specs = gate_specs()
+    specs = list_gate_specs()
     if list_gates:
         emit_table(
             "Gates", ("name", "table", "severity", "blocking", "description"), [vars(spec) for spec in specs]

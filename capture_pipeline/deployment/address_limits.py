@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from capture_pipeline.binance.http.pauses import Part, Pause, parts_of
+from capture_pipeline.binance.http.pauses import HostGroup, Pause, affected_hosts
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.errors import CaptureError
@@ -37,7 +37,7 @@ class _Record(BaseModel):
             UTC.
     """
 
-    pauses: dict[Part, Pause] = {}
+    pauses: dict[HostGroup, Pause] = {}
     attempts_us: list[Annotated[int, Field(ge=0)]] = []
 
     def at(self, now_us: int) -> _Record:
@@ -79,7 +79,7 @@ class AddressLimits:
         self._unsaved: _Record | None = None
         self._last_warning = ""
 
-    def pause(self, part: Part) -> Pause | None:
+    def pause(self, part: HostGroup) -> Pause | None:
         """Return the current pause of a group of hosts, or None if requests may be sent."""
         with self._mutex:
             stored, now_us = self._read(), self._now_us()
@@ -91,7 +91,7 @@ class AddressLimits:
                 self._write(record)
         return record.pauses.get(part)
 
-    def refuse(self, part: Part, status: int, wait_s: float) -> Pause:
+    def refuse(self, part: HostGroup, status: int, wait_s: float) -> Pause:
         """Record that the exchange refused this address. A stored pause with a later end is kept.
 
         Args:
@@ -103,7 +103,7 @@ class AddressLimits:
             now_us = self._now_us()
             record = self._read().at(now_us)
             new = Pause(since_us=now_us, until_us=now_us + round(wait_s * 1e6), status=status).at(now_us)
-            for each in parts_of(status, part):
+            for each in affected_hosts(status, part):
                 if each not in record.pauses or record.pauses[each].until_us < new.until_us:
                     record.pauses[each] = new
             self._write(record)
@@ -118,7 +118,7 @@ class AddressLimits:
         with self._lock_store():
             now_us = self._now_us()
             record = self._read().at(now_us)
-            if (pause := record.pauses.get(Part.STREAMS)) is not None:
+            if (pause := record.pauses.get(HostGroup.STREAMS)) is not None:
                 return pause
             attempts = sorted(record.attempts_us)
             if len(attempts) >= self._max_attempts:

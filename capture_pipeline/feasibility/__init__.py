@@ -1,1 +1,1 @@
-"""Can the market be rebuilt from its deltas: what is measured of speed, memory, precision, time and disk, and the verdict on it."""
+"""Feasibility of rebuilding the market from its diffs: benchmarks, reports on sessions, and the verdict."""

@@ -1,4 +1,4 @@
-"""The three benchmarks of the verdict that need no session, one at a time: each measures, publishes its evidence and returns it."""
+"""The benchmarks of decimals, disk and replay. Each measures, publishes its evidence and returns it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from capture_pipeline.feasibility.replay_throughput import benchmark as replay
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Lake
 
-_PATIENCE_S, _LOOK_S = 3600.0, 0.5
+_LOCK_TIMEOUT_S, _POLL_INTERVAL_S = 3600.0, 0.5
 
 
 @contextmanager
 def benchmark_turn(lake: Lake) -> Iterator[EvidenceStore]:
-    """Wait until no other benchmark of the lake runs, since two would measure each other; return the store of evidence.
+    """Wait until no other benchmark of the lake runs, and return the store of evidence.
+
+    Two benchmarks at the same time would slow each other down.
 
     Raises:
-        BusyError: Another benchmark has run for longer than an hour.
+        BusyError: Another benchmark ran during the whole wait of an hour.
     """
-    until = time.monotonic() + _PATIENCE_S
-    with ExitStack() as held:
+    until = time.monotonic() + _LOCK_TIMEOUT_S
+    with ExitStack() as stack:
         while True:
             try:
-                held.enter_context(file_lock(lake.state("benchmark.lock")))
+                stack.enter_context(file_lock(lake.state("benchmark.lock")))
                 break
             except BusyError:
                 if time.monotonic() > until:
                     raise
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_INTERVAL_S)
         yield EvidenceStore(lake.reports())
 
 
@@ -43,32 +45,32 @@ def measure_decimals(lake: Lake, rows: int, block_rows: int, seed: int, repeats:
     """Compare representations of decimals.
 
     Args:
-        lake: Receives the evidence.
-        rows: Rows that every representation works on.
-        block_rows: Rows of a block; memory depends on this number alone.
-        seed: Of the generated rows.
-        repeats: Attempts at each block; the fastest counts.
+        lake: Lake in which the evidence is published.
+        rows: Number of rows for every representation.
+        block_rows: Number of rows of a block; the memory depends on it.
+        seed: Seed of the generated rows.
+        repeats: Attempts at each block; the fastest one counts.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The evidence cannot be written.
     """
     return _publish(
-        lake, lambda: decimals_report.evidence_of(decimals.benchmark(rows, block_rows, seed, repeats))
+        lake, lambda: decimals_report.evidence_of(decimals.run_benchmark(rows, block_rows, seed, repeats))
     )
 
 
 def measure_disk(lake: Lake, rows: list[int], medium_bytes: int, seed: int, repeats: int) -> Evidence:
-    """Write and read on the medium of the lake.
+    """Measure writing and reading on the disk of the lake.
 
     Args:
-        lake: Receives the evidence; its disk is measured.
-        rows: Numbers of rows of the tables; the largest table is held in memory.
+        lake: Lake whose disk is measured, and in which the evidence is published.
+        rows: Numbers of rows of the tables; the largest table must fit into memory.
         medium_bytes: Size of the plain file that measures the limit of the disk.
-        seed: Of the generated rows.
-        repeats: Attempts with the layout of the project; the slowest counts.
+        seed: Seed of the generated rows.
+        repeats: Attempts with the project's layout; the slowest one counts.
 
     Raises:
-        CaptureError: The sizes measure nothing, or the disk refuses.
+        CaptureError: A size or the number of attempts is too small, or a file cannot be written.
     """
     folder = lake.state("io_benchmark")
     return _publish(
@@ -76,28 +78,28 @@ def measure_disk(lake: Lake, rows: list[int], medium_bytes: int, seed: int, repe
     )
 
 
-def measure_replay(lake: Lake, found: replay.Input, repeats: int, cap_mb: int) -> Evidence:
-    """Replay a book.
+def measure_replay(lake: Lake, found: replay.ReplayInput, repeats: int, cap_mb: int) -> Evidence:
+    """Measure replays of a book.
 
     Args:
-        lake: Receives the evidence.
-        found: What is replayed.
-        repeats: Runs of each kind; the fastest and the largest memory count.
-        cap_mb: Memory in MB that the run with limited memory may use besides the program itself.
+        lake: Lake in which the evidence is published.
+        found: Input of the replays.
+        repeats: Runs of each kind; the fastest time and the largest memory count.
+        cap_mb: Memory in MB that the run with limited memory may use in addition to the program itself.
 
     Raises:
-        CaptureError: A replay could not run.
+        CaptureError: A replay failed.
     """
     return _publish(lake, lambda: replay.evidence_of(replay.measure(found, repeats, cap_mb)))
 
 
 def measure_synthetic_replay(lake: Lake, events: int, repeats: int, cap_mb: int) -> Evidence:
-    """Replay generated level updates, `events` of them; see `measure_replay` for the rest.
+    """Measure replays of `events` generated level updates; see `measure_replay`.
 
     Raises:
-        CaptureError: A replay could not run, or the disk refuses.
+        CaptureError: A replay failed, or a file cannot be written.
     """
-    return measure_replay(lake, replay.made_input(lake.state("made_session"), events), repeats, cap_mb)
+    return measure_replay(lake, replay.synthetic_input(lake.state("made_session"), events), repeats, cap_mb)
 
 
 def _publish(lake: Lake, measure: Callable[[], Evidence]) -> Evidence:

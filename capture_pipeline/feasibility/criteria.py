@@ -1,4 +1,4 @@
-"""What a reconstruction of the market has to reach, and what is done where it does not. The one place in which these thresholds stand."""
+"""Criteria of feasibility with their thresholds, and the mitigation if a criterion fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Bound(StrEnum):
-    """How a measured value has to lie to its threshold."""
+    """Required relation of a measured value to the threshold."""
 
     AT_LEAST = "at least"
     BELOW = "below"
@@ -15,27 +15,28 @@ class Bound(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a criterion, or all of them, come to."""
+    """Result of a criterion."""
 
     PASS = "PASS"  # noqa: S105 - no secret
     FAIL = "FAIL"
     UNKNOWN = "UNKNOWN"
-    """Nothing was measured yet."""
+    """The criterion was not measured."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One of them.
+    """A criterion of feasibility.
 
     Attributes:
         name: Identifier.
-        title: For people.
-        asset: Which asset measures it.
-        bound: How the value has to lie to the threshold.
-        threshold: In `unit`.
-        unit: Of both.
-        mitigation: What to do where it fails; empty where nothing helps: its failure makes the whole a No-Go.
-        rests_on: Name of a criterion that has to hold for this one to be measurable at all; where that one fails, its mitigation does.
+        title: Title for readers.
+        asset: Name of the asset that measures it.
+        bound: Required relation of the value to the threshold.
+        threshold: Threshold in `unit`.
+        unit: Unit of value and threshold.
+        mitigation: Action if the criterion fails; if it is empty, a failure makes the verdict No-Go.
+        depends_on: Name of another criterion. If that one fails, this one may not be measurable, and the
+            mitigation of the other one is sufficient.
     """
 
     name: str
@@ -45,21 +46,25 @@ class Criterion:
     threshold: float
     unit: str
     mitigation: str = ""
-    rests_on: str = ""
+    depends_on: str = ""
 
     def verdict(self, measured: float | None) -> Verdict:
-        """Whether a measured value holds."""
+        """Compare a measured value with the threshold."""
         if measured is None:
             return Verdict.UNKNOWN
-        held = {
+        is_met = {
             Bound.AT_LEAST: measured >= self.threshold,
             Bound.BELOW: measured < self.threshold,
             Bound.EXACTLY: measured == self.threshold,
         }[self.bound]
-        return Verdict.PASS if held else Verdict.FAIL
+        return Verdict.PASS if is_met else Verdict.FAIL
 
     def margin(self, measured: float | None) -> float | None:
-        """By which factor it holds, above 1, or fails, below 1; None where there is none."""
+        """Return the factor between value and threshold: above 1 for a pass, below 1 for a failure.
+
+        Returns:
+            None without a value, or if the criterion allows no factor.
+        """
         if measured is None or self.bound is Bound.EXACTLY or not self.threshold:
             return None
         if self.bound is Bound.AT_LEAST:
@@ -95,9 +100,15 @@ ORIGIN_TIME = Criterion(
     "use the receipt time as the clock",
 )
 SKEW = Criterion(
-    "origin_time_skew", "Skew of origin time to receipt, 95th percentile, clock offset taken out", "origin_time_report", Bound.BELOW, 100,
-    "ms", "use the receipt time as the clock", rests_on=ORIGIN_TIME.name,
-)  # fmt: skip
+    "origin_time_skew",
+    "Skew of origin time to receipt, 95th percentile, clock offset taken out",
+    "origin_time_report",
+    Bound.BELOW,
+    100,
+    "ms",
+    "use the receipt time as the clock",
+    depends_on=ORIGIN_TIME.name,
+)
 GAPS = Criterion(
     "sequence_gaps",
     "Updates lost in sequence gaps",
@@ -116,7 +127,12 @@ EXACT = Criterion(
     "results",
 )
 DISK = Criterion(
-    "disk_rate", "Sustained write and read against what 220 GB a month needs", "io_benchmark", Bound.AT_LEAST, 1, "times",
+    "disk_rate",
+    "Sustained write and read against what 220 GB a month needs",
+    "io_benchmark",
+    Bound.AT_LEAST,
+    1,
+    "times",
     "store fewer symbols or a faster medium",
-)  # fmt: skip
+)
 CRITERIA = (THROUGHPUT, MEMORY, ORIGIN_TIME, SKEW, GAPS, EXACT, DISK)

@@ -1,7 +1,7 @@
-"""What an asset measured, kept as a file: the latest and all before it, each with the files that it was measured on.
+"""Evidence: the result of an asset's measurement, stored as a file with the digests of its inputs.
 
-reports/feasibility/replay_benchmark.json            the latest
-reports/feasibility/runs/replay_benchmark/<time>.json  every one
+reports/feasibility/replay_benchmark.json              the latest result
+reports/feasibility/runs/replay_benchmark/<time>.json  every result
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from capture_pipeline.lake.files import publish_model, read_model, sha256_file
 
 
 class Reading(BaseModel):
-    """A criterion as it was measured.
+    """Measured value of a criterion.
 
     Attributes:
-        criterion: Its name.
-        measured: In the criterion's unit; None where it could not be measured.
-        note: How, or why not.
+        criterion: Name of the criterion.
+        measured: Value in the criterion's unit; None if it could not be measured.
+        note: Details of the measurement, or the reason why it is missing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,13 +37,13 @@ class Evidence(BaseModel):
     """One measurement of an asset.
 
     Attributes:
-        asset: Its name.
-        measured_us: When, microseconds UTC.
-        inputs: SHA-256 by file (or by the description of a generated input) that it was measured on.
-        readings: What it says of the criteria.
-        figures: Every number worth plotting, by name.
+        asset: Name of the asset.
+        measured_us: Time of the measurement, microseconds UTC.
+        inputs: SHA-256 of the inputs, by file name or by the description of a generated input.
+        readings: Values of the criteria.
+        figures: Numbers for plots, by name.
         details: Tables and distributions, for pages.
-        text: The tables as Markdown; empty where a page of its own shows them.
+        text: The tables as Markdown; empty if the asset has a page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,18 +56,18 @@ class Evidence(BaseModel):
     text: str = ""
 
     def reading(self, criterion: Criterion) -> Reading:
-        """What it says of a criterion."""
+        """Return the value of a criterion; a reading without a value if the evidence does not contain it."""
         found = next((one for one in self.readings if one.criterion == criterion.name), None)
         return found or Reading(criterion=criterion.name, measured=None, note="not measured")
 
     def measured(self) -> list[tuple[Criterion, float | None]]:
-        """Return each criterion with its measured value, None where it could not be measured."""
+        """List each criterion with its value; None if it could not be measured."""
         by_name = {criterion.name: criterion for criterion in CRITERIA}
         return [(by_name[one.criterion], one.measured) for one in self.readings]
 
     @property
     def failed(self) -> list[str]:
-        """Titles of the criteria that do not hold."""
+        """Titles of the criteria that are not passed."""
         return [
             criterion.title
             for criterion, measured in self.measured()
@@ -84,7 +84,7 @@ def new_evidence(
     *,
     text: str = "",
 ) -> Evidence:
-    """Return evidence that was measured now; see `Evidence` for the arguments."""
+    """Build evidence with the present time; see `Evidence` for the arguments."""
     return Evidence(
         asset=asset,
         measured_us=time.time_ns() // 1000,
@@ -97,10 +97,10 @@ def new_evidence(
 
 
 class EvidenceStore:
-    """The evidence of a deployment."""
+    """Store of a deployment's evidence."""
 
     def __init__(self, reports: Path) -> None:
-        """Keep where.
+        """Open the store.
 
         Args:
             reports: Folder of reports (`Lake.reports()`).
@@ -108,17 +108,17 @@ class EvidenceStore:
         self.folder = reports / "feasibility"
 
     def path(self, asset: str) -> Path:
-        """The latest of an asset, whether it is there or not."""
+        """Return the path of an asset's latest evidence; the file may be missing."""
         return self.folder / f"{asset}.json"
 
     def publish(self, evidence: Evidence) -> Path:
-        """Keep it, as the latest and among all.
+        """Store evidence, as the latest and among all of its asset.
 
         Returns:
-            The file of the latest.
+            The path of the latest evidence.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: A file cannot be written.
         """
         stamp = datetime.fromtimestamp(evidence.measured_us / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         publish_model(self.folder / "runs" / evidence.asset / f"{stamp}.json", evidence)
@@ -127,25 +127,33 @@ class EvidenceStore:
         return path
 
     def latest(self, asset: str) -> tuple[Evidence, str] | None:
-        """The latest evidence of an asset and the SHA-256 of its file, None where there is none.
+        """Load the latest evidence of an asset with the SHA-256 of its file; None if there is no evidence.
 
         Raises:
-            LakeError: It is damaged.
+            LakeError: The file of the evidence is damaged.
         """
         path = self.path(asset)
         found = read_model(path, Evidence)
         return None if found is None else (found, sha256_file(path))
 
     def before(self, asset: str, figure: str, most: int = 10) -> float | None:
-        """The median of a figure over the runs before the latest on inputs of the same names, None where there were none.
+        """Compute the median of a figure over earlier runs with the same names of inputs.
+
+        Args:
+            asset: Name of the asset.
+            figure: Name of the figure.
+            most: Maximum number of earlier runs.
+
+        Returns:
+            None without such a run.
 
         Raises:
-            LakeError: One of them is damaged.
+            LakeError: A file of evidence is damaged.
         """
         paths = sorted((self.folder / "runs" / asset).glob("*.json"))
         runs = [found for path in paths if (found := read_model(path, Evidence)) is not None]
-        alike = (
+        similar = (
             [found for found in runs[:-1] if found.inputs.keys() == runs[-1].inputs.keys()] if runs else []
         )
-        values = [found.figures[figure] for found in alike if figure in found.figures][-most:]
+        values = [found.figures[figure] for found in similar if figure in found.figures][-most:]
         return statistics.median(values) if values else None

@@ -1,4 +1,4 @@
-"""The verdict: every criterion against the latest evidence of its asset, with the digests of what it rests on."""
+"""Verdict: the results of all criteria from the latest evidence, with the digests of the evidence."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from capture_pipeline.feasibility.criteria import CRITERIA, Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading
 from capture_pipeline.lake.files import publish_bytes, publish_model
 
-_WHOLE_FROM = 1000
+_MIN_WHOLE = 1000
 
 
 class Overall(StrEnum):
-    """What all criteria together come to."""
+    """Result of all criteria together."""
 
     GO = "Go"
     CONDITIONAL = "Conditional"
     NO_GO = "No-Go"
-    NOT_JUDGED = "Not judged"
-    """A criterion was not measured, and none fails that nothing helps against."""
+    NOT_JUDGED = "Not results"
+    """A criterion was not measured, and no criterion without a mitigation fails."""
 
 
 class CriterionResult(BaseModel):
-    """A criterion, judged.
+    """Result of one criterion.
 
     Attributes:
-        criterion: Its name.
-        title: For people.
-        asset: What measures it.
-        threshold: As a sentence: bound, number and unit.
-        unit: Of `measured`.
-        measured: None where it was not measured.
-        verdict: Whether it holds.
-        margin: By which factor it holds, above 1, or fails; None where there is none.
-        measured_us: When, microseconds UTC; None where there is no evidence.
-        note: How it was measured, or why not.
-        mitigation: What to do where it fails; empty where nothing helps.
-        is_covered: Whether it cannot be measured because another one fails, whose mitigation makes it needless.
+        criterion: Name of the criterion.
+        title: Title for readers.
+        asset: Name of the asset that measures the criterion.
+        threshold: Bound, number and unit as text.
+        unit: Unit of `measured`.
+        measured: Measured value; None without one.
+        verdict: Result.
+        margin: Factor between value and threshold, see `Criterion.margin`.
+        measured_us: Time of the measurement, microseconds UTC; None without evidence.
+        note: Details of the measurement, or the reason why it is missing.
+        mitigation: Action if the criterion fails; empty if there is none.
+        is_covered: The criterion is not measurable because another one fails, and the mitigation of that one
+            is sufficient.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,13 +60,13 @@ class CriterionResult(BaseModel):
 
 
 class EvidenceRef(BaseModel):
-    """A piece of evidence.
+    """Reference to evidence.
 
     Attributes:
-        asset: What measured it.
-        file: Below the folder of reports.
-        sha256: Of the file.
-        inputs: SHA-256 of what it was measured on, by name.
+        asset: Name of the asset that measured it.
+        file: Path below the folder of reports.
+        sha256: SHA-256 of the file.
+        inputs: SHA-256 of the inputs, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,11 +80,12 @@ class GoNoGo(BaseModel):
     """The verdict.
 
     Attributes:
-        overall: What all criteria come to.
-        reasons: Why it is no `Go`, a sentence a criterion; the failures that nothing helps against and what was not measured first.
-        judged_us: When, microseconds UTC.
-        criteria: Every one.
-        evidence: What it rests on.
+        overall: Result of all criteria.
+        reasons: Sentences about the criteria that are not passed: first failures without a mitigation, then
+            criteria that were not measured.
+        judged_us: Time of the verdict, microseconds UTC.
+        criteria: Results of all criteria.
+        evidence: References to the evidence of the verdict.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,30 +96,27 @@ class GoNoGo(BaseModel):
     evidence: list[EvidenceRef]
 
 
-def judge(store: EvidenceStore) -> GoNoGo:
-    """Hold the latest evidence against the criteria.
-
-    Args:
-        store: Of the deployment.
+def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
+    """Compare the latest evidence with the criteria.
 
     Raises:
-        LakeError: A piece of evidence is damaged: no verdict rests on it.
+        LakeError: A file of evidence is damaged.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    judged = [
-        _judge_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0])
+    results = [
+        _evaluate_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0])
         for criterion in CRITERIA
     ]
-    failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
+    failed = {one.criterion for one in results if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
             update={
                 "is_covered": one.verdict is Verdict.UNKNOWN
                 and one.measured_us is not None
-                and criterion.rests_on in failed
+                and criterion.depends_on in failed
             }
         )
-        for one, criterion in zip(judged, CRITERIA, strict=True)
+        for one, criterion in zip(results, CRITERIA, strict=True)
     ]
     pieces = [
         EvidenceRef(
@@ -130,28 +129,28 @@ def judge(store: EvidenceStore) -> GoNoGo:
         if latest is not None
     ]
     return GoNoGo(
-        overall=_overall(criteria),
-        reasons=[text for one in sorted(criteria, key=_rank) if (text := _reason(one))],
+        overall=_decide_overall(criteria),
+        reasons=[text for one in sorted(criteria, key=_rank_reason) if (text := _format_reason(one))],
         judged_us=time.time_ns() // 1000,
         criteria=criteria,
         evidence=pieces,
     )
 
 
-def publish(verdict: GoNoGo, reports: Path, html: str, markdown: str) -> dict[str, Path]:
-    """Publish it in all forms; the JSON last.
+def publish_verdict(verdict: GoNoGo, reports: Path, html: str, markdown: str) -> dict[str, Path]:
+    """Publish the verdict as HTML, Markdown and, last, JSON.
 
     Args:
         verdict: The verdict.
         reports: Folder of reports.
-        html: It as a page.
-        markdown: It as a text.
+        html: The verdict as an HTML page.
+        markdown: The verdict as Markdown.
 
     Returns:
-        Path by ending.
+        Paths of the files by their endings.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: A file cannot be written.
     """
     paths = {ending: reports / f"go_no_go.{ending}" for ending in ("html", "md", "json")}
     publish_bytes(paths["html"], html.encode())
@@ -160,12 +159,12 @@ def publish(verdict: GoNoGo, reports: Path, html: str, markdown: str) -> dict[st
     return paths
 
 
-def number(value: float, digits: int = 6) -> str:
-    """A number for people: whole and with separators from a thousand on, below that to so many digits."""
-    return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.{digits}g}"
+def format_number(value: float, digits: int = 6) -> str:
+    """Format a number: from 1,000 without decimals, below with `digits` significant digits."""
+    return f"{value:,.0f}" if abs(value) >= _MIN_WHOLE else f"{value:.{digits}g}"
 
 
-def _judge_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
+def _evaluate_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
     missing = Reading(
         criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}"
     )
@@ -186,7 +185,7 @@ def _judge_criterion(criterion: Criterion, evidence: Evidence | None) -> Criteri
 
 
 def _is_blocking(one: CriterionResult) -> bool:
-    """Whether it fails and nothing helps, so that it alone makes the whole a No-Go."""
+    """Report whether a criterion fails without a mitigation, which makes the verdict No-Go."""
     return one.verdict is Verdict.FAIL and not one.mitigation
 
 
@@ -194,12 +193,12 @@ def _is_unmeasured(one: CriterionResult) -> bool:
     return one.verdict is Verdict.UNKNOWN and not one.is_covered
 
 
-def _rank(one: CriterionResult) -> int:
-    """Order of reasons: what nothing helps against, what was not measured, the rest."""
+def _rank_reason(one: CriterionResult) -> int:
+    """Return the rank of a reason: failures without a mitigation, then unmeasured criteria, then others."""
     return 0 if _is_blocking(one) else 1 if _is_unmeasured(one) else 2
 
 
-def _overall(criteria: list[CriterionResult]) -> Overall:
+def _decide_overall(criteria: list[CriterionResult]) -> Overall:
     if any(map(_is_blocking, criteria)):
         return Overall.NO_GO
     if any(map(_is_unmeasured, criteria)):
@@ -207,7 +206,7 @@ def _overall(criteria: list[CriterionResult]) -> Overall:
     return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 
 
-def _reason(one: CriterionResult) -> str:
+def _format_reason(one: CriterionResult) -> str:
     if one.verdict is Verdict.PASS:
         return ""
     if one.is_covered:
@@ -215,4 +214,4 @@ def _reason(one: CriterionResult) -> str:
     if one.measured is None:
         return f"{one.title}: not measured ({one.note or 'no note'})"
     helps = f"mitigation: {one.mitigation}" if one.mitigation else "nothing mitigates it"
-    return f"{one.title}: {number(one.measured)} {one.unit}, wanted {one.threshold}; {helps}"
+    return f"{one.title}: {format_number(one.measured)} {one.unit}, wanted {one.threshold}; {helps}"

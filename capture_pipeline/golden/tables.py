@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet, scan_tables
@@ -105,7 +105,7 @@ class GoldenTables:
         """One hour of one symbol."""
         return (
             self.folder(table)
-            / f"symbol={valid_symbol(symbol)}"
+            / f"symbol={validate_symbol(symbol)}"
             / f"hour={hour}"
             / f"{table.name.removeprefix('golden_')}.parquet"
         )

@@ -1,1 +1,1 @@
-"""The kline archive's operations: fetch, top up, merge, find gaps, report. Each takes a `Workspace` and partitions; none knows Dagster."""
+"""Operations on klines: download, fill from REST, merge, find gaps, report. Nothing here imports Dagster."""

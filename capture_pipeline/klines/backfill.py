@@ -1,6 +1,7 @@
-"""The whole way for many partitions in one process: archives, top-ups, bars, gates, gaps, each partition as far as it gets.
+"""Backfill of many partitions in one process: archives, REST, bars, gates and gap ledger.
 
-A partition that fails is told and does not hold up the others; a failed row gate stops its own partition before the gap ledger.
+A partition that fails is reported and does not stop the others. A failed row gate ends its partition before
+the gap ledger is computed.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.klines.ingest.archives import (
     ArchivesResult,
-    fetch_many,
+    fetch_partitions,
     result_interruptibly,
     retry_while_busy,
     with_partition_lock,
 )
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
@@ -38,16 +39,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far one partition got.
+    """Results of the steps that a backfill completed for one partition.
 
     Attributes:
-        partition: Which one.
-        archives: What was fetched; None if that failed.
-        topups: What REST added; None if that failed or was not wanted.
-        bars: What was published; None if that failed.
-        gaps: The ledger; None if that failed or a row gate did.
-        error: Why it ended early.
-        irregular: Rows of irregular classes, known and unknown ones.
+        partition: The partition.
+        archives: Result of the download; None if the download failed.
+        topups: Result of the requests to REST; None if they failed or REST was not used.
+        bars: Result of the merge; None if the merge failed.
+        gaps: The gap ledger; None if its computation or a row gate failed.
+        error: The error that ended the backfill of this partition; None if all steps are complete.
+        irregular: Numbers of irregular rows by class, for known and unknown irregularities.
     """
 
     partition: Partition
@@ -60,7 +61,7 @@ class Outcome:
 
 
 class GateError(CaptureError):
-    """A blocking gate failed; what lies downstream was not made."""
+    """A blocking gate failed, so the steps after it did not run."""
 
 
 def backfill(
@@ -68,63 +69,69 @@ def backfill(
     partitions: Sequence[Partition],
     now_us: int,
     *,
-    ask_rest: bool = True,
+    use_rest: bool = True,
 ) -> Generator[Outcome]:
-    """Bring partitions up to what the exchange has, one outcome each as it is done.
+    """Update partitions to the present data of the exchange.
 
     Args:
         workspace: The deployment.
-        partitions: Which ones.
+        partitions: The partitions.
         now_us: The exchange's time.
-        ask_rest: Whether REST may fill what the archive lacks.
+        use_rest: Request bars from REST that the archive lacks.
+
+    Yields:
+        The outcome of each partition when the partition is complete. A symbol that is unknown while others
+        are known is an error in the outcomes of its partitions.
 
     Raises:
-        ConfigError: Archive and REST know none of the symbols, or the lake is another exchange's. Where they know some, the outcomes of
-            the others say so.
+        ConfigError: Archive and REST know none of the symbols, or the lake belongs to another exchange.
     """
-    # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
-    with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
+    # Closing ends the downloads at once when the caller is interrupted; otherwise the program waits for them.
+    with closing(_prepare_tasks(workspace, partitions, now_us, use_rest=use_rest)) as tasks:
         yield from map_threads_ordered(tasks)
 
 
 def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Do tasks in threads, a core each and at most four; outcomes come in the tasks' order, and no task is begun long before its turn."""
-    at_once = min(4, os.cpu_count() or 1)
-    begun: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(at_once, thread_name_prefix="bars") as pool:
+    """Run tasks in threads, one a core and at most four, and yield the results in the order of the tasks.
+
+    At most one task more than there are threads is started before its result is read. This limits the memory.
+    """
+    thread_count = min(4, os.cpu_count() or 1)
+    futures: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(thread_count, thread_name_prefix="bars") as pool:
         for task in tasks:
-            begun.append(pool.submit(task))
-            if len(begun) > at_once:
-                yield result_interruptibly(begun.popleft())
-        while begun:
-            yield result_interruptibly(begun.popleft())
+            futures.append(pool.submit(task))
+            if len(futures) > thread_count:
+                yield result_interruptibly(futures.popleft())
+        while futures:
+            yield result_interruptibly(futures.popleft())
 
 
-def _tasks(
-    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool
+def _prepare_tasks(
+    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, use_rest: bool
 ) -> Generator[Callable[[], Outcome]]:
-    """What is left of each partition once the exchange has been asked; all asking is done here, one partition after the other."""
-    unknown = _Unknown(workspace)
+    """Send all requests, one partition after the other, and yield the remaining work of each partition."""
+    unknown = _UnknownSymbols(workspace)
     symbols = {partition.symbol for partition in partitions}
-    with closing(fetch_many(workspace, list(partitions), now_us)) as results:
+    with closing(fetch_partitions(workspace, list(partitions), now_us)) as results:
         for fetched in results:
             if not isinstance(fetched, ArchivesResult):
                 yield partial(Outcome, fetched[0], error=fetched[1])
                 continue
-            error = _check_symbol(workspace, fetched, now_us, unknown) if ask_rest else None
+            error = _check_symbol(workspace, fetched, now_us, unknown) if use_rest else None
             if symbols == unknown.errors.keys():
                 raise unknown.error_of(unknown.errors)
             if error:
                 yield partial(Outcome, fetched.partition, fetched, error=error)
             else:
-                yield _fill_from_rest(workspace, fetched, now_us, ask_rest=ask_rest)
+                yield _fill_from_rest(workspace, fetched, now_us, use_rest=use_rest)
 
 
-class _Unknown:
+class _UnknownSymbols:
     """Symbols that neither the archive nor REST knows.
 
     Attributes:
-        errors: By symbol.
+        errors: The error of each symbol.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -132,16 +139,15 @@ class _Unknown:
         self.errors: dict[str, ConfigError] = {}
 
     def add(self, symbol: str) -> None:
-        """Remember a symbol."""
         self.errors[symbol] = self.error_of([symbol])
 
     def error_of(self, symbols: Collection[str]) -> ConfigError:
-        """Return the error about some symbols, with the names of similar ones."""
-        return unknown_symbols_error(symbols, self._listed)
+        """Return the error about unknown symbols, with the names of similar ones."""
+        return unknown_symbols_error(symbols, self._listed_symbols)
 
     @cached_property
-    def _listed(self) -> list[str]:
-        """Every listed symbol: asked once a run, and only where a symbol is unknown; it improves a message, so its failure is none."""
+    def _listed_symbols(self) -> list[str]:
+        """Request all listed symbols, once a run. They only improve a message, so a failure is ignored."""
         try:
             return self._workspace.rest.listed_symbols()
         except CaptureError:
@@ -149,11 +155,11 @@ class _Unknown:
 
 
 def _check_symbol(
-    workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown
+    workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _UnknownSymbols
 ) -> CaptureError | None:
-    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked.
+    """Return the error that ends a partition: its symbol is unknown, or the request about the symbol failed.
 
-    A partition with archive files, used or not, is proof that the symbol exists.
+    A partition with an archive file, usable or not, needs no request: the file proves that the symbol exists.
     """
     symbol = fetched.partition.symbol
     if any(record.trust is not Trust.NOT_PUBLISHED for record in fetched.manifest.files):
@@ -168,17 +174,27 @@ def _check_symbol(
     return unknown.errors.get(symbol)
 
 
-def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Outcome:
-    """From verified archives to the gap ledger of one partition."""
-    return _fill_from_rest(workspace, fetched, now_us, ask_rest=ask_rest)()
+def complete_partition(
+    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, use_rest: bool
+) -> Outcome:
+    """Run all steps after the download of one partition, up to the gap ledger."""
+    return _fill_from_rest(workspace, fetched, now_us, use_rest=use_rest)()
 
 
 def _fill_from_rest(
-    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool
+    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, use_rest: bool
 ) -> Callable[[], Outcome]:
-    """Ask REST now; what then remains asks nobody and shares no file with another partition."""
+    """Request missing bars from REST and return the remaining work.
+
+    The remaining work sends no request and shares no file with another partition, so it may run in any
+    thread.
+    """
     try:
-        topups = retry_while_busy(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
+        topups = (
+            retry_while_busy(partial(fill_from_rest, workspace, fetched.partition, now_us))
+            if use_rest
+            else None
+        )
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
     return partial(_build_locked, workspace, fetched, topups, now_us)
@@ -187,7 +203,10 @@ def _fill_from_rest(
 def _build_locked(
     workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int
 ) -> Outcome:
-    """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
+    """Build bars and gap ledger under the partition's lock, from the raw files that are recorded by then.
+
+    A slow run therefore does not undo the work of a newer run.
+    """
     try:
         with workspace.row_budget.reserve(fetched.partition.expected):
             return with_partition_lock(
@@ -201,7 +220,7 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
     partition = fetched.partition
     bars: BarsResult | None = None
     try:
-        now_us = _newest(workspace, partition, now_us)
+        now_us = _find_latest_time(workspace, partition, now_us)
         bars, frame = build_bars(workspace, partition)
         results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
         failed = [result for result in results if not result.passed and result.spec.blocking]
@@ -216,21 +235,8 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
         return Outcome(partition, fetched, topups, bars, error=error)
 
 
-def attempt_each(
-    partitions: Sequence[Partition], work: Callable[[Partition], object]
-) -> Iterator[tuple[Partition, CaptureError | None]]:
-    """Do `work` for each partition; a failure is told beside it and does not end the rest."""
-    for partition in partitions:
-        try:
-            work(partition)
-        except CaptureError as error:
-            yield partition, error
-        else:
-            yield partition, None
-
-
-def _newest(workspace: Workspace, partition: Partition, now_us: int) -> int:
-    """The present, or the later one of a newer run that has been here since; one in the future was a wrong clock's."""
+def _find_latest_time(workspace: Workspace, partition: Partition, now_us: int) -> int:
+    """Return the later of `now_us` and the last ledger's time; a ledger's time in the future is ignored."""
     path = workspace.lake.window(partition)
     try:
         recorded = (

@@ -1,4 +1,4 @@
-"""From raw files to `bars`: every file checked against its recorded digest, parsed, merged and published whole."""
+"""Build of the table `bars` from raw files. Each raw file is compared with its recorded digest first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.fetcher import granularity_name
-from capture_pipeline.klines.ingest.rest_fill import closed_klines
+from capture_pipeline.klines.ingest.fetcher import source_name
+from capture_pipeline.klines.ingest.rest_fill import select_closed
 from capture_pipeline.lake.files import read_model, unpublish
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
@@ -29,18 +29,18 @@ _MB = 1 << 20
 
 @dataclass(frozen=True)
 class BarsResult:
-    """What was published for one partition.
+    """Published bars of one partition.
 
     Attributes:
-        partition: Which one.
-        rows: Bars.
-        by_source: Bars by source.
-        duplicates: Rows that said what another said; None where that is not recorded.
-        conflicts: Fields on which sources disagree.
-        excluded: Rows that are no bars, by cause.
-        bytes: Size of the file.
-        sha256: Of the file.
-        made_of: SHA-256 of the raw files that its rows were read from, by path in the store.
+        partition: The partition.
+        rows: Number of bars.
+        by_source: Number of bars by source.
+        duplicates: Number of rows that repeat another row; None if it is not known.
+        conflicts: Number of fields in which two sources differ.
+        excluded: Number of rows that are not used as bars, by cause.
+        bytes: Size of the file of bars.
+        sha256: SHA-256 of the file of bars.
+        raw_digests: SHA-256 of the raw files that the bars were built from, by path in the lake.
     """
 
     partition: Partition
@@ -51,114 +51,115 @@ class BarsResult:
     excluded: dict[str, int]
     bytes: int
     sha256: str
-    made_of: dict[str, str]
+    raw_digests: dict[str, str]
 
 
 def build_bars(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
-    """Merge one partition's raw files into its bars, conflicts and exclusions.
-
-    Args:
-        workspace: The deployment.
-        partition: Which one.
+    """Merge the raw files of one partition and publish its bars, conflicts and exclusions.
 
     Returns:
-        What was published, and the bars themselves.
+        The result, and the bars.
 
     Raises:
-        LakeError: A recorded file is gone or altered; the bars are as before.
+        LakeError: A recorded raw file is missing or altered. The published bars do not change.
     """
     lake = workspace.lake
-    separated, made_of = separated_parts(workspace, partition)
+    separated, raw_digests = read_parts(workspace, partition)
     merged = merge(separated.parts)
-    _publish_where_any(separated.exclusions, lake.exclusions(partition))
+    _publish_unless_empty(separated.exclusions, lake.exclusions(partition))
     published = publish_table(merged.bars, lake.bars(partition))
-    _publish_where_any(merged.conflicts, lake.conflicts(partition))
-    return _result(partition, merged, separated.exclusions, published, made_of), merged.bars
+    _publish_unless_empty(merged.conflicts, lake.conflicts(partition))
+    return _build_result(partition, merged, separated.exclusions, published, raw_digests), merged.bars
 
 
-def _publish_where_any(table: pl.DataFrame, path: Path) -> None:
-    """Publish a table that has no file while it is empty."""
+def _publish_unless_empty(table: pl.DataFrame, path: Path) -> None:
+    """Publish a table, or remove its file if the table is empty."""
     if table.is_empty():
         unpublish(path)
     else:
         publish_table(table, path)
 
 
-def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
-    """A raw file that a manifest names.
+def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
+    """Read a raw file and compare it with its recorded digest.
+
+    Args:
+        lake: The lake.
+        recorded: Path of the file in its manifest.
+        sha256: Digest of the file in its manifest.
 
     Raises:
-        LakeError: It is gone, or its digest is not the recorded one; backfilling its partition asks for it again.
+        LakeError: The file is missing, or its digest is not the recorded one.
     """
     path = lake.resolve(recorded)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise LakeError(
-            "is recorded but gone", where=recorded, remedy="backfill its partition again to fetch it"
+            "is recorded and missing", where=recorded, remedy="backfill its partition again to download it"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        remedy = "backfill its partition again: it is moved to the quarantine, and fetched again"
-        raise LakeError("is not what was recorded: its SHA-256 differs", where=recorded, remedy=remedy)
+        remedy = "backfill its partition again: the file is moved to the quarantine and downloaded again"
+        raise LakeError("was altered: its SHA-256 is not the recorded one", where=recorded, remedy=remedy)
     return content
 
 
-def separated_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, dict[str, str]]:
-    """Read every usable raw file of one partition and divide its rows into those that may be bars and all others.
+def read_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, dict[str, str]]:
+    """Read every usable raw file of one partition and separate the rows that are not bars.
 
     Returns:
-        The rows, and the SHA-256 of each file that was read, by path.
+        The separated rows, and the SHA-256 of each file that was read, by path.
 
     Raises:
-        LakeError: A recorded file is gone or altered.
+        LakeError: A recorded raw file is missing or altered.
     """
     lake = workspace.lake
-    archives, topups = _manifests(lake, partition)
+    archives, topups = _read_manifests(lake, partition)
     limit = workspace.settings.http.max_csv_mb * _MB
-    parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
-    parts += [_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate(parts, partition.interval.us), _digests(archives, topups)
+    parts = [_read_archive_part(workspace, record, limit) for record in archives.usable()]
+    parts += [_read_rest_part(lake, page, partition.interval) for page in topups.pages]
+    return separate(parts, partition.interval.us), _list_digests(archives, topups)
 
 
-def made_of(workspace: Workspace, partition: Partition) -> dict[str, str]:
-    """Return the SHA-256 of each raw file that the bars of a partition are made of, by path.
+def read_raw_digests(workspace: Workspace, partition: Partition) -> dict[str, str]:
+    """Read the recorded SHA-256 of each raw file that the bars of a partition are built from, by path.
 
     Raises:
-        LakeError: A manifest is damaged.
+        LakeError: A manifest of the partition is damaged.
     """
-    archives, topups = _manifests(workspace.lake, partition)
-    return _digests(archives, topups)
+    archives, topups = _read_manifests(workspace.lake, partition)
+    return _list_digests(archives, topups)
 
 
-def _manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
+def _read_manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     return archives, read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
 
 
-def _digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
+def _list_digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
     files = {record.path or "": record.sha256_own or "" for record in archives.usable()}
     return files | {page.path: page.sha256 for page in topups.pages}
 
 
-def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
-    content = read_recorded(workspace.lake, record.path or "", record.sha256_own)
+def _read_archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
+    content = read_raw_file(workspace.lake, record.path or "", record.sha256_own)
     rows = workspace.frame_cache.take(record.name, record.sha256_own)
     if rows is None:
         rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
-    return Part(granularity_name(record), record.name, rows, (record.start_us, record.end_us))
+    return Part(source_name(record), record.name, rows, (record.start_us, record.end_us))
 
 
-def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
-    rows = parse_rest(read_recorded(lake, page.path, page.sha256), page.path)
-    return Part("rest", page.path.rsplit("/", 1)[-1], closed_klines(rows, interval, page.server_time_us))
+def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
+    rows = parse_rest(read_raw_file(lake, page.path, page.sha256), page.path)
+    return Part("rest", page.path.rsplit("/", 1)[-1], select_closed(rows, interval, page.server_time_us))
 
 
-def _result(
+def _build_result(
     partition: Partition,
     merged: Merged,
     exclusions: pl.DataFrame,
     published: PublishedTable,
-    made_of: dict[str, str],
+    raw_digests: dict[str, str],
 ) -> BarsResult:
     return BarsResult(
         partition,
@@ -169,11 +170,11 @@ def _result(
         count_values(exclusions["cause"], tuple(Exclusion)),
         published.bytes,
         published.sha256,
-        made_of,
+        raw_digests,
     )
 
 
 def count_values(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
-    """Count the rows that have each value. Compared and not grouped: grouping by a text takes 150 bytes a row."""
+    """Count the rows with each value, one value at a time: `group_by` of text takes 150 bytes a row."""
     counts = {str(value): int((column == str(value)).sum()) for value in sorted(values)}
     return {value: count for value, count in counts.items() if count}

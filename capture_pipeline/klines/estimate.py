@@ -1,6 +1,6 @@
-"""What a backfill will download and ask for, from the archive's listings and what is recorded; nothing is changed.
+"""Estimate of the downloads and requests of a backfill. It is read-only: it reads listings and manifests.
 
-Holes inside files that were not downloaded yet are unknown, so what they will cost is not in it.
+Holes inside files that are not downloaded yet are unknown, so the estimate does not include their requests.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from itertools import groupby
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.rest.client import PAGE_ROWS
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, archive_folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest
@@ -25,16 +25,17 @@ _REQUESTS_A_FILE = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """The least that a backfill of partitions costs.
+    """Minimum cost of a backfill.
 
     Attributes:
-        partitions: How many.
-        complete: Of them, those for which there is nothing to download and nothing to ask.
-        files: Archive files to download.
-        bytes: Their size.
-        archive_requests: Requests to the archive: zips, checksums, listings.
-        rest_requests: Requests for candles.
-        seconds: Time of the downloads at the speed of those that are recorded; None where none is.
+        partitions: Number of partitions.
+        complete: Number of partitions without a file to download and without a bar to request.
+        files: Number of archive files to download.
+        bytes: Size of these files.
+        archive_requests: Number of requests to the archive: zips, checksums and listings.
+        rest_requests: Number of requests to REST for klines.
+        seconds: Time of the downloads at the recorded speed of earlier ones; None without an earlier
+            download.
     """
 
     partitions: int
@@ -48,44 +49,46 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Need:
-    """What one partition lacks: sizes of files in bytes, REST pages, listings that a backfill asks for."""
+    """Requests for one partition: sizes of its files in bytes, number of REST pages, number of listings."""
 
     sizes: list[int]
     pages: int
     listings: int
 
 
-def estimate(
-    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool = True
+def estimate_backfill(
+    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, use_rest: bool = True
 ) -> Estimate:
-    """Compare the archive's listings with what is recorded.
+    """Compare the archive's listings with the manifests of partitions.
 
     Args:
         workspace: The deployment.
-        partitions: Which ones.
-        now_us: The present.
-        ask_rest: Whether the backfill asks REST.
+        partitions: The partitions.
+        now_us: The present time.
+        use_rest: Include the requests to REST.
 
     Raises:
-        CaptureError: A listing could not be had, or a record is damaged.
+        CaptureError: A listing cannot be downloaded, or a manifest is damaged.
     """
     ordered = sorted(partitions, key=lambda part: (part.symbol, part.month))
     needs: list[_Need] = []
     manifests: list[ArchivesManifest] = []
     for symbol, group in groupby(ordered, key=lambda part: part.symbol):
-        monthly = _sizes(
+        monthly = _list_sizes(
             workspace,
-            folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval),
+            archive_folder(
+                workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval
+            ),
         )
         for part in group:
             manifest = (
                 read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
             )
             manifests.append(manifest)
-            need = _need(workspace, part, manifest, monthly, now_us)
-            needs.append(need if ask_rest else replace(need, pages=0))
+            need = _estimate_partition(workspace, part, manifest, monthly, now_us)
+            needs.append(need if use_rest else replace(need, pages=0))
     sizes = [size for need in needs for size in need.sizes]
-    rate = _bytes_a_second(record for manifest in manifests for record in manifest.files)
+    rate = _compute_speed(record for manifest in manifests for record in manifest.files)
     return Estimate(
         partitions=len(needs),
         complete=sum(not need.sizes and not need.pages for need in needs),
@@ -97,49 +100,49 @@ def estimate(
     )
 
 
-def _need(
+def _estimate_partition(
     workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
 ) -> _Need:
     file = ArchiveFile(part.market, part.symbol, part.interval, part.month)
-    have = {record.name for record in manifest.files if _is_there(workspace, record)}
+    present_names = {record.name for record in manifest.files if _is_current(workspace, record)}
     listings = 0
     published = {file.path: monthly[file.path]} if file.path in monthly else {}
     if not published:
         days = [ArchiveFile(part.market, part.symbol, part.interval, day) for day in part.month.days()]
-        published = _sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
+        published = _list_sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
         listings = 1
     files = {path.rsplit("/", 1)[-1]: size for path, size in published.items()}
     return _Need(
-        [size for name, size in files.items() if name not in have],
-        _pages(workspace, part, manifest, files, now_us),
+        [size for name, size in files.items() if name not in present_names],
+        _count_pages(workspace, part, manifest, files, now_us),
         listings,
     )
 
 
-def _is_there(workspace: Workspace, record: ArchiveRecord) -> bool:
-    """Whether a backfill takes the recorded file as it is."""
+def _is_current(workspace: Workspace, record: ArchiveRecord) -> bool:
+    """Report whether a backfill uses the recorded file without a new download."""
     is_current = record.usable and record.path and record.trust is not Trust.REPUBLISHED
     return bool(is_current) and workspace.lake.resolve(record.path or "").is_file()
 
 
-def _pages(
+def _count_pages(
     workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int
 ) -> int:
-    """How many REST requests the candles take that no published file covers."""
+    """Count the REST requests for the klines that no published file covers."""
     topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
-    published = [_record(file) for name in files if (file := parse_name(name, part.market))]
-    known = {record.name: record for record in manifest.usable()}
-    archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
-    life = load_trading_period(workspace, part.symbol)
-    missing = ranges_to_request(
-        part, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us
+    published = [_assume_complete(file) for name in files if (file := parse_name(name, part.market))]
+    recorded = {record.name: record for record in manifest.usable()}
+    archives = ArchivesManifest(files=[recorded.get(record.name, record) for record in published])
+    trading_period = load_trading_period(workspace, part.symbol)
+    missing = find_ranges_to_request(
+        part, archives, topups, trading_period=trading_period, gaps=workspace.settings.gaps, now_us=now_us
     )
     page_us = PAGE_ROWS * part.interval.us
     return sum(-(-(end - start) // page_us) for start, end in missing)
 
 
-def _record(file: ArchiveFile) -> ArchiveRecord:
-    """Return a published file as a backfill records it if it has every candle."""
+def _assume_complete(file: ArchiveFile) -> ArchiveRecord:
+    """Return the record of a published file under the assumption that the file is complete."""
     start, end = file.bounds
     return ArchiveRecord(
         name=file.name,
@@ -154,15 +157,15 @@ def _record(file: ArchiveFile) -> ArchiveRecord:
     )
 
 
-def _sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
-    """Bytes of the zips that the archive lists, by path."""
+def _list_sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
+    """List the zips of the archive: their sizes in bytes, by path."""
     return {
         entry.key: entry.size for entry in workspace.archive.listing(prefix) if entry.key.endswith(".zip")
     }
 
 
-def _bytes_a_second(records: Iterable[ArchiveRecord]) -> float | None:
-    """Speed of one download, of those recorded."""
+def _compute_speed(records: Iterable[ArchiveRecord]) -> float | None:
+    """Compute the mean speed of the recorded downloads; None without a recorded download."""
     timed = [record for record in records if record.seconds > 0]
     seconds = sum(record.seconds for record in timed)
     return sum(record.bytes for record in timed) / seconds if seconds else None

@@ -1,4 +1,4 @@
-"""From bars to `bar_gaps`: what is missing in a partition, why, and what filled what was missing before."""
+"""Build of the gap ledger `bar_gaps`: missing bars of a partition with their causes, and filled gaps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.rest_fill import closed_end_us, ranges_to_request
-from capture_pipeline.klines.ingest.trading_period import load_trading_period, trading_range
-from capture_pipeline.klines.quality.gaps import Evidence, explain, filled
-from capture_pipeline.klines.quality.ranges import Range, Ranges, length, present, subtract, union
+from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
+from capture_pipeline.klines.ingest.trading_period import find_trading_range, load_trading_period
+from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
+from capture_pipeline.klines.quality.ranges import Range, Ranges, find_present, subtract, sum_lengths, union
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
@@ -28,13 +28,13 @@ _log = logger(__name__)
 
 @dataclass(frozen=True)
 class GapsResult:
-    """The ledger of one partition.
+    """Gap ledger of one partition. All counts are numbers of bars.
 
     Attributes:
-        partition: Which one.
-        gaps: A frame of `GAP_SCHEMA`.
-        expected: Candles that should be there.
-        fillable: Candles worth asking REST for now.
+        partition: The partition.
+        gaps: Open and filled gaps, a frame of `GAP_SCHEMA`.
+        expected: Expected bars.
+        fillable: Missing bars that can be requested from REST now.
     """
 
     partition: Partition
@@ -44,24 +44,24 @@ class GapsResult:
 
     @property
     def open(self) -> pl.DataFrame:
-        """The gaps that are still there."""
+        """Gaps that are not filled."""
         return self.gaps.filter(pl.col("status") == "open")
 
     @property
     def missing(self) -> int:
-        """Candles that were expected and are not there."""
+        """Bars that are expected and not present."""
         return int(
             self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum()
         )
 
     @property
     def suspended(self) -> int:
-        """Candles that were not expected because the symbol was suspended."""
+        """Bars that are not expected because the symbol was suspended."""
         return self._open_of(Cause.SUSPENDED)
 
     @property
     def attainable(self) -> int:
-        """Expected candles without those that an explained cause took away."""
+        """Expected bars, without those whose absence has a known cause."""
         return self.expected - sum(self._open_of(cause) for cause in EXPLAINED - NOT_EXPECTED)
 
     def _open_of(self, cause: Cause) -> int:
@@ -69,41 +69,46 @@ class GapsResult:
 
     @property
     def unexplained(self) -> int:
-        """Candles whose absence nothing explains."""
+        """Missing bars without a known cause."""
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
 
 
 def find_gaps(
     workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
 ) -> GapsResult:
-    """Compute and publish the ledger of one partition from its bars and manifests; asks nobody.
+    """Compute and publish the gap ledger of one partition from its bars and manifests, without a request.
 
     Args:
         workspace: The deployment.
-        partition: Which one.
-        now_us: The present.
-        bars: Its bars as they were published, where they are at hand.
+        partition: The partition.
+        now_us: The present time.
+        bars: The published bars; None to read them from the lake.
 
     Raises:
-        ConfigError: The lake is another exchange's, whose clock is not this one's.
-        CaptureError: A record is damaged, or the disk refused.
+        ConfigError: The lake belongs to another exchange, so `now_us` is not the time of its data.
+        CaptureError: A manifest or table is damaged, or a file cannot be written.
     """
     check_venue(workspace)
     lake, step = workspace.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    life = load_trading_period(workspace, partition.symbol)
-    trading = trading_range(life, partition, archives)
+    trading_period = load_trading_period(workspace, partition.symbol)
+    trading = find_trading_range(trading_period, partition, archives)
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     settings = workspace.settings.gaps
-    asked, later = (
-        ranges_to_request(
-            partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US
+    requested, later = (
+        find_ranges_to_request(
+            partition,
+            archives,
+            topups,
+            trading_period=trading_period,
+            gaps=settings,
+            now_us=now_us + minutes * MINUTE_US,
         )
         for minutes in (0, settings.sighting_minutes)
     )
-    off_grid, shift = _off_grid(workspace, partition)
+    off_grid, shift = _read_off_grid(workspace, partition)
     listed = [
         (each.start_us, each.end_us)
         for each in workspace.known_irregularities(partition)
@@ -120,21 +125,21 @@ def find_gaps(
         off_grid,
         listed,
         shift,
-        asked,
+        requested,
         later,
     )
-    sources = _sources(workspace, partition, whole, bars)
+    sources = _find_source_ranges(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
-    gaps = explain(missing, evidence) + filled(
-        [*omitted, *_known_before(workspace, partition)], sources, evidence
+    gaps = explain_gaps(missing, evidence) + find_filled_gaps(
+        [*omitted, *_read_previous_gaps(workspace, partition)], sources, evidence
     )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
     frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
     not_expected = sum(
         gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
     )
-    expected = (length([whole]) - not_expected) // step
+    expected = (sum_lengths([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
     path = lake.bars(partition)
     digests = {
@@ -142,10 +147,10 @@ def find_gaps(
         "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
     }
     publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
-    return GapsResult(partition, frame, expected, length(asked) // step if missing else 0)
+    return GapsResult(partition, frame, expected, sum_lengths(requested) // step if missing else 0)
 
 
-def _sources(
+def _find_source_ranges(
     workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None
 ) -> dict[str, Ranges]:
     path = workspace.lake.bars(partition)
@@ -158,12 +163,14 @@ def _sources(
     )
     opens = {source: bars["open_time_us"].filter(bars["source"] == source).to_numpy() for source in SOURCES}
     return {
-        source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size
+        source: find_present(found, partition.interval.us, whole)
+        for source, found in opens.items()
+        if found.size
     }
 
 
-def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
-    """Return the times of candles that open off the grid, and how far these are shifted, in words."""
+def _read_off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
+    """Return the times of klines that open off the grid, and the text of their least and greatest shift."""
     path = workspace.lake.exclusions(partition)
     if not path.is_file():
         return [], ""
@@ -172,29 +179,29 @@ def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
     )
     opened, step = pl.col("open_time_us"), partition.interval.us
     times = table.select(opened, (pl.col("close_time_us") + 1).clip(opened + 1, opened + step))
-    least, most = table["shift_us"].min(), table["shift_us"].max()
-    shifts = [_length_text(each) for each in (least, most) if isinstance(each, int)]
+    bounds = table["shift_us"].min(), table["shift_us"].max()
+    shifts = [_format_duration(shift_us) for shift_us in bounds if isinstance(shift_us, int)]
     return union(times.iter_rows()), " to ".join(dict.fromkeys(shifts))
 
 
-def _length_text(length_us: int) -> str:
-    """Write a length of time, for instance `28 min 14.789 s`."""
-    hours, rest = divmod(length_us, HOUR_US)
+def _format_duration(duration_us: int) -> str:
+    """Format a duration, for instance `28 min 14.789 s`."""
+    hours, rest = divmod(duration_us, HOUR_US)
     minutes, rest = divmod(rest, MINUTE_US)
     seconds = f"{rest / SECOND_US:.6f}".rstrip("0").rstrip(".")
     parts = ((f"{hours} h", hours), (f"{minutes} min", minutes), (f"{seconds} s", rest))
     return " ".join(text for text, amount in parts if amount)
 
 
-def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
-    """What the ledger held before, but for ranges of which no candle was expected."""
+def _read_previous_gaps(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
+    """Read the causes and ranges of the published ledger, without ranges in which no bar is expected."""
     path = workspace.lake.gaps(partition)
     if not path.is_file():
         return []
     try:
         table = read_table(path, ["start_us", "end_us", "cause"])
     except LakeError as error:
-        _log.warning("what was known before is lost: %s", error)
+        _log.warning("the previous gap ledger cannot be read, so its filled gaps are lost: %s", error)
         return []
     earlier = [(Cause(cause), (start, end)) for start, end, cause in table.iter_rows()]
     return [(cause, span) for cause, span in earlier if cause not in NOT_EXPECTED]

@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.bars import separated_parts
+from capture_pipeline.klines.bars import read_parts
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import Part, merge
 
-_MOST_LISTED = 1000
+_MAX_DIFFERENCES = 1000
 
 
 class Difference(BaseModel):
-    """One field of a bar on which two sources disagree; the columns of `CONFLICT_SCHEMA` and the open time as text."""
+    """Field in which two sources of a bar differ: columns of `CONFLICT_SCHEMA`, and the open time as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     open_time_us: int
@@ -35,16 +35,16 @@ class Difference(BaseModel):
 
 
 class ReconciliationReport(BaseModel):
-    """What differs between the sources of one partition.
+    """Comparison of the sources of one partition.
 
     Attributes:
         partition: Name of the partition.
         monthly_bars: Bars in the monthly file.
         daily_bars: Bars in daily files.
         rest_bars: Bars in REST answers.
-        only_in_monthly: Bars that no other source has; 0 where there is no other source.
-        only_in_daily_or_rest: Bars that the monthly file lacks; 0 where there is no monthly file.
-        compared: Bars that the monthly file and another source have.
+        only_in_monthly: Bars that no other source contains; 0 if there is no other source.
+        only_in_daily_or_rest: Bars that the monthly file lacks; 0 if there is no monthly file.
+        compared: Bars that the monthly file and another source contain.
         differing_bars: Bars with at least one field that differs.
         differing_fields: Fields that differ, over all bars.
         differences: The first 1,000 fields that differ.
@@ -69,7 +69,7 @@ class Reconciliation:
 
     Attributes:
         partition: The partition.
-        report: What differs.
+        report: The comparison.
         path: File of the report, JSON.
     """
 
@@ -78,7 +78,7 @@ class Reconciliation:
     path: Path
 
 
-def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
+def reconcile_partition(workspace: Workspace, partition: Partition) -> Reconciliation:
     """Compare all sources of one partition, bar by bar, and publish the report.
 
     Args:
@@ -86,11 +86,11 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
         partition: The partition.
 
     Raises:
-        LakeError: A recorded file is gone or altered.
+        LakeError: A recorded raw file is missing or altered.
     """
-    parts = separated_parts(workspace, partition)[0].parts
+    parts = read_parts(workspace, partition)[0].parts
     opens = {
-        source: _open_times([part for part in parts if part.source == source])
+        source: _collect_open_times([part for part in parts if part.source == source])
         for source in ("monthly", "daily", "rest")
     }
     monthly, others = opens["monthly"], opens["daily"] | opens["rest"]
@@ -105,15 +105,17 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
         compared=len(monthly & others),
         differing_bars=len({row["open_time_us"] for row in rows}),
         differing_fields=len(rows),
-        differences=[Difference(**row, open_time=iso(row["open_time_us"])) for row in rows[:_MOST_LISTED]],
+        differences=[
+            Difference(**row, open_time=iso(row["open_time_us"])) for row in rows[:_MAX_DIFFERENCES]
+        ],
     )
     path = workspace.lake.reconciliation(partition)
     publish_model(path, report)
     return Reconciliation(partition, report, path)
 
 
-def recorded_reconciliation(workspace: Workspace, partition: Partition) -> Reconciliation:
-    """Return the report of a partition that was published last.
+def load_reconciliation(workspace: Workspace, partition: Partition) -> Reconciliation:
+    """Read the report of a partition that was published last.
 
     Raises:
         LakeError: The report is missing or damaged.
@@ -129,5 +131,5 @@ def recorded_reconciliation(workspace: Workspace, partition: Partition) -> Recon
     return Reconciliation(partition, report, path)
 
 
-def _open_times(parts: list[Part]) -> set[int]:
+def _collect_open_times(parts: list[Part]) -> set[int]:
     return {open_us for part in parts for open_us in part.rows["open_time_us"].to_list()}

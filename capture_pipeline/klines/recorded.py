@@ -1,4 +1,4 @@
-"""Results of a partition as the lake records them, whoever made them. Asks nobody and changes nothing."""
+"""Results of a partition, read from the lake. Nothing is requested and nothing is written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.bars import BarsResult, count_values, made_of
+from capture_pipeline.klines.bars import BarsResult, count_values, read_raw_digests
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, ranges_to_request, result_of
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, build_topup_result, find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.ranges import length
+from capture_pipeline.klines.quality.ranges import sum_lengths
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -25,14 +25,14 @@ from capture_pipeline.tables.exclusions import Exclusion
 
 
 @dataclass(frozen=True)
-class Stamps:
-    """When the files of a partition were last changed, nanoseconds of the file system's clock; 0 where a file is not there.
+class ChangeTimes:
+    """Times of the last change of a partition's files, ns of the file system's clock; 0 for a missing file.
 
     Attributes:
-        raw_ns: Of the manifests of raw files.
-        bars_ns: Of the bars.
-        gaps_ns: Of the gap ledger.
-        reconciliation_ns: Of the report on differences between the sources.
+        raw_ns: Manifests of the raw files.
+        bars_ns: Bars.
+        gaps_ns: Gap ledger.
+        reconciliation_ns: Comparison of the sources.
     """
 
     raw_ns: int
@@ -42,17 +42,17 @@ class Stamps:
 
     @property
     def newest_ns(self) -> int:
-        """The last change of all."""
+        """Time of the last change of any file."""
         return max(self.raw_ns, self.bars_ns, self.gaps_ns, self.reconciliation_ns)
 
     @property
     def is_reconciled(self) -> bool:
-        """Whether the report on differences was made after the bars."""
+        """Report whether the comparison of the sources is newer than the bars."""
         return 0 < self.bars_ns <= self.reconciliation_ns
 
     @property
-    def current(self) -> Sequence[int]:
-        """Raw files, and what is there and was made after what it is made of, in this order."""
+    def up_to_date_ns(self) -> Sequence[int]:
+        """Times of raw files, bars and gap ledger, in this order, until a file is older than its input."""
         ordered = [self.raw_ns, self.bars_ns, self.gaps_ns]
         pairs = takewhile(
             lambda pair: pair[1] and pair[1] >= pair[0], zip([0, *ordered], ordered, strict=False)
@@ -61,31 +61,31 @@ class Stamps:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the gap ledger is of these bars, and the bars of these raw files."""
-        return len(self.current) == 3  # noqa: PLR2004 - raw files, bars, gaps
+        """Report whether the bars are as new as the raw files, and the gap ledger is as new as the bars."""
+        return len(self.up_to_date_ns) == 3  # noqa: PLR2004 - raw files, bars, gaps
 
 
-def stamps_of(lake: Lake, partition: Partition) -> Stamps:
-    """Return when the files of a partition were changed.
+def read_change_times(lake: Lake, partition: Partition) -> ChangeTimes:
+    """Read the times of change of a partition's files.
 
-    The time of change of the file's entry is used: a file that is restored from a backup keeps its time of modification.
+    `st_ctime` is used, because a file that is restored from a backup keeps its `st_mtime`.
     """
     manifests = max(
-        _changed_ns(lake.archives_manifest(partition)), _changed_ns(lake.topups_manifest(partition))
+        _read_change_ns(lake.archives_manifest(partition)), _read_change_ns(lake.topups_manifest(partition))
     )
     derived = lake.bars(partition), lake.window(partition), lake.reconciliation(partition)
-    return Stamps(manifests, *map(_changed_ns, derived))
+    return ChangeTimes(manifests, *map(_read_change_ns, derived))
 
 
-def _changed_ns(path: Path) -> int:
+def _read_change_ns(path: Path) -> int:
     try:
         return path.stat().st_ctime_ns
     except FileNotFoundError:
         return 0
 
 
-def recorded_archives(workspace: Workspace, partition: Partition) -> ArchivesResult:
-    """Return the archive files of a partition; none of them counts as fetched now.
+def load_archives_result(workspace: Workspace, partition: Partition) -> ArchivesResult:
+    """Load the archive files of a partition, with an empty list of new downloads.
 
     Raises:
         LakeError: The manifest is damaged.
@@ -97,26 +97,30 @@ def recorded_archives(workspace: Workspace, partition: Partition) -> ArchivesRes
     )
 
 
-def recorded_topups(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
-    """Return the REST answers of a partition; none of them counts as asked for now.
+def load_topups_result(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
+    """Load the REST answers of a partition, with no new requests.
 
     Args:
         workspace: The deployment.
-        partition: Which one.
-        now_us: The present, up to which candles can be missing.
+        partition: The partition.
+        now_us: The present time; klines that close later are not missing.
 
     Raises:
         LakeError: A manifest is damaged.
     """
     manifest = read_model(workspace.lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    archives = recorded_archives(workspace, partition).manifest
-    return result_of(
-        partition, archives, manifest, life=load_trading_period(workspace, partition.symbol), now_us=now_us
+    archives = load_archives_result(workspace, partition).manifest
+    return build_topup_result(
+        partition,
+        archives,
+        manifest,
+        trading_period=load_trading_period(workspace, partition.symbol),
+        now_us=now_us,
     )
 
 
-def recorded_bars(workspace: Workspace, partition: Partition) -> BarsResult:
-    """Return what the tables of a partition contain. How many rows were duplicates is not recorded.
+def load_bars_result(workspace: Workspace, partition: Partition) -> BarsResult:
+    """Load the result of the last build of bars. The number of duplicates is None: no table contains it.
 
     Raises:
         LakeError: A table or a manifest cannot be read.
@@ -138,12 +142,12 @@ def recorded_bars(workspace: Workspace, partition: Partition) -> BarsResult:
         excluded=count_values(causes, tuple(Exclusion)),
         bytes=path.stat().st_size,
         sha256=sha256_file(path),
-        made_of=made_of(workspace, partition),
+        raw_digests=read_raw_digests(workspace, partition),
     )
 
 
-def recorded_gaps(workspace: Workspace, partition: Partition) -> GapsResult:
-    """Return the gap ledger of a partition.
+def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
+    """Load the gap ledger of a partition.
 
     Raises:
         LakeError: A table or a manifest cannot be read.
@@ -153,10 +157,17 @@ def recorded_gaps(workspace: Workspace, partition: Partition) -> GapsResult:
     result = GapsResult(partition, read_table(lake.gaps(partition)), window["expected"], 0)
     if not result.missing:
         return result
-    archives = recorded_archives(workspace, partition).manifest
+    archives = load_archives_result(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    life = load_trading_period(workspace, partition.symbol)
-    asked = ranges_to_request(
-        partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"]
+    trading_period = load_trading_period(workspace, partition.symbol)
+    requested = find_ranges_to_request(
+        partition,
+        archives,
+        topups,
+        trading_period=trading_period,
+        gaps=workspace.settings.gaps,
+        now_us=window["as_of_us"],
     )
-    return GapsResult(partition, result.gaps, result.expected, length(asked) // partition.interval.us)
+    return GapsResult(
+        partition, result.gaps, result.expected, sum_lengths(requested) // partition.interval.us
+    )

@@ -28,7 +28,7 @@ from functools import cached_property
 from pathlib import Path
 
 from capture_pipeline.binance.periods import Interval, Month
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import LakeError
 
@@ -59,7 +59,7 @@ class Partition:
     @property
     def expected(self) -> int:
         """How many candles the whole month holds."""
-        return self.interval.bars_in(self.month.start_us, self.month.end_us)
+        return self.interval.count_bars(self.month.start_us, self.month.end_us)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Lake:
     def raw(self, part: Partition) -> Path:
         """Folder of the raw files of one partition."""
         return self._inside(
-            "raw", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month)
+            "raw", part.market, "klines", part.interval, validate_symbol(part.symbol), str(part.month)
         )
 
     def archives_manifest(self, part: Partition) -> Path:
@@ -93,7 +93,7 @@ class Lake:
     def quarantine(self, part: Partition) -> Path:
         """Folder of what is not to be trusted."""
         return self._inside(
-            "quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month)
+            "quarantine", part.market, "klines", part.interval, validate_symbol(part.symbol), str(part.month)
         )
 
     def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
@@ -113,13 +113,13 @@ class Lake:
 
     def published_lock(self, market: Market, kind: str, symbol: str) -> Path:
         """The lock that whoever downloads such zips of a symbol holds."""
-        return self._inside("state", "locks", f"{market}-{kind}-{valid_symbol(symbol)}.lock")
+        return self._inside("state", "locks", f"{market}-{kind}-{validate_symbol(symbol)}.lock")
 
     def symbol_life(self, market: Market, symbol: str, interval: Interval) -> Path:
         """First and last candle of a symbol in one interval."""
         # Minutes keep the name that all intervals shared when minutes were asked for each of them.
         suffix = "" if interval is Interval.M1 else f"-{interval}"
-        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}{suffix}.json")
+        return self._inside("raw", market, "symbols", f"{validate_symbol(symbol)}{suffix}.json")
 
     def bars(self, part: Partition) -> Path:
         """The merged bars of one partition."""
@@ -177,7 +177,9 @@ class Lake:
     def lock(self, part: Partition) -> Path:
         """The lock that a writer of this partition's raw files holds."""
         return self._inside(
-            "state", "locks", f"{part.market}-{part.interval}-{valid_symbol(part.symbol)}-{part.month}.lock"
+            "state",
+            "locks",
+            f"{part.market}-{part.interval}-{validate_symbol(part.symbol)}-{part.month}.lock",
         )
 
     def origin(self) -> Path:
@@ -205,13 +207,13 @@ class Lake:
         return self._inside(*recorded.split("/"))
 
     def _published(self, root: str, market: Market, kind: str, symbol: str) -> Path:
-        return self._inside(root, market, kind, valid_symbol(symbol))
+        return self._inside(root, market, kind, validate_symbol(symbol))
 
     def _table(self, name: str, part: Partition) -> Path:
         keys = (
             f"market={part.market}",
             f"interval={part.interval}",
-            f"symbol={valid_symbol(part.symbol)}",
+            f"symbol={validate_symbol(part.symbol)}",
             f"month={part.month}",
         )
         return self._inside("lake", name, *keys)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture_pipeline.binance.streams.names import MOST_STREAMS, streams_of
+from capture_pipeline.binance.streams.names import MAX_STREAMS, list_streams
 from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import file_lock, make_folder, publish_model, read_model
@@ -76,13 +76,13 @@ def new_plan(
             where="duration",
             remedy=f"at most {LONGEST_S // 86_400} days",
         )
-    streams = streams_of(symbols, settings.market)
-    if len(set(streams)) != len(streams) or len(streams) > MOST_STREAMS:
+    streams = list_streams(symbols, settings.market)
+    if len(set(streams)) != len(streams) or len(streams) > MAX_STREAMS:
         what = f"{len(symbols)} symbols are {len(streams)} streams"
         raise ConfigError(
             what,
             where="symbols",
-            remedy=f"each once, and at most {MOST_STREAMS // 2}; make several sessions of them",
+            remedy=f"each once, and at most {MAX_STREAMS // 2}; make several sessions of them",
         )
     start_us = time.time_ns() // 1000 if start_us is None else start_us
     return SessionPlan(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import atomic_write, storage_errors
@@ -52,7 +52,7 @@ class Checkpoints:
     def path(self) -> Path:
         """Where they lie, whether they are there or not."""
         folder = self.tables.root / "golden_checkpoints" / f"session={valid_session(self.tables.session)}"
-        return folder / f"symbol={valid_symbol(self.symbol)}" / "checkpoints.parquet"
+        return folder / f"symbol={validate_symbol(self.symbol)}" / "checkpoints.parquet"
 
     def ensure(self, every_ns: int = EVERY_NS) -> int:
         """Make them, unless they are there for these very tables.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import parse_count
 
@@ -87,7 +87,7 @@ def _is_label(label: str) -> bool:
     """Return whether `label` is what `label_of` makes of a symbol."""
     symbol = label.upper().replace("-", "_")
     try:
-        return label_of([valid_symbol(symbol)]) == label
+        return label_of([validate_symbol(symbol)]) == label
     except ConfigError:
         return False
 

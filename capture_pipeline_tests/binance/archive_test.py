@@ -1,4 +1,4 @@
-"""The archive's protocol: checksum files, what a digest proves, listings, names and paths."""
+"""Protocol of the archive: checksum files, evaluation of digests, listings, names and paths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from datetime import date
 
 import pytest
 
-from capture_pipeline.binance.archive.protocol import Next, Trust, judge, parse_checksum, parse_listing
+from capture_pipeline.binance.archive.protocol import (
+    NextStep,
+    Trust,
+    evaluate_digest,
+    parse_checksum,
+    parse_listing,
+)
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name, request_weight
 from capture_pipeline.errors import MalformedDataError, ProtocolViolationError
@@ -16,7 +22,7 @@ A, B = "a" * 64, "b" * 64
 
 @pytest.mark.parametrize("text", [f"{A}  x.zip\n", f"{A}  x.zip", f"{A.upper()}  x.zip\r\n", f"{A} *x.zip\n"])
 def test_a_checksum_file_states_a_digest(text: str) -> None:
-    """With or without the final newline (#43)."""
+    """The final newline is optional (#43)."""
     assert parse_checksum(text, "x.zip") == A
 
 
@@ -33,7 +39,7 @@ def test_a_checksum_file_states_a_digest(text: str) -> None:
     ],
 )
 def test_anything_else_is_no_checksum(text: str) -> None:
-    """A digest of another file proves nothing about this one."""
+    """A text of another form, or about another file, is an error."""
     with pytest.raises(MalformedDataError):
         parse_checksum(text, "x.zip")
 
@@ -61,7 +67,7 @@ def test_anything_else_is_no_checksum(text: str) -> None:
     ],
 )
 def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str) -> None:
-    """With the beginning of what it holds, escaped, and its own name."""
+    """The error contains the form, the escaped first characters and the file's name."""
     with pytest.raises(MalformedDataError) as caught:
         parse_checksum(text, "x.zip")
     assert str(caught.value).startswith(f"x.zip.CHECKSUM: {form}")
@@ -72,22 +78,22 @@ def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str)
 @pytest.mark.parametrize(
     ("own", "published", "pinned", "fresh", "verdict"),
     [
-        (A, A, None, False, (Trust.OK, Next.ACCEPT)),
-        (A, B, None, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
-        (A, B, None, True, (Trust.MISMATCH, Next.QUARANTINE)),
-        (A, A, None, True, (Trust.OK, Next.ACCEPT)),
-        (A, None, None, False, (Trust.CHECKSUM_MISSING, Next.ACCEPT)),
-        (A, B, A, False, (Trust.PINNED, Next.ACCEPT)),
-        (A, None, A, False, (Trust.PINNED, Next.ACCEPT)),
-        (A, A, B, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
-        (A, A, B, True, (Trust.MISMATCH, Next.QUARANTINE)),
+        (A, A, None, False, (Trust.OK, NextStep.ACCEPT)),
+        (A, B, None, False, (Trust.MISMATCH, NextStep.FETCH_AFRESH)),
+        (A, B, None, True, (Trust.MISMATCH, NextStep.QUARANTINE)),
+        (A, A, None, True, (Trust.OK, NextStep.ACCEPT)),
+        (A, None, None, False, (Trust.CHECKSUM_MISSING, NextStep.ACCEPT)),
+        (A, B, A, False, (Trust.PINNED, NextStep.ACCEPT)),
+        (A, None, A, False, (Trust.PINNED, NextStep.ACCEPT)),
+        (A, A, B, False, (Trust.MISMATCH, NextStep.FETCH_AFRESH)),
+        (A, A, B, True, (Trust.MISMATCH, NextStep.QUARANTINE)),
     ],
 )
 def test_what_a_digest_proves(
-    own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]
+    own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, NextStep]
 ) -> None:
-    """The whole table of the checksum's states."""
-    assert judge(own, published, pinned, fresh=fresh) == verdict
+    """All combinations of own, published and pinned digest."""
+    assert evaluate_digest(own, published, pinned, fresh=fresh) == verdict
 
 
 LISTING = """<?xml version="1.0" encoding="UTF-8"?>
@@ -98,7 +104,7 @@ LISTING = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
-    """With and without a NextMarker, as S3 sends it."""
+    """S3 sends `NextMarker` only for some listings."""
     last = parse_listing(LISTING.format(truncated="false", marker="").encode())
     assert (last.files[0].key, last.files[0].size, last.files[0].etag) == ("p/a.zip", 12, "e1")
     assert last.files[0].modified_us == parse_time("2024-02-01T05:00:00Z")
@@ -124,13 +130,13 @@ def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
     ],
 )
 def test_anything_else_is_no_listing(body: bytes) -> None:
-    """A proxy's page, a missing size, a document type."""
+    """For instance a page of a proxy, an entry without size, or a document type."""
     with pytest.raises(ProtocolViolationError):
         parse_listing(body)
 
 
 def test_paths_are_the_archives_own() -> None:
-    """Spot and futures, monthly and daily."""
+    """Paths of spot and futures, monthly and daily files."""
     monthly = ArchiveFile(Market.SPOT, "BTCUSDT", Interval.M1, Month(2024, 12))
     daily = ArchiveFile(Market.UM, "BTCUSDT", Interval.M1, date(2024, 12, 31))
     assert monthly.path == "data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-12.zip"
@@ -150,12 +156,12 @@ def test_paths_are_the_archives_own() -> None:
     ],
 )
 def test_other_names_stand_for_no_file(name: str) -> None:
-    """A date that does not exist, an interval that is not offered."""
+    """For instance a date that does not exist, or an unsupported interval."""
     assert parse_name(name, Market.SPOT) is None
 
 
 def test_weights_are_the_documented_ones() -> None:
-    """Spot klines cost 2; futures by limit."""
+    """Spot klines cost 2; the weight of futures klines depends on `limit`."""
     assert request_weight(Market.SPOT, "klines", 1000) == 2
     assert [request_weight(Market.UM, "klines", limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [
         1,

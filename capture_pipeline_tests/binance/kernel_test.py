@@ -1,4 +1,4 @@
-"""The kernel against a plain reading of the same bytes: what it takes, what it refuses, and every value."""
+"""The kernel of klines compared with a simple reader: accepted rows, rejected rows and all values."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WHOLE = re.compile(rb"-?\d{1,18}\Z")
 FRACTION = re.compile(rb"-?\d{1,18}(\.\d{1,8}0*)?\Z")
 
 
-def reference(text: bytes) -> list[list[int]] | None:
-    """The values in units of 1e-8 or 1, None where a row is refused. The last column is anything up to the end of the line."""
+def parse_with_python(text: bytes) -> list[list[int]] | None:
+    """Parse with Python: values in units of 1e-8 or 1; None for a rejected text."""
     rows = []
     for line in text.split(b"\n")[:-1]:
         fields = line.split(b",")
@@ -38,8 +38,8 @@ def reference(text: bytes) -> list[list[int]] | None:
     return rows
 
 
-def parsed(text: bytes) -> list[list[int]] | None:
-    """The same by the kernel."""
+def parse_with_kernel(text: bytes) -> list[list[int]] | None:
+    """Parse with the kernel."""
     low, high, (rows, status, _, _) = kernel.parse(np.frombuffer(text, np.uint8), text.count(b"\n"))
     if status != kernel.OK:
         return None
@@ -56,10 +56,10 @@ def parsed(text: bytes) -> list[list[int]] | None:
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:2] * 9, ROWS * 5, ROWS[::-1] * 5, ROWS[2:] * 9])
 def test_usual_and_unusual_rows_in_any_order(rows: list[bytes]) -> None:
-    """Whichever of its two ways a row takes."""
+    """The kernel has a fast and a general way to parse a row."""
     text = b"".join(rows)
-    assert parsed(text) == reference(text)
-    assert len(parsed(text) or []) == len(rows)
+    assert parse_with_kernel(text) == parse_with_python(text)
+    assert len(parse_with_kernel(text) or []) == len(rows)
 
 
 whole = st.integers(0, 10**19).map(str)
@@ -72,23 +72,23 @@ eight = st.builds("{}.{:08d}".format, st.integers(0, 10**8), st.integers(0, 10**
 
 @given(st.lists(st.tuples(st.integers(0, 11), st.one_of(eight, number, whole)), max_size=12))
 def test_any_number_in_any_column_is_taken_exactly_or_refused(changes: list[tuple[int, str]]) -> None:
-    """Each change goes into a row of its own, among usual ones."""
+    """Each changed row is between usual rows."""
     rows = []
     for column, value in changes:
         fields = ROWS[0].rstrip().split(b",")
         fields[column] = value.encode()
         rows += [b",".join(fields) + b"\n", ROWS[1]]
     text = b"".join([*rows, *ROWS[:2] * 3])
-    assert parsed(text) == reference(text)
+    assert parse_with_kernel(text) == parse_with_python(text)
 
 
 @given(st.integers(0, 3 * len(ROWS[0]) - 1), st.binary(max_size=3), st.integers(0, 3))
 @example(0, b"", 1)
 def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: bytes, removed: int) -> None:
-    """Bytes replaced, removed and added anywhere in three usual rows that others follow."""
+    """Bytes of three rows are replaced, removed and added; sound rows follow."""
     start = ROWS[0] * 3
     text = start[:at] + inserted + start[at + removed :] + ROWS[1] * 4
-    assert parsed(text) == reference(text)
+    assert parse_with_kernel(text) == parse_with_python(text)
 
 
 @given(
@@ -98,19 +98,21 @@ def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: byte
 )
 @example([b"8733.91139481", b"", b"no number", b"0\r", b"\xff"])
 def test_the_ignore_column_holds_anything(values: list[bytes]) -> None:
-    """Rows give the same values whatever follows the eleventh comma; a twelfth comma is one column too many."""
+    """The text after the eleventh comma changes no value; a twelfth comma is an error."""
     usual = [ROWS[index % 2].rsplit(b",", 1)[0] for index in range(len(values))]
     plain = b"".join(row + b",0\n" for row in usual)
-    assert parsed(
+    assert parse_with_kernel(
         b"".join(row + b"," + value + b"\n" for row, value in zip(usual, values, strict=True))
-    ) == parsed(plain)
+    ) == parse_with_kernel(plain)
     assert (
-        parsed(b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True)))
+        parse_with_kernel(
+            b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True))
+        )
         is None
     )
 
 
 def test_a_text_without_its_last_line_feed_is_not_begun() -> None:
-    """No number can run out of the buffer."""
-    assert parsed(ROWS[0] * 9 + ROWS[0][:-1]) is None
-    assert parsed(b"") is None
+    """The line feed guarantees that no read leaves the buffer."""
+    assert parse_with_kernel(ROWS[0] * 9 + ROWS[0][:-1]) is None
+    assert parse_with_kernel(b"") is None

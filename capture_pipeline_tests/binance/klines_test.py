@@ -1,4 +1,4 @@
-"""Parsing kline rows: exact values, unit and header from the bytes, and one clear error for everything else."""
+"""Parser of klines: exact values, unit and header from the bytes, and one clear error for all other input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from capture_pipeline.binance.archive.klines import (
     parse_blocks,
     parse_csv,
     parse_rest,
-    refuse_other_interval,
+    reject_other_interval,
 )
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
@@ -35,7 +35,7 @@ def with_field(column: int, value: str) -> bytes:
 
 
 def test_a_row_becomes_exact_columns() -> None:
-    """Every value is what the text says, times in microseconds."""
+    """Values are exact, and times are in microseconds."""
     frame = parse_csv(ROW.encode(), "f")
     assert frame.schema == pl.Schema(KLINE_SCHEMA)
     assert frame.row(0) == (
@@ -54,14 +54,14 @@ def test_a_row_becomes_exact_columns() -> None:
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("header", ["", HEADER, HEADER.upper()])
 def test_header_mark_and_line_ends_change_nothing(header: str, mark: str, ending: str) -> None:
-    """A header, a byte order mark and carriage returns come and go between files."""
+    """Header, byte order mark and carriage returns are optional."""
     newline = ending or "\n"
     text = mark + (header + newline if header else "") + ROW + newline + ROW + ending
     assert parse_csv(text.encode(), "f").equals(parse_csv(f"{ROW}\n{ROW}\n".encode(), "f"))
 
 
 def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
-    """The unit is told from the values."""
+    """The unit follows from the values."""
     frame = parse_csv(
         ROW.replace("1735689600000000", "1735689600000")
         .replace("1735689659999999", "1735689659999")
@@ -78,9 +78,9 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "holds no rows"),
-        (HEADER.encode() + b"\n", "holds no rows"),
-        (b"\xef\xbb\xbf", "holds no rows"),
+        (b"", "contains no rows"),
+        (HEADER.encode() + b"\n", "contains no rows"),
+        (b"\xef\xbb\xbf", "contains no rows"),
         (b"open_time,close\n1,2\n", "has another header"),
         (b"<html><body>Sorry</body></html>", "line 1, column 1: a digit was expected"),
         (b"1,2,3\n", "line 1, column 3: a row has fewer than 12 columns"),
@@ -101,20 +101,20 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
         (with_field(1, "12345678901.5"), "line 1: a price has more than ten digits"),
         (with_field(2, "10000000000"), "line 1: a price has more than ten digits"),
         (with_field(3, "-10000000000"), "line 1: a price has more than ten digits"),
-        # The low 64 bits of these are those of a small price.
+        # The low 64 bits of these values are equal to those of a small price.
         (with_field(4, "184467440737.09551617"), "line 1: a price has more than ten digits"),
         (with_field(1, "-184467440738"), "line 1: a price has more than ten digits"),
         (with_field(8, "1.5"), "line 1, column 9: a comma"),
-        (with_field(0, "17356896000"), "line 1: open time 17356896000 is no time"),
+        (with_field(0, "17356896000"), "line 1: open time 17356896000 is not a time"),
         (with_field(0, "1735689600000000000"), "column 1: a number has more than 18 digits"),
-        (with_field(6, "100000000000000000"), "line 1: close time 100000000000000000 is no time"),
-        (with_field(6, "-100000000000000"), "line 1: close time -100000000000000 is no time"),
+        (with_field(6, "100000000000000000"), "line 1: close time 100000000000000000 is not a time"),
+        (with_field(6, "-100000000000000"), "line 1: close time -100000000000000 is not a time"),
         (ROW.encode()[:-2], "line 1, column 11: a row has fewer than 12 columns"),
         (f"{ROW}\n{ROW[:40]}".encode(), "line 2, column"),
     ],
 )
 def test_what_is_no_kline_is_refused_with_its_place(content: bytes, told: str) -> None:
-    """The error names file, line and column."""
+    """The error contains file, line and column."""
     with pytest.raises(MalformedDataError) as caught:
         parse_csv(content, "f.csv")
     assert told in str(caught.value)
@@ -124,7 +124,7 @@ def test_what_is_no_kline_is_refused_with_its_place(content: bytes, told: str) -
 
 @pytest.mark.parametrize("price", ["9999999999.99999999", "-9999999999.99999999"])
 def test_price_of_ten_digits_is_kept(price: str) -> None:
-    """The largest price that the column takes, next to the least that it refuses."""
+    """The largest accepted price, and the smallest rejected one."""
     for column, name in enumerate(("open", "high", "low", "close"), 1):
         assert parse_csv(with_field(column, price), "f")[name].to_list() == [Decimal(price)]
 
@@ -134,7 +134,7 @@ def test_price_of_ten_digits_is_kept(price: str) -> None:
     "whole", [91_999_999_999, 92_000_000_000, 92_233_720_368, 92_500_000_000, 184_467_440_737, 10**18 - 1]
 )
 def test_wide_decimal_is_exact_around_64_bits(whole: int, sign: str) -> None:
-    """In units of 1e-8 the largest 64-bit number is 92,233,720,368.54775807."""
+    """The largest 64-bit number in units of 1e-8 is 92,233,720,368.54775807."""
     for fraction in ("54775807", "54775808", "00000000", "99999999"):
         value = f"{sign}{whole}.{fraction}"
         assert parse_csv(with_field(5, value) + with_field(5, "1"), "f")["volume"].to_list() == [
@@ -153,7 +153,7 @@ decimals = st.builds(
 
 @given(st.lists(decimals, min_size=1, max_size=20))
 def test_every_decimal_the_exchange_can_write_is_kept_exactly(values: list[str]) -> None:
-    """Up to 18 digits before the point and eight after it, with or without sign, none rounded."""
+    """Up to 18 digits before the point and eight after it, with or without a sign."""
     content = b"".join(with_field(5, value) for value in values)
     assert parse_csv(content, "f")["volume"].to_list() == [Decimal(value) for value in values]
 
@@ -170,7 +170,7 @@ def test_no_bytes_do_harm(content: bytes) -> None:
 
 @given(st.data())
 def test_a_damaged_byte_is_refused_or_changes_only_its_own_field(data: st.DataObject) -> None:
-    """Flipping one byte never moves a value into another column."""
+    """A flipped byte never moves a value to another column."""
     content = bytearray(f"{ROW}\n{ROW}\n{ROW}\n".encode())
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
@@ -185,7 +185,7 @@ def test_a_damaged_byte_is_refused_or_changes_only_its_own_field(data: st.DataOb
 
 
 def test_a_rest_answer_gives_the_same_rows_as_the_archive() -> None:
-    """Strings for prices, integers for times."""
+    """In REST answers, prices are strings and times are integers."""
     fields = ROW.split(",")
     row: list[object] = [int(value) if index in {0, 6, 8} else value for index, value in enumerate(fields)]
     assert parse_rest(json.dumps([row]).encode(), "r").equals(parse_csv(ROW.encode(), "f"))
@@ -220,7 +220,7 @@ def test_a_rest_answer_gives_the_same_rows_as_the_archive() -> None:
     ],
 )
 def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
-    """A row with a number where a string belongs has lost its exactness already."""
+    """A number instead of a string is rejected, because it is not exact."""
     with pytest.raises(MalformedDataError) as caught:
         parse_rest(body, "GET klines")
     assert told in str(caught.value).replace("column 12", "column 13")
@@ -228,7 +228,7 @@ def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
 
 @pytest.mark.parametrize("ignored", [0, "0", "8733.91139481", None, "", [], "a text"])
 def test_the_last_value_of_a_rest_row_is_not_interpreted(ignored: object) -> None:
-    """The exchange says that it is to be ignored."""
+    """The exchange documents the last value as unused."""
     row = [1735689600000, "1", "1", "1", "1", "1", 1735689659999, "1", 1, "1", "1"]
     assert parse_rest(json.dumps([[*row, ignored]]).encode(), "r").equals(
         parse_rest(json.dumps([[*row, "0"]]).encode(), "r")
@@ -236,12 +236,12 @@ def test_the_last_value_of_a_rest_row_is_not_interpreted(ignored: object) -> Non
 
 
 def test_the_name_of_the_last_column_counts_as_little_as_its_content() -> None:
-    """A header with another last name is a header."""
+    """The last column is not used."""
     assert parse_csv(f"{HEADER.removesuffix('ignore')}unused\n{ROW}\n".encode(), "f").height == 1
 
 
 def test_each_row_has_the_unit_of_its_own_times() -> None:
-    """A file may change its unit, and a close time that is no time of its row's unit is kept as it is."""
+    """The unit may change inside a file, and a close time may have no recognisable unit."""
     milliseconds = ROW.replace("1735689600000000", "1735689660000").replace(
         "1735689659999999", "1735689719999"
     )
@@ -278,7 +278,10 @@ MINUTE, QUARTER, DAY = (Interval(name).us for name in ("1m", "15m", "1d"))
 def test_a_table_is_of_another_interval_if_most_rows_have_its_length(
     lengths: list[int], refused: bool
 ) -> None:
-    """A single short candle may have been cut by a halt to any length; odd lengths are irregular rows of this interval."""
+    """A halt may cut one kline to any length.
+
+    Rows with odd lengths are irregular rows of the same interval.
+    """
     start = 1735689600000000
     opens = [start + sum(lengths[:index]) for index in range(len(lengths))]
     times = {
@@ -290,11 +293,11 @@ def test_a_table_is_of_another_interval_if_most_rows_have_its_length(
         schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String},
     )
     with pytest.raises(MalformedDataError, match="not of 1m") if refused else contextlib.nullcontext():
-        refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
+        reject_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
 
 
-def _told(parse: Callable[[], pl.DataFrame]) -> object:
-    """The rows, or the error in words."""
+def _parse_or_error(parse: Callable[[], pl.DataFrame]) -> object:
+    """Return the rows, or the text of the error."""
     try:
         return parse().rows()
     except MalformedDataError as error:
@@ -314,8 +317,10 @@ def _told(parse: Callable[[], pl.DataFrame]) -> object:
 def test_blocks_are_parsed_as_the_whole_file_is(
     rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]
 ) -> None:
-    """Wherever they are cut: the same rows, or the same error with the same line."""
+    """The result does not depend on the places where the file is cut."""
     rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
     content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
     blocks = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
-    assert _told(lambda: pl.concat(parse_blocks(blocks, "f"))) == _told(lambda: parse_csv(content, "f"))
+    assert _parse_or_error(lambda: pl.concat(parse_blocks(blocks, "f"))) == _parse_or_error(
+        lambda: parse_csv(content, "f")
+    )

@@ -1,4 +1,4 @@
-"""The environment's variables: which proxy an address gets, which certificates are trusted, and what is refused."""
+"""Environment variables for proxies and certificates: accepted and rejected values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Set `NAME=value` pairs, one a word."""
+    """Set variables from pairs `NAME=value`, separated by spaces."""
     for pair in text.split():
         monkeypatch.setenv(*pair.split("=", 1))
 
@@ -61,7 +61,7 @@ CHOICES = [
 def test_streams_get_the_same_proxy_as_rest(
     variables: str, scheme: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address of a stream is treated as the one of REST with the same security."""
+    """`ws` is handled like `http`, and `wss` like `https`."""
     environment(monkeypatch, variables)
     for address in (ADDRESSES[scheme], ADDRESSES[scheme].replace("http", "ws", 1)):
         proxy = egress_of(address).proxy
@@ -86,7 +86,7 @@ def test_streams_get_the_same_proxy_as_rest(
     ],
 )
 def test_loopback_and_excepted_networks_get_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback always, other addresses by NO_PROXY."""
+    """Loopback needs no entry in NO_PROXY."""
     environment(monkeypatch, "ALL_PROXY=http://p:1 NO_PROXY=10.0.0.0/8,192.0.2.7")
     assert [egress_of(f"{scheme}://{host}/").proxy for scheme in ("http", "https", "ws", "wss")] == [None] * 4
 
@@ -101,7 +101,7 @@ def test_loopback_and_excepted_networks_get_no_proxy(host: str, monkeypatch: pyt
     ],
 )
 def test_login_is_decoded_and_never_shown(text: str, user: str, password: str) -> None:
-    """The header is Basic of UTF-8; no text of the proxy contains the login."""
+    """The header is Basic authentication in UTF-8. No text of the proxy contains the login."""
     proxy = parse_proxy(text, "HTTPS_PROXY")
     assert proxy.authorization == "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     shown = f"{proxy} {proxy!r} {proxy.refusal(407)} {proxy.login_remedy}"
@@ -140,7 +140,7 @@ BAD = [
 def test_proxy_that_cannot_be_used_is_one_error_with_its_variable(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The value, which may contain a password, is not repeated."""
+    """The error does not contain the value, which may contain a password."""
     monkeypatch.setenv("HTTPS_PROXY", value)
     for scheme in ("https", "wss"):
         with pytest.raises(ConfigError, match=r"^HTTPS_PROXY: .*\((write|use) .*\)$") as refused:
@@ -156,7 +156,7 @@ def test_proxy_that_cannot_be_used_is_one_error_with_its_variable(
 def test_certificates_that_cannot_be_used_are_one_error(
     variable: str, kind: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the variable and the path; a sound file is trusted and nothing beside it."""
+    """The error contains variable and path. With a sound file, no other certificate is trusted."""
     path = tmp_path / "bundle"
     if kind == "folder":
         path.mkdir()
@@ -179,7 +179,7 @@ def test_certificates_that_cannot_be_used_are_one_error(
 
 
 def test_file_that_cannot_be_opened_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's reason is part of the message."""
+    """The error contains the system's reason."""
     path = tmp_path / "bundle"
     path.symlink_to(path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -190,7 +190,7 @@ def test_file_that_cannot_be_opened_is_one_error(tmp_path: Path, monkeypatch: py
 def test_bundle_of_requests_wins_and_a_changed_file_is_read_again(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One order for both; the file is watched by its time."""
+    """A change is recognised by the modification time."""
     path = tmp_path / "bundle"
     path.write_bytes(authority.bundle.read_bytes())
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
@@ -202,7 +202,7 @@ def test_bundle_of_requests_wins_and_a_changed_file_is_read_again(
 
 
 def test_without_variables_the_defaults_are_trusted_and_checked() -> None:
-    """Certificate and host name are required."""
+    """Certificate and host name are verified."""
     context = trusted_certificates()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert len(context.get_ca_certs()) > 50

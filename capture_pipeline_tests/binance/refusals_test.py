@@ -1,4 +1,4 @@
-"""The wait that a refusal of the address states, in a header or in the body."""
+"""The time to wait that a refusal states in a header or in the body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAY_S = 86_400.0
 
 
 def banned_until(end_s: float) -> bytes:
-    """Body of a ban."""
+    """Return the body of a ban."""
     return (
         b'{"code":-1003,"msg":"Way too many requests; IP banned until %d. Please use WebSocket Streams."}'
         % round(end_s * 1000)
@@ -49,7 +49,7 @@ def banned_until(end_s: float) -> bytes:
 def test_wait_is_the_longest_that_the_answer_states(
     status: int, header: str | None, body: bytes, wait_s: float
 ) -> None:
-    """From `Retry-After` or the body; within one second and three days; two minutes, or one, where it states none."""
+    """The wait is from one second to three days, with a default if the answer states none."""
     headers = CaseInsensitiveDict({"Retry-After": header} if header is not None else {})
     assert parse_wait(status, headers, body, NOW_S) == wait_s
 
@@ -58,7 +58,7 @@ def test_wait_is_the_longest_that_the_answer_states(
     "date", [formatdate(NOW_S - 7200, usegmt=True), "yesterday", "", "Tue, 14 Nov 2023 20:13:20"]
 )
 def test_end_in_the_body_is_by_the_clock_of_the_exchange(date: str) -> None:
-    """The header `Date` says what that is; our clock may be two hours ahead. Without a usable one our clock has to do."""
+    """The header `Date` has the exchange's time; without a usable one, the local clock is used."""
     headers = CaseInsensitiveDict({"Date": date})
     expected = 600 if date.endswith("GMT") else 120
     assert parse_wait(418, headers, banned_until(NOW_S - 7200 + 600), NOW_S) == expected
@@ -79,6 +79,6 @@ def test_any_answer_states_a_wait_within_bounds(
 
 
 def test_pause_of_any_file_is_bounded() -> None:
-    """Its end may lie before its beginning; it is over then."""
+    """A pause whose end is before its start is over."""
     pause = Pause(since_us=500, until_us=100, status=418)
     assert pause.at(400).until_us <= 400

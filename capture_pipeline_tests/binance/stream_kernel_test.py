@@ -1,4 +1,4 @@
-"""The kernel against msgspec: the same numbers in any layout, and never one that msgspec does not give, whatever the bytes."""
+"""The kernel of streams compared with msgspec: equal numbers in any layout, for any bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams._fallback import decimal_e8, read_any
-from capture_pipeline.binance.streams.parser import Columns, Parsed, StreamParser
+from capture_pipeline.binance.streams._fallback import decimal_e8, read_line
+from capture_pipeline.binance.streams.parser import Columns, ParsedBlock, StreamParser
 from capture_pipeline.errors import MalformedDataError
 
 MOST = 2**63 - 1
@@ -133,8 +133,8 @@ FUTURES_ORDER = ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st")
 OTHER_ORDER = ("lastUpdateId", "E", "T", "bids", "asks", "u", "x")
 
 
-def as_sent(data: dict[str, Any]) -> dict[str, Any]:
-    """The fields in the exchange's order."""
+def order_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """Order the fields like the exchange does."""
     is_of_futures = data.get("e") == "trade" and "M" not in data
     order = FUTURES_ORDER if is_of_futures else SENT_ORDER.get(data.get("e", ""), OTHER_ORDER)
     return {name: data[name] for name in order if name in data}
@@ -142,9 +142,9 @@ def as_sent(data: dict[str, Any]) -> dict[str, Any]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
-    """One line, compact or in an odd layout."""
+    """Format a line in the compact layout or in another one."""
     stream, data = draw(st.one_of(messages, odd_futures, old_books))
-    data = as_sent(data)
+    data = order_fields(data)
     line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
     how = draw(st.sampled_from(["compact"] * 4 + ["spaced", "shuffled", "more"]))
     if how == "shuffled":
@@ -155,8 +155,8 @@ def lines(draw: st.DrawFn) -> bytes:
     return json.dumps(line, separators=(", ", ": ") if how == "spaced" else (",", ":")).encode() + b"\n"
 
 
-def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> Parsed:
-    """Parse with padding that would go on like the text, were it read as text."""
+def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> ParsedBlock:
+    """Parse with padding that looks like further lines."""
     text = np.frombuffer(content + (TRADE * 8)[: kernel.PADDING], np.uint8)
     return (parser or StreamParser("made.gz")).parse(
         text, len(content), Columns.of_size(len(content)), first_line
@@ -164,19 +164,19 @@ def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 
 
 
 @cache
-def _learned_once() -> StreamParser:
+def _train_parser() -> StreamParser:
     parser = StreamParser("made.gz")
     parse(KNOWN, parser)
     return parser
 
 
-def learned() -> StreamParser:
-    """A parser that has seen each stream, so that the kernel itself meets what comes."""
-    return copy.deepcopy(_learned_once())
+def new_parser() -> StreamParser:
+    """Return a parser that knows all streams, so that the kernel parses the next lines."""
+    return copy.deepcopy(_train_parser())
 
 
-def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
-    """What a block says, in the order of its lines, without the lines that are passed over."""
+def list_values(parsed: ParsedBlock, streams: list[str]) -> list[tuple[Any, ...]]:
+    """List the values of a block in the order of its lines, without skipped lines."""
     columns = parsed.columns
     found: list[tuple[Any, ...]] = [
         (
@@ -203,12 +203,12 @@ def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda told: int(told[0]))
 
 
-def reference(content: bytes) -> list[tuple[Any, ...]] | None:
-    """The same by msgspec alone; None where it refuses a line."""
+def parse_with_msgspec(content: bytes) -> list[tuple[Any, ...]] | None:
+    """Parse with msgspec; None for a rejected line."""
     found: list[tuple[Any, ...]] = []
     try:
         for number, line in enumerate(content.split(b"\n")[:-1]):
-            told = read_any(line, "made.gz")
+            told = read_line(line, "made.gz")
             if told.kind == kernel.TRADE:
                 found.append((number, told.stream, told.row, told.order_type))
             elif told.kind != kernel.SKIP:
@@ -220,18 +220,18 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
 
 @given(st.lists(lines(), min_size=1, max_size=6).map(b"".join))
 def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
-    """Compact or not, with futures' fields, unknown fields or another order: the numbers are those of the reference."""
-    parser = learned()
-    assert said(parse(content, parser), parser.streams) == reference(content)
+    """Layouts with futures' fields, unknown fields or another order give the values of the reference."""
+    parser = new_parser()
+    assert list_values(parse(content, parser), parser.streams) == parse_with_msgspec(content)
 
 
 def test_the_order_type_of_a_trade_is_kept() -> None:
-    """`X` of futures trades, by line; of a block that has none, none is left over from the block before."""
+    """Order types of one block are not kept for the next one."""
     odd = [
         TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')
     ]
     columns = Columns.of_size(2000)
-    parser = learned()
+    parser = new_parser()
     for content, expected in ((TRADE + b"".join(odd), {1: "NA", 2: "MARKET", 4: '{"y":1}'}), (TRADE, {})):
         text = np.frombuffer(content + b"\0" * kernel.PADDING, np.uint8)
         found = parser.parse(text, len(content), columns).columns
@@ -247,24 +247,24 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
     "level", ['["1","2","3"]', '["1","2",[3]]', '["1","2",[],[]]', '["1",[]]', '["1","2",{}]']
 )
 def test_only_an_empty_third_element_is_left_out(level: str) -> None:
-    """Whatever else stands in a level is refused with its line, by both readers."""
+    """Both readers reject a line with any other third element."""
     line = DIFF.replace(b'["12.5","0"]', level.encode())
-    assert reference(line) is None
+    assert parse_with_msgspec(line) is None
     with pytest.raises(MalformedDataError, match=r"made\.gz, line 1"):
         parse(line)
 
 
 @given(st.lists(messages, min_size=1, max_size=6), integers)
 def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], capture_ns: int) -> None:
-    """Of streams that are known the kernel itself takes every compact line; else speed would be lost unseen."""
-    parser = learned()
+    """Otherwise the parser would become slow without an error."""
+    parser = new_parser()
     parse(
         b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n',
         parser,
     )
     content = b"".join(
         json.dumps(
-            {"capture_ns": capture_ns, "stream": stream, "data": as_sent(data)}, separators=(",", ":")
+            {"capture_ns": capture_ns, "stream": stream, "data": order_fields(data)}, separators=(",", ":")
         ).encode()
         + b"\n"
         for stream, data in sent
@@ -286,36 +286,36 @@ def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], captu
 def test_frames_of_futures_of_every_year_need_no_fallback(
     line: bytes, older: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    """USD-M messages as sent since the middle of 2026, and as sent before it without `ps` and `st`."""
+    """USD-M messages with and without `ps` and `st`, which exist since the middle of 2026."""
     for old, new in older:
         line = line.replace(old, new)
-    parser = learned()
+    parser = new_parser()
     found = parse(line * 3, parser)
     assert found.by_fallback == 0
-    assert said(found, parser.streams) == reference(line * 3)
+    assert list_values(found, parser.streams) == parse_with_msgspec(line * 3)
 
 
 @pytest.mark.parametrize(
     ("pair", "by_fallback"), [("BTCUSDT", 0), ("BTCUSD", 1), ("BTCUSDT_260327", 1), ("BTCUSDTX", 1)]
 )
 def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> None:
-    """`ps` of a delivery contract; another text than the pair is left to msgspec, which passes over it."""
+    """`ps` of a delivery contract; msgspec reads a line with another text."""
     line = UM_DIFF.replace(b'"ps":"ETHUSDT"', b'"ps":"%b"' % pair.encode())
     line = line.replace(b"ethusdt", b"btcusdt_260327").replace(b"ETHUSDT", b"BTCUSDT_260327")
     parser = StreamParser("made.gz")
     parse(line, parser)
     found = parse(line, parser)
     assert found.by_fallback == by_fallback
-    assert said(found, parser.streams) == reference(line)
+    assert list_values(found, parser.streams) == parse_with_msgspec(line)
 
 
 def check_mutant(content: bytes) -> None:
-    """Whatever the bytes say, the kernel says no more than the reference, and what it takes is what the reference takes."""
+    """Check that the kernel accepts only lines that msgspec accepts, with the same values."""
     content = content if content.endswith(b"\n") else content + b"\n"
-    parser = learned()
-    expected = reference(content)
+    parser = new_parser()
+    expected = parse_with_msgspec(content)
     try:
-        found = said(parse(content, parser), parser.streams)
+        found = list_values(parse(content, parser), parser.streams)
     except MalformedDataError:
         assert expected is None, content
         return
@@ -327,7 +327,7 @@ def check_mutant(content: bytes) -> None:
 
 @pytest.mark.parametrize("line", [TRADE, DIFF, SNAPSHOT, TICKER, *UM_LINES])
 def test_every_byte_may_be_damaged(line: bytes) -> None:
-    """Each byte flipped, deleted, doubled, and the line cut there, alone and before a sound line."""
+    """Each byte is flipped, deleted or doubled, or the line is cut there."""
     for at in range(len(line)):
         for byte in (
             b"",
@@ -352,7 +352,7 @@ def test_every_byte_may_be_damaged(line: bytes) -> None:
 @given(st.data())
 @settings(max_examples=300)
 def test_damage_of_any_kind(data: st.DataObject) -> None:
-    """Several changes at once, in several lines, never crash and never invent a value."""
+    """Several changes in several lines never crash the kernel and never give other values."""
     content = bytearray(
         b"".join(
             data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT, *UM_LINES]), min_size=1, max_size=4))
@@ -375,10 +375,10 @@ def test_damage_of_any_kind(data: st.DataObject) -> None:
     ],
 )
 def test_decimals(text: str, value: int, places: int) -> None:
-    """Value and number of decimals as sent."""
+    """Value and number of decimals are as sent."""
     assert decimal_e8(text) == (value, places)
     line = TRADE.replace(b"2683.80000000", text.encode())
-    row = parse(line, learned()).columns.trades[:, 0]
+    row = parse(line, new_parser()).columns.trades[:, 0]
     assert (row[kernel.T_PRICE], row[kernel.T_PLACES] >> 4) == (value, places)
 
 
@@ -402,22 +402,22 @@ def test_decimals(text: str, value: int, places: int) -> None:
 )
 @pytest.mark.parametrize("line", [TRADE, DIFF])
 def test_numbers_that_are_refused(text: str, line: bytes) -> None:
-    """A sign, an exponent, more than eight decimals, an overflow: one line that names file, line and remedy."""
+    """For instance a sign, an exponent or an overflow. The error contains file, line and remedy."""
     with pytest.raises(
         MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there"
     ) as raised:
-        parse(TRADE + line.replace(b"2683.80000000", text.encode()), learned(), first_line=7)
+        parse(TRADE + line.replace(b"2683.80000000", text.encode()), new_parser(), first_line=7)
     assert "\n" not in str(raised.value)
 
 
 def test_a_message_in_the_wrong_stream_is_refused() -> None:
-    """A trade of another symbol than its stream's would count for the wrong one."""
-    with pytest.raises(MalformedDataError, match="'BTCUSDT' stands in a stream of ETHUSDT"):
-        parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
+    """Otherwise a trade would count for another symbol."""
+    with pytest.raises(MalformedDataError, match="'BTCUSDT' is in a stream of ETHUSDT"):
+        parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), new_parser())
 
 
 def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
-    """A lost line feed would hide a trade behind data that are passed over."""
+    """A lost line feed must not hide a trade behind skipped data."""
     parser = StreamParser("made.gz")
     parse(TICKER * 3 + TRADE, parser)
     assert parser.messages == {"ethusdt@bookTicker": 3, "ethusdt@trade": 1}
@@ -426,7 +426,7 @@ def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
 
 
 def test_many_streams_keep_their_numbers() -> None:
-    """The table of streams grows; each line is still counted for its own, and by the kernel."""
+    """The table of streams grows, and the kernel still counts each line for its stream."""
     content = b"".join(
         TRADE.replace(b"ethusdt", b"e%dusdt" % n).replace(b"ETHUSDT", b"E%dUSDT" % n) for n in range(300)
     )
@@ -441,7 +441,7 @@ def test_many_streams_keep_their_numbers() -> None:
 @example(0)
 @given(st.integers(0, 3))
 def test_columns_that_are_too_small_are_never_left(room: int) -> None:
-    """Capacities are checked: no write beyond them, an error instead."""
+    """The kernel checks the capacities and never writes outside of the arrays."""
     small = Columns(
         np.empty((11, room), np.int64), np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
         np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
@@ -449,7 +449,7 @@ def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     content = (TRADE + DIFF + SNAPSHOT) * 5
     text = np.frombuffer(content + bytes(kernel.PADDING), np.uint8)
     with pytest.raises(ValueError, match="too small"):
-        learned().parse(text, len(content), small)
+        new_parser().parse(text, len(content), small)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     [(TRADE, len(TRADE)), (TRADE[:-1] + bytes(2000), len(TRADE) - 1), (TRADE + bytes(2000), -1)],
 )
 def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
-    """Without them the kernel is not even started."""
+    """The kernel is not started without them."""
     with pytest.raises(ValueError, match="needs a line feed"):
         StreamParser("made.gz").parse(np.frombuffer(content, np.uint8), size, Columns.of_size(1000))
 
@@ -467,15 +467,15 @@ NAMES = ["币安人生USDT", "BTCUSDT_260327", "ÅUSDT", "币" * 33]
 
 @pytest.mark.parametrize("symbol", NAMES)
 def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> None:
-    """By the kernel itself where only ASCII letters have two forms, and the name is not too long; also after the table has grown."""
+    """The kernel reads names in which only ASCII letters have two forms, also after the table has grown."""
     content = KNOWN.replace(b"ethusdt", symbol.lower().encode()).replace(b"ETHUSDT", symbol.encode())
     others = b"".join(TICKER.replace(b"ethusdt", f"s{number}usdt".encode()) for number in range(100))
     parser = StreamParser("made.gz")
     for block in (content, others):
         parse(block, parser)
     again = parse(content, parser)
-    expected = [read_any(line, "made.gz") for line in content.splitlines()]
-    found = said(again, parser.streams)
+    expected = [read_line(line, "made.gz") for line in content.splitlines()]
+    found = list_values(again, parser.streams)
     assert [stream for _, stream, *_ in found] == [
         line.stream for line in expected if line.kind != kernel.SKIP
     ]
@@ -496,12 +496,12 @@ def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> No
     ],
 )
 def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbol: str) -> None:
-    """Nothing passes the kernel that msgspec refuses."""
+    """The kernel accepts no line that msgspec rejects."""
     right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(
         b"ETHUSDT", stream.partition("@")[0].upper().encode()
     )
     wrong = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", symbol.encode())
-    parser = learned()
+    parser = new_parser()
     if stream.startswith(("å", "币u")):
         parse(right, parser)
     with pytest.raises(MalformedDataError):

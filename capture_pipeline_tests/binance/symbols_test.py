@@ -1,4 +1,4 @@
-"""Which texts are symbols, and that a valid symbol is safe and comes back wherever it becomes a name."""
+"""Validation of symbols, and names that are built from symbols."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.streams.names import (
     combined_url,
     depth_stream,
-    routed,
     snapshot_stream,
+    split_by_route,
     symbol_of,
     trade_stream,
 )
 from capture_pipeline.binance.symbols import (
-    near_symbols,
+    find_similar_symbols,
     parse_symbol,
     parse_symbols,
     unknown_symbols_error,
-    valid_symbol,
+    validate_symbol,
 )
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
@@ -83,17 +83,17 @@ HOSTILE = {
 
 @pytest.mark.parametrize("symbol", VALID)
 def test_a_symbol_of_letters_digits_and_underscores_is_valid(symbol: str) -> None:
-    """Whatever the script; also as the exchange's delivery contracts are called."""
-    assert valid_symbol(symbol) == symbol == parse_symbol(symbol)
+    """Letters may be of any script; delivery contracts contain a date."""
+    assert validate_symbol(symbol) == symbol == parse_symbol(symbol)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_symbol_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    """It never becomes a path, a stream or an address, and the message shows it escaped."""
+    """The symbol becomes no path, stream or address, and the message escapes it."""
     text = HOSTILE[name]
     part = Partition(Market.SPOT, Interval.M1, text, Month(2024, 3))
     makers = (
-        valid_symbol,
+        validate_symbol,
         trade_stream,
         depth_stream,
         lambda _: Lake(tmp_path).bars(part),
@@ -118,7 +118,7 @@ def test_a_hostile_symbol_is_refused_in_one_line(name: str, tmp_path: Path) -> N
     ],
 )
 def test_a_users_text_is_normalised(text: str, symbol: str) -> None:
-    """ASCII letters become capitals, and letters of several code points one."""
+    """ASCII letters become capitals, and composed letters become one code point."""
     assert parse_symbol(text) == symbol
 
 
@@ -126,20 +126,20 @@ def test_a_users_text_is_normalised(text: str, symbol: str) -> None:
     "name", sorted(HOSTILE.keys() - {"small letters", "decomposed", "compatibility ideograph"})
 )
 def test_a_hostile_text_of_a_user_is_refused(name: str) -> None:
-    """Normalisation makes no symbol of what is none."""
+    """Normalisation does not make an invalid symbol valid."""
     with pytest.raises(ConfigError, match="is not a symbol"):
         parse_symbol(HOSTILE[name])
 
 
 def test_symbols_may_be_separated_by_commas() -> None:
-    """Spaces around a comma do not count."""
+    """Spaces around a comma are ignored."""
     assert parse_symbols(["btcusdt, 币安人生usdt", "ETHUSDT,"]) == ["BTCUSDT", CHINESE, "ETHUSDT"]
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
 def test_an_option_without_a_symbol_is_refused(text: str) -> None:
     """An empty shell variable must not select the default symbols."""
-    with pytest.raises(ConfigError, match="names no symbol"):
+    with pytest.raises(ConfigError, match="contains no symbol"):
         parse_symbols(["BTCUSDT", text])
     assert parse_symbols([]) == []
 
@@ -149,21 +149,23 @@ SYMBOLS = st.text(
 )
 
 
-def accepted(text: str) -> bool:
-    """Whether a text is a symbol."""
+def is_accepted(text: str) -> bool:
     try:
-        return bool(valid_symbol(text))
+        return bool(validate_symbol(text))
     except ConfigError:
         return False
 
 
-@given(SYMBOLS.filter(accepted))
+@given(SYMBOLS.filter(is_accepted))
 @example(CHINESE)
 @example(QUARTERLY)
 @example("_A_")
 @example("ΑΣ")
 def test_a_valid_symbol_comes_back_from_every_name(symbol: str) -> None:
-    """From stream names, archive names and sessions; every file name fits a file system, and every path stays in its folder."""
+    """The symbol can be parsed from streams, archive names and sessions.
+
+    File names are short enough, and paths stay in their folder.
+    """
     assert {symbol_of(make(symbol)) for make in (trade_stream, depth_stream, snapshot_stream)} == {symbol}
     day = parse_time("2024-03-29")
     klines, trades = (
@@ -204,13 +206,13 @@ def test_a_valid_symbol_comes_back_from_every_name(symbol: str) -> None:
 def test_a_session_is_called_after_its_symbol(
     symbols: list[str], regime: str, session: str, recording: str
 ) -> None:
-    """In names `_` separates, so that of a symbol is written `-`."""
+    """`_` separates parts of the name, so `_` in a symbol is written as `-`."""
     assert session_id(symbols, parse_time("2024-03-29"), regime) == session
     assert SessionFolder(Path("/s") / valid_session(session)).recording.name == recording
 
 
 def test_symbols_that_differ_have_labels_that_differ() -> None:
-    """A hyphen stands for an underscore only, which is why it is no part of a symbol."""
+    """A symbol contains no hyphen, so a hyphen always stands for `_`."""
     assert len({label_of([symbol]) for symbol in ("AB", "A_B", "A__B", "AB_", CHINESE)}) == 5
 
 
@@ -226,28 +228,28 @@ def test_symbols_that_differ_have_labels_that_differ() -> None:
     ],
 )
 def test_what_is_no_session_id_never_reaches_a_path(text: str) -> None:
-    """Also where the part of the symbol holds what no symbol holds."""
+    """For instance an id with characters that no symbol contains."""
     with pytest.raises(ConfigError, match="is no session id"):
         valid_session(text)
 
 
 def test_addresses_of_streams_are_percent_encoded() -> None:
-    """As the exchange demands of names that are not ASCII; endpoints are still told from the names."""
+    """The exchange requires this for names that are not ASCII."""
     url = combined_url(
         "wss://host/{route}", [depth_stream(CHINESE), "币安人生usdt@aggTrade", depth_stream("BTCUSDT")]
     )
     encoded = "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt"
-    assert routed(url) == [
+    assert split_by_route(url) == [
         f"wss://host/market/stream?streams={encoded}@aggTrade",
         f"wss://host/public/stream?streams={encoded}@depth@100ms/btcusdt@depth@100ms",
     ]
 
 
 def test_an_unknown_symbol_is_reported_with_similar_ones() -> None:
-    """By name; without a list of the exchange's the remedy is general."""
+    """Without a list of symbols, the remedy is general."""
     listed = ["BTCUSDT", "BTCUSDC", "ETHUSDT", CHINESE]
     error = unknown_symbols_error(["BTCUSTD"], listed)
     assert "does not know BTCUSTD" in str(error)
     assert "did you mean BTCUSDT" in str(error)
-    assert near_symbols("币安人USDT", listed) == [CHINESE]
+    assert find_similar_symbols("币安人USDT", listed) == [CHINESE]
     assert "did you mean" not in str(unknown_symbols_error(["BTCUSTD"], []))

@@ -1,4 +1,4 @@
-"""Nothing is taken from a peer that cannot prove who it is: real TLS servers on loopback with certificates made for the test."""
+"""Verification of peers: TLS servers on loopback with certificates that the tests create."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installe
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers every GET."""
+    """Handler that answers every GET."""
 
     def do_GET(self) -> None:
-        """With two bytes."""
+        """Answer with two bytes."""
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
 
     def log_message(self, *_: object) -> None:
-        """Be silent."""
+        """Write no log."""
 
 
 def certificate(folder: Path, name: str, *, until: str) -> Path:
-    """A self-signed certificate for a host name or address, valid up to a time (YYYYMMDDHHMMSSZ); its key in the same file."""
+    """Create a self-signed certificate, valid until a time (YYYYMMDDHHMMSSZ), in one file with its key."""
     key, made, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
     kind = "IP" if name[0].isdigit() else "DNS"
     request = [
@@ -91,7 +91,7 @@ def certificate(folder: Path, name: str, *, until: str) -> Path:
 
 @contextmanager
 def serving(both: Path) -> Iterator[str]:
-    """An HTTPS server with that certificate."""
+    """Run an HTTPS server with a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(both)
     server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -121,7 +121,7 @@ CASES = [
 def test_only_a_valid_certificate_of_that_host_is_believed(
     name: str, until: str, trusted: bool, refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A permanent error that says what is wrong with it; nothing is read."""
+    """The error is permanent and contains the reason; nothing is read."""
     both = certificate(tmp_path, name, until=until)
     if trusted:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))

@@ -71,7 +71,7 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
     document = told(result)
     assert (result.exit_code, document["failed"]) == (0, 0), result.output
     assert {entry["gate"] for entry in document["results"]} == {
-        spec.name for spec in gates_of_the_lake.gate_specs()
+        spec.name for spec in gates_of_the_lake.list_gate_specs()
     }
 
 
@@ -221,7 +221,7 @@ def test_the_gates_are_listed(run: Run) -> None:
     """With what each one means."""
     result = run("check", "--list")
     assert result.exit_code == 0
-    assert all(spec.name in result.stdout for spec in gates_of_the_lake.gate_specs())
+    assert all(spec.name in result.stdout for spec in gates_of_the_lake.list_gate_specs())
 
 
 def test_an_hour_is_an_hour() -> None:

@@ -15,9 +15,9 @@ from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, ConfigError
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.ingest.rest_fill import top_up
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.cli.conftest import Run
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -79,7 +79,7 @@ def test_another_exchange_is_refused_on_one_line(
     assert contents(deployment.root) == before
 
 
-@pytest.mark.parametrize("step", [fetch, top_up, recheck, find_gaps])
+@pytest.mark.parametrize("step", [fetch_archives, fill_from_rest, recheck_partition, find_gaps])
 def test_no_single_step_touches_the_lake_of_another_exchange(step: object, deployment: Deployment) -> None:
     """Dagster runs them one by one."""
     origin(deployment).write_text(json.dumps(BINANCE))

@@ -9,10 +9,10 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.quality.measure import report
-from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.reconcile import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import (
@@ -124,7 +124,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     stage.tick(SENSOR)
     workspace = stage.deployment.reopened()
     for name in FOUR[:2]:
-        reconcile(workspace, partition(stage, name))
+        reconcile_partition(workspace, partition(stage, name))
     report, bars = (
         workspace.lake.reconciliation(partition(stage, FOUR[1])),
         workspace.lake.bars(partition(stage, FOUR[1])),
@@ -150,7 +150,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     stage.tick(SENSOR)
     known = {asset: stage.materializations(asset) for asset in CHAIN}
     stage.deployment.republish(MONTHLY)
-    recheck(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    recheck_partition(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     for asset in CHAIN:
@@ -195,7 +195,7 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     """An unfinished partition is reported after five minutes, and the automation completes it."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    fetch_archives(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
@@ -254,7 +254,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
-    report(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.workspace, stage.workspace.now_us())
     stage.tick(SENSOR)
     assert set(stage.materializations("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
@@ -277,7 +277,7 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
     """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    report(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.workspace, stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
     assert not stage.materializations("coverage_report")

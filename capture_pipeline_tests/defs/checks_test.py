@@ -12,7 +12,7 @@ from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.quality import row_gates
-from capture_pipeline.klines.quality.row_gates import gate_specs
+from capture_pipeline.klines.quality.row_gates import list_gate_specs
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
@@ -58,7 +58,7 @@ def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
     } == BLOCKING
     checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in OTHERS}
     gates: dict[dg.AssetCheckKey, list[GateSpec]] = {}
-    for gate in gate_specs():
+    for gate in list_gate_specs():
         gates.setdefault(dg.AssetCheckKey(dg.AssetKey(gate.table), gate.check or gate.name), []).append(gate)
     assert set(checks) == set(gates)
     assert {key.name for key in checks if key.asset_key.path == ["bars"]} == {
@@ -163,7 +163,7 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
     monkeypatch.setattr(
         row_gates,
         "row_gates",
-        lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}],
+        lambda: [gate for gate in list_gate_specs() if gate.name in {"schema", "prices_positive"}],
     )
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert not result.success

@@ -1,4 +1,4 @@
-"""Forms of decimals: the exact sums that they are held against, what each gets wrong, and what is derived from that."""
+"""Representations of decimals: exact sums, the wrong results of each, and the choice that follows."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import EXACT, Verdict
 from capture_pipeline.feasibility.decimal_precision.benchmark import (
     BASE,
-    FORMS,
     PROJECT,
+    REPRESENTATIONS,
     Cell,
     DecimalBenchmark,
-    benchmark,
+    run_benchmark,
 )
 from capture_pipeline.feasibility.decimal_precision.dataset import (
     LARGEST_E8,
     SCALES,
     Rows,
     digest_of,
-    made_rows,
+    generate_rows,
 )
 from capture_pipeline.feasibility.decimal_precision.exact_sums import exact_notionals, exact_sums
-from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
-from capture_pipeline.feasibility.decimal_precision.polars_representations import IntegerForm
+from capture_pipeline.feasibility.decimal_precision.expected import compute_expected
+from capture_pipeline.feasibility.decimal_precision.polars_representations import IntegerRepresentation
 from capture_pipeline.feasibility.decimal_precision.report import choices, evidence_of, markdown, slug
 from capture_pipeline.feasibility.decimal_precision.representations import Operation, Results
 
@@ -43,13 +43,13 @@ FLOAT, POLARS, ARROW = "float64", "polars Decimal(38, 8)", "Arrow decimal128"
 
 @pytest.fixture(scope="module")
 def found() -> DecimalBenchmark:
-    """One comparison over a block of each market."""
-    return benchmark(ROWS, BLOCK, repeats=1)
+    """Run the benchmark with a block of each market."""
+    return run_benchmark(ROWS, BLOCK, repeats=1)
 
 
 @given(st.lists(st.tuples(INT64, INT64, st.booleans()), min_size=1, max_size=40))
 def test_split_sums_are_those_of_decimals(rows: list[tuple[int, int, bool]]) -> None:
-    """Any 64-bit values, in any groups of neighbours, against Decimal of 60 digits."""
+    """Any 64-bit values in any groups, compared with Decimal of 60 digits."""
     left, right = (np.array([row[side] for row in rows], np.int64) for side in (0, 1))
     starts = [0, *(index for index, row in enumerate(rows) if index and row[2])]
     with localcontext() as context:
@@ -71,8 +71,8 @@ def test_split_sums_refuse_nothing_to_sum() -> None:
 
 
 def test_what_is_right_is_what_decimals_say_row_by_row() -> None:
-    """Every operation on every market, by nothing but Decimal in a loop."""
-    for rows in made_rows(1500 * len(SCALES), 1500, 3):
+    """Every operation on every market, computed with Decimal in a loop."""
+    for rows in generate_rows(1500 * len(SCALES), 1500, 3):
         prices = [Decimal(tick) * rows.scale.tick for tick in rows.ticks.tolist()]
         quantities = [Decimal(lot) * rows.scale.lot for lot in rows.lots.tolist()]
         with localcontext() as context:
@@ -85,18 +85,22 @@ def test_what_is_right_is_what_decimals_say_row_by_row() -> None:
             for price, quantity, minute in zip(prices, quantities, rows.minutes.tolist(), strict=True):
                 groups[f"quantity of minute {minute}"] += quantity
                 groups[f"notional of minute {minute}"] += price * quantity
-            assert wanted_of(Operation.SUM, rows) == {"price": sum(prices), "quantity": volume}
-            assert wanted_of(Operation.NOTIONAL, rows) == {"notional": notional}
-            assert wanted_of(Operation.VWAP, rows) == {"vwap": (notional / volume).quantize(Decimal("1e-8"))}
-            assert wanted_of(Operation.GROUPS, rows) == groups
+            assert compute_expected(Operation.SUM, rows) == {"price": sum(prices), "quantity": volume}
+            assert compute_expected(Operation.NOTIONAL, rows) == {"notional": notional}
+            assert compute_expected(Operation.VWAP, rows) == {
+                "vwap": (notional / volume).quantize(Decimal("1e-8"))
+            }
+            assert compute_expected(Operation.GROUPS, rows) == groups
             assert len(groups) == 4
 
 
 def test_rows_are_the_same_for_a_seed_and_reach_the_edges() -> None:
-    """Least and largest values occur; block by block, none larger than asked for."""
-    first, again, other = ([sha for _, sha in digest_of(made_rows(999, 100, seed))][-1] for seed in (1, 1, 2))
+    """Smallest and largest values occur, and no block is larger than requested."""
+    first, again, other = (
+        [sha for _, sha in digest_of(generate_rows(999, 100, seed))][-1] for seed in (1, 1, 2)
+    )
     assert first == again != other
-    blocks = list(made_rows(999, 100, 1))
+    blocks = list(generate_rows(999, 100, 1))
     assert [block.ticks.size for block in blocks] == [100] * 9 + [99]
     assert {block.scale.name for block in blocks} == {scale.name for scale in SCALES}
     edge = next(block for block in blocks if block.scale.edges)
@@ -108,14 +112,14 @@ def test_rows_are_the_same_for_a_seed_and_reach_the_edges() -> None:
     )
     assert next(block for block in blocks if block.scale.name == "smallest").ticks.min() == 1
     with pytest.raises(ConfigError, match="leave a market out"):
-        next(made_rows(len(SCALES) - 1, 1, 1))
+        next(generate_rows(len(SCALES) - 1, 1, 1))
 
 
 def test_the_projects_form_has_no_wrong_result(found: DecimalBenchmark) -> None:
-    """It gives every result at every operation, also at the edges."""
+    """Every operation gives every result, also for the smallest and largest values."""
     mine = [cell for cell in found.cells if cell.form == PROJECT.name]
     assert {cell.operation for cell in mine} == set(Operation)
-    assert all(cell.exact and cell.results for cell in mine), [cell.said for cell in mine]
+    assert all(cell.is_exact and cell.results for cell in mine), [cell.summary for cell in mine]
     evidence = evidence_of(found)
     assert EXACT.verdict(evidence.reading(EXACT).measured) is Verdict.PASS
     assert evidence.failed == []
@@ -123,15 +127,15 @@ def test_the_projects_form_has_no_wrong_result(found: DecimalBenchmark) -> None:
 
 
 def test_sixty_four_bits_refuse_what_overflows_and_say_where(found: DecimalBenchmark) -> None:
-    """Notionals in units of 1e-8 leave 64 bits everywhere; an overflow is told, no result is wrong."""
+    """Notionals in units of 1e-8 do not fit 64 bits. The overflow is detected, and no result is wrong."""
     narrow = found.cell("int64 of 1e-8", Operation.NOTIONAL)
     assert {"BTC-USDT", "largest"} <= narrow.markets["refused"]
     assert found.cell(BASE.name, Operation.NOTIONAL).markets["refused"] == {"largest"}
-    assert [cell.said for cell in found.cells if cell.form.startswith("int64") and cell.wrong] == []
+    assert [cell.summary for cell in found.cells if cell.form.startswith("int64") and cell.wrong] == []
 
 
 def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBenchmark) -> None:
-    """Floats sum, join and keep large values wrongly; polars rounds products to eight decimals; Arrow lacks digits at the largest."""
+    """Floats give wrong sums and joins, polars rounds products to eight decimals, Arrow has too few digits."""
     assert found.cell(FLOAT, Operation.NOTIONAL).markets["wrong"] >= {"smallest", "largest"}
     assert found.cell(FLOAT, Operation.JOIN).markets["wrong"] >= {"BTC-USDT", "SHIB-USDT"}
     assert found.cell(FLOAT, Operation.PARQUET).markets["wrong"] == {"largest"}
@@ -141,18 +145,17 @@ def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBench
 
 
 @dataclass(frozen=True)
-class Unguarded(IntegerForm):
-    """Sums in 64 bits, without looking whether they fit."""
+class Unguarded(IntegerRepresentation):
+    """Sums in 64 bits without a test for an overflow."""
 
     def decimals(self, row: dict[str, object], rows: Rows) -> dict[str, Decimal | None]:
-        """As they come."""
         return super().decimals({**row, **{name: 0.0 for name in row if name.endswith("about")}}, rows)
 
 
 def test_an_overflow_that_nobody_looks_for_is_counted_as_wrong() -> None:
-    """The project's form without its guard and without 128 bits: the criterion fails and the tables say so."""
+    """With 64-bit sums and no test for an overflow, the criterion fails and the tables show it."""
     broken = Unguarded(PROJECT.name, bits=64, by_market=False)
-    found = benchmark(ROWS, BLOCK, repeats=1, forms=[broken, *FORMS[1:]])
+    found = run_benchmark(ROWS, BLOCK, repeats=1, forms=[broken, *REPRESENTATIONS[1:]])
     evidence = evidence_of(found)
     assert found.errors > 0
     assert evidence.reading(EXACT).measured == found.errors
@@ -164,7 +167,7 @@ def test_an_overflow_that_nobody_looks_for_is_counted_as_wrong() -> None:
 
 
 def test_a_lacking_result_is_no_exact_one() -> None:
-    """Neither a form that refuses nor one that forgets a group or invents one."""
+    """A representation may refuse a result, omit a group or add one."""
     wanted = {"a": Decimal(1), "b": Decimal(2)}
     cases: list[tuple[Results | None, tuple[int, int]]] = [
         (None, (0, 2)),
@@ -176,21 +179,21 @@ def test_a_lacking_result_is_no_exact_one() -> None:
     for given_back, (wrong, refused) in cases:
         cell = Cell("form", Operation.SUM)
         cell.count("market", given_back, wanted)
-        assert (cell.results, cell.wrong, cell.refused, cell.exact) == (2, wrong, refused, False)
+        assert (cell.results, cell.wrong, cell.refused, cell.is_exact) == (2, wrong, refused, False)
 
 
 def test_int128_refuses_what_not_even_it_holds() -> None:
-    """Three products of the largest values; polars itself would wrap around."""
+    """The sum of three products of the largest values; polars itself would wrap around."""
     largest = np.full(3, LARGEST_E8)
     rows = Rows(SCALES[-1], largest, largest, np.zeros(3, np.int64))
-    built = PROJECT.build(rows)
-    raw = PROJECT.run(Operation.NOTIONAL, built)
+    dataset = PROJECT.build(rows)
+    raw = PROJECT.run(Operation.NOTIONAL, dataset)
     assert raw["notional"][0] < 0
-    assert PROJECT.results(Operation.NOTIONAL, raw, built) == {"notional": None}
+    assert PROJECT.results(Operation.NOTIONAL, raw, dataset) == {"notional": None}
 
 
 def test_the_choice_follows_from_what_was_measured(found: DecimalBenchmark) -> None:
-    """The fastest exact form, the project's own where it is about as fast; none where none is exact."""
+    """The fastest exact representation, or the project's own if it is about as fast."""
     quick = [replace(cell, seconds=1.0 if cell.form == PROJECT.name else 2.0) for cell in found.cells]
     assert {one["use"] for one in choices(replace(found, cells=quick))} == {PROJECT.name}
     slow = [
@@ -205,11 +208,11 @@ def test_the_choice_follows_from_what_was_measured(found: DecimalBenchmark) -> N
 
 
 def test_every_figure_is_a_number_and_rates_are_rows_by_time(found: DecimalBenchmark) -> None:
-    """Seconds, ratios and counts of every form and operation."""
+    """Seconds, ratios and counts of every representation and operation."""
     figures = evidence_of(found).figures
-    assert len(figures) == 2 + 4 * len(FORMS) * len(Operation) + len(Operation)
+    assert len(figures) == 2 + 4 * len(REPRESENTATIONS) * len(Operation) + len(Operation)
     assert all(isinstance(value, int | float) for value in figures.values())
     seconds = figures[f"seconds_{slug(PROJECT.name)}_sum"]
     assert figures["project_rows_per_s_sum"] == pytest.approx(ROWS / seconds)
     assert figures[f"ratio_{slug(BASE.name)}_vwap"] == 1.0
-    assert pl.DataFrame(evidence_of(found).details["table"]).height == len(FORMS) * len(Operation)
+    assert pl.DataFrame(evidence_of(found).details["table"]).height == len(REPRESENTATIONS) * len(Operation)

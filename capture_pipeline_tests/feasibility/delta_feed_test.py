@@ -1,4 +1,4 @@
-"""Diffs of a session: gaps by three definitions, when they were, and how long a book was impossible; from recordings made line by line."""
+"""Gaps in the diffs of a session by three definitions, and recoveries, from generated recordings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
-from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, Gap, delta_feed
-from capture_pipeline.feasibility.sequence_gaps.page import TITLE, evidence, reading, sections_of
+from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, IdGap, measure_feed
+from capture_pipeline.feasibility.sequence_gaps.page import (
+    TITLE,
+    build_evidence,
+    build_reading,
+    build_sections,
+)
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
@@ -23,15 +28,15 @@ SECOND = 10**9
 LEVEL = '["10.0","1.0"],["9.0","2.0"]'
 
 
-def fed(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> FeedFigures:
+def measure_recording(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> FeedFigures:
     path = folder / "made.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
     convert(path, NAME, folder / "lake", block_bytes=block_bytes)
-    return delta_feed(GoldenTables(folder / "lake", NAME), "BTCUSDT")
+    return measure_feed(GoldenTables(folder / "lake", NAME), "BTCUSDT")
 
 
-def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
-    """A diff a second of so many ids each, without some of them."""
+def generate_diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
+    """Generate one diff a second with a number of ids each, without some of them."""
     wanted = [at for at in range(count) if at not in missing]
     return [
         depth(at * ids + 1, at * ids + ids, START_NS + at * SECOND, LEVEL if at % 3 else "") for at in wanted
@@ -39,21 +44,21 @@ def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> li
 
 
 def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
-    """No id is missing, the first snapshot that is bridged makes the book valid, later ones change nothing."""
-    lines = diffs(100)
+    """No id is missing. The first fitting snapshot makes the book valid, and later ones change nothing."""
+    lines = generate_diffs(100)
     lines.insert(3, snapshot(10, START_NS + 2 * SECOND + 1))
     lines.insert(60, snapshot(230, START_NS + 58 * SECOND + 1))
-    found = fed(tmp_path, lines)
+    found = measure_recording(tmp_path, lines)
     assert (found.diffs, found.ids, found.lost_ids, found.gaps, found.snapshots) == (100, 400, 0, 0, 2)
     assert (found.lost_ids_percent, found.lost_events_percent, found.discontinuities_percent) == (0, 0, 0)
     assert found.first_valid_ms == 2000.000001
     assert (sum(found.messages_by_period), sum(found.lost_by_period)) == (100, 0)
-    assert reading([found]).measured == 0
+    assert build_reading([found]).measured == 0
 
 
 def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
-    """Twelve of 400 ids, three of 100 messages, two places of 97: each is told by its name, in the minute of its end."""
-    found = fed(tmp_path, diffs(100, missing=frozenset({30, 31, 80})))
+    """12 of 400 ids, 3 of 100 messages and 2 gaps in 97 messages, each in the minute of its end."""
+    found = measure_recording(tmp_path, generate_diffs(100, missing=frozenset({30, 31, 80})))
     assert (found.diffs, found.ids, found.lost_ids, found.gaps) == (97, 400, 12, 2)
     assert found.lost_ids_percent == 3
     assert found.lost_events_percent == pytest.approx(3)
@@ -68,10 +73,13 @@ def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block_bytes", [1 << 10, 1 << 16])
 def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes: int) -> None:
-    """One that is too old does not count, one that is ahead counts once a diff bridges it, and a gap that none follows stays open."""
-    lines = diffs(100, missing=frozenset({10, 40, 70}))
+    """A snapshot that is too old has no effect.
+
+    One that is ahead counts after a diff reaches it. A gap without a later snapshot stays open.
+    """
+    lines = generate_diffs(100, missing=frozenset({10, 40, 70}))
     stamps = {at: START_NS + at * SECOND + 500_000_000 for at in range(100)}
-    found = fed(
+    found = measure_recording(
         tmp_path,
         sorted(
             [
@@ -88,16 +96,16 @@ def test_recovery_takes_until_a_snapshot_is_bridged(tmp_path: Path, block_bytes:
     assert [gap.recovered_ms for gap in found.listed] == [4500, 11_000, None]
     assert (found.recovered, found.recovery_ms, found.longest_recovery_ms) == (2, 11_000, 11_000)
     assert (found.gaps, found.first_valid_ms) == (3, 1500)
-    assert "After 1 of 3 gaps no snapshot made the book valid" in markdown(sections_of([found])[0])
+    assert "After 1 of 3 gaps no snapshot made the book valid" in markdown(build_sections([found])[0])
 
 
 def test_futures_say_what_they_follow(tmp_path: Path) -> None:
-    """Ids between two futures diffs are none of this symbol; only where `pu` is not what came last something is lost."""
+    """Ids between two futures diffs belong to other symbols, so only `pu` shows a loss."""
 
     def future(at: int, first: int, last: int, previous: int) -> bytes:
         return depth(first, last, START_NS + at * SECOND, LEVEL).replace(b'"b":', b'"pu":%d,"b":' % previous)
 
-    found = fed(
+    found = measure_recording(
         tmp_path, [future(0, 10, 15, 3), future(1, 40, 44, 15), future(2, 60, 70, 50), future(3, 90, 99, 70)]
     )
     assert (found.diffs, found.gaps, found.lost_ids) == (4, 1, 6)
@@ -105,41 +113,46 @@ def test_futures_say_what_they_follow(tmp_path: Path) -> None:
 
 
 def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
-    """One id of 1,001 holds, one of 1,000 does not; the worst symbol decides, by lost ids against all ids."""
+    """One lost id of 1,001 passes, and one of 1,000 fails."""
     for count, verdict in ((999, Verdict.PASS), (998, Verdict.FAIL)):
         folder = tmp_path / str(count)
         folder.mkdir()
         lines = [depth(1, 1, START_NS), depth(3, count + 2, START_NS + SECOND)]
-        found = fed(folder, lines)
-        one = reading([found])
+        found = measure_recording(folder, lines)
+        one = build_reading([found])
         assert GAPS.verdict(one.measured) is verdict
         assert one.note.startswith("lost ids against all ids; worst: ")
-        assert evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.title])
+        assert build_evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.title])
 
 
 def test_the_worst_symbol_decides(tmp_path: Path) -> None:
-    """Neither the first nor the one with the most ids."""
+    """It is neither the first one nor the one with the most ids."""
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
-    feeds = [fed(large, diffs(100, missing=frozenset({30}))), fed(small, diffs(10, missing=frozenset({5})))]
+    feeds = [
+        measure_recording(large, generate_diffs(100, missing=frozenset({30}))),
+        measure_recording(small, generate_diffs(10, missing=frozenset({5}))),
+    ]
     for order in (feeds, feeds[::-1]):
-        assert reading(order).measured == 10
+        assert build_reading(order).measured == 10
 
 
 def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
-    """A session of trades alone does not pass; a session without tables is told."""
-    found = fed(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
+    """A session with trades only does not pass, and a session without tables is an error."""
+    found = measure_recording(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
     assert (found.diffs, found.first_valid_ms) == (0, None)
-    assert reading([found]).measured is None
-    assert evidence([found], {}).failed == [GAPS.title]
+    assert build_reading([found]).measured is None
+    assert build_evidence([found], {}).failed == [GAPS.title]
     with pytest.raises(LakeError, match="has no tables"):
-        delta_feed(GoldenTables(tmp_path / "nowhere", NAME), "BTCUSDT")
+        measure_feed(GoldenTables(tmp_path / "nowhere", NAME), "BTCUSDT")
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
-    """Both plots, all three definitions and the list of gaps in one file."""
-    text = page(TITLE, sections_of([fed(tmp_path, diffs(100, missing=frozenset({30})))]))
+    """One file contains both plots, all three definitions and the list of gaps."""
+    text = page(
+        TITLE, build_sections([measure_recording(tmp_path, generate_diffs(100, missing=frozenset({30})))])
+    )
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
     assert "2025-08-03T12:30:31.000000Z" in text
@@ -147,11 +160,11 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_real_recording_is_whole(recordings: Path, tmp_path: Path) -> None:
-    """No break over both files, and the one snapshot is bridged; ids taken out are found again."""
+    """Two files have no gap, and the snapshot fits. Removed ids are found."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
-    found = delta_feed(GoldenTables(tmp_path, SESSION), "ETHUSDT")
+    found = measure_feed(GoldenTables(tmp_path, SESSION), "ETHUSDT")
     assert (found.diffs, found.lost_ids, found.snapshots, found.recovered) == (6_470, 0, 1, 0)
     assert found.first_valid_ms is not None
     assert found.first_valid_ms < 1000
     assert sum(found.messages_by_period) == found.diffs
-    assert found.listed == list[Gap]()
+    assert found.listed == list[IdGap]()

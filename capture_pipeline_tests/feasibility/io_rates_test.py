@@ -1,4 +1,4 @@
-"""The medium: what is written is what is read, on the medium, in the project's layout, and held against what a month needs."""
+"""Disk benchmark: durable writes, complete reads, the project's layout, and the needed rate."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
     PROJECT,
     ROW_GROUPS,
     Layout,
-    streaming,
+    time_streaming,
 )
 from capture_pipeline.feasibility.disk_throughput.raw_disk import drop_pages, measure_medium
-from capture_pipeline.feasibility.disk_throughput.recording_lines import lines_in_members
+from capture_pipeline.feasibility.disk_throughput.recording_lines import time_lines
 from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
-from capture_pipeline.feasibility.disk_throughput.timing import Written, timed
+from capture_pipeline.feasibility.disk_throughput.timing import WriteResult, time_file
 from capture_pipeline.golden.conversion import converter
 from capture_pipeline.golden.conversion.arrow_rows import tables_of
 from capture_pipeline.tables.golden import DEPTH
@@ -56,23 +56,22 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """On a medium; files of it are all removed."""
+    """Return a folder on a disk; its files are removed."""
     return tmp_path_factory.mktemp("medium")
 
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> IoBenchmark:
-    """A small measurement."""
+    """Run a small benchmark."""
     return measure(folder / "bench", (2_000, 5_000), 8 * MIB, repeats=2)
 
 
 def table_of(rows: int, batch: int = 10_000, seed: int = 7) -> pa.Table:
-    """All batches as one table."""
     return pa.concat_tables(depth_batches(rows, batch, seed))
 
 
 def test_rows_are_those_of_the_projects_table_and_the_same_for_a_seed() -> None:
-    """Schema, sides, removals, ids that rise; 25 levels a diff."""
+    """Schema, sides, removals, ascending ids, and 25 levels for each diff."""
     table = table_of(5_000)
     assert table.schema.equals(DEPTH.schema)
     assert (
@@ -89,7 +88,7 @@ def test_rows_are_those_of_the_projects_table_and_the_same_for_a_seed() -> None:
 
 
 def test_lines_are_those_of_a_recording_and_hold_the_same_levels() -> None:
-    """The project's own parser reads them without its fallback, and gives the rows back."""
+    """The project's parser reads the lines without msgspec and returns the rows."""
     table = table_of(1_000)
     lines = depth_lines(table)
     assert len(lines.splitlines()) == 1_000 // LEVELS_A_MESSAGE
@@ -105,12 +104,12 @@ def test_lines_are_those_of_a_recording_and_hold_the_same_levels() -> None:
 
 
 def test_the_projects_layout_is_how_the_converter_writes() -> None:
-    """The same options, so that what is measured is what is used."""
+    """The benchmark and the converter use the same options."""
     assert PROJECT.options == converter._options(DEPTH)
 
 
 def test_every_combination_is_there_and_the_neighbours_differ_in_one_thing() -> None:
-    """Codecs, row groups and encodings."""
+    """Combinations of codecs, row groups and encodings."""
     assert len(set(GRID)) == len(CODECS) * len(ROW_GROUPS) * len(ENCODINGS) == 75
     assert len(AROUND_PROJECT) == 1 + (len(CODECS) - 1) + (len(ROW_GROUPS) - 1) + (len(ENCODINGS) - 1)
     assert PROJECT in AROUND_PROJECT
@@ -118,7 +117,7 @@ def test_every_combination_is_there_and_the_neighbours_differ_in_one_thing() -> 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_file_has_the_layout_that_it_is_named_for(encoding: str, tmp_path: Path) -> None:
-    """Codec, encodings and values, read back from the file's own metadata."""
+    """Codec, encodings and values are read from the file's own metadata."""
     layout, path, table = Layout("snappy", "64k", encoding), tmp_path / "one.parquet", table_of(1_000)
     pq.write_table(table, path, row_group_size=layout.rows, **layout.options)
     column = {
@@ -136,7 +135,7 @@ def test_a_file_has_the_layout_that_it_is_named_for(encoding: str, tmp_path: Pat
 def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What makes the rate a sustained one; making the batches is not counted."""
+    """The time to generate the batches is not counted."""
     synced: list[int] = []
     real = os.fsync
 
@@ -145,7 +144,7 @@ def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    timing = streaming(PROJECT, depth_batches(30_000, 10_000), tmp_path / "one.parquet")
+    timing = time_streaming(PROJECT, depth_batches(30_000, 10_000), tmp_path / "one.parquet")
     # Three batches, then the whole file, then once more before its pages are dropped.
     assert len(synced) == 3 + 2
     assert synced == sorted(synced)
@@ -156,7 +155,7 @@ def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(
 
 
 def test_time_to_make_batches_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that only making and writing move; every batch is passed on."""
+    """The clock of the test moves only during generation and writing. Every batch is passed on."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     real = os.fsync
@@ -171,25 +170,25 @@ def test_time_to_make_batches_is_taken_apart(tmp_path: Path, monkeypatch: pytest
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    timing = streaming(PROJECT, batches(), tmp_path / "one.parquet")
+    timing = time_streaming(PROJECT, batches(), tmp_path / "one.parquet")
     assert (timing.rows, timing.write_s) == (75, 3 + 1)
 
 
 def test_rows_that_do_not_come_back_are_told(tmp_path: Path) -> None:
-    """A rate of reading half a file would be no rate."""
+    """A partial read would give a wrong rate."""
     path = tmp_path / "one"
 
-    def write() -> Written:
+    def write() -> WriteResult:
         path.write_bytes(b"12")
-        return Written(2, 2)
+        return WriteResult(2, 2)
 
-    with pytest.raises(LakeError, match=r"1 of 2 rows came back"):
-        timed("what", "whole", path, write, lambda: 1)
+    with pytest.raises(LakeError, match=r"1 of 2 rows were read"):
+        time_file("what", "whole", path, write, lambda: 1)
     assert not path.exists()
 
 
 def test_lines_are_members_that_any_gzip_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As often as asked for, in whole lines."""
+    """The lines are whole and repeated as often as requested."""
     path = tmp_path / "lines.jsonl.gz"
     inflated: list[bytes] = []
 
@@ -199,7 +198,7 @@ def test_lines_are_members_that_any_gzip_reads(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("capture_pipeline.feasibility.disk_throughput.timing.drop_pages", dropped)
     lines = depth_lines(table_of(2_500))
-    timing = lines_in_members(lines, 3, path)
+    timing = time_lines(lines, 3, path)
     assert inflated == [lines * 3]
     assert (timing.rows, timing.plain_bytes) == (300, 3 * len(lines))
     assert timing.stored_bytes < timing.plain_bytes
@@ -212,7 +211,7 @@ def test_a_month_needs_85_kilobytes_a_second() -> None:
 
 
 def test_everything_is_measured_and_the_folder_is_left_as_it_was(found: IoBenchmark, folder: Path) -> None:
-    """The whole grid at the smallest size, neighbours at the others, both ways, lines; the project's layout twice."""
+    """All layouts at the smallest size, similar layouts at the others, both ways, and lines."""
     ways = {(each.way, each.rows): 0 for each in found.timings if each.what != LINES}
     for each in found.timings:
         if each.what != LINES:
@@ -229,7 +228,7 @@ def test_everything_is_measured_and_the_folder_is_left_as_it_was(found: IoBenchm
 
 
 def test_the_criterion_is_the_slowest_attempt_against_the_month(found: IoBenchmark) -> None:
-    """Stored bytes, the slower of writing and reading."""
+    """The rate is of stored bytes, the slower one of writing and reading."""
     rates = [rate for each in found.sustained for rate in (each.write_rate, each.read_rate)]
     assert len(rates) == 4
     evidence = evidence_of(found)
@@ -245,7 +244,7 @@ def test_the_criterion_is_the_slowest_attempt_against_the_month(found: IoBenchma
 
 @pytest.mark.parametrize("way", ["write", "read"])
 def test_a_medium_below_the_rate_fails(way: str, found: IoBenchmark) -> None:
-    """One slow attempt at either way is enough."""
+    """One slow attempt at writing or reading is sufficient."""
     last = found.sustained[-1]
     seconds = last.stored_bytes / (NEEDED_RATE * 0.9)
     slow = replace(last, write_s=seconds) if way == "write" else replace(last, read_s=seconds)
@@ -259,7 +258,7 @@ def test_a_medium_below_the_rate_fails(way: str, found: IoBenchmark) -> None:
 def test_the_medium_is_measured_past_the_page_cache_where_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the file system refuses O_DIRECT, dropped pages remain; the report says which."""
+    """Without O_DIRECT, the pages are dropped, and the report says which way was used."""
     rate = measure_medium(tmp_path, 16 * MIB)
     assert rate.bytes == 16 * MIB
     assert rate.read_rate == rate.bytes / (rate.direct_read_s or rate.read_s)
@@ -272,7 +271,7 @@ def test_the_medium_is_measured_past_the_page_cache_where_it_can_be(
 
 
 def test_pages_that_stay_are_seen(tmp_path: Path) -> None:
-    """A file just read is in the cache, and after dropping it is not."""
+    """A file that was just read is in the cache; after dropping its pages it is not."""
     path = tmp_path / "file"
     path.write_bytes(os.urandom(4 * MIB))
     left = drop_pages(path)
@@ -281,7 +280,7 @@ def test_pages_that_stay_are_seen(tmp_path: Path) -> None:
     path.read_bytes()
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        assert raw_disk._cached(descriptor) == 1.0
+        assert raw_disk._probe_cache(descriptor) == 1.0
     finally:
         os.close(descriptor)
     if left == 1.0:
@@ -293,18 +292,18 @@ def test_pages_that_stay_are_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sizes", "repeats"), [((), 1), ((24,), 1), ((100,), 0)])
 def test_sizes_that_measure_nothing_are_refused(sizes: tuple[int, ...], repeats: int, tmp_path: Path) -> None:
-    """Before anything is written."""
+    """Nothing is written."""
     with pytest.raises(ConfigError, match="measure nothing"):
         measure(tmp_path / "io", sizes, 8 * MIB, repeats)
-    with pytest.raises(ConfigError, match="no multiple"):
+    with pytest.raises(ConfigError, match="not a multiple"):
         measure_medium(tmp_path, 8 * MIB + 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
-    """`/dev/full` stands for it; nothing is left behind."""
+    """`/dev/full` is used as a full disk; no file remains."""
     path = tmp_path / "one"
     path.symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left"):
-        timed("what", "whole", path, lambda: Written(path.write_bytes(b"1"), 1), lambda: 1)
+        time_file("what", "whole", path, lambda: WriteResult(path.write_bytes(b"1"), 1), lambda: 1)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Origin times: every class is told from the others, figures are those of arithmetic, and the recommendation follows from them."""
+"""Origin times: classes of messages, figures, and the recommended clock."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ import pytest
 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
-from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, readings, report_of
-from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure
-from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.evidence import (
+    OriginReport,
+    build_evidence,
+    build_readings,
+    build_report,
+)
+from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure_stream
+from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
-from capture_pipeline.feasibility.event_time.weighted_quantiles import Counted
+from capture_pipeline.feasibility.event_time.weighted_quantiles import WeightedValues
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
@@ -37,29 +42,29 @@ def stream(
     return TimedStream(name, frame, judged)
 
 
-def steady(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[int]]:
-    """A message a tenth of a second, each so many microseconds late; origins are cut to a unit."""
+def generate_times(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[int]]:
+    """Generate a message each tenth of a second with given delays; origin times are cut to a unit."""
     stamps = [START + 123_456_000 + at * 100 * MS for at in range(len(late_us))]
     return [stamp // unit * unit for stamp in stamps], [
         stamp + late * 1000 + 7 for stamp, late in zip(stamps, late_us, strict=True)
     ]
 
 
-def measured(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
-    return measure(stream(origins, receipts))
+def measure_times(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
+    return measure_stream(stream(origins, receipts))
 
 
 def report(origins: Sequence[int | None], receipts: Sequence[int]) -> OriginReport:
-    return report_of("x BTCUSDT", [measured(origins, receipts)])
+    return build_report("x BTCUSDT", [measure_times(origins, receipts)])
 
 
 def verdicts(one: OriginReport) -> tuple[Verdict, Verdict]:
-    missing, skew = readings([one])
+    missing, skew = build_readings([one])
     return ORIGIN_TIME.verdict(missing.measured), SKEW.verdict(skew.measured)
 
 
 def test_each_message_is_in_one_class() -> None:
-    """Null, zero, negative, before 2009, a day off either way, the receipt's own microsecond; all others are native."""
+    """Null, zero, negative, before 2009, a day off, the receipt's own microsecond; all others are native."""
     receipts = [START + at * 100 * MS + 5_000_123 for at in range(10)]
     origins: list[int | None] = [
         None,
@@ -71,7 +76,7 @@ def test_each_message_is_in_one_class() -> None:
         receipts[6] // 1000 * 1000,
     ]
     origins += [receipt - 5 * MS for receipt in receipts[7:]]
-    found = measured(origins, receipts)
+    found = measure_times(origins, receipts)
     assert (found.null, found.zero, found.invalid, found.receipt_filled, found.native, found.rounded) == (
         1,
         2,
@@ -90,18 +95,21 @@ def test_each_message_is_in_one_class() -> None:
     [(1, "1 µs", 0, "origin time"), (MS, "1 ms", 50, "origin time"), (10**9, "1 s", 50, "receipt time")],
 )
 def test_rounding_is_told_by_the_unit_of_all(unit: int, resolution: str, rounded: int, clock: str) -> None:
-    """Milliseconds can be a clock, seconds cannot; one time that lies between shows that nothing was rounded."""
-    found = report(*steady([20_000] * 50, unit))
+    """Milliseconds can be a clock, and seconds cannot.
+
+    One exact time shows that the others are not rounded.
+    """
+    found = report(*generate_times([20_000] * 50, unit))
     (times,) = found.streams
     assert (times.resolution, times.rounded, times.native) == (resolution, rounded, 50 - rounded)
     assert found.clock == clock
-    origins, receipts = steady([20_000] * 50, unit)
+    origins, receipts = generate_times([20_000] * 50, unit)
     origins[25] += 1000
-    assert measured(origins, receipts).rounded == 0
+    assert measure_times(origins, receipts).rounded == 0
 
 
 def test_seconds_are_no_clock_however_near_the_receipt() -> None:
-    """Times on whole seconds whose receipts lie 20 ms behind each tell nothing of the time between."""
+    """Times in whole seconds cannot order events, even with receipts 20 ms later."""
     origins = [START + at * 10**9 for at in range(50)]
     found = report(origins, [origin + 20 * MS + 7000 for origin in origins])
     assert found.streams[0].p95_ms == 0
@@ -110,17 +118,17 @@ def test_seconds_are_no_clock_however_near_the_receipt() -> None:
 
 
 def test_percentiles_are_by_nearest_rank() -> None:
-    """Of ten values the 95th percentile is the tenth and the median the fifth, however often each is counted."""
-    ten = Counted(np.arange(1, 11), np.ones(10, np.int64))
+    """Of ten values, the 95th percentile is the tenth one and the median the fifth one."""
+    ten = WeightedValues(np.arange(1, 11), np.ones(10, np.int64))
     assert [ten.at(share) for share in (0.0, 0.01, 0.5, 0.51, 0.95, 1.0)] == [1, 1, 5, 6, 10, 10]
-    weighted = Counted(np.array([1, 2, 3]), np.array([1, 8, 1]))
+    weighted = WeightedValues(np.array([1, 2, 3]), np.array([1, 8, 1]))
     assert [weighted.at(share) for share in (0.1, 0.11, 0.9, 0.91)] == [1, 2, 2, 3]
 
 
 def test_the_offset_is_the_median_and_is_taken_out() -> None:
-    """Percentiles by nearest rank, raw and without the offset; the criterion looks at the size of what is left."""
+    """Percentiles with and without the offset; the criterion uses the absolute value of the rest."""
     late = [-1_270_000 + delta for delta in range(1000, 101_000, 1000)]
-    found = measured(*steady(late))
+    found = measure_times(*generate_times(late))
     assert found.offset_ms == -1220
     assert found.skew_ms == {
         "min": -1269,
@@ -135,32 +143,32 @@ def test_the_offset_is_the_median_and_is_taken_out() -> None:
     assert found.p95_ms == 47
     assert found.histogram is not None
     assert sum(found.histogram.counts) + found.histogram.below + found.histogram.above == 100
-    (_, reading) = readings([report_of("x BTCUSDT", [found])])
+    (_, reading) = build_readings([build_report("x BTCUSDT", [found])])
     assert (reading.measured, reading.criterion) == (47, SKEW.name)
 
 
 def test_a_clock_that_moves_is_told() -> None:
-    """An offset that goes from nothing to 300 ms is no single offset."""
-    found = report(*steady([at * 500 for at in range(600)]))
+    """An offset that changes from 0 to 300 ms is not a constant offset."""
+    found = report(*generate_times([at * 500 for at in range(600)]))
     assert found.streams[0].drift_ms == pytest.approx(295, abs=1)
-    assert any("the offset moved by" in reason for reason in found.reasons)
+    assert any("the offset changed by" in reason for reason in found.reasons)
     assert found.clock == "receipt time"
 
 
 def test_order_and_steps() -> None:
-    """A regression is counted with its length; a missing time in between does not hide it."""
-    origins, receipts = steady([1000] * 10)
+    """A regression is counted with its length, also with a missing time in between."""
+    origins, receipts = generate_times([1000] * 10)
     told: list[int | None] = list(origins)
     told[4], told[5] = None, origins[3] - 30 * MS
-    found = measured(told, receipts)
+    found = measure_times(told, receipts)
     assert (found.regressions, found.largest_regression_ms, found.largest_step_ms) == (1, 30, 330)
     assert report(told[:4] + told[6:], receipts[:4] + receipts[6:]).streams[0].regressions == 0
 
 
 def test_missing_times_fail_from_five_percent_on() -> None:
-    """4 of 100 hold, 5 of 100 do not, however they are missing; the receipt is then the clock."""
+    """4 of 100 pass and 5 of 100 fail. The receipt is the recommended clock then."""
     for count, verdict, clock in ((4, Verdict.PASS, "origin time"), (5, Verdict.FAIL, "receipt time")):
-        origins, receipts = steady([3000] * 100)
+        origins, receipts = generate_times([3000] * 100)
         for wrong in (None, 0, 10**17, "receipt"):
             told = [receipts[at] if wrong == "receipt" else wrong for at in range(count)]
             found = report([*told, *origins[count:]], receipts)  # type: ignore[list-item]
@@ -169,31 +177,41 @@ def test_missing_times_fail_from_five_percent_on() -> None:
 
 
 def test_skew_fails_from_a_hundred_milliseconds_on() -> None:
-    """A tenth of all messages 99.999 ms off holds, 100 ms does not."""
+    """A skew of 99.999 ms in a tenth of all messages passes, and 100 ms fails."""
     for late, verdict in ((99_999, Verdict.PASS), (100_000, Verdict.FAIL)):
-        found = report(*steady(([5000] * 9 + [5000 + late]) * 20))
+        found = report(*generate_times(([5000] * 9 + [5000 + late]) * 20))
         assert verdicts(found) == (Verdict.PASS, verdict)
         assert found.clock == ("origin time" if verdict is Verdict.PASS else "receipt time")
 
 
 def test_what_cannot_be_measured_is_unknown_never_passed() -> None:
-    """No message at all, and times that were all filled in, give no skew; a stream that carries none by nature is not judged."""
+    """There is no skew without messages or usable times. A stream without origin times does not count."""
     assert verdicts(report([], [])) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
     filled = report([START] * 20, [START] * 20)
     assert verdicts(filled) == (Verdict.FAIL, Verdict.UNKNOWN)
     assert filled.clock == "receipt time"
-    natural = report_of(
-        "x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9, judged=False))]
+    natural = build_report(
+        "x BTCUSDT",
+        [
+            measure_times(*generate_times([1000] * 9)),
+            measure_stream(stream([None] * 9, [START] * 9, judged=False)),
+        ],
     )
     assert verdicts(natural) == (Verdict.PASS, Verdict.PASS)
-    assert any("place them by their update id" in reason for reason in natural.reasons)
-    worst = report_of("x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9))])
+    assert any("order them by their update id" in reason for reason in natural.reasons)
+    worst = build_report(
+        "x BTCUSDT",
+        [measure_times(*generate_times([1000] * 9)), measure_stream(stream([None] * 9, [START] * 9))],
+    )
     assert verdicts(worst) == (Verdict.FAIL, Verdict.UNKNOWN)
 
 
 def test_crypto_lake_files(tmp_path: Path) -> None:
-    """Trades and diffs as published, a book without origin times; a message is counted once, whatever its levels."""
-    origins, receipts = steady([2000] * 30)
+    """Published trades and diffs, and a book without origin times.
+
+    A message with several levels counts once.
+    """
+    origins, receipts = generate_times([2000] * 30)
     trades = pa.table({"timestamp": origins, "receipt_timestamp": receipts, "id": list(range(30))})
     pq.write_table(trades, tmp_path / "trades.parquet")
     times = {"origin_time": origins, "received_time": receipts}
@@ -208,7 +226,7 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
         pa.table({"timestamp": [-1] * 30, "receipt_timestamp": receipts}), tmp_path / "books.parquet"
     )
     streams = [
-        measure(one)
+        measure_stream(one)
         for one in crypto_lake_streams(
             *(tmp_path / f"{name}.parquet" for name in ("trades", "deltas", "books"))
         )
@@ -224,23 +242,24 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_else_and_escapes() -> None:
-    """One file without a reference, with a plot a stream, and every figure in the table."""
-    found = report_of(
-        "a <b> BTCUSDT", [measured(*steady([1000, 2000, 3000] * 30)), measured([None], [START])]
+    """One file without references contains a plot for each stream and a table of every figure."""
+    found = build_report(
+        "a <b> BTCUSDT",
+        [measure_times(*generate_times([1000, 2000, 3000] * 30)), measure_times([None], [START])],
     )
-    text = page(TITLE, sections_of([found]))
+    text = page(TITLE, build_sections([found]))
     assert "a &lt;b&gt; BTCUSDT" in text
     assert text.count("<svg") == 2
     assert not re.search(r'(src|href)="', text)
-    shown = markdown(sections_of([found])[0])
+    shown = markdown(build_sections([found])[0])
     assert "| Offset of the clocks (median skew), ms | 2.000 | – |" in shown
     assert "order events by receipt time" in shown
 
 
 def test_the_recorder_s_clock_of_a_real_recording(recordings: Path, tmp_path: Path) -> None:
-    """It ran 1.27 s behind throughout: found by trades and diffs alike, taken out, and what is left lies within 30 ms."""
+    """The clock was 1.27 s behind. Trades and diffs show the same offset, and the rest is at most 30 ms."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
-    streams = [measure(one) for one in golden_streams(GoldenTables(tmp_path, SESSION), "ETHUSDT")]
+    streams = [measure_stream(one) for one in golden_streams(GoldenTables(tmp_path, SESSION), "ETHUSDT")]
     assert {one.name: one.messages for one in streams} == {
         "trades": 14_515,
         "trades, trade time": 14_515,
@@ -254,7 +273,7 @@ def test_the_recorder_s_clock_of_a_real_recording(recordings: Path, tmp_path: Pa
         assert one.p95_ms is not None
         assert one.p95_ms < 30
         assert one.regressions == 0
-    found = report_of(f"{SESSION} ETHUSDT", streams)
+    found = build_report(f"{SESSION} ETHUSDT", streams)
     assert found.clock == "origin time"
     assert any("ms behind the exchange's" in reason for reason in found.reasons)
-    assert evidence([found], {"x.jsonl.gz": "0"}).failed == []
+    assert build_evidence([found], {"x.jsonl.gz": "0"}).failed == []

@@ -1,4 +1,4 @@
-"""The replay benchmark: what it measures is real, memory and throughput are held to their gates, and a limit of memory ends it in words."""
+"""Replay benchmark: figures, criteria of memory and throughput, and a replay with limited memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
 from capture_pipeline.feasibility.replay_throughput.benchmark import (
     BenchmarkError,
-    Input,
     ReplayBenchmark,
+    ReplayInput,
     evidence_of,
-    made_input,
     markdown,
     measure,
     session_input,
+    synthetic_input,
 )
-from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import recording_of, tables_of
 from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, main
 from capture_pipeline.replay.engine import Replay, State
@@ -28,16 +28,16 @@ EVENTS = 42_000
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Input:
-    return made_input(tmp_path_factory.mktemp("made"), EVENTS)
+def found(tmp_path_factory: pytest.TempPathFactory) -> ReplayInput:
+    return synthetic_input(tmp_path_factory.mktemp("made"), EVENTS)
 
 
-def test_made_level_updates_are_a_market(found: Input) -> None:
-    """Never crossed, without a gap, the same each time, another one by another seed; and the session made of them is the same market."""
+def test_made_level_updates_are_a_market(found: ReplayInput) -> None:
+    """The book is never crossed and has no gap. The generated session contains the same events."""
     replays = {}
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         replay = replays[name] = Replay()
-        for messages in made_events(EVENTS, seed):
+        for messages in generate_events(EVENTS, seed):
             replay.take(messages)
         assert (replay.state, replay.counts.gaps, replay.book.crossed) == (State.SYNCED, 0, 0)
         assert replay.counts.events == EVENTS
@@ -45,8 +45,8 @@ def test_made_level_updates_are_a_market(found: Input) -> None:
     assert found.tables.manifest().messages["btcusdt@depth@100ms"] == EVENTS // LEVELS
 
 
-def test_each_way_is_measured_and_held_to_its_gates(found: Input) -> None:
-    """Every level update is replayed each way; the slowest way and the largest memory decide."""
+def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
+    """Every replay has all level updates; the slowest one and the largest memory decide."""
     result = measure(found, 1, 4096)
     assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(
         ("memory", "parquet", "raw"), EVENTS
@@ -67,7 +67,7 @@ def test_each_way_is_measured_and_held_to_its_gates(found: Input) -> None:
     ("events_s", "p95_mb", "failed"), [(99_999.0, 100.0, THROUGHPUT), (200_000.0, 24 * 1024.0, MEMORY)]
 )
 def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -> None:
-    """Too slow, or too large; the evidence names which."""
+    """The evidence names the failed criterion."""
     run = {
         "events": events_s,
         "messages": 1.0,
@@ -86,7 +86,7 @@ def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -
 
 
 def test_a_replay_without_memory_ends_in_one_line() -> None:
-    """Under a limit that two million level updates do not fit into; it never ends without a word, nor with a traceback."""
+    """Two million level updates do not fit into the limit. The program prints no traceback."""
     command = [
         sys.executable,
         "-m",
@@ -98,14 +98,14 @@ def test_a_replay_without_memory_ends_in_one_line() -> None:
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (OUT_OF_MEMORY, "", 1)
-    assert done.stderr.startswith("not enough memory: 1 MB more than the program itself are allowed")
+    assert done.stderr.startswith("not enough memory: 1 MB in addition to the program itself are allowed")
 
 
 def test_a_replay_that_cannot_run_is_told(
-    found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    found: ReplayInput, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what it said; the child says it in one line."""
-    gone = Input(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
+    """The error contains the last line of the worker's output."""
+    gone = ReplayInput(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
     with pytest.raises(BenchmarkError, match=r"gone\.jsonl\.gz"):
         measure(gone, 1, 4096)
     assert main(["raw", str(tmp_path / "gone.jsonl.gz"), ""]) == 2

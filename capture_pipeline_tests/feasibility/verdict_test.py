@@ -1,4 +1,4 @@
-"""The verdict: what each failure comes to, what it says of it, and that the page holds everything by itself."""
+"""The verdict: results of failures, reasons, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from capture_pipeline.feasibility.criteria import (
     Verdict,
 )
 from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, new_evidence
-from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
-from capture_pipeline.feasibility.verdict_page import margins, markdown, page
+from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
+from capture_pipeline.feasibility.verdict_page import draw_margins, render_markdown, render_verdict
 from capture_pipeline.lake.files import read_model
 
 BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
 INPUT = {"a <file> of | input": "ab" * 32}
 
 
-def held(criterion: Criterion) -> float:
-    """A value that holds."""
+def passing_value(criterion: Criterion) -> float:
+    """Return a value that passes a criterion."""
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
         Bound.BELOW: criterion.threshold / 2,
@@ -43,17 +43,21 @@ def held(criterion: Criterion) -> float:
     }[criterion.bound]
 
 
-def failing(criterion: Criterion) -> float:
-    """A value that does not."""
+def failing_value(criterion: Criterion) -> float:
+    """Return a value that fails a criterion."""
     return criterion.threshold / 2 if criterion.bound is Bound.AT_LEAST else 2 * criterion.threshold + 1
 
 
-def with_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
-    """Evidence of every asset, of values that hold, but for those given; none of the assets left out."""
+def store_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
+    """Store evidence of every asset with passing values, except for the given values and assets."""
     store = EvidenceStore(reports)
     for asset in {criterion.asset for criterion in CRITERIA} - set(but):
         found = [
-            Reading(criterion=one.name, measured=readings.get(one.name, held(one)), note="as <made> | here")
+            Reading(
+                criterion=one.name,
+                measured=readings.get(one.name, passing_value(one)),
+                note="as <made> | here",
+            )
             for one in CRITERIA
             if one.asset == asset
         ]
@@ -62,8 +66,8 @@ def with_evidence(reports: Path, *but: str, **readings: float | None) -> Evidenc
 
 
 def test_all_criteria_held_is_go(tmp_path: Path) -> None:
-    """No reason is needed; every criterion has its value, and its margin where it has one."""
-    verdict = judge(with_evidence(tmp_path))
+    """There is no reason. Every criterion has its value, and a margin if it has one."""
+    verdict = evaluate_criteria(store_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (Overall.GO, [])
     assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
     for one in verdict.criteria:
@@ -74,9 +78,9 @@ def test_all_criteria_held_is_go(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: Path) -> None:
-    """With its mitigation the whole is conditional; without one it is a No-Go."""
+    """With a mitigation the verdict is conditional; without one it is No-Go."""
     criterion = BY_NAME[name]
-    verdict = judge(with_evidence(tmp_path, **{name: failing(criterion)}))
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{name: failing_value(criterion)}))
     (reason,) = verdict.reasons
     assert reason.startswith(f"{criterion.title}: ")
     failed = [one.criterion for one in verdict.criteria if one.verdict is Verdict.FAIL]
@@ -91,15 +95,17 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
-    """At least and exactly hold at it, below does not."""
-    verdict = judge(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
+    """A value equal to the threshold passes `at least` and `exactly`, and fails `below`."""
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{criterion.name: criterion.threshold}))
     assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
-    """And is named first."""
-    verdict = judge(
-        with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)})
+    """Its reason is the first one."""
+    verdict = evaluate_criteria(
+        store_evidence(
+            tmp_path, **{GAPS.name: failing_value(GAPS), EXACT.name: 3, DISK.name: failing_value(DISK)}
+        )
     )
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, GAPS.title, DISK.title]
@@ -107,8 +113,8 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
 
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
 def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path: Path) -> None:
-    """Every criterion of the asset is named with what to do."""
-    verdict = judge(with_evidence(tmp_path, asset))
+    """The reasons name every criterion of the asset, with the remedy."""
+    verdict = evaluate_criteria(store_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
     assert verdict.reasons == [
@@ -118,58 +124,58 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
 
 
 def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measured(tmp_path: Path) -> None:
-    """It cannot become better by measuring the rest; it is named before what is missing."""
-    verdict = judge(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
+    """Further measurements cannot improve the verdict. The failure is named before missing values."""
+    verdict = evaluate_criteria(store_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
 
 
 def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
-    """With a reason a criterion, and a page all the same."""
-    verdict = judge(EvidenceStore(tmp_path))
+    """Each criterion has a reason, and the page can be rendered."""
+    verdict = evaluate_criteria(EvidenceStore(tmp_path))
     assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (
         Overall.NOT_JUDGED,
         len(CRITERIA),
         [],
     )
-    assert page(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
+    assert render_verdict(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
 
 
 def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(
     tmp_path: Path,
 ) -> None:
-    """Evidence alone is not enough."""
-    verdict = judge(with_evidence(tmp_path, **{GAPS.name: None}))
+    """Evidence without a value is not sufficient."""
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
     assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
 
 
 def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
-    """The file is named."""
-    store = with_evidence(tmp_path)
+    """The error names the file."""
+    store = store_evidence(tmp_path)
     path = store.path(DISK.asset)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LakeError, match=f"{DISK.asset}.json.*damaged"):
-        judge(store)
+        evaluate_criteria(store)
 
 
 def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
-    """That of its file as it lies there, and those of what it was measured on; a new measurement changes it."""
-    store = with_evidence(tmp_path)
-    verdict = judge(store)
+    """The verdict contains the digests of the evidence and of its inputs; a new measurement changes them."""
+    store = store_evidence(tmp_path)
+    verdict = evaluate_criteria(store)
     assert {piece.asset for piece in verdict.evidence} == {criterion.asset for criterion in CRITERIA}
     for piece in verdict.evidence:
         assert piece.sha256 == hashlib.sha256((tmp_path / piece.file).read_bytes()).hexdigest()
         assert piece.inputs == INPUT
     store.publish(new_evidence(DISK.asset, [Reading(criterion=DISK.name, measured=9)], {}, {}))
-    again = {piece.asset: piece.sha256 for piece in judge(store).evidence}
+    again = {piece.asset: piece.sha256 for piece in evaluate_criteria(store).evidence}
     assert {piece.asset for piece in verdict.evidence if again[piece.asset] != piece.sha256} == {DISK.asset}
 
 
 def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> None:
-    """JSON reads back as it was; Markdown and HTML hold every criterion, reason and digest."""
-    verdict = judge(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
-    paths = publish(verdict, tmp_path / "reports", page(verdict), markdown(verdict))
+    """The JSON can be read again; Markdown and HTML contain every criterion, reason and digest."""
+    verdict = evaluate_criteria(store_evidence(tmp_path / "reports", **{GAPS.name: failing_value(GAPS)}))
+    paths = publish_verdict(verdict, tmp_path / "reports", render_verdict(verdict), render_markdown(verdict))
     assert {path.relative_to(tmp_path).as_posix() for path in paths.values()} == {
         f"reports/go_no_go.{each}" for each in ("html", "md", "json")
     }
@@ -188,20 +194,19 @@ def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> Non
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes."""
+    """Parser that collects every tag with its attributes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep it."""
         self.found.append((tag, dict(attrs)))
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) -> None:
-    """No script, no link, no source; text of evidence is text."""
-    html = page(judge(with_evidence(tmp_path)))
+    """The page has no script, link or source, and texts of evidence are escaped."""
+    html = render_verdict(evaluate_criteria(store_evidence(tmp_path)))
     parser = Tags()
     parser.feed(html)
     assert not {tag for tag, _ in parser.found} & {
@@ -222,17 +227,24 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) 
 
 
 def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: Path) -> None:
-    """A bar in a note would begin a cell."""
-    lines = [line for line in markdown(judge(with_evidence(tmp_path))).splitlines() if line.startswith("|")]
+    """An unescaped `|` in a note would start a new cell."""
+    lines = [
+        line
+        for line in render_markdown(evaluate_criteria(store_evidence(tmp_path))).splitlines()
+        if line.startswith("|")
+    ]
     bars = [line.count("|") - line.count("\\|") for line in lines]
     assert set(bars[: 2 + len(CRITERIA)]) == {8}
     assert set(bars[2 + len(CRITERIA) :]) == {4}
 
 
 def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(tmp_path: Path) -> None:
-    """On one scale of decades; what has no factor has no bar, and every mark lies inside the picture."""
-    verdict = judge(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
-    root = ET.fromstring(margins(verdict.criteria))
+    """The scale is logarithmic.
+
+    A criterion without a margin has no bar, and every mark is inside the picture.
+    """
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
+    root = ET.fromstring(draw_margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
     axis = next(
         float(line.get("x1", "0")) for line in root.iter(space + "line") if line.get("stroke") == "#57606a"
@@ -246,27 +258,27 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
     assert float(longest.get("width", "0")) == pytest.approx(2 * float(left[0].get("width", "0")), rel=0.01)
     width = float(root.get("width", "0"))
     assert all(0 <= float(text.get("x", "-1")) <= width for text in root.iter(space + "text"))
-    assert re.search(r">10,000×<", margins(verdict.criteria))
+    assert re.search(r">10,000×<", draw_margins(verdict.criteria))
 
 
 def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
-    """Large values and margins as well, on the page and in the text."""
-    verdict = judge(with_evidence(tmp_path, throughput=32_123_456.7))
-    for text in (page(verdict), markdown(verdict)):
+    """The same holds for large values and margins, on the page and in the text."""
+    verdict = evaluate_criteria(store_evidence(tmp_path, throughput=32_123_456.7))
+    for text in (render_verdict(verdict), render_markdown(verdict)):
         assert "32,123,457 events/s" in text
         assert "321×" in text
         assert "e+0" not in text
-    slow = judge(with_evidence(tmp_path, throughput=1234.5)).reasons
+    slow = evaluate_criteria(store_evidence(tmp_path, throughput=1234.5)).reasons
     assert slow == [
         "Level updates replayed a second: 1,234 events/s, wanted at least 100,000 events/s; mitigation: replay in batches, not live"
     ]
 
 
 def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is listed twice: the verdict follows the one place of thresholds."""
+    """The verdict uses every criterion of the list."""
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
-    verdict = judge(with_evidence(tmp_path))
+    verdict = evaluate_criteria(store_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (
         Overall.NOT_JUDGED,
         ["Added: not measured (no evidence: materialize added_report)"],
@@ -277,10 +289,10 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
 def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
     tmp_path: Path, missing: float, overall: Overall
 ) -> None:
-    """Without origin times the receipt time is the clock, and their skew is of no use; with them it has to be measured."""
+    """Without origin times the receipt time is the clock, so their skew is not needed."""
     store = EvidenceStore(tmp_path)
     for asset in {criterion.asset for criterion in CRITERIA}:
-        measured = {criterion.name: _held(criterion) for criterion in CRITERIA if criterion.asset == asset}
+        measured = {criterion.name: _passing(criterion) for criterion in CRITERIA if criterion.asset == asset}
         readings = [
             Reading(criterion=name, measured=value)
             for name, value in (measured | {ORIGIN_TIME.name: missing}).items()
@@ -293,7 +305,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
             for one in readings
         ]
         store.publish(new_evidence(asset, readings, {}, {}))
-    found = judge(store)
+    found = evaluate_criteria(store)
     assert found.overall is overall
     skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))
     assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (
@@ -301,7 +313,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
     )
 
 
-def _held(criterion: Criterion) -> float:
+def _passing(criterion: Criterion) -> float:
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
         Bound.BELOW: criterion.threshold / 2,

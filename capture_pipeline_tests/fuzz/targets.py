@@ -15,10 +15,10 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from capture_pipeline.binance.archive.client import _continues
+from capture_pipeline.binance.archive.client import _parse_total_size
 from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
-from capture_pipeline.binance.archive.zip_file import only_entry
+from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait
 from capture_pipeline.binance.rest.client import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedDataError
@@ -115,7 +115,7 @@ def _parse_frames(data: bytes, _: Path) -> None:
 
 
 def _parse_kline_zip(data: bytes, _: Path) -> None:
-    parse_csv(only_entry(data, "k.csv", 1 << 20, "k.zip"), "k.csv")
+    parse_csv(read_only_entry(data, "k.csv", 1 << 20, "k.zip"), "k.csv")
 
 
 def _scan_members(data: bytes, _: Path) -> None:
@@ -126,7 +126,7 @@ def _parse_header(data: bytes, _: Path) -> None:
     text = data.decode("latin-1")
     parse_count(text)
     parse_wait(418, {"retry-after": text, "date": text}, data, 1.0)
-    _continues({"Content-Range": text}, 5)
+    _parse_total_size({"Content-Range": text}, 5)
 
 
 @dataclass

@@ -149,7 +149,7 @@ def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, d
         ([b"{}\n"], "line 321"),
         ([b"\n"], "line 321"),
         ([trade(START_NS + 4 * HOUR_NS, 1)[:50]], "line 321"),
-        ([trade(START_NS + 4 * HOUR_NS, 1, price="1e5")], "line 321: '1e5' is no plain number"),
+        ([trade(START_NS + 4 * HOUR_NS, 1, price="1e5")], "line 321: '1e5' is not a plain number"),
         ([trade(START_NS, 1)], "line 321 was captured in 2026-08-03T12, after lines of 2026-08-03T14"),
         (
             [trade(START_NS + 4 * HOUR_NS, 1)[:-2] + b"x" * 7000 + b"\n"],

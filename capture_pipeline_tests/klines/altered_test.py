@@ -1,4 +1,4 @@
-"""Raw files that were altered on the disk: the next run of their partition moves them aside and fetches them again."""
+"""Altered raw files: the next run of their partition moves them away and downloads them again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -17,7 +17,7 @@ MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 
 
 def flip(path: Path) -> bytes:
-    """Change one bit in the middle of a file: its bytes now."""
+    """Change one bit in the middle of a file and return the new bytes."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -30,7 +30,7 @@ def run(deployment: Deployment, month: Month) -> Outcome:
     return outcome
 
 
-def failed(deployment: Deployment, part: Partition) -> list[str]:
+def list_failed_gates(deployment: Deployment, part: Partition) -> list[str]:
     return [
         result.summary
         for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us())
@@ -50,22 +50,28 @@ def failed(deployment: Deployment, part: Partition) -> list[str]:
 def test_an_altered_file_is_set_aside_and_fetched_again(
     month: Month, pattern: str, deployment: Deployment
 ) -> None:
-    """The check names it; after one more run every check passes, and the altered bytes lie in the quarantine with the reason."""
+    """The check names the file.
+
+    After one more run every check passes, and the altered bytes are in the quarantine with the reason.
+    """
     assert run(deployment, month).error is None
     part = deployment.workspace.partition("BTCUSDT", month)
     raw = next(deployment.workspace.lake.raw(part).glob(f"**/{pattern}"))
     altered = flip(raw)
-    (summary,) = failed(deployment, part)
+    (summary,) = list_failed_gates(deployment, part)
     assert deployment.workspace.lake.relative(raw) in summary
     assert run(deployment, month).error is None
-    assert failed(deployment, part) == []
+    assert list_failed_gates(deployment, part) == []
     (aside,) = deployment.workspace.lake.quarantine(part).glob("*.altered-*" + raw.suffix)
     assert aside.read_bytes() == altered
     assert "was altered on the disk" in aside.with_suffix(".reason.txt").read_text()
 
 
 def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> None:
-    """It cannot be fetched again: it is set aside, and its record says what became of it."""
+    """An earlier version cannot be downloaded again.
+
+    It is moved to the quarantine, and its record is updated.
+    """
     with deployed(tmp_path / "own") as own:
         assert run(own, Month(2025, 1)).error is None
         part = own.workspace.partition("BTCUSDT", Month(2025, 1))
@@ -74,15 +80,15 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
         assert run(own, Month(2025, 1)).archives.fetched == []  # type: ignore[union-attr]
         assert run_again(own, part) == [Path(MONTHLY).name]
         flip(first)
-        assert len(failed(own, part)) == 1
+        assert len(list_failed_gates(own, part)) == 1
         assert run(own, Month(2025, 1)).error is None
-        assert failed(own, part) == []
+        assert list_failed_gates(own, part) == []
         assert "altered or removed" in own.workspace.lake.archives_manifest(part).read_text()
 
 
 def run_again(deployment: Deployment, part: Partition) -> list[str]:
-    """Fetch with a look at the published checksums: names of the files that came."""
+    """Download with new checksums and return the names of the downloaded files."""
     workspace = deployment.reopened()
-    (result,) = fetch_many(workspace, [part], workspace.now_us(), check_revisions=True)
+    (result,) = fetch_partitions(workspace, [part], workspace.now_us(), check_revisions=True)
     assert isinstance(result, ArchivesResult)
     return result.fetched

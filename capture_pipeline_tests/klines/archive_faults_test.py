@@ -1,4 +1,4 @@
-"""Every fault of the archive, with its promised end: sound bars from the next source, or one clear error and nothing published."""
+"""Faults of the archive: sound bars from the next source, or one clear error and nothing published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from capture_pipeline.errors import (
 )
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_archives
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
@@ -38,7 +38,7 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
     return outcome
 
 
-def monthly(outcome: Outcome) -> ArchiveRecord:
+def find_monthly_record(outcome: Outcome) -> ArchiveRecord:
     assert outcome.archives is not None
     return next(
         record for record in outcome.archives.manifest.files if record.name == "BTCUSDT-1h-2025-01.zip"
@@ -52,7 +52,7 @@ def bars(deployment: Deployment) -> pl.DataFrame:
     )
 
 
-def same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
+def have_same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
     names = ["open_time_us", *VALUE_COLUMNS]
     return left.select(names).equals(right.select(names))
 
@@ -77,18 +77,18 @@ BAD_CONTENT = [
 def test_a_broken_file_is_quarantined_and_the_daily_files_take_its_place(
     fault: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Its checksum is right and its content is not: set aside with the reason, no bar lost."""
+    """The checksum of the file is correct, but its content is not. No bar is lost."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment, CAPTURE_HTTP_MAX_CSV_MB="4")
     assert deployment.injected()
     assert outcome.error is None
-    record = monthly(outcome)
+    record = find_monthly_record(outcome)
     assert (record.trust, record.usable) == (Trust.MALFORMED, False)
     aside = deployment.workspace.lake.resolve(record.path or "")
     assert aside.is_relative_to(deployment.root / "quarantine")
     assert aside.with_suffix(".reason.txt").read_text().strip() == record.detail
     assert set(bars(deployment)["source"]) == {"daily"}
-    assert same_values(bars(deployment), sound_month)
+    assert have_same_values(bars(deployment), sound_month)
 
 
 @pytest.mark.parametrize("fault", ["csv_header", "csv_bom", "csv_crlf", "csv_unordered", "csv_duplicates"])
@@ -100,14 +100,14 @@ def test_a_sound_file_in_another_dress_gives_the_same_bars(
     outcome = run(deployment)
     assert deployment.injected()
     assert outcome.error is None
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert outcome.bars is not None
     assert bool(outcome.bars.duplicates) == (fault == "csv_duplicates")
 
 
 def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment) -> None:
-    """Two rows of one open time that disagree: one bar, both sides in bar_conflicts."""
+    """Two different rows with the same open time give one bar, and both values are in bar_conflicts."""
     deployment.faults({**ZIP, "fault": "csv_conflicting_duplicate"})
     outcome = run(deployment)
     assert outcome.bars is not None
@@ -122,11 +122,11 @@ def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment)
 def test_rows_of_another_period_are_excluded(
     fault: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """The rest of the file is used, and its bars are the same."""
+    """The other rows of the file are used, and give the same bars."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected()
-    assert (outcome.error, monthly(outcome).trust) == (None, Trust.OK)
+    assert (outcome.error, find_monthly_record(outcome).trust) == (None, Trust.OK)
     assert bars(deployment).equals(sound_month)
     assert outcome.bars is not None
     assert set(outcome.bars.excluded) == {"outside_period"}
@@ -135,12 +135,12 @@ def test_rows_of_another_period_are_excluded(
 def test_a_file_that_changes_its_unit_gives_the_same_bars(
     deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """The unit of each row is told from its own times."""
+    """The unit of each row follows from its own times."""
     deployment.faults({**ZIP, "fault": "csv_mixed_units"})
     outcome = run(deployment)
     assert deployment.injected()
-    assert (outcome.error, monthly(outcome).trust) == (None, Trust.OK)
-    assert same_values(bars(deployment), sound_month)
+    assert (outcome.error, find_monthly_record(outcome).trust) == (None, Trust.OK)
+    assert have_same_values(bars(deployment), sound_month)
     assert set(bars(deployment)["time_unit"]) == {"ms", "us"}
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_changes_its_unit_gives_the_same_bars(
 def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(
     fault: str, kind: str, deployment: Deployment
 ) -> None:
-    """They are classified or excluded, and the month gets its ledger."""
+    """The rows are classified or excluded, and the month gets its ledger."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected()
@@ -171,7 +171,7 @@ def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(
 def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows off the grid that get past the exclusion are a bug of this project: no ledger is made of them."""
+    """Rows off the grid that are not excluded are a bug of this project, so no ledger is computed."""
     deployment.faults({**ZIP, "fault": "csv_unaligned"})
     monkeypatch.setattr(
         made_bars,
@@ -205,36 +205,39 @@ def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
 def test_the_checksum_is_a_state(
     rule: dict[str, Any], trust: Trust, source: str, deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """A mismatch is fetched afresh once; what stays unproven is replaced by the next source."""
+    """After a mismatch a file is downloaded again. An unverified file is replaced by the next source."""
     deployment.faults(_zip_path(rule))
     outcome = run(deployment)
     assert deployment.injected()
     assert outcome.error is None
-    record = monthly(outcome)
+    record = find_monthly_record(outcome)
     assert record.trust is trust
     assert set(bars(deployment)["source"]) == {source}
-    assert same_values(bars(deployment), sound_month)
+    assert have_same_values(bars(deployment), sound_month)
     if trust is Trust.MISMATCH:
         assert record.path is not None
         assert record.path.startswith("quarantine/")
 
 
 def test_a_pinned_digest_overrides_a_stale_checksum(deployment: Deployment) -> None:
-    """For files whose published checksum is known to be wrong."""
-    digest = monthly(run(deployment)).sha256_own or ""
+    """A pinned digest is used if the published checksum is known to be wrong."""
+    digest = find_monthly_record(run(deployment)).sha256_own or ""
     other = Deployment(deployment.url, deployment.root.with_name("other"))
     other.faults(_zip_path({**CHECKSUM, "fault": "stale_checksum"}))
     outcome = run(other, CAPTURE_ARCHIVE_PINNED_CHECKSUMS=f"BTCUSDT-1h-2025-01.zip={digest}")
-    assert monthly(outcome).trust is Trust.PINNED
+    assert find_monthly_record(outcome).trust is Trust.PINNED
     assert outcome.bars is not None
     assert set(outcome.bars.by_source) == {"monthly"}
 
 
 def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deployment: Deployment) -> None:
-    """It is marked as what it is."""
+    """Its record says that it has no checksum."""
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_missing"}))
     outcome = run(deployment, CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM="true")
-    assert (monthly(outcome).trust, monthly(outcome).usable) == (Trust.CHECKSUM_MISSING, True)
+    assert (find_monthly_record(outcome).trust, find_monthly_record(outcome).usable) == (
+        Trust.CHECKSUM_MISSING,
+        True,
+    )
     assert set(bars(deployment)["source"]) == {"monthly"}
 
 
@@ -253,22 +256,22 @@ def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deploy
 def test_a_passing_failure_is_repeated(
     rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Server errors, resets, silence and bodies that end early cost a retry and nothing else."""
+    """Server errors, resets, silence and incomplete bodies only cost a retry."""
     deployment.faults({**ZIP, **rule})
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert deployment.injected()
     assert outcome.error is None
-    assert monthly(outcome).attempts > 1
+    assert find_monthly_record(outcome).attempts > 1
     assert bars(deployment).equals(sound_month)
 
 
 def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> None:
-    """By Range, with the same ETag."""
+    """The retry sends `Range` with the same ETag."""
     deployment.faults({**ZIP, "fault": "truncated_body"})
     outcome = run(deployment)
     asked = [entry for entry in deployment.requests() if entry["path"] == MONTHLY]
     assert [(entry["range"] is not None, entry["status"]) for entry in asked] == [(False, 200), (True, 206)]
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
 
 
 @pytest.mark.parametrize(
@@ -277,19 +280,22 @@ def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> Non
 def test_a_range_answered_with_another_version_is_thrown_away(
     fault: str, asked: list[bool], deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
-    """Parts of two versions are never put together: the whole file is asked for again, unless it came at once."""
+    """Parts of two versions are never joined.
+
+    The whole file is requested again, unless the answer is whole.
+    """
     deployment.forget_requests()
     deployment.faults({**ZIP, "fault": "truncated_body"}, {**ZIP, "fault": fault})
     outcome = run(deployment)
     assert deployment.injected() == 2
-    assert monthly(outcome).trust is Trust.OK
+    assert find_monthly_record(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert [
         bool(entry["range"])
         for entry in deployment.requests()
         if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip")
     ] == asked
-    # It is seen by the version, before a digest of the whole file could tell.
+    # The ETag shows the other version before the digest of the whole file is known.
     assert (
         len(
             [
@@ -303,7 +309,7 @@ def test_a_range_answered_with_another_version_is_thrown_away(
 
 
 def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
-    """What an earlier run left is used, if it is still the same version."""
+    """The partial file of an earlier run is used if the version is still the same."""
     deployment.faults({**ZIP, "fault": "truncated_body", "times": "always"})
     assert isinstance(run(deployment).error, NetworkError)
     deployment.faults()
@@ -328,7 +334,7 @@ def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
 def test_a_lasting_failure_is_one_error_and_nothing_is_published(
     rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment
 ) -> None:
-    """It names the address; the next run starts where this one ended."""
+    """The error contains the address, and the next run continues the download."""
     deployment.faults({**ZIP, **rule})
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert isinstance(outcome.error, kind)
@@ -340,16 +346,16 @@ def test_a_lasting_failure_is_one_error_and_nothing_is_published(
 
 
 def test_a_zip_beyond_the_cap_is_refused_while_it_streams(deployment: Deployment) -> None:
-    """The cap holds whatever length was promised."""
+    """The limit does not depend on the stated length."""
     deployment.faults({**ZIP, "fault": "gzip_bomb", "inflate_mb": 8, "times": "always"})
     outcome = run(deployment, CAPTURE_HTTP_MAX_ZIP_MB="1")
     assert deployment.injected()
-    assert outcome.error is not None or monthly(outcome).trust is Trust.MISMATCH
+    assert outcome.error is not None or find_monthly_record(outcome).trust is Trust.MISMATCH
     assert sum(file.stat().st_size for file in deployment.root.rglob("*.partial")) < 3 << 20
 
 
 def test_a_verified_file_is_never_asked_for_again(deployment: Deployment) -> None:
-    """The second run sends not one request to the archive, and its bars have the same bytes."""
+    """The second run sends no request to the archive, and the bars have the same bytes."""
     first = run(deployment)
     deployment.forget_requests()
     second = run(deployment)
@@ -362,7 +368,7 @@ def test_a_verified_file_is_never_asked_for_again(deployment: Deployment) -> Non
 
 
 def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployment) -> None:
-    """Then it takes precedence, and the daily ones stay beside it."""
+    """Then the monthly file has precedence, and the daily files remain."""
     deployment.clock(now="2025-02-01T08:00:00Z")
     assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
     deployment.clock(now="2025-02-03T08:00:00Z")
@@ -376,18 +382,18 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployme
 
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
-    """Found by its checksum, marked, fetched; both versions stay on disk and the newer one counts."""
-    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
+    """The new checksum is detected, and the new version is downloaded and used. Both versions remain."""
+    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
-    before = monthly(run(deployment))
+    before = find_monthly_record(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    assert recheck(workspace, part, workspace.rest.server_time_us()) == []
+    assert recheck_partition(workspace, part, workspace.rest.server_time_us()) == []
     deployment.republish(MONTHLY)
-    (marked,) = recheck(workspace, part, workspace.rest.server_time_us())
+    (marked,) = recheck_partition(workspace, part, workspace.rest.server_time_us())
     assert (marked.trust, marked.usable) == (Trust.REPUBLISHED, True)
     outcome = run(deployment)
-    after = monthly(outcome)
+    after = find_monthly_record(outcome)
     assert after.trust is Trust.OK
     assert after.sha256_own != before.sha256_own
     assert outcome.archives is not None
@@ -400,16 +406,16 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
 def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
     deployment: Deployment,
 ) -> None:
-    """Whole families of stale checksums were published; the verified bytes stay in use."""
-    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
+    """The exchange has published many wrong checksums, so the verified version remains in use."""
+    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
-    before = monthly(run(deployment))
+    before = find_monthly_record(run(deployment))
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_wrong", "times": "always"}))
-    assert len(recheck(workspace, part, workspace.rest.server_time_us())) == 1
+    assert len(recheck_partition(workspace, part, workspace.rest.server_time_us())) == 1
     outcome = run(deployment)
-    after = monthly(outcome)
+    after = find_monthly_record(outcome)
     assert (after.sha256_own, after.usable) == (before.sha256_own, True)
     assert "not usable" in (after.detail or "")
     assert outcome.bars is not None
@@ -417,15 +423,15 @@ def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
 
 
 def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None:
-    """A wrong request shows before the months between are asked for."""
+    """A wrong symbol or range is reported before the other months are requested."""
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-09-01")
     now_us = workspace.rest.server_time_us()
     parts = workspace.partitions(["BTCUSDT"], Month.range(Month(2024, 9), Month(2025, 1)))
     deployment.faults({"match": {"path": "*"}, "fault": "status_403", "times": "always"})
     deployment.forget_requests()
-    from capture_pipeline.klines.ingest.archives import fetch_many  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.archives import fetch_partitions  # noqa: PLC0415 - the one test that needs it
 
-    first = [next(results) for results in [fetch_many(workspace, parts, now_us)]]
+    first = [next(results) for results in [fetch_partitions(workspace, parts, now_us)]]
     assert not isinstance(first[0], ArchivesResult)
     months = {
         entry["path"].removesuffix(".zip.CHECKSUM")[-7:]
@@ -436,7 +442,7 @@ def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None
 
 
 def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -> None:
-    """In seconds, before its months are all asked for."""
+    """The error comes before all months are requested."""
     workspace = deployment.reopened(CAPTURE_SYMBOLS="NOSUCHUSDT", CAPTURE_HISTORY_START="2024-01-01")
     now_us = workspace.rest.server_time_us()
     with pytest.raises(CaptureError, match="the exchange does not know NOSUCHUSDT"):
@@ -444,16 +450,16 @@ def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -
 
 
 def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
-    """The second is told who holds the lock."""
+    """The error of the second writer names the owner of the lock."""
     from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
     from capture_pipeline.lake.files import file_lock  # noqa: PLC0415 - likewise
 
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
     with file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
-        fetch(workspace, part, 0)
+        fetch_archives(workspace, part, 0)
 
 
 def _zip_path(rule: dict[str, Any]) -> dict[str, Any]:
-    """Checksum faults are written about the zip that they belong to."""
+    """Return the zip of a checksum file; faults of checksums are configured with the path of the zip."""
     return {**rule, "match": {"path": MONTHLY}} if rule["fault"].startswith(("checksum", "stale")) else rule

@@ -1,4 +1,4 @@
-"""Which archive files a partition takes, and what becomes of those that were lost, set aside, or half fetched."""
+"""Selection of archive files, and files that were lost, rejected or downloaded in part."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.pending import closable, due_for_recheck
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.pending import find_closable, find_due_for_recheck
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -45,7 +45,7 @@ def record(workspace: Workspace, name: str) -> ArchiveRecord:
 
 
 def closed_with_a_lost_day(deployment: Deployment) -> None:
-    """Daily files first, then the monthly one beside them; then one daily file is lost."""
+    """Download daily files, then the monthly file, and delete one daily file."""
     deployment.clock(now="2025-02-01T08:00:00Z")
     run(deployment)
     deployment.clock(now="2025-02-03T08:00:00Z")
@@ -54,7 +54,7 @@ def closed_with_a_lost_day(deployment: Deployment) -> None:
 
 
 def test_a_lost_daily_file_is_fetched_again_beside_the_monthly_one(deployment: Deployment) -> None:
-    """It is part of what the bars are made of."""
+    """The bars are built from daily files, too."""
     closed_with_a_lost_day(deployment)
     outcome = run(deployment)
     assert outcome.error is None
@@ -65,7 +65,7 @@ def test_a_lost_daily_file_is_fetched_again_beside_the_monthly_one(deployment: D
 def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The monthly one has its bars; nothing refers to the lost file."""
+    """The monthly file has the bars of the day, and no record refers to the lost file."""
     closed_with_a_lost_day(deployment)
     url = ArchiveClient.url
     monkeypatch.setattr(
@@ -86,33 +86,34 @@ def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(
 def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(
     fault: str, deployment: Deployment
 ) -> None:
-    """Its checksum is read again like any other; when it has changed, the month is to be closed."""
+    """After a change of the published checksum, the month needs its monthly file again."""
     deployment.clock(now="2025-02-03T10:00:00Z")
     deployment.faults({"match": {"path": MONTHLY}, "fault": fault, "times": "always"})
     assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
     workspace = deployment.reopened()
-    # A zip that does not match its checksum may have come from a cache: it is fetched again in any case.
+    # A cache may have served a zip that does not match its checksum, so it is downloaded again in any case.
     again = [january(workspace)] if fault == "checksum_wrong" else []
-    assert len(recheck(workspace, january(workspace), workspace.now_us())) == len(again)
-    assert closable(workspace, workspace.now_us()).partitions == again
+    assert len(recheck_partition(workspace, january(workspace), workspace.now_us())) == len(again)
+    assert find_closable(workspace, workspace.now_us()).partitions == again
     deployment.faults()
     deployment.clock(now="2025-02-12T10:00:00Z")
-    assert due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
-    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert find_due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
+    (found,) = recheck_partition(workspace, january(workspace), workspace.now_us())
     assert (found.name, found.trust, found.usable) == (Path(MONTHLY).name, Trust.REPUBLISHED, False)
-    # A file whose checksum is missing was never set aside; one that was is told as long as no version of it may be used.
+    # A file without a checksum was never in the quarantine. A file in the quarantine is reported until one of
+    # its versions is usable.
     assert record(workspace, Path(MONTHLY).name).quarantined is (fault != "checksum_missing")
-    assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
+    assert find_closable(workspace, workspace.now_us()).partitions == [january(workspace)]
     outcome = run(deployment)
     assert outcome.error is None
     assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
     assert outcome.archives is not None
     assert outcome.archives.quarantined == []
-    assert closable(workspace, workspace.now_us()).partitions == []
+    assert find_closable(workspace, workspace.now_us()).partitions == []
 
 
 def _behind_a_cache(deployment: Deployment, *more: dict[str, Any]) -> ArchiveRecord:
-    """The record of a month of which the archive's host serves the old zip beside the new checksum."""
+    """Return the record of a month for which the cache serves the old zip and the new checksum."""
     deployment.clock(now="2025-02-03T10:00:00Z")
     deployment.republish(MONTHLY.lstrip("/"))
     deployment.faults({"match": {"path": MONTHLY}, "fault": "stale_zip"}, *more)
@@ -122,47 +123,50 @@ def _behind_a_cache(deployment: Deployment, *more: dict[str, Any]) -> ArchiveRec
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Deployment]:
-    """An exchange of its own, for a file that is published anew stays so."""
+    """Run an exchange for one test, because a second version of a file cannot be undone."""
     with deployed(tmp_path / "own") as deployment:
         yield deployment
 
 
 def test_old_zip_of_a_cache_is_replaced_by_that_of_the_bucket(own: Deployment) -> None:
-    """The bucket has the zip that the checksum is about."""
+    """The zip of the bucket matches the checksum."""
     found = _behind_a_cache(own)
     assert own.injected() == 2
     assert (found.trust, found.usable, "from the bucket" in (found.detail or "")) == (Trust.OK, True, True)
 
 
 def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(own: Deployment) -> None:
-    """Where the bucket cannot be asked the zip goes to the quarantine, and the month is to be closed again though its checksum stays."""
+    """Without the bucket, the zip is in the quarantine.
+
+    The month needs its file again although the checksum is the same.
+    """
     refused = {"match": {"path": "/data.binance.vision/data/*"}, "fault": "status_403", "times": "always"}
     assert _behind_a_cache(own, refused).trust is Trust.MISMATCH
     workspace = own.reopened()
-    assert closable(workspace, workspace.now_us()).partitions == []
-    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert find_closable(workspace, workspace.now_us()).partitions == []
+    (found,) = recheck_partition(workspace, january(workspace), workspace.now_us())
     assert (found.trust, "did not match" in (found.detail or "")) == (Trust.REPUBLISHED, True)
-    assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
+    assert find_closable(workspace, workspace.now_us()).partitions == [january(workspace)]
     own.faults()
     assert run(own).error is None
     assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
 
 
 def test_a_partition_whose_only_file_is_bad_is_due_for_a_recheck(deployment: Deployment) -> None:
-    """No bar of it is in use, and it is looked at all the same."""
+    """The partition has no bars from a file, and its checksum is still read again."""
     deployment.faults(
         {"match": {"path": "*BTCUSDT-1h-2025-01*"}, "fault": "checksum_wrong", "times": "always"}
     )
     run(deployment)
     workspace = deployment.reopened()
     later_us = workspace.now_us() + 8 * DAY_US
-    assert due_for_recheck(workspace, later_us, 10).partitions == [january(workspace)]
+    assert find_due_for_recheck(workspace, later_us, 10).partitions == [january(workspace)]
 
 
 def test_each_verified_file_is_recorded_at_once(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that is killed has lost only the files under way."""
+    """A killed program loses only running downloads."""
     deployment.clock(now="2025-02-01T08:00:00Z")
     workspace = deployment.reopened()
     seen: list[int] = []
@@ -174,16 +178,16 @@ def test_each_verified_file_is_recorded_at_once(
         return download(*arguments)
 
     monkeypatch.setattr(ArchiveClient, "download", counted)
-    fetch(workspace, january(workspace), workspace.now_us())
+    fetch_archives(workspace, january(workspace), workspace.now_us())
     assert max(seen) >= 31 - workspace.settings.http.parallel_downloads
 
 
 def test_daily_files_are_found_although_the_first_and_the_last_day_have_none(tmp_path: Path) -> None:
-    """A symbol listed within the month, in the hours before yesterday's file is out."""
+    """A symbol was listed within the month, and yesterday's file is not published yet."""
     config = {"symbols": [{"symbol": "NEWUSDT", "listed": "2025-02-05"}], "now": "2025-02-20T03:00:00Z"}
     with deployed(tmp_path, config, CAPTURE_SYMBOLS="NEWUSDT") as deployment:
         workspace = deployment.workspace
-        result = fetch(workspace, workspace.partition("NEWUSDT", Month(2025, 2)), workspace.now_us())
+        result = fetch_archives(workspace, workspace.partition("NEWUSDT", Month(2025, 2)), workspace.now_us())
     assert sorted(name[-6:-4] for name in result.fetched) == sorted(f"{day:02}" for day in range(5, 19))
 
 
@@ -191,7 +195,9 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
     """Zip and checksum of the month, and one listing of its days."""
     workspace = deployment.workspace
     deployment.forget_requests()
-    fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
+    fetch_archives(
+        workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us()
+    )
     paths = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     month = "/data/spot/monthly/klines/NOSUCHUSDT/1h/NOSUCHUSDT-1h-2025-01.zip"
     assert sorted(paths) == ["/data.binance.vision/", month, f"{month}.CHECKSUM"]
@@ -203,14 +209,14 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
     ids=["hangs", "crawls"],
 )
 def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], deployment: Deployment) -> None:
-    """Whether it hangs or comes slowly; no further try is made."""
+    """The download hangs or is slow; no further attempt is made."""
     deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})
     workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20", **SHORT_READ_TIMEOUT)
-    over, errors = threading.Event(), list[CaptureError]()
+    cancel, errors = threading.Event(), list[CaptureError]()
 
     def work() -> None:
         try:
-            fetch(workspace, january(workspace), workspace.rest.server_time_us(), over)
+            fetch_archives(workspace, january(workspace), workspace.rest.server_time_us(), cancel)
         except CaptureError as error:
             errors.append(error)
 
@@ -220,7 +226,7 @@ def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], de
     while not deployment.injected():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    over.set()
+    cancel.set()
     thread.join(2)
     assert not thread.is_alive()
     assert len(errors) == 1

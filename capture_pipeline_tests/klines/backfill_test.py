@@ -1,4 +1,4 @@
-"""Many partitions, several runs at once, symbols that come and go, and a run that is stopped."""
+"""Backfill of many partitions, parallel runs, unknown symbols, and a run that is stopped."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
-from capture_pipeline.klines.backfill import Outcome, backfill, complete
+from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
 from capture_pipeline.klines.ingest import archives
-from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import Merged, Part, merge
@@ -29,8 +29,8 @@ from sandbox_exchange.rest.market_data import RestApi
 REST_FAILS = {"match": {"path": "/api/v3/*"}, "fault": "status_500", "times": "always"}
 
 
-def outcomes(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
-    """Backfill these symbols, by the names of their partitions."""
+def run_backfill(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
+    """Backfill symbols and return the outcomes by partition."""
     now_us = now_us or workspace.rest.server_time_us()
     parts = workspace.partitions(symbols, workspace.months(now_us))
     return {str(outcome.partition): outcome for outcome in backfill(workspace, parts, now_us)}
@@ -48,7 +48,7 @@ def window(workspace: Workspace) -> dict[str, int]:
 def test_a_slow_run_does_not_undo_a_newer_one(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newer one waits until the slow one is done, then makes the bars from all that is recorded."""
+    """The newer run waits for the slow one and builds the bars from all recorded files."""
     merging = threading.Event()
 
     def slow_once(parts: list[Part]) -> Merged:
@@ -76,14 +76,14 @@ def test_a_slow_run_does_not_undo_a_newer_one(
 
 
 def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) -> None:
-    """It has the bars of the newer run, so it reports them as of the newer run's time."""
+    """The slow run has the bars of the newer run, so its ledger has the newer run's time."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
     deployment.clock(advance_s=3 * 3600)
     (newer,) = backfill(deployment.reopened(), [february(workspace)], workspace.rest.server_time_us())
     as_of = window(workspace)
-    overtaken = complete(workspace, fetched, now_us, ask_rest=False)
+    overtaken = complete_partition(workspace, fetched, now_us, use_rest=False)
     assert overtaken.error is None
     assert newer.bars is not None
     assert overtaken.bars == newer.bars
@@ -91,32 +91,32 @@ def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) 
 
 
 def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
-    """It was made by a wrong clock."""
+    """Such a ledger is from a run with a wrong clock."""
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
-    complete(workspace, fetched, now_us + 86_400_000_000, ask_rest=False)
-    complete(workspace, fetched, now_us, ask_rest=False)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
+    complete_partition(workspace, fetched, now_us + 86_400_000_000, use_rest=False)
+    complete_partition(workspace, fetched, now_us, use_rest=False)
     assert window(workspace)["as_of_us"] == now_us
 
 
 def test_a_partition_held_for_long_is_an_outcome(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names who holds it, after some patience; nothing is made without the lock."""
-    monkeypatch.setattr(archives, "PATIENCE_S", 0.2)
+    """The error names the owner of the lock, and nothing is written without the lock."""
+    monkeypatch.setattr(archives, "LOCK_TIMEOUT_S", 0.2)
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
-    fetched = fetch(workspace, february(workspace), now_us)
+    fetched = fetch_archives(workspace, february(workspace), now_us)
     with file_lock(workspace.lake.lock(february(workspace))):
-        outcome = complete(workspace, fetched, now_us, ask_rest=False)
+        outcome = complete_partition(workspace, fetched, now_us, use_rest=False)
     assert isinstance(outcome.error, BusyError)
     assert not workspace.lake.bars(february(workspace)).exists()
 
 
 def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -> None:
-    """Its partitions tell it; the others are made."""
-    found = outcomes(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
+    """The outcomes of its partitions contain the error."""
+    found = run_backfill(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
     assert {name: type(outcome.error) for name, outcome in found.items()} == {
         "NOSUCHUSDT 2025-01": ConfigError,
         "NOSUCHUSDT 2025-02": ConfigError,
@@ -126,21 +126,21 @@ def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -
 
 
 def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> None:
-    """It names them all."""
+    """The error names all symbols."""
     with pytest.raises(ConfigError, match="does not know NOSUCHUSDT, NORTHISUSDT"):
-        outcomes(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
+        run_backfill(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
 
 
 def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Months with files have their bars; of those after its last file nothing is expected."""
+    """Months with files have bars, and no bar is expected after the last file."""
     known = RestApi._specs
     monkeypatch.setattr(
         RestApi, "_specs", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
     )
     deployment.clock(now="2025-02-01T03:00:00Z")
-    found = outcomes(deployment.workspace, "ETHUSDT")
+    found = run_backfill(deployment.workspace, "ETHUSDT")
     january, empty = found["ETHUSDT 2025-01"], found["ETHUSDT 2025-02"]
     assert (january.error, empty.error) == (None, None)
     assert january.bars is not None
@@ -151,12 +151,12 @@ def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
 
 
 def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deployment) -> None:
-    """The run goes on."""
+    """The run continues."""
     deployment.clock(now="2025-02-01T03:00:00Z")
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-12-01")
     now_us = workspace.rest.server_time_us()
     deployment.faults(REST_FAILS)
-    found = outcomes(workspace, "BTCUSDT", now_us=now_us)
+    found = run_backfill(workspace, "BTCUSDT", now_us=now_us)
     assert {name: type(outcome.error) for name, outcome in found.items()} == {
         "BTCUSDT 2024-12": type(None),
         "BTCUSDT 2025-01": ServerError,
@@ -166,7 +166,7 @@ def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deploy
 
 @pytest.mark.slow
 def test_an_interrupted_program_does_not_wait_for_downloads_that_hang(tmp_path: Path) -> None:
-    """It ends with the try under way, not after the last of them."""
+    """The program ends after the present attempt."""
     with deployed(tmp_path) as deployment:
         deployment.faults({"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 60, "times": "always"})
         told = deployment.environment(

@@ -1,4 +1,4 @@
-"""One sandbox exchange for the folder; each test gets a lake of its own and an exchange without faults."""
+"""One sandbox exchange for the folder; each test gets its own lake and an exchange without faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox_exchange.server.server import SandboxServer
 
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[str]:
-    """The address of a sandbox exchange whose clock stands; a young one, for a listing holds the size of each file there ever was."""
+    """Return the address of an exchange with a fixed clock and a short history, for small listings."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2024-11-01"})
     ) as server:
@@ -26,7 +26,7 @@ def exchange() -> Iterator[str]:
 
 @pytest.fixture
 def deployment(exchange: str, tmp_path: Path) -> Deployment:
-    """A fresh lake at an exchange without faults."""
+    """Return a new lake at an exchange without faults."""
     fresh = Deployment(exchange, tmp_path / "data")
     fresh.faults()
     fresh.forget_requests()
@@ -36,7 +36,7 @@ def deployment(exchange: str, tmp_path: Path) -> Deployment:
 
 @pytest.fixture(scope="session")
 def sound_month(exchange: str, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    """The bars of BTCUSDT 2025-01 as an undisturbed backfill makes them."""
+    """Return the bars of BTCUSDT 2025-01 from a backfill without faults."""
     calm = Deployment(exchange, tmp_path_factory.mktemp("sound"))
     calm.faults()
     part = calm.workspace.partition("BTCUSDT", Month(2025, 1))

@@ -1,4 +1,4 @@
-"""Irregular rows of verified files: kept as sent, classified and counted; their month gets its ledger and blocks nothing."""
+"""Irregular rows of verified files: stored as sent, classified and counted, without blocking their month."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.reconcile import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.tables.bars import Irregularity
@@ -38,7 +38,7 @@ Alter = Callable[[list[list[object]]], None]
 
 
 def hours(step: int = HOUR_US, length: int | None = None) -> list[list[object]]:
-    """Sound rows of the month, in milliseconds."""
+    """Return sound rows of the month, in milliseconds."""
     return [
         [at // 1000, 50, 60, 40, 55, 10, (at + (length or step)) // 1000 - 1, 500, 7, 5, 250, 0]
         for at in range(START, MONTH.end_us, step)
@@ -57,13 +57,13 @@ def with_value(column: int, value: object, time_us: int = QUIET) -> Alter:
 
 
 def early(rows: list[list[object]]) -> None:
-    """Two candles end early: one at a listed halt, and the one that follows the halt opens late."""
+    """Return rows of which two end early: one at a listed halt, and the next one, which opens late."""
     at(rows, HALT)[6] = HALT // 1000 + 2_345_678
     rows.remove(at(rows, HALT + HOUR_US))
 
 
 def shifted(rows: list[list[object]]) -> None:
-    """All candles of two days open late by the same time; the last one closes early."""
+    """Return rows with two days whose klines open late by the same time; the last one closes early."""
     inside = [row for row in rows if SHIFTED[0] <= int(str(row[0])) * 1000 < SHIFTED[1]]
     for row in inside:
         row[0], row[6] = int(str(row[0])) + SHIFT // 1000, int(str(row[6])) + SHIFT // 1000
@@ -71,7 +71,7 @@ def shifted(rows: list[list[object]]) -> None:
 
 
 def outside(rows: list[list[object]]) -> None:
-    """One row of the month before."""
+    """Return rows with one row of the month before."""
     rows.insert(0, [START // 1000 - 3_600_000, *rows[0][1:6], START // 1000 - 1, *rows[0][7:]])
 
 
@@ -93,7 +93,7 @@ MONTHS: dict[str, Alter] = {
 
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An exchange that publishes irregular months."""
+    """Run an exchange that publishes irregular months."""
     folder = tmp_path_factory.mktemp("irregular")
     for symbol, alter in MONTHS.items():
         rows = hours()
@@ -121,7 +121,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def half_other() -> list[list[object]]:
-    """A third of the rows close as daily candles do."""
+    """Return rows of which a third closes like daily klines."""
     rows = hours()
     for row in rows[::3]:
         row[6] = int(str(row[0])) + 86_399_999
@@ -133,7 +133,7 @@ def write(path: Path, rows: list[list[object]]) -> None:
 
 
 @dataclass
-class Made:
+class BackfilledSymbol:
     """One symbol after a backfill."""
 
     workspace: Workspace
@@ -142,34 +142,33 @@ class Made:
 
     @property
     def bars(self) -> pl.DataFrame:
-        """Its bars as published."""
         return pl.read_parquet(self.workspace.lake.bars(self.outcome.partition), hive_partitioning=False)
 
     @property
     def results(self) -> dict[str, GateResult]:
-        """Every gate of the partition."""
+        """Evaluate every gate of the partition."""
         now_us, parts = self.workspace.now_us(), [self.outcome.partition]
         found = [*check_bars(self.workspace, parts, now_us), *check_gaps(self.workspace, parts, now_us)]
         return {result.spec.name: result for result in found}
 
     @property
     def failed(self) -> set[str]:
-        """Names of the gates that do not pass."""
+        """Return the names of the gates that are not passed."""
         return {name for name, result in self.results.items() if not result.passed}
 
 
-def made(exchange: str, root: Path, symbol: str, **environment: str) -> Made:
+def backfill_symbol(exchange: str, root: Path, symbol: str, **environment: str) -> BackfilledSymbol:
     deployment = Deployment(
         exchange, root, CAPTURE_SYMBOLS=symbol, CAPTURE_HISTORY_START="2023-03-01", **environment
     )
     workspace = deployment.workspace
     (outcome,) = backfill(workspace, [workspace.partition(symbol, MONTH)], workspace.rest.server_time_us())
-    return Made(workspace, outcome, deployment)
+    return BackfilledSymbol(workspace, outcome, deployment)
 
 
 def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) -> None:
-    """The row is as sent, the gate passes and counts it as known, the ledger is made."""
-    found = made(exchange, tmp_path, "EARLYUSDT")
+    """The row is stored as sent, and the gate counts it as known."""
+    found = backfill_symbol(exchange, tmp_path, "EARLYUSDT")
     assert found.outcome.error is None
     row = found.bars.filter(pl.col("open_time_us") == HALT)
     assert row["close_time_us"].to_list() == [HALT + 2_345_678_000]
@@ -199,8 +198,11 @@ def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) 
 def test_an_unknown_irregular_row_warns_and_blocks_nothing(
     symbol: str, gate: str, kind: str, exchange: str, tmp_path: Path
 ) -> None:
-    """One row of a verified file: all bars and the ledger are there, the gate names the row; the deployment's calendar settles it."""
-    found = made(exchange, tmp_path / "data", symbol)
+    """Bars and ledger are complete, and the gate names the row.
+
+    An entry in the deployment's calendar makes it known.
+    """
+    found = backfill_symbol(exchange, tmp_path / "data", symbol)
     assert found.outcome.error is None
     assert found.outcome.gaps is not None
     assert found.bars.height == 744
@@ -219,8 +221,8 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
 
 
 def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path: Path) -> None:
-    """Bars, ledger and coverage agree, no ERROR is left, and REST is asked on the grid until absence is verified."""
-    found = made(exchange, tmp_path, "OFFUSDT")
+    """Bars, ledger and coverage agree. REST is requested on the grid until the absence is proven."""
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
     missing = (SHIFTED[1] - SHIFTED[0]) // HOUR_US
     assert found.outcome.error is None
     assert found.bars.height == 744 - missing
@@ -236,7 +238,9 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     (gap,) = found.outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["start_us"], gap["end_us"], gap["explained"]) == ("off_grid", *SHIFTED, True)
     assert "shifted by 17 min 3.25 s; they are in the table bar_exclusions" in gap["detail"]
-    (row,) = measure(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(named=True)
+    (row,) = measure_coverage(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(
+        named=True
+    )
     assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (
         744 - missing,
         missing,
@@ -260,10 +264,10 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
 
 
 def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str, tmp_path: Path) -> None:
-    """With archives only the gap stays unexplained and names a top-up, unless the calendar lists the time."""
+    """Without REST the gap is unexplained and its remedy is a top-up, unless the calendar lists the time."""
     deployment = Deployment(exchange, tmp_path, CAPTURE_SYMBOLS="OFFUSDT", CAPTURE_HISTORY_START="2023-03-01")
     part = deployment.workspace.partition("OFFUSDT", MONTH)
-    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), ask_rest=False)
+    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), use_rest=False)
     assert outcome.gaps is not None
     (gap,) = outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["explained"]) == ("ours", False)
@@ -276,8 +280,8 @@ def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str
 
 
 def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_path: Path) -> None:
-    """Two sightings far enough apart end the requests; the second answer adds no row to the table."""
-    found = made(exchange, tmp_path, "OFFUSDT")
+    """Two sightings end the requests, and the second answer adds no row to the table."""
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
     workspace, part = found.workspace, found.outcome.partition
     before = pl.read_parquet(workspace.lake.exclusions(part), hive_partitioning=False)
     for minutes, asks in ((10, 0), (40, 1), (120, 0)):
@@ -292,15 +296,15 @@ def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_pat
 
 
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:
-    """Rows that REST repeats off the grid are counted by neither side."""
-    found = made(exchange, tmp_path, "OFFUSDT")
-    report = reconcile(found.workspace, found.outcome.partition).report
+    """Rows off the grid are not counted for any source."""
+    found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
+    report = reconcile_partition(found.workspace, found.outcome.partition).report
     assert (report.monthly_bars, report.rest_bars, report.differing_bars) == (found.bars.height, 0, 0)
 
 
 def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, tmp_path: Path) -> None:
-    """It is in the table of exclusions, with its file."""
-    found = made(exchange, tmp_path, "OUTUSDT")
+    """The row is in the table of exclusions, with its file."""
+    found = backfill_symbol(exchange, tmp_path, "OUTUSDT")
     assert found.outcome.error is None
     assert found.failed == set()
     assert found.bars.height == 744
@@ -317,8 +321,8 @@ def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, 
 def test_a_file_of_another_interval_is_quarantined(
     symbol: str, told: str, exchange: str, tmp_path: Path
 ) -> None:
-    """Its checksum is right; the daily file takes its place and none of its rows is a bar."""
-    found = made(exchange, tmp_path, symbol)
+    """The checksum of the file is correct. The daily file replaces it."""
+    found = backfill_symbol(exchange, tmp_path, symbol)
     assert found.outcome.archives is not None
     (record,) = found.outcome.archives.quarantined
     assert (record.trust, record.name) == (Trust.MALFORMED, f"{symbol}-1h-2023-03.zip")
@@ -328,8 +332,8 @@ def test_a_file_of_another_interval_is_quarantined(
 def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(
     exchange: str, tmp_path: Path
 ) -> None:
-    """A third of its rows is too long: none is published without a word."""
-    found = made(exchange, tmp_path, "HALFUSDT")
+    """A third of its rows is too long, and the gate reports them."""
+    found = backfill_symbol(exchange, tmp_path, "HALFUSDT")
     assert found.outcome.error is None
     assert found.failed == {"close_time_fits"}
     assert found.results["close_time_fits"].values["irregular"] == {
@@ -338,7 +342,10 @@ def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(
 
 
 def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
-    """Dates on which candles of the public archive end early; the halt is listed once, and a suspension cuts nothing."""
+    """The dates are those of klines in the public archive that end early.
+
+    A suspension makes no kline known.
+    """
     workspace = Workspace(Deployment("http://127.0.0.1:1", Path("unused")).workspace.settings)
     edge_us = workspace.settings.gaps.outage_edge_minutes * MINUTE_US
     halts = [

@@ -1,4 +1,4 @@
-"""Bars, raw files and ledger belong together, and a ledger that is too old hides nothing."""
+"""Bars, raw files and gap ledger must match, and an outdated ledger must not hide missing bars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -20,7 +20,7 @@ from capture_pipeline_tests.deployment import Deployment, deployed
 FEBRUARY = Month(2025, 2)
 
 
-def filled(deployment: Deployment, *months: Month) -> list[Partition]:
+def backfill_months(deployment: Deployment, *months: Month) -> list[Partition]:
     """Backfill months of BTCUSDT."""
     workspace = deployment.reopened()
     parts = [workspace.partition("BTCUSDT", month) for month in months]
@@ -32,8 +32,8 @@ def filled(deployment: Deployment, *months: Month) -> list[Partition]:
     return parts
 
 
-def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
-    """The gates that fail, with their summaries."""
+def list_failed_gates(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
+    """Return the failed gates with their summaries."""
     workspace = deployment.workspace
     now_us = workspace.now_us()
     results = [*check_bars(workspace, parts, now_us), *check_gaps(workspace, parts, now_us)]
@@ -41,78 +41,82 @@ def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
 
 
 def bars_of(deployment: Deployment, part: Partition) -> Path:
-    """Its bars."""
     return deployment.workspace.lake.bars(part)
 
 
 def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deployment) -> None:
-    """On 5 March the ledger of February ends on the 20th: the rest is expected, missing and unexplained."""
-    parts = filled(deployment, FEBRUARY)
-    assert failed(deployment, parts) == {}
+    """On 5 March the ledger of February ends on the 20th.
+
+    The bars after it are expected, missing and unexplained.
+    """
+    parts = backfill_months(deployment, FEBRUARY)
+    assert list_failed_gates(deployment, parts) == {}
     deployment.clock(now="2025-03-05T09:00:00Z")
-    found = failed(deployment, parts)
+    found = list_failed_gates(deployment, parts)
     assert set(found) == {"coverage", "unexplained_missing", "long_gap"}
     assert (
         "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
     )
-    (row,) = measure(deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()).iter_rows(
-        named=True
-    )
+    (row,) = measure_coverage(
+        deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()
+    ).iter_rows(named=True)
     assert (row["expected"], row["present"], row["missing"], row["unjudged"]) == (672, 466, 206, 206)
-    filled(deployment, FEBRUARY)
-    assert failed(deployment, parts) == {}
+    backfill_months(deployment, FEBRUARY)
+    assert list_failed_gates(deployment, parts) == {}
 
 
 def test_a_day_without_an_update_is_freshness_and_no_hole(deployment: Deployment) -> None:
     """The daily update may be a day old."""
-    parts = filled(deployment, FEBRUARY)
+    parts = backfill_months(deployment, FEBRUARY)
     deployment.clock(advance_s=29 * 3600)
-    assert failed(deployment, parts) == {}
+    assert list_failed_gates(deployment, parts) == {}
 
 
 def test_bars_that_were_cut_do_not_fit_the_ledger(deployment: Deployment) -> None:
-    """Forty rows taken out behind the project's back; every row that is left is sound."""
-    (part,) = filled(deployment, Month(2025, 1))
+    """Forty rows are removed, and every other row is sound."""
+    (part,) = backfill_months(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     pl.concat([table[:200], table[240:]]).write_parquet(bars_of(deployment, part))
-    assert "the bars are not those" in failed(deployment, [part])["ledger_fits"]
+    assert "the bars changed after" in list_failed_gates(deployment, [part])["ledger_fits"]
 
 
 def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) -> None:
-    """All prices doubled: no rule of rows can tell."""
-    (part,) = filled(deployment, Month(2025, 1))
+    """All prices are doubled, which no rule for rows detects."""
+    (part,) = backfill_months(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
     doubled = table.with_columns(
         (pl.col(name) * 2).cast(table.schema[name]) for name in ("open", "high", "low", "close")
     )
     doubled.write_parquet(bars_of(deployment, part))
-    assert set(failed(deployment, [part])) == {"ledger_fits"}
+    assert set(list_failed_gates(deployment, [part])) == {"ledger_fits"}
 
 
 def test_a_ledger_that_was_changed_does_not_fit_itself(deployment: Deployment) -> None:
-    """So is one that was deleted."""
-    (part,) = filled(deployment, Month(2025, 1))
+    """The same holds for a deleted ledger."""
+    (part,) = backfill_months(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).unlink()
-    assert "the gaps are not those" in failed(deployment, [part])["ledger_fits"]
+    assert "the gaps changed after" in list_failed_gates(deployment, [part])["ledger_fits"]
 
 
 def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
-    """The gate of the whole lake finds a partition whose ledger was not computed again, or never was; bars made anew alike are current."""
-    (part,) = filled(deployment, FEBRUARY)
+    """The gate names partitions with an outdated or missing ledger. Equal bars that were built again pass."""
+    (part,) = backfill_months(deployment, FEBRUARY)
     path, window = bars_of(deployment, part), deployment.workspace.lake.window(part)
     sound = path.read_bytes()
-    assert behind(deployment) == []
+    assert list_outdated(deployment) == []
     pl.read_parquet(path, hive_partitioning=False).head(100).write_parquet(path)
-    assert behind(deployment) == [("BTCUSDT", "2025-02", "the bars changed after the ledger was computed")]
+    assert list_outdated(deployment) == [
+        ("BTCUSDT", "2025-02", "the bars changed after the ledger was computed")
+    ]
     path.write_bytes(sound)
     assert path.stat().st_mtime_ns > window.stat().st_mtime_ns
-    assert behind(deployment) == []
+    assert list_outdated(deployment) == []
     window.unlink()
-    assert behind(deployment) == [("BTCUSDT", "2025-02", "there is no ledger")]
+    assert list_outdated(deployment) == [("BTCUSDT", "2025-02", "there is no ledger")]
 
 
-def behind(deployment: Deployment) -> list[tuple[object, ...]]:
-    """The failing rows of the gate that compares bars with ledgers."""
+def list_outdated(deployment: Deployment) -> list[tuple[object, ...]]:
+    """Return the failing rows of the gate that compares bars with ledgers."""
     workspace = deployment.workspace
     (result,) = [
         result
@@ -125,18 +129,18 @@ def behind(deployment: Deployment) -> list[tuple[object, ...]]:
 
 
 def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) -> None:
-    """Nothing recorded is nothing verified."""
-    (part,) = filled(deployment, Month(2025, 1))
+    """Bars without a recorded raw file are not verified."""
+    (part,) = backfill_months(deployment, Month(2025, 1))
     shutil.rmtree(deployment.workspace.lake.raw(part))
-    assert "raw_checksums" in failed(deployment, [part])
+    assert "raw_checksums" in list_failed_gates(deployment, [part])
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
     content: bytes | None, deployment: Deployment
 ) -> None:
-    """Empty, cut to its first bytes, or cut in the middle; a backfill makes it anew."""
-    january, february = filled(deployment, Month(2025, 1), FEBRUARY)
+    """The table is empty or cut. A backfill builds it again."""
+    january, february = backfill_months(deployment, Month(2025, 1), FEBRUARY)
     path = bars_of(deployment, january)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
@@ -145,21 +149,24 @@ def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
     bad = [(result.month, result.spec.name) for result in results if not result.passed]
     assert ("2025-01", "schema") in bad
     assert {month for month, _ in bad} == {"2025-01"}
-    filled(deployment, Month(2025, 1))
+    backfill_months(deployment, Month(2025, 1))
     assert path.read_bytes() == whole
-    assert failed(deployment, [january]) == {}
+    assert list_failed_gates(deployment, [january]) == {}
 
 
 def test_a_damaged_ledger_is_made_anew(deployment: Deployment) -> None:
-    """What it knew is lost, and nothing else."""
-    (part,) = filled(deployment, Month(2025, 1))
+    """Only the gaps that were filled earlier are lost."""
+    (part,) = backfill_months(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).write_bytes(b"")
-    filled(deployment, Month(2025, 1))
-    assert failed(deployment, [part]) == {}
+    backfill_months(deployment, Month(2025, 1))
+    assert list_failed_gates(deployment, [part]) == {}
 
 
 def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
-    """Thirty hours over the end of January, two of them in a listed outage: longer than a day in both months."""
+    """A gap of thirty hours counts with its whole length in both months.
+
+    Two hours of it are in a listed outage.
+    """
     hole = {"start": "2025-01-31T12:00:00Z", "end": "2025-02-01T18:00:00Z"}
     calendar = tmp_path / "outages.yaml"
     calendar.write_text(
@@ -168,10 +175,12 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
     with deployed(
         tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)
     ) as deployment:
-        parts = filled(deployment, Month(2025, 1), FEBRUARY)
+        parts = backfill_months(deployment, Month(2025, 1), FEBRUARY)
         workspace = deployment.workspace
         gaps = find_gaps(workspace, parts[0], workspace.now_us()).open
         assert set(gaps["cause"]) == {"unknown", "exchange_outage"}
-        rows = measure(workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z"))
+        rows = measure_coverage(
+            workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z")
+        )
         assert rows["longest_gap"].to_list() == [30, 30]
-        assert "long_gap" in failed(deployment, parts)
+        assert "long_gap" in list_failed_gates(deployment, parts)

@@ -1,4 +1,4 @@
-"""Work that is bounded by rows: small work runs at the same time, large work alone; and nothing keeps more memory than its rows."""
+"""Limits of memory by rows: small work runs in parallel, large work alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_US = 1_735_689_600_000_000
 
 @pytest.mark.parametrize(("rows", "at_once"), [(1, 4), (30, 3), (60, 1), (1000, 1)])
 def test_as_much_work_runs_at_the_same_time_as_fits(rows: int, at_once: int) -> None:
-    """Work larger than the budget is not refused."""
+    """Work larger than the budget is not rejected."""
     budget, lock, barrier = RowBudget(100), threading.Lock(), threading.Barrier(at_once)
     running, most = 0, 0
 
@@ -49,7 +49,7 @@ def test_a_failure_gives_its_rows_back() -> None:
 
 
 def seconds(count: int) -> pl.DataFrame:
-    """Bars of one second each."""
+    """Return bars of one second."""
     return parse_csv(_lines(count), "f").with_columns(source=pl.lit("monthly"))
 
 
@@ -62,7 +62,7 @@ def _lines(count: int) -> bytes:
 def test_rows_are_judged_in_slices_as_they_are_judged_whole(
     swapped: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two rows in the wrong order are found on both sides of a slice's edge and across it."""
+    """Two rows in the wrong order are found inside a slice and across the edge of two slices."""
     bars = seconds(200)
     if swapped is not None:
         order = list(range(200))
@@ -74,7 +74,7 @@ def test_rows_are_judged_in_slices_as_they_are_judged_whole(
 
 
 def test_a_parsed_frame_does_not_keep_what_it_was_parsed_from() -> None:
-    """The integer columns are arrays of their own: a view would hold the parser's whole array, 96 bytes a row."""
+    """The integer columns are copies. A view would keep the parser's whole array, 96 bytes a row."""
     content = _lines(20_000)
     parse_csv(content, "f")
     tracemalloc.start()

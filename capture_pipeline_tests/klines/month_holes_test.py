@@ -1,4 +1,4 @@
-"""Holes of a usable monthly file: daily files fill them, each day is asked for once, and nothing is asked where nothing is missing."""
+"""Holes of a usable monthly file: daily files fill them, and each day is requested once."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 MONTHLY = {"symbol": "BTCUSDT", "granularities": ["monthly"]}
 JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-01-31"}
-"""The first listing makes every file of the month, which a busy machine does not do within the usual time of tests."""
+"""The first listing generates every file of the month, which can take long on a busy machine."""
 
 
 def run(deployment: Deployment, **environment: str) -> Outcome:
-    """Backfill January from archive files alone."""
+    """Backfill January from archive files only."""
     workspace = deployment.reopened(**environment)
     (outcome,) = backfill(
-        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), ask_rest=False
+        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), use_rest=False
     )
     assert outcome.error is None
     return outcome
 
 
-def asked(deployment: Deployment) -> Counter[str]:
-    """Requests of the archive since the last call, by the day of the file or `listing`."""
+def list_requested_days(deployment: Deployment) -> Counter[str]:
+    """Return the requests to the archive since the last call, by the day of the file or `listing`."""
     entries = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     deployment.forget_requests()
     return Counter(
@@ -58,7 +58,7 @@ def asked(deployment: Deployment) -> Counter[str]:
 def test_daily_files_fill_the_holes_of_the_monthly_one(
     holes: list[tuple[str, str]], days: list[str], tmp_path: Path
 ) -> None:
-    """Without REST; a second run asks for nothing."""
+    """REST is not used, and a second run sends no request."""
     config: dict[str, Any] = {
         "listed": "2024-12-01",
         "archive_omissions": [{**MONTHLY, "start": a, "end": b} for a, b in holes],
@@ -80,35 +80,35 @@ def test_daily_files_fill_the_holes_of_the_monthly_one(
             {"daily"},
             {"archive_omission"},
         )
-        asked(deployment)
+        list_requested_days(deployment)
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_whole_monthly_file_asks_for_no_daily_one(tmp_path: Path) -> None:
-    """Two requests: the file and its checksum."""
+    """Two requests are sent, for the file and its checksum."""
     with deployed(tmp_path, {"listed": "2024-12-01"}, **JANUARY) as deployment:
         run(deployment)
-        assert asked(deployment) == {"2025-01": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2}
 
 
 def test_a_hole_that_the_calendar_covers_asks_for_no_daily_file(tmp_path: Path) -> None:
-    """Neither does one of whole days."""
+    """The same holds for a hole of whole days."""
     outages = [{"start": "2025-01-10T03:00:00Z", "end": "2025-01-13T06:00:00Z"}]
     calendar = tmp_path / "outages.yaml"
     calendar.write_text("outages: [{start: 2025-01-10T03:00:00Z, end: 2025-01-13T06:00:00Z}]\n")
     with deployed(tmp_path / "d", {"listed": "2024-12-01", "outages": outages}, **JANUARY) as deployment:
         run(deployment, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
-        assert asked(deployment) == {"2025-01": 2}
-        # Without the calendar the days are asked for: two have a file that ends or begins within them, two have none.
+        assert list_requested_days(deployment) == {"2025-01": 2}
+        # Without the calendar the days are requested: two have a file with a part of the hole, two have none.
         run(deployment)
-        assert asked(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
+        assert list_requested_days(deployment) == {"listing": 1, "2025-01-10": 2, "2025-01-13": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
-    """Its file is recorded, and the hole stays for REST."""
+    """The daily file is recorded, and the hole remains for REST."""
     with deployed(
         tmp_path,
         {
@@ -120,24 +120,24 @@ def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
         **JANUARY,
     ) as deployment:
         assert run(deployment).gaps.missing == 3  # type: ignore[union-attr]
-        assert asked(deployment) == {"2025-01": 2, "2025-01-10": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2, "2025-01-10": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None:
-    """Nineteen days without a file are told from one listing, and remembered."""
+    """One listing shows nineteen days without a file, and the result is recorded."""
     with deployed(
         tmp_path, {"symbols": [{"symbol": "BTCUSDT", "listed": "2025-01-20T09:00:00Z"}]}, **JANUARY
     ) as deployment:
         run(deployment)
-        assert asked(deployment) == {"2025-01": 2, "listing": 1, "2025-01-20": 2}
+        assert list_requested_days(deployment) == {"2025-01": 2, "listing": 1, "2025-01-20": 2}
         run(deployment)
-        assert asked(deployment) == {}
+        assert list_requested_days(deployment) == {}
 
 
 def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_file_is(tmp_path: Path) -> None:
-    """Half an hour after midnight the last day has no file; that says nothing two days later."""
+    """Half an hour after midnight the file of the last day is not published yet."""
     config = {
         "listed": "2024-12-01",
         "now": "2025-01-31T12:00:00Z",
@@ -146,9 +146,9 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
     with deployed(tmp_path, config, **JANUARY) as deployment:
         workspace = deployment.workspace
         part = workspace.partition("BTCUSDT", Month(2025, 1))
-        fetch(workspace, part, workspace.rest.server_time_us())
+        fetch_archives(workspace, part, workspace.rest.server_time_us())
         deployment.clock(now="2025-02-01T00:30:00Z")
-        fetch(workspace, part, workspace.rest.server_time_us())
+        fetch_archives(workspace, part, workspace.rest.server_time_us())
         manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
         assert manifest is not None
         assert "2025-01-31" in next(
@@ -157,5 +157,5 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
             if record.trust == "not_published" and len(record.name) > 22
         )
         deployment.clock(now="2025-02-03T00:30:00Z")
-        fetched = fetch(workspace, part, workspace.rest.server_time_us()).fetched
+        fetched = fetch_archives(workspace, part, workspace.rest.server_time_us()).fetched
     assert sorted(fetched) == ["BTCUSDT-1h-2025-01-31.zip", "BTCUSDT-1h-2025-01.zip"]

@@ -1,4 +1,4 @@
-"""Real files of the exchange through the whole pipeline: every bar there, none altered. They are read in place, never copied here."""
+"""Real files of the exchange in the whole pipeline: every bar is present and unaltered."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ COLUMNS = (
 
 
 @contextmanager
-def backfilled(
+def run_backfill(
     recordings: Path, tmp_path: Path, market: str, *arguments: str
 ) -> Iterator[tuple[Deployment, dict[str, Any]]]:
-    """Serve the recorded files and run `capture klines backfill` as its own process."""
+    """Serve the recorded files and run `capture klines backfill` as a process."""
     with SandboxServer(SandboxConfig.model_validate({"recorded": recordings / "binance_archive"})) as server:
         deployment = Deployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
         settings = tmp_path / "pipeline.yaml"
@@ -61,8 +61,8 @@ def backfilled(
         yield deployment, json.loads(done.stdout)
 
 
-def from_csv(file: Path) -> dict[int, tuple[object, ...]]:
-    """The file's rows by open time in microseconds, read by other means than the project's."""
+def read_csv_rows(file: Path) -> dict[int, tuple[object, ...]]:
+    """Read the file's rows by open time in microseconds, without the project's parser."""
     found: dict[int, tuple[object, ...]] = {}
     with file.open(newline="") as text:
         for row in csv.reader(text):
@@ -77,10 +77,10 @@ def from_csv(file: Path) -> dict[int, tuple[object, ...]]:
     return found
 
 
-def from_lake(
+def read_lake_rows(
     deployment: Deployment, symbol: str, interval: str, month: Month
 ) -> dict[int, tuple[object, ...]]:
-    """The lake's rows in the same form."""
+    """Read the lake's rows in the same form."""
     workspace = deployment.reopened(CAPTURE_INTERVAL=interval)
     table = pl.read_parquet(workspace.lake.bars(workspace.partition(symbol, month)), hive_partitioning=False)
     names = [name for name in COLUMNS if name]
@@ -93,12 +93,12 @@ def from_lake(
 def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
     recordings: Path, tmp_path: Path
 ) -> None:
-    """ETHUSDT 1h, 2024-11 to 2025-02: headerless, milliseconds and then microseconds."""
+    """ETHUSDT 1h, 2024-11 to 2025-02, without headers; the unit changes from milliseconds to microseconds."""
     arguments = ("--symbol", "ETHUSDT", "--interval", "1h", "--from", "2024-11", "--to", "2025-02")
-    with backfilled(recordings, tmp_path, "spot", *arguments) as (deployment, told):
+    with run_backfill(recordings, tmp_path, "spot", *arguments) as (deployment, told):
         for month in Month.range(Month(2024, 11), Month(2025, 2)):
-            expected = from_csv(recordings / "binance_archive" / f"ETHUSDT-1h-{month}.csv")
-            assert from_lake(deployment, "ETHUSDT", "1h", month) == expected
+            expected = read_csv_rows(recordings / "binance_archive" / f"ETHUSDT-1h-{month}.csv")
+            assert read_lake_rows(deployment, "ETHUSDT", "1h", month) == expected
     assert [
         (row["month"], row["bars"], row["missing"], row["state"])
         for row in sorted(told["partitions"], key=lambda row: str(row["month"]))
@@ -109,7 +109,7 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
         ("2025-02", 672, 0, "ok"),
     ]
     december, january = (
-        from_lake(deployment, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1))
+        read_lake_rows(deployment, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1))
     )
     assert december[parse_time("2024-12-31T23:00:00Z")][3] == january[parse_time("2025-01-01T00:00:00Z")][0]
 
@@ -118,18 +118,21 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
 def test_the_futures_minutes_come_through_unaltered_with_their_header(
     month: str, bars: int, recordings: Path, tmp_path: Path
 ) -> None:
-    """NEARUSDT 1m, USD-M futures: with a header, in milliseconds also in 2025."""
+    """NEARUSDT 1m, USD-M futures, with headers, in milliseconds also in 2025."""
     arguments = ("--symbol", "NEARUSDT", "--interval", "1m", "--from", month, "--to", month)
-    with backfilled(recordings, tmp_path, "um", *arguments) as (deployment, told):
-        expected = from_csv(recordings / "binance_archive" / f"NEARUSDT-1m-{month}.csv")
-        found = from_lake(deployment, "NEARUSDT", "1m", Month.parse(month))
+    with run_backfill(recordings, tmp_path, "um", *arguments) as (deployment, told):
+        expected = read_csv_rows(recordings / "binance_archive" / f"NEARUSDT-1m-{month}.csv")
+        found = read_lake_rows(deployment, "NEARUSDT", "1m", Month.parse(month))
     assert found == expected
     assert [(row["bars"], row["missing"]) for row in told["partitions"]] == [(bars, 0)]
     assert {row[-1] for row in found.values()} == {"ms"}
 
 
 def test_recorded_rest_pages_parse_and_their_overlaps_merge(recordings: Path) -> None:
-    """The overlapping 1d pages of BTCUSDT: each day once; the three days that the exchange had revised in between are conflicts."""
+    """Overlapping 1d pages of BTCUSDT give each day once.
+
+    Three days that the exchange revised in between are conflicts.
+    """
     parts: dict[tuple[str, str], list[Part]] = {}
     for file in sorted((recordings / "binance_rest_klines").glob("*.json")):
         query = dict(each.split("-", 1) for each in file.stem.split("__"))

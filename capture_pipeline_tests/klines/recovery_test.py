@@ -1,4 +1,4 @@
-"""What the lake does when files in it are lost, cleaned away, or cannot be written."""
+"""Lost or deleted files of the lake, and files that cannot be written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def january(workspace: Workspace) -> Outcome:
-    """Backfill it."""
+    """Backfill January."""
     (outcome,) = backfill(
         workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.rest.server_time_us()
     )
@@ -29,7 +29,7 @@ def january(workspace: Workspace) -> Outcome:
 def _build_on_a_full_disk(
     root: str, environment: dict[str, str], told: multiprocessing.SimpleQueue[str]
 ) -> None:
-    """Rebuild the bars where no file may grow beyond some bytes."""
+    """Build the bars again with a limit on the size of files."""
     from pathlib import Path  # noqa: PLC0415 - in the spawned process
 
     deployment = Deployment(environment["CAPTURE_SANDBOX_URL"], Path(root))
@@ -44,7 +44,7 @@ def _build_on_a_full_disk(
 
 
 def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deployment) -> None:
-    """A transient error of one line, the published bars unchanged, nothing left beside them."""
+    """The error is transient and one line. The published bars are unchanged, and no other file remains."""
     january(deployment.workspace)
     bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     before = bars.read_bytes()
@@ -62,7 +62,7 @@ def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deploy
 
 
 def test_a_quarantined_file_may_be_cleaned_away(deployment: Deployment) -> None:
-    """It is evidence and no part of the bars: the checksums of what they are made of stay good."""
+    """The checksums of raw files do not include the quarantine."""
     deployment.faults({"match": {"path": "*/monthly/*BTCUSDT-1h-2025-01.zip"}, "fault": "zip_truncated"})
     outcome = january(deployment.workspace)
     assert outcome.archives is not None
@@ -74,7 +74,7 @@ def test_a_quarantined_file_may_be_cleaned_away(deployment: Deployment) -> None:
 
 
 def test_a_lost_rest_answer_is_asked_for_again(deployment: Deployment) -> None:
-    """So is a lost zip; the bars come out the same."""
+    """The same holds for a lost zip. The bars are the same as before."""
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2025-02-01")
     (first,) = backfill(
         workspace, [workspace.partition("BTCUSDT", Month(2025, 2))], workspace.rest.server_time_us()

@@ -1,4 +1,4 @@
-"""Remedies that the gap ledger names: a top-up is named exactly where it would send a request."""
+"""Remedies in the gap ledger: a top-up is named exactly if it would send a request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
-from capture_pipeline.klines.quality.ranges import Ranges, intersect, missing, present, subtract, union
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
+from capture_pipeline.klines.quality.ranges import (
+    Ranges,
+    find_missing,
+    find_present,
+    intersect,
+    subtract,
+    union,
+)
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import (
     ArchiveRecord,
@@ -43,7 +50,7 @@ trust = st.sampled_from(
 
 
 def frame(opens: np.ndarray, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Rows of which only the times count."""
+    """Return rows whose values are not used, only their times."""
     values = {"open_time_us": opens, "close_time_us": opens + HOUR_US - 1000, "shift_us": opens % HOUR_US}
     texts = {"time_unit": "ms", "source": "monthly", "cause": "off_grid", "file": "f"}
     series = [values.get(name, texts.get(name, 1)) for name in schema]
@@ -79,7 +86,7 @@ def page(asked: tuple[int, int], at: int, there: Ranges) -> RestPage:
     asked=st.lists(st.tuples(span, st.integers(0, 200)), max_size=4),
     shifted=st.lists(span, max_size=2),
     age=st.sampled_from([1, 26, 90, 24 * 40]),
-    life=st.one_of(st.none(), st.tuples(st.one_of(st.none(), hour), st.one_of(st.none(), hour))),
+    trading_period=st.one_of(st.none(), st.tuples(st.one_of(st.none(), hour), st.one_of(st.none(), hour))),
 )
 def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     days: dict[int, Trust],
@@ -87,10 +94,10 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     asked: list[tuple[tuple[int, int], int]],
     shifted: list[tuple[int, int]],
     age: int,
-    life: tuple[int | None, int | None] | None,
+    trading_period: tuple[int | None, int | None] | None,
     tmp_path_factory: object,
 ) -> None:
-    """Over random files, answers, shifts and lives: what a detail says agrees with what is asked, now or half an hour later."""
+    """The details of gaps agree with the requests of a top-up, now and half an hour later."""
     root = Path(tmp_path_factory.mktemp("remedies"))  # type: ignore[attr-defined]
     workspace = Deployment("http://127.0.0.1:1", root).workspace
     part = workspace.partition("BTCUSDT", MONTH)
@@ -102,8 +109,8 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
         pages=[page(range_, now_us - minutes * MINUTE_US, there) for range_, minutes in asked]
     )
     known = None
-    if life is not None:
-        first, last = (START + each * HOUR_US if each is not None else None for each in life)
+    if trading_period is not None:
+        first, last = (START + each * HOUR_US if each is not None else None for each in trading_period)
         known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, shifted)
@@ -111,8 +118,8 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     result = find_gaps(workspace, part, now_us)
 
     def next_asked(at_us: int) -> Ranges:
-        return ranges_to_request(
-            part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us
+        return find_ranges_to_request(
+            part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=at_us
         )
 
     later = now_us + (workspace.settings.gaps.sighting_minutes + 1) * MINUTE_US
@@ -133,7 +140,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
 def save(
     workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, shifted: Ranges
 ) -> None:
-    """Manifests, the bars that follow from them, and rows off the grid."""
+    """Write manifests, the bars that follow from them, and rows off the grid."""
     lake = workspace.lake
     publish_model(lake.archives_manifest(part), archives)
     publish_model(lake.topups_manifest(part), topups)
@@ -152,8 +159,8 @@ def save(
 
 @given(st.lists(st.integers(0, 6 * HOUR_US - 1), max_size=8), st.integers(0, HOUR_US - 1))
 def test_presence_counts_open_times_on_the_grid_alone(opens: list[int], start: int) -> None:
-    """Also where the range that is looked at begins off the grid."""
+    """The same holds for a range that starts off the grid."""
     times = np.array(opens, np.int64)
     expected = [(at, at + HOUR_US) for at in sorted(set(opens)) if at % HOUR_US == 0 and at >= start]
-    assert present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)
-    assert missing(times, HOUR_US, (start, 6 * HOUR_US)) == subtract([(start, 6 * HOUR_US)], expected)
+    assert find_present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)
+    assert find_missing(times, HOUR_US, (start, 6 * HOUR_US)) == subtract([(start, 6 * HOUR_US)], expected)

@@ -1,4 +1,4 @@
-"""Every fault of REST, with its promised end: sound rows, one clear error, or silence until a ban ends."""
+"""Faults of REST: sound rows, one clear error, or no request until a ban ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
@@ -30,9 +30,9 @@ from capture_pipeline.errors import (
 )
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
-from capture_pipeline.klines.pending import fillable
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
+from capture_pipeline.klines.pending import find_fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline_tests.deployment import NOW, SHORT_READ_TIMEOUT, Deployment, deployed
@@ -50,8 +50,8 @@ def february(deployment: Deployment) -> Partition:
 def fill(deployment: Deployment, **environment: str) -> TopupResult:
     workspace = deployment.reopened(**environment)
     now_us = workspace.rest.server_time_us()
-    fetch(workspace, february(deployment), now_us)
-    return top_up(workspace, february(deployment), now_us)
+    fetch_archives(workspace, february(deployment), now_us)
+    return fill_from_rest(workspace, february(deployment), now_us)
 
 
 def bars(deployment: Deployment) -> pl.DataFrame:
@@ -60,7 +60,10 @@ def bars(deployment: Deployment) -> pl.DataFrame:
 
 
 def test_the_open_month_is_filled_up_to_the_last_finished_candle(deployment: Deployment) -> None:
-    """Daily files to yesterday, REST since midnight, the unfinished candle of 10:00 left out, the answer kept as sent."""
+    """Daily files until yesterday, REST since midnight, without the open kline of 10:00.
+
+    The answer is stored as sent.
+    """
     result = fill(deployment)
     assert (result.pages, result.rows, result.still_missing) == (1, TAIL, 0)
     table = bars(deployment)
@@ -70,7 +73,7 @@ def test_the_open_month_is_filled_up_to_the_last_finished_candle(deployment: Dep
 
 
 def test_a_second_top_up_asks_only_for_what_is_new(deployment: Deployment) -> None:
-    """An hour later one candle more is finished."""
+    """One more kline is closed an hour later."""
     fill(deployment)
     deployment.clock(advance_s=3600)
     deployment.forget_requests()
@@ -84,12 +87,12 @@ def test_a_second_top_up_asks_only_for_what_is_new(deployment: Deployment) -> No
 
 
 def test_rows_of_rest_are_those_of_the_archive(deployment: Deployment) -> None:
-    """The same month by REST alone and by the archive alone: equal value for value."""
+    """The same month from REST and from the archive has equal values."""
     fill(deployment)
     by_archive = bars(deployment).filter(pl.col("source") == "daily")
     other = Deployment(deployment.url, deployment.root.with_name("rest"))
     now_us = other.workspace.rest.server_time_us()
-    top_up(other.workspace, february(other), now_us)
+    fill_from_rest(other.workspace, february(other), now_us)
     by_rest = bars(other).head(by_archive.height)
     assert by_rest.select("open_time_us", *VALUE_COLUMNS).equals(
         by_archive.select("open_time_us", *VALUE_COLUMNS)
@@ -98,11 +101,11 @@ def test_rows_of_rest_are_those_of_the_archive(deployment: Deployment) -> None:
 
 
 def test_a_month_of_minutes_takes_several_pages(deployment: Deployment) -> None:
-    """A thousand rows a page, each starting where the last one ended."""
+    """A page has a thousand rows, and the next one starts at its end."""
     minutes = Deployment(deployment.url, deployment.root, CAPTURE_INTERVAL="1m")
     now_us = minutes.workspace.rest.server_time_us()
     part = minutes.workspace.partition("BTCUSDT", Month(2025, 2))
-    result = top_up(minutes.workspace, part, now_us)
+    result = fill_from_rest(minutes.workspace, part, now_us)
     # The minute that has just ended waits for the margin.
     assert result.rows == 19 * 1440 + 629
     pages = result.manifest.pages
@@ -111,7 +114,7 @@ def test_a_month_of_minutes_takes_several_pages(deployment: Deployment) -> None:
 
 
 def test_a_short_page_is_followed_by_the_rest_of_it(deployment: Deployment) -> None:
-    """Fewer rows than asked for prove nothing."""
+    """A page with fewer rows than requested is not complete."""
     deployment.faults({**KLINES, "fault": "short_page", "rows": 3})
     result = fill(deployment)
     assert deployment.injected()
@@ -120,7 +123,7 @@ def test_a_short_page_is_followed_by_the_rest_of_it(deployment: Deployment) -> N
 
 @pytest.mark.parametrize("fault", ["repeated_page", "standing_page"])
 def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deployment) -> None:
-    """Nothing of it is used, and it is not asked for in a circle."""
+    """The page is not used, and not requested again in the same run."""
     deployment.faults({**KLINES, "fault": fault, "times": "always"})
     with pytest.raises(ProtocolViolationError, match="does not advance"):
         fill(deployment)
@@ -129,7 +132,7 @@ def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deploy
 
 @pytest.mark.parametrize("value", ["missing", "nan", "number", "null", "string_time"])
 def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deployment: Deployment) -> None:
-    """The next run asks again."""
+    """The next run sends the request again."""
     deployment.faults({**KLINES, "fault": "rest_bad_row", "value": value})
     with pytest.raises(MalformedDataError, match="klines"):
         fill(deployment)
@@ -153,7 +156,7 @@ def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deploymen
 def test_a_lasting_failure_is_one_error(
     rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment
 ) -> None:
-    """Sorted, on one line, with the address."""
+    """The error is one line with the address."""
     deployment.faults({**KLINES, **rule})
     with pytest.raises(kind) as caught:
         fill(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
@@ -163,7 +166,7 @@ def test_a_lasting_failure_is_one_error(
 
 @pytest.mark.parametrize("fault", ["status_500", "reset", "truncated_body"])
 def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> None:
-    """It costs a retry and nothing else."""
+    """The failure only costs a retry."""
     deployment.faults({**KLINES, "fault": fault, "times": 2})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 2
@@ -171,14 +174,14 @@ def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> No
 
 @pytest.mark.parametrize("code", [-1000, -1001, -1006, -1007, -1008, -1016])
 def test_a_code_of_a_passing_failure_is_repeated_in_a_400(code: int, deployment: Deployment) -> None:
-    """The exchange asks to try again with these codes and does not state their HTTP status."""
+    """The exchange recommends a retry for these codes and does not document their HTTP status."""
     deployment.faults({**KLINES, "fault": "status_400", "code": code, "times": 2})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 2
 
 
 def test_408_is_repeated(deployment: Deployment) -> None:
-    """USD-M futures answer it where their backend did not answer in time."""
+    """USD-M futures send it if their backend does not answer in time."""
     deployment.faults({**KLINES, "fault": "status_408", "times": 2})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 2
@@ -194,7 +197,10 @@ def test_a_code_about_the_request_is_not_repeated(code: int, deployment: Deploym
 
 
 def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
-    """REST is five seconds behind: the hour that ended three seconds ago is there unfinished, and is not asked for before the margin."""
+    """REST is five seconds late.
+
+    Three seconds after the end of the hour, the kline is still open and not requested.
+    """
     with deployed(tmp_path / "d", {"now": "2025-02-20T10:00:03Z", "rest_lag_s": 5}) as deployment:
         assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (
             9,
@@ -208,7 +214,7 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
         assert fill(deployment).rows == 1
         table = bars(deployment)
         deployment.clock(now="2025-02-22T06:00:00Z")
-        fetch(deployment.workspace, february(deployment), deployment.workspace.rest.server_time_us())
+        fetch_archives(deployment.workspace, february(deployment), deployment.workspace.rest.server_time_us())
         published = bars(deployment).filter(pl.col("source") == "daily")
     newest = table.tail(1)
     assert (newest["open_time_us"][0], newest["source"][0]) == (parse_time("2025-02-20T09:00:00Z"), "rest")
@@ -217,7 +223,10 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
 
 
 def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: Path) -> None:
-    """USD-M futures list it as SETTLING and refuse its klines with -1122: no run fails, REST is not asked again, and the result says so."""
+    """USD-M futures list the symbol as SETTLING and refuse its klines with -1122.
+
+    No run fails, and REST is not requested again.
+    """
     settling = {
         "symbol": "BTCUSDT",
         "start": "2025-02-19",
@@ -238,7 +247,7 @@ def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: P
 
 
 class Client:
-    """REST of a deployment with a clock that only its waits move, from minute 1 on."""
+    """REST client with a clock that starts at minute 1 and moves only by its waits."""
 
     def __init__(self, deployment: Deployment, root: Path, **limits: Any) -> None:
         self.waits: list[float] = []
@@ -250,13 +259,12 @@ class Client:
         )
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
         self.waits.append(seconds)
         self.now_s += seconds
 
 
 def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path) -> None:
-    """As long as Retry-After says, where that is within bounds."""
+    """The wait is that of Retry-After, if it is not too long."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 1
@@ -269,7 +277,7 @@ def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path
 
 
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
-    """The error says how long the exchange wants to be left alone."""
+    """The error contains the length of the wait."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 30})
     with pytest.raises(RateLimitedError) as caught:
         fill(deployment, CAPTURE_RATE_LIMITS_MAX_WAIT_S="2")
@@ -277,7 +285,7 @@ def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
 
 
 def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> None:
-    """418 is remembered in the lake: a restart sends nothing before its end."""
+    """418 is recorded in the lake, so a restart sends nothing before the end of the ban."""
     deployment.faults({**KLINES, "fault": "status_418", "retry_after": 600})
     with pytest.raises(BannedError):
         fill(deployment)
@@ -291,7 +299,7 @@ def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> N
 def test_short_ban_is_waited_out(
     deployment: Deployment, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By the wall clock, within rate_limits.max_wait_s; one line says so."""
+    """The end is by the wall clock, and one line is logged."""
     client = Client(deployment, tmp_path)
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_418", "retry_after": 200})
     assert client.rest.server_time_us() == parse_time(NOW)
@@ -301,7 +309,10 @@ def test_short_ban_is_waited_out(
 
 
 def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_path: Path) -> None:
-    """403 fails the request that met it; the others are not sent for two minutes, and are told why."""
+    """403 fails its request.
+
+    The following requests are not sent for two minutes, and their errors contain the reason.
+    """
     client = Client(deployment, tmp_path)
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_403"})
     with pytest.raises(AccessDeniedError):
@@ -316,7 +327,7 @@ def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_p
 
 
 def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp_path: Path) -> None:
-    """A request that failed is not repeated once another process is banned: the second of four tries is not sent."""
+    """Another process is banned after the first of four attempts, so the second one is not sent."""
     client = Client(deployment, tmp_path, max_wait_s=0)
     deployment.faults(
         {"match": {"path": "/api/v3/time"}, "fault": "timeout", "stall_s": 1, "times": "always"}
@@ -325,14 +336,14 @@ def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.rest.server_time_us)
         until(lambda: deployment.injected() == 1)
-        other.refuse(Part.REST, 418, 600.0)
+        other.refuse(HostGroup.REST, 418, 600.0)
         with pytest.raises(BannedError):
             asked.result(30)
     assert deployment.injected() == 1
 
 
 def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
-    """The exchange counts what other programs of this address use too; the next minute is waited for."""
+    """The header includes requests of other programs. The client waits for the next minute."""
     with deployed(tmp_path / "d", {"weight_budget": 100}) as deployment:
         client = Client(deployment, tmp_path, weight_per_minute=50, use_percent=100)
         for _ in range(50):
@@ -343,7 +354,7 @@ def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
 
 
 def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path: Path) -> None:
-    """The header of the first answer says what others have used in this minute; little is left of the budget then."""
+    """The first answer reports that most of the budget is used."""
     _avoid_the_end_of_a_minute()
     other = Client(deployment, tmp_path)
     for _ in range(40):
@@ -363,7 +374,7 @@ def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path:
 def test_weight_header_of_a_refused_request_counts(
     budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path
 ) -> None:
-    """400 and 429 cost weight at the exchange, and say how much is used."""
+    """400 and 429 cost weight, and their headers report it."""
     _avoid_the_end_of_a_minute()
     with deployed(tmp_path / "d", {"weight_budget": budget}) as deployment:
         other = Client(deployment, tmp_path / "other")
@@ -376,7 +387,7 @@ def test_weight_header_of_a_refused_request_counts(
 
 
 def _avoid_the_end_of_a_minute() -> None:
-    """The exchange counts by minutes of the wall clock."""
+    """Wait if the minute of the wall clock is about to end, because the exchange counts by minutes."""
     if time.time() % 60 > 55:
         time.sleep(60 - time.time() % 60)
 
@@ -386,7 +397,7 @@ def _avoid_the_end_of_a_minute() -> None:
     [(100, 0, 2, 0), (100, 98, 2, 0), (100, 99, 2, 45), (100, 5000, 1, 45), (1, 0, 2, 0)],
 )
 def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: int, wait: float) -> None:
-    """Fifteen seconds into a minute; a single request heavier than the budget still goes out."""
+    """Fifteen seconds after the start of a minute; a request heavier than the budget is still sent."""
     governor = WeightGovernor(budget)
     governor.wait_s(0, 15.0)
     governor.learn(used, 15.0)
@@ -395,7 +406,7 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
 
 
 def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
-    """Also where it is small until it is decompressed."""
+    """The limit is that of the decompressed answer."""
     deployment.faults(
         {"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"}
     )
@@ -405,7 +416,7 @@ def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
 
 
 def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:
-    """-1121, with the exchange's words."""
+    """The error contains -1121 and the exchange's text."""
     with pytest.raises(RequestRefusedError, match=r"-1121 'Invalid symbol\.'") as caught:
         deployment.workspace.rest.klines("NOSUCHUSDT", deployment.workspace.settings.interval, 0, HOUR_US)
     assert (caught.value.status, caught.value.code) == (400, -1121)
@@ -418,39 +429,39 @@ def january(deployment: Deployment) -> Partition:
     return deployment.workspace.partition("BTCUSDT", Month(2025, 1))
 
 
-def complete(deployment: Deployment) -> Any:
+def run_all_steps(deployment: Deployment) -> Any:
     workspace = deployment.reopened()
     now_us = workspace.rest.server_time_us()
-    fetch(workspace, january(deployment), now_us)
-    top_up(workspace, january(deployment), now_us)
+    fetch_archives(workspace, january(deployment), now_us)
+    fill_from_rest(workspace, january(deployment), now_us)
     build_bars(workspace, january(deployment))
     return find_gaps(workspace, january(deployment), now_us)
 
 
 def test_a_hole_in_an_archive_file_is_filled_and_told(tmp_path: Path) -> None:
-    """The ledger keeps it with what filled it; the bars say where each came from."""
+    """The ledger contains the filled gap, and the bars contain their source."""
     with deployed(tmp_path, {"archive_omissions": [HOLE]}) as deployment:
-        result = complete(deployment)
+        result = run_all_steps(deployment)
         rows = result.gaps.select("bars", "status", "cause", "filled_by").rows()
         assert rows == [(3, "filled", "archive_omission", "rest")]
         assert (result.missing, result.unexplained, result.fillable) == (0, 0, 0)
 
 
 def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) -> None:
-    """Asked for twice, half an hour apart, and never again: the gap filler cannot loop on it."""
+    """The hole is requested twice, half an hour apart, and never again."""
     with deployed(tmp_path, {"outages": [{"start": HOLE["start"], "end": HOLE["end"]}]}) as deployment:
         workspace = deployment.workspace
 
         def state() -> tuple[int, bool, int, int]:
-            (row,) = complete(deployment).gaps.rows(named=True)
+            (row,) = run_all_steps(deployment).gaps.rows(named=True)
             assert (row["cause"], row["status"], row["bars"]) == ("unknown", "open", 3)
-            wanted = fillable(workspace, workspace.rest.server_time_us()).partitions
+            wanted = find_fillable(workspace, workspace.rest.server_time_us()).partitions
             return row["attempts"], row["verified_nonexistent"], row["bars"], len(wanted)
 
         assert state() == (1, False, 3, 0)
         assert state() == (1, False, 3, 0)
         deployment.clock(advance_s=1800)
-        assert len(fillable(workspace, workspace.rest.server_time_us()).partitions) == 1
+        assert len(find_fillable(workspace, workspace.rest.server_time_us()).partitions) == 1
         assert state() == (2, True, 3, 0)
         deployment.clock(advance_s=86_400)
         assert state() == (2, True, 3, 0)
@@ -458,32 +469,32 @@ def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) 
 
 
 def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) -> None:
-    """A first answer without the candles is a sighting and no verdict."""
+    """One answer without the klines is a sighting, and no proof."""
     deployment.faults(
         {"match": {"path": "*BTCUSDT-1h-2025-01.zip"}, "fault": "checksum_wrong"},
         {"match": {"path": "*BTCUSDT-1h-2025-01-*.zip"}, "fault": "checksum_missing"},
         {**KLINES, "fault": "rest_hole", "start": HOLE["start"], "end": HOLE["end"]},
     )
-    first = complete(deployment)
+    first = run_all_steps(deployment)
     assert (first.missing, first.unexplained) == (3, 3)
     deployment.faults()
     deployment.clock(advance_s=3600)
     workspace = deployment.reopened()
-    top_up(workspace, january(deployment), workspace.rest.server_time_us())
+    fill_from_rest(workspace, january(deployment), workspace.rest.server_time_us())
     build_bars(workspace, january(deployment))
     second = find_gaps(workspace, january(deployment), workspace.rest.server_time_us())
     assert (second.missing, second.gaps.select("status", "filled_by").rows()) == (0, [("filled", "rest")])
 
 
 def test_months_before_listing_and_after_delisting_are_no_gaps(tmp_path: Path) -> None:
-    """A symbol that lived for ten days of January."""
+    """The symbol traded for ten days of January."""
     symbol = {"symbol": "LIVEDUSDT", "listed": "2025-01-10T05:00:00Z", "delisted": "2025-01-20T00:00:00Z"}
     with deployed(tmp_path, {"symbols": [symbol]}, CAPTURE_SYMBOLS="LIVEDUSDT") as deployment:
         workspace = deployment.workspace
         now_us = workspace.rest.server_time_us()
         part = workspace.partition("LIVEDUSDT", Month(2025, 1))
-        fetch(workspace, part, now_us)
-        top_up(workspace, part, now_us)
+        fetch_archives(workspace, part, now_us)
+        fill_from_rest(workspace, part, now_us)
         build_bars(workspace, part)
         result = find_gaps(workspace, part, now_us)
         assert [(row["cause"], row["bars"]) for row in result.gaps.rows(named=True)] == [

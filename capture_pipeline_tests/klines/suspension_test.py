@@ -1,4 +1,4 @@
-"""Symbols that do not trade for months, listed outages and the gates, and files in one interval alone."""
+"""Suspended symbols, listed outages, and symbols with files of one interval only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure, report
+from capture_pipeline.klines.quality.measure import measure_coverage, report_coverage
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -27,25 +27,25 @@ SUSPENSION = {"start": "2024-11-29T03:00:00Z", "end": "2025-01-12T07:00:00Z"}
 RANGE = {"CAPTURE_HISTORY_START": "2024-11-01", "CAPTURE_HISTORY_END": "2025-01-31"}
 
 
-def listed(folder: Path, *entries: str) -> dict[str, str]:
-    """The setting for a calendar of these entries."""
+def calendar_setting(folder: Path, *entries: str) -> dict[str, str]:
+    """Return the setting for a calendar with these entries."""
     path = folder / "outages.yaml"
     path.write_text("outages:\n" + "".join(f"  - {{{entry}}}\n" for entry in entries))
     return {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(path)}
 
 
-def run(workspace: Workspace, *, ask_rest: bool = True) -> dict[str, Outcome]:
-    """Backfill the whole history, by month."""
+def run(workspace: Workspace, *, use_rest: bool = True) -> dict[str, Outcome]:
+    """Backfill the whole history and return the outcomes by month."""
     now_us = workspace.rest.server_time_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     return {
         str(outcome.partition.month): outcome
-        for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest)
+        for outcome in backfill(workspace, parts, now_us, use_rest=use_rest)
     }
 
 
-def failed(workspace: Workspace) -> list[GateResult]:
-    """The coverage gates that fail over the whole history."""
+def list_failed_gates(workspace: Workspace) -> list[GateResult]:
+    """Return the failed coverage gates of the whole history."""
     now_us = workspace.now_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     return [
@@ -57,7 +57,7 @@ def failed(workspace: Workspace) -> list[GateResult]:
 
 @pytest.fixture(scope="module")
 def suspended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """An exchange where BTCUSDT does not trade from the end of November to the middle of January."""
+    """Run an exchange on which BTCUSDT does not trade from the end of November to the middle of January."""
     config = {"listed": "2024-10-01", "outages": [{**SUSPENSION, "symbols": ["BTCUSDT"]}]}
     with deployed(tmp_path_factory.mktemp("suspended"), config, **RANGE) as deployment:
         assert not [outcome.error for outcome in run(deployment.workspace).values() if outcome.error]
@@ -70,12 +70,12 @@ def suspended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     form: str, suspended: Deployment, tmp_path: Path
 ) -> None:
-    """The month without any file has nothing to be missing, and all of it is explained."""
-    calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
+    """The month without a file has no expected bar, and the whole suspension is explained."""
+    calendar = calendar_setting(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
     workspace = suspended.reopened(**calendar)
     outcomes = run(workspace)
-    assert failed(workspace) == []
-    rows = measure(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
+    assert list_failed_gates(workspace) == []
+    rows = measure_coverage(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
     assert [(row["expected"], row["present"], row["missing"], row["suspended"]) for row in rows] == [
         (675, 675, 0, 45),
         (0, 0, 0, 744),
@@ -100,7 +100,7 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
         .stdout
     )
     assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told
-    made = report(workspace, workspace.now_us())
+    made = report_coverage(workspace, workspace.now_us())
     assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg
     (row,) = [row for row in csv.DictReader(made.csv.read_text().splitlines()) if row["month"] == "2024-12"]
@@ -114,37 +114,47 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
 
 
 def test_a_history_inside_a_suspension_passes(suspended: Deployment, tmp_path: Path) -> None:
-    """The exchange has no bar of it, so none can be there."""
-    calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, symbols: [BTCUSDT]")
+    """The exchange has no bar, so no bar is missing."""
+    calendar = calendar_setting(
+        tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, symbols: [BTCUSDT]"
+    )
     workspace = suspended.reopened(
         **calendar, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
     )
     run(workspace)
-    assert failed(workspace) == []
-    assert report(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"] == 100.0
+    assert list_failed_gates(workspace) == []
+    assert (
+        report_coverage(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"]
+        == 100.0
+    )
 
 
 def test_freshness_does_not_wait_for_a_suspended_symbol(tmp_path: Path) -> None:
-    """As long as the suspension lasts."""
+    """The gate ignores the symbol during the suspension."""
     entry = "start: 2025-02-17T00:00:00Z, end: 2025-03-01T00:00:00Z, symbols: [BTCUSDT]"
     config = {
         "listed": "2025-01-01",
         "outages": [{"start": "2025-02-17T00:00:00Z", "end": "2025-03-01T00:00:00Z"}],
     }
     with deployed(tmp_path / "d", config) as deployment:
-        run(deployment.workspace, ask_rest=False)
-        assert "freshness" in {result.spec.name for result in failed(deployment.workspace)}
-        workspace = deployment.reopened(**listed(tmp_path, entry))
-        run(workspace, ask_rest=False)
-        assert "freshness" not in {result.spec.name for result in failed(workspace)}
+        run(deployment.workspace, use_rest=False)
+        assert "freshness" in {result.spec.name for result in list_failed_gates(deployment.workspace)}
+        workspace = deployment.reopened(**calendar_setting(tmp_path, entry))
+        run(workspace, use_rest=False)
+        assert "freshness" not in {result.spec.name for result in list_failed_gates(workspace)}
 
 
 def test_a_suspension_that_is_not_listed_fails_and_the_ledger_names_what_to_do(suspended: Deployment) -> None:
-    """Nobody has said why the candles are missing; once verified, the detail suggests an entry for the symbol."""
+    """The gap is unexplained.
+
+    After the proof of absence, its detail suggests a calendar entry for the symbol.
+    """
     workspace = suspended.reopened()
     suspended.clock(advance_s=31 * 60)
     outcomes = run(workspace)
-    assert {"coverage", "unexplained_missing"} <= {result.spec.name for result in failed(workspace)}
+    assert {"coverage", "unexplained_missing"} <= {
+        result.spec.name for result in list_failed_gates(workspace)
+    }
     december = outcomes["2024-12"].gaps
     assert december is not None
     assert set(december.gaps["cause"]) == {"unknown"}
@@ -157,18 +167,18 @@ def test_a_suspension_that_is_not_listed_fails_and_the_ledger_names_what_to_do(s
     ids=["short", "longer than a day", "a tenth of the month"],
 )
 def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tmp_path: Path) -> None:
-    """However long it is; that it took much of the month is a warning, with the share of all expected bars."""
+    """A long outage is a warning, with the percentage of all expected bars."""
     start = parse_time("2025-01-07T00:00:00Z")
     end = f"2025-01-{7 + hours // 24:02}T{hours % 24:02}:00:00Z"
     config = {"listed": "2025-01-01", "outages": [{"start": "2025-01-07T00:00:00Z", "end": end}]}
-    calendar = listed(tmp_path, f"start: 2025-01-07T00:00:00Z, end: {end}, reason: a test")
+    calendar = calendar_setting(tmp_path, f"start: 2025-01-07T00:00:00Z, end: {end}, reason: a test")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
-        (outcome,) = run(deployment.workspace, ask_rest=False).values()
+        (outcome,) = run(deployment.workspace, use_rest=False).values()
         assert outcome.gaps is not None
         assert [
             tuple(row) for row in outcome.gaps.gaps.select("start_us", "end_us", "cause").iter_rows()
         ] == [(start, start + hours * HOUR_US, "exchange_outage")]
-        found = {result.spec.name: result for result in failed(deployment.workspace)}
+        found = {result.spec.name: result for result in list_failed_gates(deployment.workspace)}
     assert {result.spec.severity for result in found.values()} <= {Severity.WARN}
     warned = found.get("coverage_with_outages")
     assert (warned.level if warned else None) is level
@@ -178,21 +188,21 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
 
 
 def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> None:
-    """The listed hours do not hide the others."""
+    """The listed hours do not hide other missing bars."""
     config = {
         "listed": "2025-01-01",
         "outages": [{"start": "2025-01-07T00:00:00Z", "end": "2025-01-07T10:00:00Z"}],
     }
-    calendar = listed(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
+    calendar = calendar_setting(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
-        run(deployment.workspace, ask_rest=False)
-        found = {result.spec.name: result for result in failed(deployment.workspace)}
+        run(deployment.workspace, use_rest=False)
+        found = {result.spec.name: result for result in list_failed_gates(deployment.workspace)}
     assert {"coverage", "unexplained_missing"} <= found.keys()
     assert "of 736 expected bars are present" in found["coverage"].summary
 
 
-def recorded(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:
-    """Write kline files with made-up rows of one hour, one for each period, from its start to the given end."""
+def write_kline_files(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:
+    """Write kline files with generated rows of one hour, one file for each period."""
     folder.mkdir(exist_ok=True)
     for period, end in periods:
         first = parse_time(f"{period}-01" if len(period) == len("2024-05") else period) // 1000
@@ -202,8 +212,11 @@ def recorded(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]
 
 
 def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> None:
-    """REST has no minutes of it: its life is asked in hours, and a month without a file, first or in the middle, condemns no other."""
-    recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
+    """REST has no minutes of the symbol, so its trading period is requested in hours.
+
+    Months without a file do not make it unknown.
+    """
+    write_kline_files(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-09-01T00:00:00Z", "frozen": True}
     environment = {
         "CAPTURE_SYMBOLS": "ABCUSDT",
@@ -221,8 +234,8 @@ def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> N
 
 
 def test_the_life_of_one_interval_says_nothing_of_another(tmp_path: Path) -> None:
-    """Asked first for days, of which there is no candle anywhere, a deployment of hours in the same lake still finds its own."""
-    recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"))
+    """The symbol has no daily klines; a deployment of hours in the same lake still finds its hours."""
+    write_kline_files(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-07-01T00:00:00Z", "frozen": True}
     environment = {
         "CAPTURE_SYMBOLS": "ABCUSDT",
@@ -241,7 +254,7 @@ CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "klines" / "re
 
 @pytest.mark.skipif(not CASE.is_dir(), reason="the folder of shared cases is not beside the repository")
 def test_the_recorded_case_of_a_relisted_symbol_passes(tmp_path: Path) -> None:
-    """Its calendar entry has no kind and names the symbol."""
+    """The calendar entry has no kind and names the symbol."""
     environment = {
         "CAPTURE_SYMBOLS": "BTCUSDC",
         "CAPTURE_HISTORY_START": "2022-08-01",
@@ -253,4 +266,4 @@ def test_the_recorded_case_of_a_relisted_symbol_passes(tmp_path: Path) -> None:
     ) as deployment:
         outcomes = run(deployment.workspace)
         assert [outcome.error for outcome in outcomes.values()] == [None] * 9
-        assert failed(deployment.workspace) == []
+        assert list_failed_gates(deployment.workspace) == []

@@ -1,4 +1,4 @@
-"""The coverage gates at, just above and just below each threshold of the settings."""
+"""The coverage gates at, just above and just below each threshold."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.gates import _coverage_gates, _freshness, _level
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.gates import _check_coverage, _check_freshness, _choose_level
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
@@ -30,8 +30,8 @@ def workspace_of(root: Path, **environment: str) -> Workspace:
     )
 
 
-def judged(root: Path, **row: float) -> dict[str, GateResult]:
-    """The gates of a month of 100,000 expected hours, of which the row says what is there."""
+def evaluate_gates(root: Path, **row: float) -> dict[str, GateResult]:
+    """Return the gates of a month of 100,000 expected hours, from the values of its row."""
     workspace = workspace_of(root)
     counts: dict[str, Any] = dict.fromkeys(
         ("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0
@@ -44,7 +44,7 @@ def judged(root: Path, **row: float) -> dict[str, GateResult]:
         "as_of_us": NOW_US,
     }
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    results = _coverage_gates(
+    results = _check_coverage(
         workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row}
     )
     return {result.spec.name: result for result in results}
@@ -67,8 +67,11 @@ def judged(root: Path, **row: float) -> dict[str, GateResult]:
 def test_coverage_gate_at_its_threshold(
     gate: str, row: dict[str, float], passed: bool, tmp_path: Path
 ) -> None:
-    """As docs/gates.md words it: coverage is an ERROR below, unexplained at or above, a gap is long when longer."""
-    assert judged(tmp_path, **row)[gate].passed is passed
+    """The rules are those of docs/gates.md.
+
+    Coverage fails below its threshold, the unexplained share at or above it, and a gap above it.
+    """
+    assert evaluate_gates(tmp_path, **row)[gate].passed is passed
 
 
 @pytest.mark.parametrize(
@@ -76,8 +79,8 @@ def test_coverage_gate_at_its_threshold(
     [(99.0, Level.INFO), (98.9999, Level.WARNING), (95.0, Level.WARNING), (94.9999, Level.CRITICAL)],
 )
 def test_alert_level_at_its_threshold(percent: float, level: Level) -> None:
-    """A partition alerts as a warning below 99 % and as critical below 95 %."""
-    assert _level(percent, Gates()) is level
+    """A partition alerts as a warning below 99 %, and as critical below 95 %."""
+    assert _choose_level(percent, Gates()) is level
 
 
 @pytest.mark.parametrize(("late_us", "passed"), [(0, True), (1, False)])
@@ -85,21 +88,21 @@ def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) 
     """A bar that opened exactly the allowed time ago is fresh."""
     newest = NOW_US - 30 * HOUR_US - late_us
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [newest]})
-    assert _freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
+    assert _check_freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
 
 
 @pytest.mark.parametrize(("late_us", "ended"), [(0, True), (1, False)])
 def test_suspension_that_begins_at_the_limit_excuses_a_symbol(
     late_us: int, ended: bool, tmp_path: Path
 ) -> None:
-    """It has to cover the whole time for which no bar is there."""
+    """The suspension must cover the whole time without a bar."""
     start = NOW_US - 30 * HOUR_US + late_us
     calendar = tmp_path / "outages.yaml"
     times = f"start: {_time(start)}, end: {_time(NOW_US)}"
     calendar.write_text(f"outages:\n  - {{{times}, symbols: [BTCUSDT]}}\n")
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [NOW_US - 40 * HOUR_US]})
     workspace = workspace_of(tmp_path, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
-    assert _freshness(workspace, frame, NOW_US).passed is ended
+    assert _check_freshness(workspace, frame, NOW_US).passed is ended
 
 
 def _time(us: int) -> str:
@@ -107,12 +110,12 @@ def _time(us: int) -> str:
 
 
 def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
-    """A bar that opens between two minutes does not stand for the minute that is missing, and a doubled one is a duplicate."""
+    """A bar between two minutes does not replace the missing minute, and a repeated bar is a duplicate."""
     workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
     month = Month.of(START_US)
     shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)
     publish_table(
         pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month))
     )
-    (row,) = measure(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
+    (row,) = measure_coverage(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
     assert (row["present"], row["duplicates"]) == (8, 2)

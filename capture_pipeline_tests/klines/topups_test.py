@@ -1,4 +1,4 @@
-"""What a top-up records: when it asked, and only answers that are there."""
+"""Records of a top-up: times of requests, and answers whose files are present."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, closed_klines, top_up
+from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest, select_closed
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition
@@ -30,8 +30,8 @@ def january(workspace: Workspace) -> Partition:
 
 def fill(workspace: Workspace, now_us: int | None = None) -> TopupResult:
     now_us = now_us or workspace.rest.server_time_us()
-    fetch(workspace, january(workspace), now_us)
-    return top_up(workspace, january(workspace), now_us)
+    fetch_archives(workspace, january(workspace), now_us)
+    return fill_from_rest(workspace, january(workspace), now_us)
 
 
 def recorded(workspace: Workspace) -> TopupsManifest | None:
@@ -39,7 +39,10 @@ def recorded(workspace: Workspace) -> TopupsManifest | None:
 
 
 def test_answers_that_came_seconds_apart_prove_nothing_however_long_a_run_took(tmp_path: Path) -> None:
-    """A run that began forty minutes before it asked, and a second one right after it: one sighting, none asked again."""
+    """The two requests are one sighting.
+
+    The first run starts forty minutes before its request, and the second run follows directly.
+    """
     with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
         workspace = deployment.workspace
         began = workspace.rest.server_time_us()
@@ -61,7 +64,7 @@ def test_answers_that_came_seconds_apart_prove_nothing_however_long_a_run_took(t
 def test_a_request_that_waited_long_counts_from_its_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock is read after the answer, since what holds a request up comes before it."""
+    """The time is read after the answer, because a request may wait before it is answered."""
     with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
         workspace = deployment.workspace
         ask = workspace.rest.klines
@@ -77,20 +80,20 @@ def test_a_request_that_waited_long_counts_from_its_answer(
 
 
 def test_the_clock_is_read_for_holes_only(deployment: Deployment) -> None:
-    """A whole answer costs one request."""
+    """A complete answer costs one request."""
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 2))
     now_us = workspace.rest.server_time_us()
     deployment.forget_requests()
-    assert top_up(workspace, part, now_us).pages == 1
+    assert fill_from_rest(workspace, part, now_us).pages == 1
     assert not [entry for entry in deployment.requests() if entry["path"].endswith("/time")]
 
 
 def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(tmp_path: Path) -> None:
-    """An archive file holds its candles by now, or its absence is proven: the bars can be built again."""
+    """An archive file has its klines, or their absence is proven. The bars can be built again."""
     with deployed(tmp_path) as deployment:
         workspace = deployment.workspace
-        top_up(workspace, january(workspace), workspace.rest.server_time_us())
+        fill_from_rest(workspace, january(workspace), workspace.rest.server_time_us())
         (page,) = fill(workspace).manifest.pages
         workspace.lake.resolve(page.path).unlink()
         assert fill(workspace).pages == 0
@@ -99,17 +102,17 @@ def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(
 
 
 def test_a_lost_answer_is_replaced_by_the_one_asked_for_instead(deployment: Deployment) -> None:
-    """One lost, one new: as many as before and not the same."""
+    """The number of answers is the same, but one answer is new."""
     workspace = deployment.workspace
-    (lost,) = top_up(workspace, january(workspace), parse_time("2025-01-31T00:00:00Z")).manifest.pages
+    (lost,) = fill_from_rest(workspace, january(workspace), parse_time("2025-01-31T00:00:00Z")).manifest.pages
     workspace.lake.resolve(lost.path).unlink()
-    result = top_up(workspace, january(workspace), workspace.rest.server_time_us())
+    result = fill_from_rest(workspace, january(workspace), workspace.rest.server_time_us())
     assert (result.pages, result.still_missing) == (1, 0)
     assert recorded(workspace) == result.manifest
 
 
 def test_an_answer_with_a_hole_and_no_time_is_asked_for_again(tmp_path: Path) -> None:
-    """Without the time of the request it is no sighting; the run ends with an error."""
+    """Without the time of its request, the answer is no sighting. The run ends with an error."""
     with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
         workspace = deployment.workspace
         now_us = workspace.rest.server_time_us()
@@ -124,7 +127,7 @@ def test_an_answer_with_a_hole_and_no_time_is_asked_for_again(tmp_path: Path) ->
 @pytest.mark.parametrize("depth", [500, 900, 2_000, 100_000])
 @pytest.mark.parametrize("around", ["{}", "[{}]", "[[{}]]", "[[0,{},0,0,0,0,0,0,0,0,0,0]]"])
 def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
-    """However deep, it is refused like any other answer that is no array of klines."""
+    """The answer is rejected like any other that is not an array of klines."""
     body = around.replace("{}", "[" * depth + "]" * depth).encode()
     with pytest.raises(MalformedDataError, match="klines"):
         parse_rest(body, "klines")
@@ -132,6 +135,6 @@ def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
 
 @pytest.mark.parametrize(("late_us", "count"), [(-1, 8), (0, 9), (1, 9)])
 def test_candle_is_finished_once_its_interval_is_over(late_us: int, count: int) -> None:
-    """By the time of the answer: a candle that was still open then is no bar, whatever a later clock says."""
-    rows = closed_klines(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
+    """The time of the answer decides: a kline that was open then is not a bar."""
+    rows = select_closed(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
     assert rows["open_time_us"].to_list() == [START_US + minute * MINUTE_US for minute in range(count)]

@@ -1,4 +1,4 @@
-"""Partitions with something to request: the search finds the same ones as the rule for a single partition."""
+"""Search for partitions with ranges to request, compared with the rule for a single partition."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
-from capture_pipeline.klines.pending import fillable
+from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
+from capture_pipeline.klines.pending import find_fillable
 from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest, TradingPeriod
@@ -58,7 +58,7 @@ def save(
     holes=st.lists(span, max_size=2),
     asked=st.lists(st.tuples(span, st.integers(0, 200)), max_size=3),
     age=st.sampled_from([-300, -1, 1, 26, 24 * 40]),
-    life=st.none() | st.tuples(st.none() | hour, st.none() | hour, st.booleans()),
+    trading_period=st.none() | st.tuples(st.none() | hour, st.none() | hour, st.booleans()),
     begun=st.booleans(),
 )
 def test_the_search_finds_what_the_rule_of_one_partition_says(
@@ -67,11 +67,11 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     holes: Ranges,
     asked: list[tuple[tuple[int, int], int]],
     age: int,
-    life: tuple[int | None, int | None, bool] | None,
+    trading_period: tuple[int | None, int | None, bool] | None,
     begun: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Over random files, answers, ages and lives: no partition is left out because its files look whole."""
+    """No partition is omitted because its files look complete, for random inputs."""
     workspace = Deployment("http://127.0.0.1:1", tmp_path_factory.mktemp("watch"), **FEBRUARY).workspace
     part = workspace.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + age * HOUR_US
@@ -81,24 +81,24 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
         pages=[page(range_, now_us - minutes * MINUTE_US, [range_]) for range_, minutes in asked]
     )
     known = None
-    if life is not None:
-        first, last = (START + each * HOUR_US if each is not None else None for each in life[:2])
+    if trading_period is not None:
+        first, last = (START + each * HOUR_US if each is not None else None for each in trading_period[:2])
         known = TradingPeriod(
             first_open_us=first,
             last_open_us=last,
             status="TRADING",
             checked_at_us=now_us,
-            is_archive_only=life[2],
+            is_archive_only=trading_period[2],
         )
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, now_us)
     if not begun:
         workspace.lake.window(part).unlink()
 
-    found = fillable(workspace, now_us)
+    found = find_fillable(workspace, now_us)
 
-    ranges = ranges_to_request(
-        part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=now_us
+    ranges = find_ranges_to_request(
+        part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=now_us
     )
     assert found.damaged == {}
     assert found.partitions == (
@@ -122,7 +122,7 @@ def test_a_month_is_found_unless_a_usable_file_has_each_candle(
     part = workspace.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + 40 * DAY_US
     save(workspace, part, ArchivesManifest(files=[monthly(state, holes)]), TopupsManifest(), now_us)
-    assert fillable(workspace, now_us).partitions == ([part] if is_found else [])
+    assert find_fillable(workspace, now_us).partitions == ([part] if is_found else [])
 
 
 @pytest.mark.parametrize("index", [0, 28])
@@ -131,4 +131,4 @@ def test_a_month_of_which_one_day_came_is_found(index: int, tmp_path: Path) -> N
     part = workspace.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + 40 * DAY_US
     save(workspace, part, ArchivesManifest(files=[day(index, Trust.OK, [])]), TopupsManifest(), now_us)
-    assert fillable(workspace, now_us).partitions == [part]
+    assert find_fillable(workspace, now_us).partitions == [part]

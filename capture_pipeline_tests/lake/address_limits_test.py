@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.deployment.address_limits import AddressLimits
 
@@ -39,7 +39,7 @@ def store(path: Path, clock: Clock, limits: RateLimits = SMALL) -> AddressLimits
     return AddressLimits(path / "limits.json", limits, now_s=clock)
 
 
-def left_s(limits: AddressLimits, clock: Clock, part: Part = Part.REST) -> float:
+def left_s(limits: AddressLimits, clock: Clock, part: HostGroup = HostGroup.REST) -> float:
     """Seconds until requests may be sent."""
     pause = limits.pause(part)
     return pause.left_s(clock.now_s) if pause else 0.0
@@ -48,32 +48,32 @@ def left_s(limits: AddressLimits, clock: Clock, part: Part = Part.REST) -> float
 @pytest.mark.parametrize(
     ("status", "part", "rest", "streams"),
     [
-        (429, Part.REST, 60, 0),
-        (429, Part.STREAMS, 0, 60),
-        (418, Part.REST, 60, 60),
-        (418, Part.STREAMS, 60, 60),
-        (403, Part.REST, 60, 60),
-        (403, Part.STREAMS, 60, 60),
+        (429, HostGroup.REST, 60, 0),
+        (429, HostGroup.STREAMS, 0, 60),
+        (418, HostGroup.REST, 60, 60),
+        (418, HostGroup.STREAMS, 60, 60),
+        (403, HostGroup.REST, 60, 60),
+        (403, HostGroup.STREAMS, 60, 60),
     ],
 )
 def test_refusal_pauses_the_hosts_that_it_is_about(
-    status: int, part: Part, rest: float, streams: float, tmp_path: Path, clock: Clock
+    status: int, part: HostGroup, rest: float, streams: float, tmp_path: Path, clock: Clock
 ) -> None:
     """In every process; 429 is about weights or about handshakes, a ban and the firewall are about the address."""
     other = store(tmp_path, clock)
-    assert other.pause(Part.REST) is None
+    assert other.pause(HostGroup.REST) is None
     store(tmp_path, clock).refuse(part, status, 60.0)
-    assert (left_s(other, clock), left_s(other, clock, Part.STREAMS)) == (rest, streams)
+    assert (left_s(other, clock), left_s(other, clock, HostGroup.STREAMS)) == (rest, streams)
     assert (other.count_attempt() is None) is (streams == 0)
     clock.now_s += 60
-    assert (left_s(other, clock), left_s(other, clock, Part.STREAMS)) == (0, 0)
+    assert (left_s(other, clock), left_s(other, clock, HostGroup.STREAMS)) == (0, 0)
     assert other.count_attempt() is None
 
 
 def test_shorter_refusal_does_not_end_a_ban_earlier(tmp_path: Path, clock: Clock) -> None:
     limits = store(tmp_path, clock)
-    limits.refuse(Part.REST, 418, 600.0)
-    assert limits.refuse(Part.REST, 429, 5.0).status == 418
+    limits.refuse(HostGroup.REST, 418, 600.0)
+    assert limits.refuse(HostGroup.REST, 429, 5.0).status == 418
     assert left_s(store(tmp_path, clock), clock) == 600
 
 
@@ -84,9 +84,9 @@ def test_damaged_store_is_written_anew(content: bytes, tmp_path: Path, clock: Cl
     """Requests go on, and the next refusal is recorded."""
     (tmp_path / "limits.json").write_bytes(content)
     limits = store(tmp_path, clock)
-    assert limits.pause(Part.REST) is None
+    assert limits.pause(HostGroup.REST) is None
     assert limits.count_attempt() is None
-    limits.refuse(Part.REST, 418, 60.0)
+    limits.refuse(HostGroup.REST, 418, 60.0)
     assert left_s(store(tmp_path, clock), clock) == 60
 
 
@@ -95,11 +95,11 @@ def test_store_that_cannot_be_written_is_obeyed_by_its_own_process(tmp_path: Pat
     (tmp_path / "limits.json").mkdir()
     limits = store(tmp_path, clock)
     assert [limits.count_attempt() is None for _ in range(6)] == [True] * 5 + [False]
-    limits.refuse(Part.REST, 418, 60.0)
+    limits.refuse(HostGroup.REST, 418, 60.0)
     assert left_s(limits, clock) == 60
     (tmp_path / "limits.json").rmdir()
     assert left_s(limits, clock) == 60
-    limits.refuse(Part.REST, 418, 70.0)
+    limits.refuse(HostGroup.REST, 418, 70.0)
     assert left_s(store(tmp_path, clock), clock) == 70
 
 
@@ -107,7 +107,7 @@ def test_ban_of_a_wrong_clock_lasts_as_long_as_it_was_stated(tmp_path: Path, clo
     """Ten years ahead when it was recorded: after the clock is set right it is counted from then on, once for all processes."""
     right_s = clock.now_s
     clock.now_s += 3650 * DAY_S
-    store(tmp_path, clock).refuse(Part.REST, 418, 120.0)
+    store(tmp_path, clock).refuse(HostGroup.REST, 418, 120.0)
     clock.now_s = right_s
     assert left_s(store(tmp_path, clock), clock) == 120
     clock.now_s += 100
@@ -119,7 +119,7 @@ def test_ban_of_a_wrong_clock_lasts_as_long_as_it_was_stated(tmp_path: Path, clo
 def test_no_pause_lasts_longer_than_three_days(tmp_path: Path, clock: Clock) -> None:
     """Neither one that was stated longer nor one that a file states."""
     limits = store(tmp_path, clock)
-    limits.refuse(Part.REST, 418, 3650 * DAY_S)
+    limits.refuse(HostGroup.REST, 418, 3650 * DAY_S)
     assert left_s(limits, clock) == 3 * DAY_S
     now_us = round(clock.now_s * 1e6)
     years = f'{{"since_us": {now_us}, "until_us": {now_us * 2}, "status": 418}}'
@@ -138,7 +138,7 @@ def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Pa
     assert pause is not None
     assert pause.left_s(clock.now_s) == 250
     assert pause.text.startswith(
-        "5 of 10 connection attempts in five minutes are used; the next one is made at 20"
+        "5 of 10 connection attempts in five minutes are used; the next one is allowed at 20"
     )
     clock.now_s += 250
     assert store(tmp_path, clock).count_attempt() is None
@@ -159,14 +159,15 @@ def test_attempts_of_a_wrong_clock_are_forgotten_after_five_minutes(tmp_path: Pa
 WRITER = """
 import sys
 from pathlib import Path
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.deployment.address_limits import AddressLimits
 limits = AddressLimits(Path(sys.argv[1]), RateLimits(connections_per_5_minutes=2000, use_percent=100))
 print("ready", flush=True)
 if sys.argv[2] == "ban":
     sys.stdin.readline()
-    limits.refuse(Part.REST, 429, 600.0)
+    limits.refuse(HostGroup.REST, 429, 600.0)
 for number in range(int(sys.argv[3])):
     limits.count_attempt()
     print(number + 1, flush=True)
@@ -199,7 +200,7 @@ def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path
     started[2].communicate("go\n", timeout=60)
     for one in started[:2]:
         one.communicate(timeout=60)
-    pause = AddressLimits(path, RateLimits()).pause(Part.REST)
+    pause = AddressLimits(path, RateLimits()).pause(HostGroup.REST)
     assert pause is not None
     assert pause.left_s(time.time()) > 500
     assert attempts_of(path, RateLimits(connections_per_5_minutes=130, use_percent=100)) == 120
@@ -208,7 +209,7 @@ def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path
 def test_killed_writer_leaves_a_sound_store(tmp_path: Path) -> None:
     """At any place of its writing: what it had counted is counted, the ban stands, and nobody waits for its lock."""
     path = tmp_path / "limits.json"
-    AddressLimits(path, RateLimits()).refuse(Part.REST, 429, 600.0)
+    AddressLimits(path, RateLimits()).refuse(HostGroup.REST, 429, 600.0)
     counted = 0
     for more in (1, 3, 7):
         one = writer(path, "attempts", 100)
@@ -219,7 +220,7 @@ def test_killed_writer_leaves_a_sound_store(tmp_path: Path) -> None:
         counted += int(lines[-1])
     most = RateLimits(connections_per_5_minutes=400, use_percent=100)
     limits = AddressLimits(path, most)
-    assert limits.pause(Part.REST) is not None
+    assert limits.pause(HostGroup.REST) is not None
     begun = time.monotonic()
     limits.count_attempt()
     assert time.monotonic() - begun < 1.0

@@ -28,22 +28,22 @@ REFUSAL = """
 import sys
 from pathlib import Path
 from capture_pipeline.binance.http.settings import RateLimits
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.deployment.address_limits import AddressLimits
 limits = AddressLimits(Path(sys.argv[1]), RateLimits())
 if sys.argv[1].endswith("ban.json"):
-    limits.refuse(Part.REST, 418, 600.0)
+    limits.refuse(HostGroup.REST, 418, 600.0)
 limits.count_attempt()
 """
 LIFE_OF_A_DOWNLOAD = """
 import sys
 from pathlib import Path
-from capture_pipeline.klines.ingest.download import place
+from capture_pipeline.klines.ingest.download import move_into_place
 from capture_pipeline.lake.files import unpublish
 folder = Path(sys.argv[1]).parent
 partial = folder / "f.partial"
 partial.write_bytes(b"zip")
-place(partial, folder / "archives" / "f.zip")
+move_into_place(partial, folder / "archives" / "f.zip")
 unpublish(folder / "archives" / "f.zip")
 """
 

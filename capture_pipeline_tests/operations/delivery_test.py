@@ -178,7 +178,7 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
         (403, {}, "refuses the message (403)"),
         (500, {}, "fails with 500"),
         (302, {"Location": "http://127.0.0.1:9/elsewhere"}, "redirects to another address"),
-        (429, {"Retry-After": "1800"}, "asks to wait 1800 s"),
+        (429, {"Retry-After": "1800"}, "requires a wait of 1800 s"),
     ],
 )
 def test_a_refused_message_waits(

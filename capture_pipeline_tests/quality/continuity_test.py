@@ -1,4 +1,4 @@
-"""What a track counts of the ids of one stream, and the ratios that follow."""
+"""Counts of a track for the ids of one stream, and the ratios that follow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_track_counts_what_a_set_of_ids_says(messages: list[tuple[int, int]]) ->
     ],
 )
 def test_message_continues_or_is_counted(first: int, last: int, counts: tuple[int, int, int, int]) -> None:
-    """After ids 5 to 10."""
+    """The last message has the ids 5 to 10."""
     track = Track()
     track.see(5, 10)
     track.see(first, last)
@@ -45,7 +45,7 @@ def test_message_continues_or_is_counted(first: int, last: int, counts: tuple[in
 
 
 def test_ratios_of_two_streams() -> None:
-    """A trade of ten and a diff of five ids of twenty are lost."""
+    """One of ten trades and five of twenty ids of diffs are lost."""
     trades, diffs = Track(), Track()
     for number in (1, 2, 3, 4, 5, 6, 7, 9, 10):
         trades.see(number, number)

@@ -1,4 +1,4 @@
-"""Explaining gaps: each missing range gets exactly one cause, and absence is verified only by answers far enough apart."""
+"""Causes of gaps: each missing range gets one cause, and absence needs answers far enough apart."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.calendars.outages import Edges, Kind, Outage, load_calendar
-from capture_pipeline.klines.quality.gaps import Evidence, explain, filled
-from capture_pipeline.klines.quality.ranges import Ranges, length, subtract, union
-from capture_pipeline.klines.quality.sightings import nonexistent, seen_recently
+from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
+from capture_pipeline.klines.quality.ranges import Ranges, subtract, sum_lengths, union
+from capture_pipeline.klines.quality.sightings import find_nonexistent, find_recently_absent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import Cause
@@ -50,7 +50,7 @@ def page(
 
 
 def archive_of(start: int, trust: Trust, *, usable: bool = False) -> ArchiveRecord:
-    """The daily file of one day."""
+    """Return the record of the daily file of one day."""
     return ArchiveRecord(
         name="x",
         granularity=Granularity.DAILY,
@@ -119,7 +119,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
             {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]},
         ),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
-        (Cause.UNKNOWN, False, {"pages": TWICE[:1], "asked_later": []}),
+        (Cause.UNKNOWN, False, {"pages": TWICE[:1], "requested_later": []}),
         (Cause.UNKNOWN, True, {"pages": TWICE}),
         (Cause.OURS, False, {}),
         (Cause.NOT_YET_PUBLISHED, False, {"now_us": HOLE[1] + HOUR_US}),
@@ -128,8 +128,8 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
 def test_a_hole_gets_the_cause_that_the_evidence_shows(
     cause: Cause, verified: bool, known: dict[str, object]
 ) -> None:
-    """The first cause that holds, in a fixed order."""
-    gaps = explain([HOLE], evidence(**known))
+    """Causes are tried in a fixed order."""
+    gaps = explain_gaps([HOLE], evidence(**known))
     assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [
         (*HOLE, cause, verified)
     ]
@@ -142,45 +142,47 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(
         ({"off_grid_listed": [(DAY, DAY + DAY_US)]}, True),
         ({"off_grid_listed": [(DAY + DAY_US, DAY + 2 * DAY_US)]}, False),
         ({}, False),
-        ({"asked_next": []}, False),
+        ({"requested_now": []}, False),
     ],
 )
 def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed(
     known: dict[str, object], explained: bool
 ) -> None:
-    """A shifted file alone proves nothing: REST or a daily file may have the candles of the grid."""
+    """A shifted file alone proves nothing: REST or a daily file may have the klines of the grid."""
     archives = [archive_of(DAY, Trust.OK, usable=True)]
-    (gap,) = explain([HOLE], evidence(archives=archives, off_grid=[HOLE], shift="1 s", **known))
+    (gap,) = explain_gaps([HOLE], evidence(archives=archives, off_grid=[HOLE], shift="1 s", **known))
     assert (gap.cause, gap.row(MINUTE_US)["explained"]) == (
         Cause.OFF_GRID if explained else Cause.OURS,
         explained,
     )
     assert "bar_exclusions" in gap.detail
-    assert ("run a top-up" in gap.detail) is (not explained and known.get("asked_next") != [])
+    assert ("run a top-up" in gap.detail) is (not explained and known.get("requested_now") != [])
 
 
 @pytest.mark.parametrize(
     ("trust", "said"), [(Trust.MISMATCH, "quarantined"), (Trust.CHECKSUM_MISSING, "unverified")]
 )
 def test_a_file_that_is_not_used_makes_its_hole_ours(trust: Trust, said: str) -> None:
-    """Also where the hole is recent."""
-    (gap,) = explain([HOLE], evidence(archives=[archive_of(DAY, trust)], now_us=HOLE[1] + HOUR_US))
+    """The same holds for a recent hole."""
+    (gap,) = explain_gaps([HOLE], evidence(archives=[archive_of(DAY, trust)], now_us=HOLE[1] + HOUR_US))
     assert gap.cause is Cause.OURS
     assert said in gap.detail
 
 
 @pytest.mark.parametrize(("hours", "suspected"), [(23, False), (24, True)])
 def test_a_verified_hole_of_a_day_may_be_a_suspension(hours: int, suspected: bool) -> None:
-    """It stays unknown until somebody lists it; its detail says how."""
+    """The cause is unknown until the calendar lists it, and the detail says so."""
     hole = (DAY + HOUR_US, DAY + (1 + hours) * HOUR_US)
-    (gap,) = explain([hole], evidence(pages=[page(*hole, NOW - 2 * HOUR_US), page(*hole, NOW - HOUR_US)]))
+    (gap,) = explain_gaps(
+        [hole], evidence(pages=[page(*hole, NOW - 2 * HOUR_US), page(*hole, NOW - HOUR_US)])
+    )
     assert (gap.cause, "suspended" in gap.detail) == (Cause.UNKNOWN, suspected)
 
 
 def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -> None:
-    """The file is out and leaves it out: expected and unexplained at once; the day after it still waits."""
+    """The hole is expected and unexplained. The following day is not published yet."""
     known = evidence(archives=[archive_of(DAY, Trust.OK, usable=True)], now_us=DAY + DAY_US + 2 * HOUR_US)
-    inside, after = explain([(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
+    inside, after = explain_gaps([(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
     assert (inside.cause, inside.end_us, inside.row(MINUTE_US)["explained"]) == (
         Cause.OURS,
         DAY + DAY_US,
@@ -192,12 +194,12 @@ def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 1), (59, 61), (1, 59)])
 def test_an_outage_that_touches_a_candle_does_not_explain_it(start: int, end: int) -> None:
-    """Candles of an hour of which it covers minutes are missing for a reason that is not known, until they are verified."""
+    """An outage of some minutes does not explain a missing hour, unless its absence is proven."""
     hour = (DAY + HOUR_US, DAY + 2 * HOUR_US)
     outage = Outage(hour[0] + start * MINUTE_US, hour[0] + end * MINUTE_US, "minutes")
-    (gap,) = explain([hour], evidence(step_us=HOUR_US, outages=[outage]))
+    (gap,) = explain_gaps([hour], evidence(step_us=HOUR_US, outages=[outage]))
     assert (gap.cause, gap.start_us, gap.end_us) == (Cause.OURS, *hour)
-    (gap,) = explain(
+    (gap,) = explain_gaps(
         [hour],
         evidence(step_us=HOUR_US, outages=[outage], pages=[page(*hour, NOW - HOUR_US), page(*hour, NOW)]),
     )
@@ -206,19 +208,19 @@ def test_an_outage_that_touches_a_candle_does_not_explain_it(start: int, end: in
 
 
 def test_outages_that_follow_each_other_explain_the_candle_between_them() -> None:
-    """Covered whole by both together, it is one row with one reason."""
+    """Two outages cover the kline together; it gets one row with one reason."""
     half = DAY + HOUR_US + 30 * MINUTE_US
     listed = [Outage(DAY + HOUR_US, half, "first"), Outage(half, DAY + 2 * HOUR_US, "second")]
-    (gap,) = explain([(DAY + HOUR_US, DAY + 2 * HOUR_US)], evidence(step_us=HOUR_US, outages=listed))
+    (gap,) = explain_gaps([(DAY + HOUR_US, DAY + 2 * HOUR_US)], evidence(step_us=HOUR_US, outages=listed))
     assert (gap.cause, gap.detail) == (Cause.EXCHANGE_OUTAGE, "first")
 
 
 def test_the_edge_of_an_outage_is_made_of_whole_candles() -> None:
-    """Half an hour before an outage lies in the candle of an hour before it."""
+    """Half an hour before an outage is part of the kline of the hour before it."""
     hole = (DAY + 9 * HOUR_US, DAY + 12 * HOUR_US)
     outage = Outage(DAY + 10 * HOUR_US, DAY + 12 * HOUR_US, "outage")
     pages = [page(*hole, NOW - HOUR_US), page(*hole, NOW)]
-    gaps = explain([hole], evidence(step_us=HOUR_US, outages=[outage], pages=pages))
+    gaps = explain_gaps([hole], evidence(step_us=HOUR_US, outages=[outage], pages=pages))
     assert [(gap.row(HOUR_US)["bars"], gap.cause) for gap in gaps] == [
         (1, Cause.EXCHANGE_OUTAGE),
         (2, Cause.EXCHANGE_OUTAGE),
@@ -252,7 +254,7 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
     now: int,
     known: list[tuple[int, int]],
 ) -> None:
-    """Whatever instants outages, answers, the listing and the present fall on, and whatever an earlier ledger held."""
+    """The times of outages, answers, listing, present and earlier ledger are random."""
     missing = union(_spans_us(holes, step))
     asked = [
         (*span, DAY + at * 1_000_000)
@@ -266,12 +268,12 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
         pages=[page(start, end, at, run_at=NOW) for start, end, at in asked],
         archives=[archive_of(DAY, Trust.OK, usable=True), archive_of(DAY + DAY_US, Trust.MISMATCH)],
     )
-    gaps = explain(missing, seen)
+    gaps = explain_gaps(missing, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in gaps)
-    assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == length(missing) // step
-    rows = filled([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
+    assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == sum_lengths(missing) // step
+    rows = find_filled_gaps([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in rows)
-    assert length((gap.start_us, gap.end_us) for gap in rows) == sum(
+    assert sum_lengths((gap.start_us, gap.end_us) for gap in rows) == sum(
         gap.end_us - gap.start_us for gap in rows
     )
 
@@ -283,12 +285,12 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
 def test_rows_make_up_exactly_what_is_missing(
     holes: list[tuple[int, int]], outages: list[tuple[int, int]]
 ) -> None:
-    """Split where the cause changes, none lost and none twice."""
+    """Ranges are split at changes of the cause, without losses or repetitions."""
     missing = union([(DAY + start * MINUTE_US, DAY + (start + count) * MINUTE_US) for start, count in holes])
     listed = [
         Outage(DAY + start * MINUTE_US, DAY + (start + count) * MINUTE_US, "made") for start, count in outages
     ]
-    gaps = explain(missing, evidence(outages=listed))
+    gaps = explain_gaps(missing, evidence(outages=listed))
     assert union([(gap.start_us, gap.end_us) for gap in gaps]) == missing
     assert sum(gap.end_us - gap.start_us for gap in gaps) == sum(end - start for start, end in missing)
 
@@ -307,63 +309,66 @@ def test_rows_make_up_exactly_what_is_missing(
 def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(
     minutes: list[int], verified: bool
 ) -> None:
-    """Asking often in a short time proves nothing."""
+    """Many requests in a short time prove nothing."""
     pages = [page(*HOLE, NOW + minute * MINUTE_US) for minute in minutes]
-    assert (nonexistent(pages, Gaps()) == [HOLE]) is verified
+    assert (find_nonexistent(pages, Gaps()) == [HOLE]) is verified
 
 
 def test_only_the_part_seen_missing_twice_is_verified() -> None:
-    """A candle that appeared in between takes its minute out."""
+    """A minute whose kline appeared in between is not proven absent."""
     middle = (HOLE[0] + MINUTE_US, HOLE[0] + 2 * MINUTE_US)
     pages = [page(*HOLE, NOW), page(*HOLE, NOW + HOUR_US, [middle])]
-    assert nonexistent(pages, Gaps()) == [(HOLE[0], middle[0]), (middle[1], HOLE[1])]
+    assert find_nonexistent(pages, Gaps()) == [(HOLE[0], middle[0]), (middle[1], HOLE[1])]
 
 
 def test_what_was_seen_a_moment_ago_is_not_worth_asking() -> None:
-    """After half an hour it is again."""
+    """After half an hour the range is requested again."""
     pages = [page(*HOLE, NOW)]
-    assert seen_recently(pages, Gaps(), NOW + 29 * MINUTE_US) == [HOLE]
-    assert seen_recently(pages, Gaps(), NOW + 30 * MINUTE_US) == []
+    assert find_recently_absent(pages, Gaps(), NOW + 29 * MINUTE_US) == [HOLE]
+    assert find_recently_absent(pages, Gaps(), NOW + 30 * MINUTE_US) == []
 
 
 def test_two_requests_seconds_apart_are_one_sighting_however_long_ago_the_run_began() -> None:
-    """The time of the request counts: the first was made forty minutes into its run, the second right after it."""
+    """The time of the request counts.
+
+    The first one was sent forty minutes after the start of its run, the second one directly after it.
+    """
     late = [
         page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US),
         page(*HOLE, NOW + 1_000_000, run_at=NOW + 1_000_000),
     ]
-    assert nonexistent(late, Gaps()) == []
-    assert nonexistent([*late, page(*HOLE, NOW + 30 * MINUTE_US, run_at=NOW)], Gaps()) == [HOLE]
+    assert find_nonexistent(late, Gaps()) == []
+    assert find_nonexistent([*late, page(*HOLE, NOW + 30 * MINUTE_US, run_at=NOW)], Gaps()) == [HOLE]
 
 
 @pytest.mark.parametrize(
     ("minutes", "recent"), [(-71, False), (-40, True), (0, True), (29, True), (30, False)]
 )
 def test_an_answer_is_recent_from_its_run_until_half_an_hour_after_it(minutes: int, recent: bool) -> None:
-    """A run that asks late takes its own answers for recent; a clock that was far ahead once blocks nothing."""
+    """A late answer of the same run is recent; a clock that was once far ahead blocks nothing."""
     late = page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US)
-    assert (seen_recently([late], Gaps(), NOW + minutes * MINUTE_US) == [HOLE]) is recent
+    assert (find_recently_absent([late], Gaps(), NOW + minutes * MINUTE_US) == [HOLE]) is recent
 
 
 def test_an_answer_recorded_without_its_own_time_was_asked_when_its_run_began() -> None:
-    """Manifests of earlier versions load."""
+    """Manifests of earlier versions can be read."""
     document = page(*HOLE, NOW, run_at=NOW - HOUR_US).model_dump()
     del document["asked_at_us"]
     assert RestPage.model_validate(document).asked_at_us == NOW - HOUR_US
 
 
 def test_a_minute_after_the_answers_own_time_is_not_seen_missing() -> None:
-    """An answer says nothing of the future."""
-    assert nonexistent(
+    """An answer proves nothing about later times."""
+    assert find_nonexistent(
         [page(NOW - MINUTE_US, NOW + HOUR_US, NOW), page(NOW - MINUTE_US, NOW + HOUR_US, NOW + HOUR_US)],
         Gaps(),
     ) == [(NOW - MINUTE_US, NOW)]
 
 
 def test_a_filled_hole_stays_in_the_ledger_with_what_filled_it() -> None:
-    """Each range once, with the cause it had first."""
+    """Each range occurs once, with its first cause."""
     known = [(Cause.ARCHIVE_OMISSION, HOLE), (Cause.OURS, (HOLE[0], HOLE[1] + MINUTE_US))]
-    gaps = filled(known, {"rest": [(DAY, DAY + DAY_US)]}, evidence())
+    gaps = find_filled_gaps(known, {"rest": [(DAY, DAY + DAY_US)]}, evidence())
     assert [(gap.start_us, gap.end_us, gap.cause, gap.filled_by) for gap in gaps] == [
         (*HOLE, Cause.ARCHIVE_OMISSION, "rest"),
         (HOLE[1], HOLE[1] + MINUTE_US, Cause.OURS, "rest"),
@@ -371,7 +376,7 @@ def test_a_filled_hole_stays_in_the_ledger_with_what_filled_it() -> None:
 
 
 def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
-    """Each with its source, in order, none inside another; futures have none listed."""
+    """Each entry has a source, and no entry is inside another one. Futures have no entries."""
     outages = [entry for entry in load_calendar() if entry.kind is Kind.OUTAGE]
     assert [iso(entry.start_us)[:10] for entry in outages] == KNOWN_DAYS
     assert all(
@@ -407,18 +412,18 @@ def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
     ],
 )
 def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str, end: str) -> None:
-    """The minutes that public lists of missing candles name, whole and on the grid; the minutes around them are not."""
+    """The minutes of public lists of missing klines are explained, and the minutes around them are not."""
     hole = (parse_time(start), parse_time(end))
     outages = [entry for entry in load_calendar() if entry.holds_for(Market.SPOT, "BTCUSDT")]
     around = (hole[0] - HOUR_US, hole[1] + HOUR_US)
-    gaps = explain([around], evidence(trading=(0, NOW), outages=outages))
+    gaps = explain_gaps([around], evidence(trading=(0, NOW), outages=outages))
     explained = union([(gap.start_us, gap.end_us) for gap in gaps if gap.cause is Cause.EXCHANGE_OUTAGE])
     assert subtract([hole], explained) == []
-    assert length(subtract(explained, [hole])) <= 15 * MINUTE_US
+    assert sum_lengths(subtract(explained, [hole])) <= 15 * MINUTE_US
 
 
 def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:
-    """For these symbols alone, and only on the spot market."""
+    """The suspension applies only to these symbols, and only to spot."""
     month = (parse_time("2022-12-01"), parse_time("2023-01-01"))
     for market, symbol, cause in (
         (Market.SPOT, "BTCUSDC", Cause.SUSPENDED),
@@ -426,5 +431,5 @@ def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:
         (Market.UM, "BTCUSDC", Cause.OURS),
     ):
         outages = [entry for entry in load_calendar() if entry.holds_for(market, symbol)]
-        (gap,) = explain([month], evidence(trading=(0, NOW), outages=outages))
+        (gap,) = explain_gaps([month], evidence(trading=(0, NOW), outages=outages))
         assert gap.cause is cause

@@ -1,4 +1,4 @@
-"""The row gates: each fails on the fault it names and on no other, and a mistake in a gate is never taken for bad data."""
+"""The row gates: each fails only on its fault, and an error in a gate is not reported as bad data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capture_pipeline_tests.frames import START_US, bars, changed
 NOW_US = START_US + DAY_US
 
 
-def failed(frame: pl.DataFrame, now_us: int = NOW_US) -> set[str]:
+def list_failed_gates(frame: pl.DataFrame, now_us: int = NOW_US) -> set[str]:
     return {result.spec.name for result in judge_rows(frame, Interval.M1, now_us, 5) if not result.passed}
 
 
@@ -50,8 +50,8 @@ FAULTS: list[tuple[set[str], pl.DataFrame]] = [
     ids=[f"{index}-{'-'.join(sorted(names))}" for index, (names, _) in enumerate(FAULTS)],
 )
 def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> None:
-    """One fault, one verdict, with the failing rows beside it."""
-    found = failed(frame)
+    """One fault fails one gate, with the failing rows."""
+    found = list_failed_gates(frame)
     if names == {"schema"}:
         assert "schema" in found
     else:
@@ -60,28 +60,28 @@ def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> N
 
 
 def test_sound_bars_pass_every_gate() -> None:
-    """Also in milliseconds, and with no bar at all."""
-    assert failed(bars(50)) == set()
-    assert failed(bars(50).clear()) == set()
+    """The same holds for milliseconds, and for no bars."""
+    assert list_failed_gates(bars(50)) == set()
+    assert list_failed_gates(bars(50).clear()) == set()
     milliseconds = bars(5).with_columns(pl.lit("ms").alias("time_unit"), pl.col("close_time_us") - 999)
-    assert failed(milliseconds) == set()
+    assert list_failed_gates(milliseconds) == set()
     flat = bars(5).with_columns(
         high=pl.max_horizontal("open", "close"),
         low=pl.min_horizontal("open", "close"),
         taker_buy_volume="volume",
     )
-    assert failed(flat) == set()
+    assert list_failed_gates(flat) == set()
 
 
 def test_a_candle_that_has_not_closed_is_in_the_future() -> None:
-    """The last instant of a candle lies before the present."""
+    """The end of a kline must be before the present."""
     last = bars(9)["close_time_us"][-1]
-    assert failed(bars(9), last) == {"none_in_future"}
-    assert failed(bars(9), last + 1) == set()
+    assert list_failed_gates(bars(9), last) == {"none_in_future"}
+    assert list_failed_gates(bars(9), last + 1) == set()
 
 
 def test_failing_rows_are_shown_capped_and_counted() -> None:
-    """Fifty bad rows, five shown."""
+    """Five of fifty failing rows are shown."""
     frame = bars(50).with_columns(high=(pl.col("low") - 1).cast(pl.Decimal(18, 8)))
     result = next(
         result
@@ -94,7 +94,7 @@ def test_failing_rows_are_shown_capped_and_counted() -> None:
 
 
 def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule about a column that does not exist must not make the data look wrong."""
+    """A rule about a missing column must not fail the data."""
     broken = [bar_table.Rule("broken", "asks for a column that is not there", pl.col("no_such_column") > 0)]
     monkeypatch.setattr(bar_table, "rules", lambda *_: broken)
     with pytest.raises(RuntimeError, match="a gate is broken"):
@@ -102,13 +102,13 @@ def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_environment_cannot_switch_the_gates_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pandera reads switches from the environment; with them bad rows would pass."""
+    """Pandera has switches in environment variables, which must not disable the gates."""
     monkeypatch.setenv("PANDERA_VALIDATION_ENABLED", "False")
     monkeypatch.setenv("PANDERA_VALIDATION_DEPTH", "SCHEMA_ONLY")
     from pandera import config  # noqa: PLC0415 - after the environment was set
 
     monkeypatch.setattr(config, "CONFIG", config._config_from_env_vars())  # type: ignore[no-untyped-call]
-    assert failed(changed(bars(9), 3, "low", pl.lit(0))) == {"prices_positive"}
+    assert list_failed_gates(changed(bars(9), 3, "low", pl.lit(0))) == {"prices_positive"}
 
 
 def test_the_loudest_failure_sets_the_level() -> None:

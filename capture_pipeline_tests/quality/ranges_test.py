@@ -1,4 +1,4 @@
-"""The algebra of ranges, against the plain sets of minutes that they stand for."""
+"""Operations on ranges, compared with sets of minutes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from capture_pipeline.klines.quality.ranges import (
     Ranges,
-    batched,
+    batch_ranges,
+    find_missing,
+    find_present,
     intersect,
-    length,
-    missing,
-    present,
     subtract,
+    sum_lengths,
     union,
 )
 
@@ -32,7 +32,7 @@ def is_canonical(result: Ranges) -> bool:
 
 @given(ranges, ranges)
 def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -> None:
-    """Union, intersection and difference hold the same minutes as the sets', sorted and disjoint."""
+    """Results contain the same minutes as the sets, and are sorted and disjoint."""
     cases = [
         (union(left, right), members(left) | members(right)),
         (intersect(left, right), members(left) & members(right)),
@@ -41,12 +41,12 @@ def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -
     for result, expected in cases:
         assert members(result) == expected
         assert is_canonical(result)
-        assert length(result) == len(expected)
+        assert sum_lengths(result) == len(expected)
 
 
 @given(st.sets(st.integers(0, 30)), st.lists(st.integers(-50, 350), max_size=5))
 def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], noise: list[int]) -> None:
-    """Doubled, unordered, unaligned and outside open times count for nothing."""
+    """Repeated, unordered and unaligned open times, and those outside of the range, change nothing."""
     opens = np.array(
         [
             *(index * 10 for index in indices),
@@ -55,15 +55,15 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
         ],
         np.int64,
     )
-    there, gone = present(opens, 10, (0, 300)), missing(opens, 10, (0, 300))
+    there, gone = find_present(opens, 10, (0, 300)), find_missing(opens, 10, (0, 300))
     assert union(there, gone) == [(0, 300)]
     assert intersect(there, gone) == []
-    assert length(there) == 10 * len({index for index in indices if index < 30})
+    assert sum_lengths(there) == 10 * len({index for index in indices if index < 30})
 
 
 def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:
-    """No span made of several holes is longer than a page."""
-    assert batched([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [
+    """A span of several holes is never longer than a page."""
+    assert batch_ranges([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [
         (0, 100),
         (101, 102),
         (200, 900),

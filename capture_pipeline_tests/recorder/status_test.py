@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.cli.session.view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
@@ -114,12 +114,12 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     pauses = RestPauses(limits, told.append)
     pauses.look()
     assert (pauses.current, told) == ("", [])
-    limits.refuse(Part.REST, 429, 60.0)
+    limits.refuse(HostGroup.REST, 429, 60.0)
     for _ in range(3):
         pauses.look()
     assert (
         told
-        == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"]
+        == ["REST: the exchange requires this address to wait until 2027-01-15T08:01:00Z (429)"]
         == [pauses.current]
     )
     now_s[0] += 60

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.parser import StreamParser
-from capture_pipeline_tests.binance.stream_kernel_test import parse, reference, said
+from capture_pipeline_tests.binance.stream_kernel_test import list_values, parse, parse_with_msgspec
 from capture_pipeline_tests.sandbox_exchange.streaming import (
     BUSY,
     DEPTH,
@@ -86,7 +86,7 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
     found = parse(content, parser)
     assert (found.lines, found.by_fallback) == (121, 0)
     assert set(found.columns.trades[kernel.T_MARKET].tolist()) == {1}
-    assert said(found, parser.streams) == reference(content)
+    assert list_values(found, parser.streams) == parse_with_msgspec(content)
 
 
 def _received_streams(box: Exchange, path: str) -> set[str]:

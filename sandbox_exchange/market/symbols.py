@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import ConfigError
 
@@ -29,7 +29,7 @@ def _time_us(value: object) -> object:
 
 def _check_symbol(text: str) -> str:
     try:
-        return valid_symbol(text)
+        return validate_symbol(text)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 

@@ -1,7 +1,8 @@
-"""The bytes of a kline CSV to exact integers: one pass, no floats, no guess.
+"""Numba kernel that parses the bytes of a kline CSV to exact integers in one pass.
 
-The kernel takes only what the exchange writes (digits, one point, at most eight decimals, a sign) and stops at the first byte
-that is something else; `klines.py` then says in words what stands there. Speed and memory: `make bench`.
+The kernel accepts only numbers as the exchange writes them (digits, one point, at most eight decimals, a
+sign) and stops at the first other byte; `klines.py` then creates the error message. `make bench` measures
+speed and memory.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
 
 COLUMNS = 12
 VALUES = COLUMNS - 1
-"""The last column, `ignore`, is skipped: it holds anything, in 2017 decimals."""
+"""The last column, `ignore`, is skipped. It may contain any value; in 2017 it contained decimals."""
 DECIMAL_COLUMNS = (1, 2, 3, 4, 5, 7, 9, 10)
 SCALE_DIGITS = PLACES
 
 OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD, TOO_WIDE = range(8)
 
-# Positions are unsigned, which spares every access the test for a negative index; mixed with signed integers they would become floats.
+# Positions are unsigned, so that numba does not test each index for a negative value. All operands are
+# unsigned too: numba converts a mix of signed and unsigned integers to floats.
 _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
     np.uint64(0),
     np.uint64(1),
@@ -32,14 +34,14 @@ _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
 _ZERO, _POINT, _COMMA, _MINUS, _LF, _CR, _TEN = (np.uint8(byte) for byte in (48, 46, 44, 45, 10, 13, 10))
 _POWERS = 10 ** np.arange(9, dtype=np.int64)
 _FITS = 92_000_000_000
-"""Below 2**63 / 1e8 a whole part times 1e8 fits 64 bits."""
+"""A whole part below this limit, times 1e8, fits 64 bits: the limit is less than 2**63 / 1e8."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
-    """Read the digits at the start of eight bytes, without a branch on their number: (value, how many).
+def read_eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+    """Read the digits at the start of eight bytes, without a branch on their number: (value, count).
 
-    The compiler makes one load of the eight.
+    The compiler reads the eight bytes in one load.
     """
     word = np.uint64(text[at]) | np.uint64(text[at + _ONE]) << _WORD
     word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(
@@ -51,7 +53,8 @@ def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.u
     word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(
         text[at + np.uint64(7)]
     ) << np.uint64(56)
-    word ^= np.uint64(0x3030303030303030)  # a digit's byte is now its value, any other byte is ten or more
+    # The byte of a digit becomes its value, any other byte at least ten.
+    word ^= np.uint64(0x3030303030303030)
     others = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(
         0x8080808080808080
     )
@@ -61,7 +64,8 @@ def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.u
     )
     if others != _NONE:
         count -= _ONE
-    # The digits move to the end, zeros before them; then neighbours are joined: pairs, fours, all eight.
+    # Shift the digits to the end, with zeros before them. Then combine neighbours: to pairs, fours, and all
+    # eight.
     word = word << ((_WORD - count) * _WORD) if count != _NONE else _NONE
     word = (word * np.uint64(2561)) >> _WORD
     word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
@@ -70,55 +74,63 @@ def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.u
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
-    """Read one to seven digits, a point, eight digits, a comma: (value in units of 1e-8, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+def _read_common_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to seven digits, a point, eight digits and a comma.
+
+    Returns:
+        Value in units of 1e-8, position after the comma, and success.
+    """
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, places = eight_digits(text, point + _ONE)
-    usual = (
+    fraction, places = read_eight_digits(text, point + _ONE)
+    is_common = (
         (digits - _ONE < np.uint64(7))
         & (text[point] == _POINT)
         & (places == _WORD)
         & (text[point + _NINE] == _COMMA)
     )
-    return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, usual
+    return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, is_common
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_integer(text: NDArray[np.uint8], at: np.uint64, end: np.uint8) -> tuple[np.int64, np.uint64, bool]:
-    """Read one to sixteen digits and what ends them: (value, position after it, whether it is that)."""
-    value, count = eight_digits(text, at)
+def _read_common_integer(
+    text: NDArray[np.uint8], at: np.uint64, end: np.uint8
+) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to sixteen digits and the byte `end`: (value, position after it, success)."""
+    value, count = read_eight_digits(text, at)
     after = at + count
     if count == _WORD:
-        part, more = eight_digits(text, after)
+        part, more = read_eight_digits(text, after)
         value = value * _POWERS[more] + part
         after += more
     return value, after + _ONE, (count != _NONE) & (text[after] == end)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any(text: NDArray[np.uint8], at: np.uint64, decimals: int) -> tuple[np.int64, np.int64, np.uint64, int]:
+def _read_any_number(
+    text: NDArray[np.uint8], at: np.uint64, decimals: int
+) -> tuple[np.int64, np.int64, np.uint64, int]:
     """Read a number of any length: (whole part, eight-decimal fraction, position after it, status)."""
     negative = text[at] == _MINUS
     if negative:
         at += _ONE
-    whole, after = _digits(text, at)
+    whole, after = _read_digits(text, at)
     fraction, status = np.int64(0), OK
     if after == at:
         status = BAD_DIGIT
     elif after - at > _MAX_DIGITS:
         status = TOO_LONG
     elif decimals and text[after] == _POINT:
-        fraction, after, status = _fraction(text, after + _ONE)
+        fraction, after, status = _read_fraction(text, after + _ONE)
     return (-whole, -fraction, after, status) if negative else (whole, fraction, after, status)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
-    """Read digits: (value, position after them). A line feed ends every text, so this stops inside it."""
+def _read_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+    """Read digits: (value, position after them). The loop ends at the last line feed of the text."""
     value = np.int64(0)
     digit = np.uint8(text[at] - _ZERO)
-    while digit < _TEN:  # bytes below "0" wrap round to large ones
+    while digit < _TEN:  # bytes below "0" wrap around to large values
         value = value * np.int64(10) + np.int64(digit)
         at += _ONE
         digit = np.uint8(text[at] - _ZERO)
@@ -126,7 +138,7 @@ def _digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, int]:
+def _read_fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, int]:
     """Read a fraction of any length: (value in units of 1e-8, position after it, status)."""
     first = at
     value = np.int64(0)
@@ -150,9 +162,10 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
     column: int,
     row: int,
 ) -> bool:
-    """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64.
+    """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so 64 bits are not enough.
 
-    Without room for high bits it is only stored where it needs none; returns whether it was.
+    Returns:
+        False, with nothing written, if `high` has no rows and the value does not fit 64 bits.
     """
     if -_FITS < whole < _FITS:
         value = whole * 100_000_000 + fraction
@@ -184,28 +197,29 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_rows(
+def _parse_common_rows(
     text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[np.int64]
 ) -> tuple[int, np.uint64]:
-    """Parse rows as the exchange nearly always writes them: (row, position) of the first that is not. Calls nothing."""
+    """Parse rows in the usual form, without function calls: (row, position) of the first other row."""
     while at + _LONGEST_ROW <= np.uint64(text.size):
-        # Positions may run astray in an unusual row, by less than 26 bytes a field; whether it was one is asked once, at its end.
-        low[0, row], here, usual = _usual_integer(text, at, _COMMA)
+        # In a row of another form, positions may be wrong by less than 26 bytes for each field. The form is
+        # tested only once, at the end of the row.
+        low[0, row], here, is_common = _read_common_integer(text, at, _COMMA)
         for column in range(1, 6):
-            low[column, row], here, good = _usual_decimal(text, here)
-            usual &= good
-        low[6, row], here, good = _usual_integer(text, here, _COMMA)
-        usual &= good
-        low[7, row], here, good = _usual_decimal(text, here)
-        usual &= good
-        low[8, row], here, good = _usual_integer(text, here, _COMMA)
-        usual &= good
+            low[column, row], here, good = _read_common_decimal(text, here)
+            is_common &= good
+        low[6, row], here, good = _read_common_integer(text, here, _COMMA)
+        is_common &= good
+        low[7, row], here, good = _read_common_decimal(text, here)
+        is_common &= good
+        low[8, row], here, good = _read_common_integer(text, here, _COMMA)
+        is_common &= good
         for column in range(9, 11):
-            low[column, row], here, good = _usual_decimal(text, here)
-            usual &= good
+            low[column, row], here, good = _read_common_decimal(text, here)
+            is_common &= good
         while (text[here] != _LF) & (text[here] != _COMMA):
             here += _ONE
-        if not usual or text[here] != _LF:
+        if not is_common or text[here] != _LF:
             break
         at = here + _ONE
         row += 1
@@ -213,7 +227,7 @@ def _usual_rows(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
+def _parse_any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
     text: NDArray[np.uint8],
     at: np.uint64,
     row: int,
@@ -221,9 +235,9 @@ def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
     low: NDArray[np.int64],
     high: NDArray[np.int64],
 ) -> tuple[int, int, np.uint64]:
-    """Parse one row in any form: (status, column, position after it or of what is wrong)."""
+    """Parse one row in any form: (status, column, position after the row or of the error)."""
     for column in range(VALUES):
-        whole, fraction, at, status = _any(text, at, is_decimal[column])
+        whole, fraction, at, status = _read_any_number(text, at, is_decimal[column])
         if status != OK:
             return status, column, at
         if is_decimal[column]:
@@ -245,25 +259,26 @@ def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
 def parse_rows(
     text: NDArray[np.uint8], is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, int, int]:
-    """Parse rows of exactly `COLUMNS` fields, of which the last is not read.
+    """Parse rows of exactly `COLUMNS` fields; the last field is not read.
 
     Args:
-        text: The CSV without a header; its last byte is a line feed, so that no number runs out of it.
-        is_decimal: Per column, 1 where a fraction may stand.
-        low: Out, `(VALUES, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
-        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement); of shape `(VALUES, 0)` to go without them.
+        text: The CSV without a header; its last byte is a line feed, so that a number ends inside it.
+        is_decimal: For each column, 1 if a fraction is allowed.
+        low: Output of shape `(VALUES, rows)`: the low 64 bits of the values, decimals in units of 1e-8.
+        high: Output of the same shape, all zero at first: the high 64 bits of decimals (two's complement).
+            With shape `(VALUES, 0)` no high bits are written.
 
     Returns:
-        `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped, for
-        `TOO_WIDE` at a decimal that needs high bits.
+        `(rows, status, column, position)`. With a status other than `OK`, these are the place of the error.
+        `TOO_WIDE` is the status at a decimal that needs high bits, if `high` has no room for them.
     """
     at, row, size = _NONE, 0, np.uint64(text.size)
     if size == _NONE or text[size - _ONE] != _LF:
         return 0, BAD_SEPARATOR, 0, 0
     while at < size:
-        row, at = _usual_rows(text, at, row, low)
+        row, at = _parse_common_rows(text, at, row, low)
         if at < size:
-            status, column, at = _any_row(text, at, row, is_decimal, low, high)
+            status, column, at = _parse_any_row(text, at, row, is_decimal, low, high)
             if status != OK:
                 return row, status, column, int(np.int64(at))
             row += 1
@@ -271,23 +286,23 @@ def parse_rows(
 
 
 def parse(
-    text: NDArray[np.uint8], most_rows: int
+    text: NDArray[np.uint8], max_rows: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
-    """Parse with arrays as large as needed.
+    """Allocate the arrays and parse rows; see `parse_rows`.
 
     Args:
-        text: As for `parse_rows`.
-        most_rows: At least its number of rows.
+        text: The CSV without a header, with a line feed at its end.
+        max_rows: Upper limit of the number of rows.
 
     Returns:
-        Low and high as of `parse_rows`, high None where every decimal fits 64 bits, and what `parse_rows` returns.
+        `low`; `high`, or None if every decimal fits 64 bits; and the result of `parse_rows`.
     """
     low, is_decimal = (
-        np.empty((VALUES, most_rows), np.int64),
+        np.empty((VALUES, max_rows), np.int64),
         np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8),
     )
     found = parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64))
     if found[1] != TOO_WIDE:
         return low, None, found
-    high = np.zeros((VALUES, most_rows), np.int64)
+    high = np.zeros((VALUES, max_rows), np.int64)
     return low, high, parse_rows(text, is_decimal, low, high)

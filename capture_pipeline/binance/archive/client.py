@@ -1,4 +1,4 @@
-"""The archive over HTTP: checksums, listings, and downloads that resume. Writes only into the file object it is given."""
+"""Client of the archive: checksums, listings, and downloads that can be resumed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from capture_pipeline.binance.archive.protocol import Listed, parse_checksum, parse_listing
-from capture_pipeline.binance.http.retries import raise_if_cancelled, retrying
+from capture_pipeline.binance.archive.protocol import ListedFile, parse_checksum, parse_listing
+from capture_pipeline.binance.http.retries import raise_if_cancelled, retry_transient
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import MalformedDataError, NetworkError, ProtocolViolationError
@@ -24,35 +24,36 @@ _IDENTITY = {"Accept-Encoding": "identity"}
 
 @dataclass
 class Download:
-    """What is known of a download while it runs and after it.
+    """State of a download, during the download and after it.
 
     Attributes:
-        etag: The version that the bytes in the sink belong to; None if unknown.
-        last_modified: As sent.
-        remember: Called with each new version before bytes of it are written, so that a program that is killed can go on.
-        attempts: Requests made.
-        resumed: Requests that went on where an earlier one broke off.
-        seconds: Time spent.
+        etag: ETag of the version to which the bytes in the sink belong; None if it is unknown.
+        last_modified: Header `Last-Modified` as sent.
+        on_version: Called with the ETag before the first bytes of a version are written, for a later
+            resumption.
+        attempts: Number of requests.
+        resumed: Number of requests that continued an earlier one.
+        seconds: Duration of the download.
     """
 
     etag: str | None = None
     last_modified: str | None = None
-    remember: Callable[[str | None], None] = lambda _: None
+    on_version: Callable[[str | None], None] = lambda _: None
     attempts: int = 0
     resumed: int = 0
     seconds: float = 0.0
 
 
 class ArchiveClient:
-    """The public archive; at most `http.parallel_downloads` downloads run at once, whoever asks."""
+    """Client of the public archive; at most `http.parallel_downloads` downloads run at once."""
 
     def __init__(self, http: Http, archive_url: str, listing_url: str) -> None:
-        """Keep the hosts.
+        """Create a client.
 
         Args:
             http: Transport.
-            archive_url: Root of the files.
-            listing_url: The bucket.
+            archive_url: Address of the root of the files.
+            listing_url: Address of the bucket.
         """
         self._http = http
         self._archive_url = archive_url.rstrip("/")
@@ -61,34 +62,33 @@ class ArchiveClient:
 
     @property
     def bucket(self) -> ArchiveClient | None:
-        """The same files straight from the bucket, past the cache of the archive's host; None where the bucket is that host."""
+        """Client of the bucket, without the cache of the archive's host; None if both hosts are the same."""
         if self._listing_url == f"{self._archive_url}/":
             return None
-        # One limit for both hosts.
-        straight = ArchiveClient(self._http, self._listing_url, self._listing_url)
-        straight._slots = self._slots
-        return straight
+        client = ArchiveClient(self._http, self._listing_url, self._listing_url)
+        client._slots = self._slots  # both hosts share one limit
+        return client
 
     def url(self, file: PublishedFile) -> str:
-        """Where a file lies."""
+        """Return the address of a file."""
         return f"{self._archive_url}/{file.path}"
 
     def checksum(
-        self, file: PublishedFile, over: threading.Event | None = None
+        self, file: PublishedFile, cancel: threading.Event | None = None
     ) -> tuple[str | None, str | None]:
-        """The published SHA-256 of a zip.
+        """Download the published SHA-256 of a zip.
 
         Args:
-            file: Which one.
-            over: Set to ask no further.
+            file: The zip.
+            cancel: Event that stops further attempts.
 
         Returns:
-            `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
+            `(digest, None)`, or `(None, reason)` if no checksum is published or it is unreadable.
         """
-        answer = retrying(
+        answer = retry_transient(
             self._http.settings,
             lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY),
-            over,
+            cancel,
         )
         if answer.status == 404:  # noqa: PLR2004
             return None, "no checksum is published"
@@ -97,27 +97,27 @@ class ArchiveClient:
         except MalformedDataError as error:
             return None, str(error)
 
-    def listing(self, prefix: str, over: threading.Event | None = None) -> list[Listed]:
-        """All keys that begin with `prefix`, page by page.
+    def listing(self, prefix: str, cancel: threading.Event | None = None) -> list[ListedFile]:
+        """List all keys that begin with `prefix`.
 
         Args:
-            prefix: A folder, or also the beginning of a name in it.
-            over: Set to ask no further.
+            prefix: A folder, optionally with the beginning of a name.
+            cancel: Event that stops further attempts.
 
         Raises:
-            ProtocolViolationError: A page is no listing, or does not advance.
+            ProtocolViolationError: A page is not a listing, or has the same marker as an earlier page.
         """
-        found: list[Listed] = []
+        found: list[ListedFile] = []
         marker = ""
         while True:
             params: dict[str, str | int] = {"prefix": prefix, "delimiter": "/"}
             if marker:
                 params["marker"] = marker
 
-            def ask(params: dict[str, str | int] = params) -> bytes:
+            def request_page(params: dict[str, str | int] = params) -> bytes:
                 return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body
 
-            page = parse_listing(retrying(self._http.settings, ask, over))
+            page = parse_listing(retry_transient(self._http.settings, request_page, cancel))
             found += page.files
             if page.next_marker is None:
                 return found
@@ -126,36 +126,39 @@ class ArchiveClient:
             marker = page.next_marker
 
     def download(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None = None
     ) -> bool:
-        """Download a zip into `sink`, going on where it ends if it still is the same version.
+        """Download a zip into `sink`; resume an earlier download if the version is still the same.
 
         Args:
-            file: Which one.
-            sink: Opened for update; holds the beginning of the version `state.etag`, or something of no version.
-            state: Updated as the download goes, also where it fails.
-            over: Set to end with what has come.
+            file: The zip.
+            sink: File opened for update; contains the first bytes of the version `state.etag`, or is
+                overwritten.
+            state: State of the download; updated during the download, also if it fails.
+            cancel: Event that stops the download.
 
         Returns:
-            Whether the archive has the file.
+            False if the archive does not have the file.
 
         Raises:
-            CaptureError: It could not be had; `sink` keeps the part that came, of the version `state.etag`.
+            CaptureError: The download failed; `sink` contains the first bytes of the version `state.etag`.
         """
         start = time.monotonic()
         try:
             with self._slots:
-                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, over), over)
+                return retry_transient(
+                    self._http.settings, lambda: self._attempt(file, sink, state, cancel), cancel
+                )
         finally:
             state.seconds = time.monotonic() - start
 
     def _attempt(
-        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None
+        self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None
     ) -> bool:
-        have = sink.seek(0, 2) if state.etag else 0
+        present_bytes = sink.seek(0, 2) if state.etag else 0
         headers = (
-            {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag}
-            if have and state.etag
+            {**_IDENTITY, "Range": f"bytes={present_bytes}-", "If-Range": state.etag}
+            if present_bytes and state.etag
             else dict(_IDENTITY)
         )
         state.attempts += 1
@@ -163,23 +166,25 @@ class ArchiveClient:
         with self._http.stream(self.url(file), headers=headers) as (answer, chunks):
             if answer.status == 404:  # noqa: PLR2004
                 return False
-            got = answer.headers.get("ETag")
-            total = _continues(answer.headers, have) if answer.status == 206 and got == state.etag else None  # noqa: PLR2004
+            etag = answer.headers.get("ETag")
+            is_same = answer.status == 206 and etag == state.etag  # noqa: PLR2004
+            total = _parse_total_size(answer.headers, present_bytes) if is_same else None
             if answer.status != 200 and total is None:  # noqa: PLR2004
-                # Another version, another place, or nothing left: only the whole file can be trusted now.
+                # The answer has another version or another range, or no bytes are left. The next attempt
+                # requests the whole file.
                 state.etag = None
                 sink.truncate(0)
-                state.remember(None)
+                state.on_version(None)
                 raise NetworkError("answers a range with another version or place", where=self.url(file))
             if total is None:
                 sink.seek(0)
                 sink.truncate(0)
-                state.remember(got)
+                state.on_version(etag)
                 length = answer.headers.get("Content-Length", "")
                 total = parse_count(length)
             else:
                 state.resumed += 1
-            state.etag, state.last_modified = got, answer.headers.get("Last-Modified")
+            state.etag, state.last_modified = etag, answer.headers.get("Last-Modified")
             for chunk in chunks:
                 sink.write(chunk)
                 if sink.tell() > limit:
@@ -188,7 +193,7 @@ class ArchiveClient:
                         where=self.url(file),
                         remedy="raise http.max_zip_mb",
                     )
-                raise_if_cancelled(over, self.url(file))
+                raise_if_cancelled(cancel, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
                 raise NetworkError(
@@ -197,8 +202,8 @@ class ArchiveClient:
         return True
 
 
-def _continues(headers: object, have: int) -> int | None:
-    """Total size, if a 206 starts exactly at `have`."""
+def _parse_total_size(headers: object, have: int) -> int | None:
+    """Return the total size of a file, if the answer with status 206 starts exactly at `have`."""
     value = getattr(headers, "get", dict[str, str]().get)("Content-Range", "")
     found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", value or "")
     return int(found[3]) if found and int(found[1]) == have else None

@@ -1,8 +1,9 @@
-"""Kline rows, from an archive's CSV or a REST answer, to one frame of exact columns.
+"""Parser of klines: from the CSV of an archive file, or from a REST answer, to a frame with exact values.
 
-Unit (milliseconds or microseconds) and header are told from the bytes, never from a date or a name. What is not a kline is
-refused with its line. Rows are facts of the exchange: no rule about their times or values refuses them here. Only a table whose rows are
-mostly those of another interval is refused. Source: the exchange's REST documentation of `klines` and its public-data README.
+The unit of times (milliseconds or microseconds) and the header are recognised from the bytes, and not from a
+date or a name. A row that is not a kline is an error with its line number. No rule about times or values
+rejects a row here, because rows are facts of the exchange. A table is rejected if most of its rows have
+another interval. Source: the exchange's REST documentation of `klines` and its public-data README.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from capture_pipeline.parsing import guard_parser
 
 PRICE = pl.Decimal(18, PLACES)
 VOLUME = pl.Decimal(SUM_DIGITS + PLACES, PLACES)
-"""The digits that the parser takes. Prices of more than ten digits before the point are refused: they are stored in 64 bits."""
+"""Sums have up to 18 digits before the point. Prices have up to ten, because they are stored in 64 bits."""
 
 KLINE_SCHEMA = {
     "open_time_us": pl.Int64(),
@@ -41,7 +42,7 @@ KLINE_SCHEMA = {
     "taker_buy_quote_volume": VOLUME,
     "time_unit": pl.String(),
 }
-"""Columns of a parsed kline frame. `time_unit` is `ms` or `us`, the unit it was sent in; times are microseconds in any case."""
+"""Columns of a parsed frame. Times are microseconds; `time_unit` is the unit as sent, `ms` or `us`."""
 
 _HEADER: tuple[frozenset[str], ...] = tuple(
     map(
@@ -61,7 +62,7 @@ _HEADER: tuple[frozenset[str], ...] = tuple(
         ),
     )
 )
-"""Known names of each column but the last, whose name counts as little as its content."""
+"""Known names of each column, except the last one, which is ignored."""
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _PRICE_LIMIT = 10**18
 _LINE_FEED = 10
@@ -79,66 +80,67 @@ _LENGTHS = {
     for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))
 }
 _decode_any = msgspec.json.Decoder().decode
-_SHORTER_ROWS = 2
-"""Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
+_MIN_SHORTER_ROWS = 2
+"""Minimum number of rows of a shorter interval in a rejected file: a halt may cut one kline to any length."""
 
 
 def parse_csv(content: bytes, where: str) -> pl.DataFrame:
     """Parse the CSV of an archive file.
 
     Args:
-        content: The file, with or without byte order mark, header and carriage returns.
-        where: Its name, for errors.
+        content: Bytes of the file, with or without byte order mark, header and carriage returns.
+        where: Name of the file, for errors.
 
     Returns:
-        A frame of `KLINE_SCHEMA`, rows in the file's order.
+        A frame of `KLINE_SCHEMA`, with the rows in the file's order.
 
     Raises:
-        MalformedDataError: It is empty, has other columns, or holds something that is not a number or not a time.
+        MalformedDataError: The file is empty, has other columns, or contains a value that is not a number or
+            not a time.
     """
     (frame,) = parse_blocks([content], where)
     return frame
 
 
 def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
-    """Parse the CSV of an archive file that comes in blocks, each cut anywhere; the memory is that of one block.
+    """Parse the CSV of an archive file block by block, with the memory of one block.
 
     Args:
-        blocks: The file; see `parse_csv`.
-        where: Its name, for errors.
+        blocks: Bytes of the file in blocks, which may end inside a line; see `parse_csv`.
+        where: Name of the file, for errors.
 
     Yields:
-        Frames of `KLINE_SCHEMA`, at least one, rows in the file's order.
+        At least one frame of `KLINE_SCHEMA`, with the rows in the file's order.
 
     Raises:
         MalformedDataError: See `parse_csv`.
     """
     first_line = 0
-    for lines in _whole_lines(blocks):
-        start, offset = (first_line, 0) if first_line else _head(lines, where)
+    for lines in _split_into_lines(blocks):
+        start, offset = (first_line, 0) if first_line else _find_first_row(lines, where)
         frame = _parse(lines, offset, where, start)
         first_line = start + frame.height
         yield frame
     if not first_line:
-        raise MalformedDataError("holds no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("contains no rows", where=where, remedy=_REMEDY)
 
 
-def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks between lines; the first piece has a row beside a header, and the last one ends as the file does."""
-    held = b""
+def _split_into_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield pieces of whole lines; the first contains more than a header, and the last ends like the file."""
+    pending = b""
     for block in blocks:
-        if held.count(b"\n") > 1:
-            end = held.rfind(b"\n") + 1
-            yield held[:end]
-            held = held[end:] + block
+        if pending.count(b"\n") > 1:
+            end = pending.rfind(b"\n") + 1
+            yield pending[:end]
+            pending = pending[end:] + block
         else:
-            held += block
-    if held:
-        yield held
+            pending += block
+    if pending:
+        yield pending
 
 
-def _head(content: bytes, where: str) -> tuple[int, int]:
-    """Return the number of the first row's line, and where it begins."""
+def _find_first_row(content: bytes, where: str) -> tuple[int, int]:
+    """Return line number and offset of the first row."""
     offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     first_line = 1
     if content[offset : offset + 1].isalpha():
@@ -146,12 +148,12 @@ def _head(content: bytes, where: str) -> tuple[int, int]:
         offset = content.find(b"\n", offset) + 1 or len(content)
         first_line = 2
     if offset >= len(content):
-        raise MalformedDataError("holds no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("contains no rows", where=where, remedy=_REMEDY)
     return first_line, offset
 
 
 def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
-    """Parse whole lines from `offset` on; the last line feed may be missing."""
+    """Parse whole lines after `offset`; the last line feed may be missing."""
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
@@ -170,39 +172,40 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
             where=f"{where}, line {line}, column {column + 1}",
             remedy=_REMEDY,
         )
-    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
+    return _build_frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
 def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     """Parse the body of a REST klines answer.
 
     Args:
-        body: A JSON array of rows of twelve; prices and volumes are strings, times and counts integers, the last value is anything.
+        body: A JSON array of rows of twelve values: prices and volumes are strings, times and counts are
+            integers, and the last value is ignored.
         where: The request, for errors.
 
     Returns:
-        A frame of `KLINE_SCHEMA`; empty where the exchange had no candle.
+        A frame of `KLINE_SCHEMA`; empty if the exchange has no kline.
 
     Raises:
-        MalformedDataError: The body is something else.
+        MalformedDataError: The body is not such an array.
     """
-    with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="ask again; a proxy may have answered"):
+    with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="try again; a proxy may have answered"):
         rows = _decode_any(body)
     if not isinstance(rows, list):
         raise MalformedDataError(f"is not an array of klines: {body[:60]!r}", where=where)
     if not rows:
         return pl.DataFrame(schema=KLINE_SCHEMA)
     with guard_parser(where, f"is not an array of klines: {body[:60]!r}"):
-        lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+        lines = [_format_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
     return parse_csv("\n".join(lines).encode(), where)
 
 
 def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
-    """Count candles by their length in microseconds.
+    """Count klines by their length in microseconds.
 
     Args:
-        rows: A kline frame.
-        interval: The length that most of them have.
+        rows: A frame of `KLINE_SCHEMA`.
+        interval: The most frequent length.
     """
     length = (
         pl.col("close_time_us")
@@ -210,36 +213,37 @@ def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
         + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
     )
     lengths = rows.select(length.alias("length"))["length"]
-    if (lengths == interval.us).all():  # a hundredth of the time that counting takes
+    if (lengths == interval.us).all():  # this takes a hundredth of the time of counting
         return Counter({interval.us: rows.height})
     return Counter(dict(lengths.value_counts().iter_rows()))
 
 
-def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
-    """Refuse a table that contains candles of another interval than it should.
+def reject_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
+    """Reject a table whose klines have another interval.
 
-    A candle may have any length: a halt of the exchange ends it early. A table is of another interval where more than half of its rows
-    have the length of one interval that is not its own. For a shorter one it takes two rows, since a halt may cut one candle to any length.
+    A kline may have any length, because a halt of the exchange ends it early. A table has another interval if
+    more than half of its rows have the length of that interval. If that interval is shorter, at least two
+    rows are needed, because a halt may cut one kline to any length.
 
     Args:
-        lengths: Its candles, counted by `count_lengths`.
-        interval: What it should be.
-        where: Its name, for errors.
+        lengths: Numbers of klines by length, of `count_lengths`.
+        interval: The expected interval.
+        where: Name of the table, for errors.
 
     Raises:
-        MalformedDataError: It is of another interval.
+        MalformedDataError: The table has another interval.
     """
     total = lengths.total()
     if not total or lengths[interval.us] * 2 >= total:
         return
     ((usual, count),) = lengths.most_common(1)
-    enough = usual > interval.us or count >= _SHORTER_ROWS
+    enough = usual > interval.us or count >= _MIN_SHORTER_ROWS
     if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
         what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
         raise MalformedDataError(what, where=where, remedy=_REMEDY)
 
 
-def _rest_line(row: object, number: int, where: str) -> str:
+def _format_rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
         raise MalformedDataError(
@@ -265,12 +269,12 @@ def _check_header(line: bytes, where: str) -> None:
         )
 
 
-def _frame(
+def _build_frame(
     low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int
 ) -> pl.DataFrame:
-    factor, unit = _unit(low[0], where, first_line)
-    closes = _close_times(low[6], factor, where, first_line)
-    # Each is an array of its own: a view would keep all of `low` in memory, 96 bytes a row.
+    factor, unit = _detect_unit(low[0], where, first_line)
+    closes = _convert_close_times(low[6], factor, where, first_line)
+    # Each is a copy, because a view would keep all of `low` in memory, 96 bytes a row.
     integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
     columns: dict[str, pa.Array] = {}
     for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
@@ -290,34 +294,36 @@ def _frame(
     return frame.with_columns(unit.alias("time_unit"))
 
 
-def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArray[np.int64] | int, pl.Expr]:
-    """Return the factor to microseconds and the unit's name: one for all rows, or one a row where a file changes its unit."""
+def _detect_unit(
+    opens: NDArray[np.int64], where: str, first_line: int
+) -> tuple[NDArray[np.int64] | int, pl.Expr]:
+    """Return the factor to microseconds and the unit's name, for all rows or for each row if they differ."""
     is_us = (opens >= _US_FROM) & (opens < _US_TO)
     is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
     if is_us.all():
         return 1, pl.lit("us")
     if is_ms.all():
         return 1000, pl.lit("ms")
-    _refuse_times("open", opens, ~(is_us | is_ms), where, first_line)
+    _reject_times("open", opens, ~(is_us | is_ms), where, first_line)
     return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
 
 
-def _close_times(
+def _convert_close_times(
     closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int
 ) -> NDArray[np.int64]:
-    """Return close times in microseconds. Each has the unit that it looks like, and its row's unit where it looks like none."""
-    _refuse_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
+    """Return close times in microseconds. The unit follows from the value; if it is unclear, from the row."""
+    _reject_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
     own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
     scaled: NDArray[np.int64] = closes * own
     return scaled
 
 
-def _refuse_times(
+def _reject_times(
     name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int
 ) -> None:
     if strange.any():
         at = int(np.argmax(strange))
-        what = f"{name} time {times[at]} is no time in milliseconds or microseconds"
+        what = f"{name} time {times[at]} is not a time in milliseconds or microseconds"
         raise MalformedDataError(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
 
 

@@ -1,7 +1,6 @@
-"""The archive's protocol without its transport: checksum files, listings, and what a digest proves.
+"""Protocol of the archive: parsers of checksum files and listings, and the evaluation of digests (sans-I/O).
 
-Sans-I/O: text and digests in, values out. Source: the exchange's public-data README; issues of binance/binance-public-data where
-a number is given.
+Source: the exchange's public-data README. A number with # is an issue of binance/binance-public-data.
 """
 
 from __future__ import annotations
@@ -29,34 +28,34 @@ _OTHER_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("holds a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
     ("holds a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
 )
-"""Forms of a checksum file that are not the exchange's, in the order in which they are looked for."""
+"""Wrong forms of a checksum file, in the order in which they are tested."""
 
 
 PUBLISHED_AFTER_US = 5 * HOUR_US
-"""How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
+"""Expected delay of a day's files. They appear four to six hours after midnight, sometimes days later."""
 
 
 class Trust(StrEnum):
-    """What is known of one archive file."""
+    """State of the verification of an archive file."""
 
     OK = "ok"
-    """Its SHA-256 is the published one."""
+    """The SHA-256 of the file is the published one."""
     PINNED = "pinned"
-    """Its SHA-256 is the one pinned in the settings, for a published checksum known to be stale."""
+    """The SHA-256 of the file is the one in the settings, used if the published checksum is wrong."""
     CHECKSUM_MISSING = "checksum_missing"
     """No usable checksum is published; used only where the settings allow it."""
     MISMATCH = "mismatch"
-    """Its SHA-256 was not the published one, also when fetched afresh: quarantined."""
+    """The SHA-256 is not the published one, also after a second download; the file is in the quarantine."""
     MALFORMED = "malformed"
-    """Its SHA-256 is right and its content is not a kline file: quarantined."""
+    """The SHA-256 is correct, but the content is not a kline file; the file is in the quarantine."""
     NOT_PUBLISHED = "not_published"
-    """The archive does not have it (yet)."""
+    """The archive does not have the file (yet)."""
     REPUBLISHED = "republished"
-    """A newer version has been published since; the older one is kept beside it."""
+    """A newer version is published. The older one remains."""
 
 
-class Next(StrEnum):
-    """What to do after a download was hashed."""
+class NextStep(StrEnum):
+    """Next step after the evaluation of a download's digest."""
 
     ACCEPT = "accept"
     FETCH_AFRESH = "fetch_afresh"
@@ -64,26 +63,27 @@ class Next(StrEnum):
 
 
 def parse_checksum(text: str, name: str) -> str:
-    """The digest that a `.CHECKSUM` file states for `name`.
+    """Parse a `.CHECKSUM` file.
 
     Args:
         text: `<64 hex><two spaces><name>`, with or without the final newline (#43).
-        name: The zip it must be about.
+        name: Name of the zip.
 
     Returns:
-        64 lower-case hex digits.
+        64 hex digits in lower case.
 
     Raises:
-        MalformedDataError: It has another form or names another file.
+        MalformedDataError: The text has another form, or names another file.
     """
     found = _CHECKSUM.fullmatch(text) if len(text) <= _CHECKSUM_CAP else None
     if not found or found[2] != name:
-        raise MalformedDataError(f"{_form(text, found, name)}: {text[:_SHOWN]!r}", where=f"{name}.CHECKSUM")
+        problem = _describe_problem(text, found, name)
+        raise MalformedDataError(f"{problem}: {text[:_SHOWN]!r}", where=f"{name}.CHECKSUM")
     return found[1].lower()
 
 
-def _form(text: str, found: re.Match[str] | None, name: str) -> str:
-    """What keeps a checksum file from being one of `name`."""
+def _describe_problem(text: str, found: re.Match[str] | None, name: str) -> str:
+    """Describe why a text is not the checksum file of `name`."""
     if found:
         return "names the file with a path" if found[2].endswith(f"/{name}") else "names another file"
     if len(text) > _CHECKSUM_CAP:
@@ -91,36 +91,38 @@ def _form(text: str, found: re.Match[str] | None, name: str) -> str:
     return next((form for form, pattern in _OTHER_FORMS if pattern.fullmatch(text)), "is in an unknown form")
 
 
-def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -> tuple[Trust, Next]:
-    """What the digest of a downloaded zip proves, and what to do.
+def evaluate_digest(
+    own: str, published: str | None, pinned: str | None, *, fresh: bool
+) -> tuple[Trust, NextStep]:
+    """Compare the digest of a downloaded zip with the expected one and decide the next step.
 
     Args:
-        own: SHA-256 of the bytes received.
-        published: SHA-256 of the `.CHECKSUM` file, None where there is none.
-        pinned: SHA-256 pinned in the settings for this name, if any; it overrides the published one.
-        fresh: Whether checksum and zip were both fetched anew after an earlier mismatch.
+        own: SHA-256 of the downloaded bytes.
+        published: SHA-256 in the `.CHECKSUM` file; None without a usable one.
+        pinned: SHA-256 in the settings for this name, if any; it replaces the published one.
+        fresh: Checksum and zip are the second download, after a mismatch of the first one.
     """
     if pinned:
         return (
-            (Trust.PINNED, Next.ACCEPT)
+            (Trust.PINNED, NextStep.ACCEPT)
             if own == pinned
-            else (Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH)
+            else (Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH)
         )
     if published is None:
-        return Trust.CHECKSUM_MISSING, Next.ACCEPT
+        return Trust.CHECKSUM_MISSING, NextStep.ACCEPT
     if own == published:
-        return Trust.OK, Next.ACCEPT
-    return Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH
+        return Trust.OK, NextStep.ACCEPT
+    return Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFile:
     """One key of a bucket listing.
 
     Attributes:
         key: Path below the archive's host.
         size: Bytes.
-        etag: With its quotes removed.
+        etag: ETag without quotes.
         modified_us: Last modification, microseconds UTC.
     """
 
@@ -140,19 +142,20 @@ class ListingPage:
         next_marker: Where the next page starts; None on the last page.
     """
 
-    files: list[Listed]
+    files: list[ListedFile]
     folders: list[str]
     next_marker: str | None
 
 
 def parse_listing(body: bytes) -> ListingPage:
-    """Read one `ListBucketResult`.
+    """Parse a page of a bucket listing, `ListBucketResult`.
 
     Raises:
-        ProtocolViolationError: It is not one.
+        ProtocolViolationError: The body is not such a page.
     """
     with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolationError):
-        # As text, so that no other encoding hides a document type, whose entities could expand.
+        # The text is parsed, not the bytes: another encoding could hide a document type, whose entities may
+        # expand.
         text = body.decode()
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ProtocolViolationError("a listing with a document type is refused", where="archive listing")
@@ -160,18 +163,18 @@ def parse_listing(body: bytes) -> ListingPage:
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{space}ListBucketResult":
         raise ProtocolViolationError(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
-    files = [_listed(item, space) for item in root.iter(f"{space}Contents")]
+    files = [_parse_entry(item, space) for item in root.iter(f"{space}Contents")]
     folders = [item.findtext(f"{space}Prefix") or "" for item in root.iter(f"{space}CommonPrefixes")]
     truncated = root.findtext(f"{space}IsTruncated") == "true"
     last = max([file.key for file in files] + folders, default="")
     return ListingPage(files, folders, (root.findtext(f"{space}NextMarker") or last) if truncated else None)
 
 
-def _listed(item: ET.Element, space: str) -> Listed:
-    with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolationError):
+def _parse_entry(item: ET.Element, space: str) -> ListedFile:
+    with guard_parser("archive listing", "has an entry without size or date", kind=ProtocolViolationError):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
-        return Listed(
+        return ListedFile(
             item.findtext(f"{space}Key") or "",
             int(item.findtext(f"{space}Size") or ""),
             etag,
@@ -180,5 +183,5 @@ def _listed(item: ET.Element, space: str) -> Listed:
 
 
 def due_us(day: date) -> int:
-    """Return when the files of a day are expected by, microseconds UTC."""
+    """Return the time by which the files of a day are expected, microseconds UTC."""
     return day_bounds(day)[1] + PUBLISHED_AFTER_US

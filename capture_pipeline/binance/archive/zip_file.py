@@ -1,6 +1,7 @@
-"""One expected entry out of a zip that was downloaded: bounded, checked by CRC, never written to a path the zip chooses.
+"""Reader of the only entry of a downloaded zip. Its size is bounded, and its CRC is verified.
 
-A zip with two entries, another name, overlapping or encrypted entries, a size that lies or a broken stream is refused.
+A zip is rejected if it has two entries, another name, an overlapping or encrypted entry, a wrong size or a
+broken stream. No file is written to a path that the zip contains.
 """
 
 from __future__ import annotations
@@ -17,73 +18,73 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
 
 BLOCK_BYTES = 8 << 20
-"""Larger than a month of 1m candles, which therefore comes whole."""
+"""Maximum size of a block. A month of 1m klines is smaller and therefore is one block."""
 _INPUT_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _DIRECTORY_ENTRY = b"PK\x01\x02"
-_MOST_ENTRIES = 1000
-"""Far more than one: the four bytes of a directory entry may occur by chance inside packed data."""
+_MAX_ENTRIES = 1000
+"""Far more than one: the four bytes of a directory entry may occur by chance inside compressed data."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
 
 
-def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:
-    """Inflate the one entry of a zip.
+def read_only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:
+    """Inflate the only entry of a zip.
 
     Args:
-        content: The zip.
-        expected: The name that the entry must have.
-        max_bytes: The most it may inflate to; checked against what the zip claims and against what comes out.
-        where: The zip's name, for errors.
+        content: Bytes of the zip.
+        expected: Expected name of the entry.
+        max_bytes: Maximum size of the inflated entry; compared with the stated and with the real size.
+        where: Name of the zip, for errors.
 
     Returns:
-        The entry's bytes; their CRC-32 and size are those the zip states.
+        The bytes of the entry; their CRC-32 and size are those that the zip states.
 
     Raises:
-        MalformedDataError: The zip is anything else.
+        MalformedDataError: The zip is damaged, too large, encrypted, or has another entry.
     """
-    return b"".join(entry_blocks(content, expected, max_bytes, where))
+    return b"".join(read_entry_blocks(content, expected, max_bytes, where))
 
 
-def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> Iterator[bytes]:
-    """Inflate the one entry of a zip block by block, in the memory of one block.
+def read_entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> Iterator[bytes]:
+    """Inflate the only entry of a zip block by block, with the memory of one block.
 
-    What `only_entry` checks before it returns is checked here before the last block is yielded: a small entry is one block.
+    Size and CRC-32 are verified before the last block is yielded.
 
     Args:
-        content: The zip.
-        expected: The name that the entry must have.
-        max_bytes: The most it may inflate to.
-        where: The zip's name, for errors.
+        content: Bytes of the zip.
+        expected: Expected name of the entry.
+        max_bytes: Maximum size of the inflated entry.
+        where: Name of the zip, for errors.
 
     Raises:
-        MalformedDataError: See `only_entry`; blocks that were yielded before are worthless then.
+        MalformedDataError: See `read_only_entry`. Blocks that were already yielded are not verified.
     """
-    entry = _only_entry(content, expected, max_bytes, where)
-    held, size, checksum = b"", 0, 0
-    for block in filter(None, _inflated(content, entry, where)):
-        if held:
-            yield held
-        held, size, checksum = block, size + len(block), isal_zlib.crc32(block, checksum)
+    entry = _find_only_entry(content, expected, max_bytes, where)
+    pending, size, checksum = b"", 0, 0
+    for block in filter(None, _inflate(content, entry, where)):
+        if pending:
+            yield pending
+        pending, size, checksum = block, size + len(block), isal_zlib.crc32(block, checksum)
         if size > entry.file_size:
             break
     if size != entry.file_size or checksum != entry.CRC:
         raise MalformedDataError("does not match its own CRC-32", where=where, remedy=_REMEDY)
-    yield held
+    yield pending
 
 
-def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
-    """Return the one entry of a zip, without looking inside."""
-    if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
-        raise MalformedDataError(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
+def _find_only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
+    """Return the only entry of a zip, from the zip's directory."""
+    if content.count(_DIRECTORY_ENTRY) > _MAX_ENTRIES:
+        raise MalformedDataError(f"has more than {_MAX_ENTRIES:,} entries", where=where, remedy=_REMEDY)
     with (
         guard_parser(where, "is not a readable zip", remedy=_REMEDY),
         zipfile.ZipFile(io.BytesIO(content)) as archive,
     ):
         entries = archive.infolist()
-    if len(entries) != 1 or _name_of(entries[0]) != expected:
-        names = ", ".join(_name_of(entry) for entry in entries[:4])
+    if len(entries) != 1 or _decode_name(entries[0]) != expected:
+        names = ", ".join(_decode_name(entry) for entry in entries[:4])
         raise MalformedDataError(
             f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY
         )
@@ -97,8 +98,8 @@ def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zi
     return entry
 
 
-def _name_of(entry: zipfile.ZipInfo) -> str:
-    """Return the name of an entry; tools that write UTF-8 without saying so are understood."""
+def _decode_name(entry: zipfile.ZipInfo) -> str:
+    """Return the name of an entry; UTF-8 without the flag of UTF-8 is recognised."""
     if entry.flag_bits & _UTF8 or entry.filename.isascii():
         return entry.filename
     try:
@@ -107,9 +108,12 @@ def _name_of(entry: zipfile.ZipInfo) -> str:
         return entry.filename
 
 
-def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
-    """Yield the content of an entry in blocks of at most `BLOCK_BYTES`; a byte too many shows that the stated size is wrong."""
-    data = _entry_data(content, entry, where)
+def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
+    """Yield the content of an entry in blocks of at most `BLOCK_BYTES`.
+
+    At most one byte more than the stated size is inflated; it shows that the size is wrong.
+    """
+    data = _find_entry_data(content, entry, where)
     if entry.compress_type == zipfile.ZIP_STORED:
         yield from (bytes(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES))
         return
@@ -124,18 +128,23 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
     with guard_parser(where, "is broken inside", remedy=_REMEDY):
         while not decompressor.eof and not is_stuck:
             tail = decompressor.unconsumed_tail
-            given = tail or data[at : at + step]
-            at += 0 if tail else len(given)
-            block = bytes(decompressor.decompress(given, most))
-            # Output may be left inside when all input was taken: the end is where neither goes in nor comes out.
-            is_stuck = not block and not len(given)
+            chunk = tail or data[at : at + step]
+            at += 0 if tail else len(chunk)
+            block = bytes(decompressor.decompress(chunk, most))
+            # The decompressor may still contain output after the last input. It is empty when a call without
+            # input returns nothing.
+            is_stuck = not block and not len(chunk)
             yield block
     if not decompressor.eof or decompressor.unused_data or at < len(data):
         raise MalformedDataError("does not end where it says", where=where, remedy=_REMEDY)
 
 
-def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
-    """The compressed bytes of the entry, by its local header; they must lie before the central directory."""
+def _find_entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
+    """Return the compressed bytes of the entry, by its local header.
+
+    Raises:
+        MalformedDataError: The entry is encrypted, or its bytes do not end before the central directory.
+    """
     header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
     if (
         entry.flag_bits & _ENCRYPTED

@@ -1,6 +1,6 @@
-"""A deadline for one request: its connection is shut down when time is up, whatever the library is doing with it then.
+"""Deadline of one request: its connection is shut down when the time is over.
 
-A read timeout alone does not bound a request: each byte restarts it, in the status line, the headers and the body alike.
+A read timeout alone does not limit the duration of a request, because each received byte restarts it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _current = threading.local()
 
 
 class Deadline:
-    """The time by which a request must be complete, or by which the next part of its answer must arrive.
+    """Time until a request must be complete, or until the next part of its answer must arrive.
 
     Attributes:
-        seconds: From its beginning, or from the last renewal.
-        is_over: Whether the time was up; the connection is shut down then.
+        seconds: Duration from the start or from the last renewal.
+        is_over: The time was over, and the connection was shut down.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Begin to count.
+        """Start the deadline.
 
         Args:
-            seconds: See the attribute.
+            seconds: Duration.
         """
         self.seconds = seconds
         self.is_over = False
@@ -38,24 +38,24 @@ class Deadline:
         self._released: list[socket.socket] = []
 
     def renew(self) -> None:
-        """Begin to count again."""
+        """Restart the deadline."""
         self._until = time.monotonic() + self.seconds
 
     def watch(self, connection: socket.socket) -> None:
-        """Shut down a connection, too, when time is up."""
+        """Add a connection to those that are shut down when the time is over."""
         with self._lock:
             self._watched.append(connection)
             if self.is_over:
                 _shut_down(connection)
 
     def release(self, connection: socket.socket) -> None:
-        """Close a connection once the request is done: its answer may still be read."""
+        """Close a connection after the end of the request, because its answer may still be read."""
         with self._lock:
             self._released.append(connection)
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Watch the connections that this thread opens or uses again."""
+    def enforce(self) -> Iterator[None]:
+        """Enforce the deadline on the connections that this thread opens or reuses inside the block."""
         threading.Thread(target=self._wait, name="deadline", daemon=True).start()
         _current.deadline = self
         try:
@@ -69,8 +69,8 @@ class Deadline:
                     connection.close()
 
     def _wait(self) -> None:
-        while (left := self._until - time.monotonic()) > 0:
-            if self._done.wait(left):
+        while (remaining_s := self._until - time.monotonic()) > 0:
+            if self._done.wait(remaining_s):
                 return
         with self._lock:
             self.is_over = True
@@ -79,14 +79,14 @@ class Deadline:
 
 
 def watch(connection: socket.socket) -> None:
-    """Have the deadline of this thread's request watch a connection; without one nothing is done."""
+    """Add a connection to the deadline of this thread's request, if there is one."""
     deadline: Deadline | None = getattr(_current, "deadline", None)
     if deadline is not None:
         deadline.watch(connection)
 
 
 def release(connection: socket.socket) -> None:
-    """Close a connection, at once or when this thread's request is done."""
+    """Close a connection, now or after the end of this thread's request."""
     deadline: Deadline | None = getattr(_current, "deadline", None)
     if deadline is None:
         connection.close()
@@ -95,5 +95,5 @@ def release(connection: socket.socket) -> None:
 
 
 def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is closed already
+    with contextlib.suppress(OSError):  # the connection is already closed
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Descriptions of failed requests: what a library's exception, a status or an error body means, in one short line."""
+"""Conversion of failed requests to this project's errors, each with a short message."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ from capture_pipeline.errors import (
 
 PROXY_LOGIN = 407
 _TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
-_PASSING_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
-"""Codes of failures that pass, whatever the status: unknown error, internal error, unexpected response, time-out, server overload, and
-service shutting down. Source: the exchange's lists of error codes for spot and USD-M futures, which do not state an HTTP status."""
+_TRANSIENT_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
+"""Codes of transient failures, with any HTTP status: unknown error, internal error, unexpected response,
+time-out, server overload, and service shutting down. Source: the exchange's lists of error codes for spot and
+USD-M futures, which do not state an HTTP status."""
 _ERROR_CAP = 10_000
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
 def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
-    """Sort a status with which a proxy refused a connection."""
+    """Return the error for an HTTP status with which a proxy refused a connection."""
     what = proxy.refusal(status)
     if status == PROXY_LOGIN:
         return ConfigError(what, where=url, remedy=proxy.login_remedy)
@@ -49,26 +50,26 @@ def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
 
 
 def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
-    """Sort a failure of a proxy."""
+    """Return the error for a failed connection through a proxy."""
     if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
         return proxy_refusal(proxy, int(found[1]), url)
     return NetworkError(
-        f"the proxy {proxy} cannot be reached: {brief(error)}", where=url, remedy="check the proxy"
+        f"the proxy {proxy} cannot be reached: {describe_briefly(error)}", where=url, remedy="check the proxy"
     )
 
 
-def brief(error: BaseException) -> str:
-    """Describe the innermost failure in one short line."""
+def describe_briefly(error: BaseException) -> str:
+    """Describe the innermost cause of an exception in one short line."""
     inner = error
-    while (deeper := _wrapped(inner)) is not None:
+    while (deeper := _unwrap(inner)) is not None:
         inner = deeper
     text = " ".join(str(inner).split())
-    # urllib3 begins with the connection's own description.
+    # The text of urllib3 starts with a description of the connection.
     return text.rpartition("): ")[2][:160] or type(inner).__name__
 
 
-def _wrapped(error: BaseException) -> BaseException | None:
-    """Return the failure that requests or urllib3 put into another one."""
+def _unwrap(error: BaseException) -> BaseException | None:
+    """Return the exception that requests or urllib3 wrapped in another one."""
     return next(
         (part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)),
         None,
@@ -76,21 +77,21 @@ def _wrapped(error: BaseException) -> BaseException | None:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Report whether nothing listens at the address."""
+    """Report whether the connection was refused, because no server listens at the address."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, ConnectionRefusedError):
-        inner = _wrapped(inner) or inner.__cause__
+        inner = _unwrap(inner) or inner.__cause__
     return inner is not None
 
 
-def is_of_network(error: BaseException) -> bool:
-    """Report whether an exception is about the connection; another `OSError` is of the disk that the answer is written to."""
+def is_network_error(error: BaseException) -> bool:
+    """Report whether an exception is about the connection; other `OSError`s are about the answer's file."""
     network = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
     return not isinstance(error, OSError) or isinstance(error, network)
 
 
 def error_body(response: requests.Response) -> bytes:
-    """Return at most a few kB of the body; nothing where it does not come."""
+    """Return at most a few kB of the body; empty if it cannot be read."""
     try:
         return next(response.iter_content(_ERROR_CAP), b"")
     except requests.RequestException:
@@ -100,19 +101,19 @@ def error_body(response: requests.Response) -> bytes:
 def refusal_error(
     status: int, headers: Mapping[str, str], body: bytes, url: str, now_s: float
 ) -> CaptureError:
-    """Sort an answer that refuses a request.
+    """Return the error for an answer that refuses a request.
 
     Args:
-        status: Of the answer.
-        headers: Found by names in lower case.
-        body: At most a few kB of it.
-        url: What was asked.
-        now_s: Wall clock, seconds.
+        status: HTTP status of the answer.
+        headers: Headers, with case-insensitive names or names in lower case.
+        body: First kB of the body.
+        url: Address of the request.
+        now_s: Wall clock in seconds.
     """
     code, text = parse_error(body)
     wait = parse_wait(status, headers, body, now_s) if status in DEFAULT_WAIT_S else 0.0
     if status == BACK_OFF:
-        return RateLimitedError(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
+        return RateLimitedError(f"requires a wait of {wait:g} s (429)", retry_after_s=wait, where=url)
     if status == BANNED:
         until = int((now_s + wait) * 1e6)
         end = iso(until // SECOND_US * SECOND_US)
@@ -130,6 +131,6 @@ def refusal_error(
         )
         denied.retry_after_s = wait
         return denied
-    if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:
+    if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _TRANSIENT_CODES:
         return ServerError(f"fails with {status}{text}", where=url)
     return RequestRefusedError(f"refuses the request ({status}){text}", status=status, code=code, where=url)

@@ -1,7 +1,7 @@
-"""Rules for the network environment: the proxy and the trusted certificates of an address, for REST and streams alike.
+"""Proxy and trusted certificates of an address, for REST and streams, from environment variables.
 
-The variables are those of requests and OpenSSL. A variable that cannot be used raises `ConfigError`; no text in this module's errors
-contains a proxy's login.
+The variables are those of requests and OpenSSL. A variable that cannot be used raises `ConfigError`. No error
+message of this module contains a proxy's login.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Egress:
-    """Way out to one address.
+    """Proxy and certificates for connections to one address.
 
     Attributes:
-        proxy: None for a direct connection.
-        tls: Trusted certificates; None where neither the address nor the proxy uses TLS.
+        proxy: Proxy; None for a direct connection.
+        tls: Trusted certificates; None if neither the address nor the proxy uses TLS.
     """
 
     proxy: Proxy | None
@@ -92,21 +92,21 @@ class Egress:
 
 
 def egress_of(url: str) -> Egress:
-    """Apply the environment's variables to an address.
+    """Determine proxy and certificates of an address from the environment variables.
 
     Args:
         url: An http, https, ws or wss address.
 
     Raises:
-        ConfigError: The proxy's variable is malformed, or names a kind of proxy that is not supported; or a variable for certificates names
-            a file or folder that is missing, unreadable or holds no certificate.
+        ConfigError: The variable of the proxy is malformed or names a proxy of an unsupported kind, or a
+            variable for certificates names a path that is missing, unreadable or without certificates.
     """
-    proxy = _proxy_of(url)
+    proxy = _find_proxy(url)
     needs_tls = urlsplit(url).scheme in {"https", "wss"} or (proxy is not None and proxy.is_tls)
     return Egress(proxy, trusted_certificates() if needs_tls else None)
 
 
-def _proxy_of(url: str) -> Proxy | None:
+def _find_proxy(url: str) -> Proxy | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if _is_loopback(host) or should_bypass_proxies(url, no_proxy=None):
@@ -115,7 +115,7 @@ def _proxy_of(url: str) -> Proxy | None:
     scheme = "https" if parts.scheme in {"https", "wss"} else "http"
     for name in (scheme, "all"):
         if text := proxies.get(name, "").strip():
-            return parse_proxy(text, _variable(f"{name}_proxy"))
+            return parse_proxy(text, _find_variable(f"{name}_proxy"))
     return None
 
 
@@ -132,7 +132,7 @@ def _is_loopback(host: str) -> bool:
     return False
 
 
-def _variable(name: str) -> str:
+def _find_variable(name: str) -> str:
     """Return the variable's name as the environment spells it; lower case wins, as in `getproxies`."""
     spellings = [name, name.upper(), *os.environ]
     return next(
@@ -142,16 +142,16 @@ def _variable(name: str) -> str:
 
 
 def parse_proxy(text: str, variable: str) -> Proxy:
-    """Parse a proxy's address; without a scheme it is an http proxy.
+    """Parse a proxy's address; an address without a scheme is an http proxy.
 
     Args:
         text: Value of the variable.
         variable: Name of the variable, for errors.
 
     Raises:
-        ConfigError: It is malformed, or neither an http nor an https proxy.
+        ConfigError: The text is malformed, or the proxy is neither an http nor an https proxy.
     """
-    # The value is not quoted in an error: it may contain a password.
+    # Errors do not quote the value, because it may contain a password.
     malformed = ConfigError("is not the address of a proxy", where=variable, remedy=f"write {_PROXY_FORM}")
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -161,7 +161,7 @@ def parse_proxy(text: str, variable: str) -> Proxy:
             if ":" not in (parts.hostname or "")
             else parts.hostname or ""
         )
-        login = _login(parts)
+        login = _parse_login(parts)
     except ValueError:  # a bad port, bracket, label or percent-encoding
         raise malformed from None
     if parts.scheme not in _SCHEMES:
@@ -184,31 +184,32 @@ def parse_proxy(text: str, variable: str) -> Proxy:
     )
 
 
-def _login(parts: SplitResult) -> tuple[str, str] | None:
+def _parse_login(parts: SplitResult) -> tuple[str, str] | None:
     if parts.username is None:
         return None
     return unquote(parts.username, errors="strict"), unquote(parts.password or "", errors="strict")
 
 
 def certificate_source() -> str:
-    """Name what `trusted_certificates` reads: variables with their paths, or the defaults."""
-    return " and ".join(f"{name}={path}" for name, path in _named_paths()) or "the system and certifi"
+    """Describe the source of `trusted_certificates`: variables with their paths, or the defaults."""
+    return " and ".join(f"{name}={path}" for name, path in _list_named_paths()) or "the system and certifi"
 
 
 def trusted_certificates() -> ssl.SSLContext:
-    """Load the trusted certificates: those that a variable names and no others, or else those of the system and of certifi.
+    """Load the trusted certificates: only those that a variable names, or those of the system and of certifi.
 
-    REQUESTS_CA_BUNDLE wins over CURL_CA_BUNDLE, and both win over SSL_CERT_FILE and SSL_CERT_DIR. Files that changed are read again.
+    REQUESTS_CA_BUNDLE has precedence over CURL_CA_BUNDLE, and both over SSL_CERT_FILE and SSL_CERT_DIR.
+    Changed files are read again.
 
     Raises:
-        ConfigError: A variable names something that is missing, unreadable or holds no certificate.
+        ConfigError: A variable names a path that is missing, unreadable or without certificates.
     """
-    return _context(
-        tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths())
+    return _build_context(
+        tuple((variable, path, _read_modified_ns(variable, path)) for variable, path in _list_named_paths())
     )
 
 
-def _named_paths() -> list[tuple[str, Path]]:
+def _list_named_paths() -> list[tuple[str, Path]]:
     for name in _BUNDLES:
         if value := os.environ.get(name):
             return [(name, Path(value))]
@@ -227,7 +228,7 @@ def _unusable(variable: str, path: Path, problem: str) -> ConfigError:
     )
 
 
-def _modified_ns(variable: str, path: Path) -> int:
+def _read_modified_ns(variable: str, path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
@@ -237,32 +238,36 @@ def _modified_ns(variable: str, path: Path) -> int:
 
 
 @lru_cache(maxsize=8)
-def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
-    """Build the context of paths at their modification times; without any, of the defaults."""
+def _build_context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
+    """Build the context from paths, or from the defaults; modification times are part of the cache's key."""
     if not named:
         context = ssl.create_default_context()
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
         return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for variable, path, _ in named:
-        _load(context, variable, path)
+        _load_certificates(context, variable, path)
     return context
 
 
-def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
-    """Add the certificates of a path; OpenSSL itself ignores a folder without any, and does not name a file that it refuses."""
+def _load_certificates(context: ssl.SSLContext, variable: str, path: Path) -> None:
+    """Add the certificates of a path.
+
+    OpenSSL ignores a folder without certificates, and its errors do not name the file, so both are handled
+    here.
+    """
     try:
         if path.is_dir() and variable != "SSL_CERT_FILE":
             if not any(_HASH_NAME.fullmatch(entry.name) for entry in path.iterdir()):
                 raise _unusable(
                     variable,
                     path,
-                    f"holds no certificate under its hash; openssl rehash {path} makes these names",
+                    f"contains no certificate named by its hash; openssl rehash {path} creates these names",
                 )
             context.load_verify_locations(capath=str(path))
         else:
             context.load_verify_locations(cafile=str(path))
     except ssl.SSLError:
-        raise _unusable(variable, path, "holds no PEM certificate") from None
+        raise _unusable(variable, path, "contains no PEM certificate") from None
     except OSError as error:
         raise _unusable(variable, path, f"cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Pauses of an address: until when nothing may be sent to some hosts of the exchange, and why. Holds no clock and opens no file."""
+"""Pauses: times in which this address must not send requests to the exchange, with the reason (sans-I/O)."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ _Time = Annotated[int, Field(ge=0, le=_LAST_US)]
 _REMEDY = "nothing is sent before"
 
 
-class Part(StrEnum):
-    """Hosts that a limit is about."""
+class HostGroup(StrEnum):
+    """Group of hosts to which a limit applies."""
 
     REST = "rest"
     STREAMS = "streams"
 
 
-def parts_of(status: int, part: Part) -> tuple[Part, ...]:
-    """Return the hosts that a refusal by `part` is about.
+def affected_hosts(status: int, part: HostGroup) -> tuple[HostGroup, ...]:
+    """Return the groups of hosts to which a refusal by one of them applies.
 
-    429 is about one limit: the weight of requests, or the number of handshakes. A ban and the firewall are about the address.
+    429 applies to one limit: the weight of requests, or the number of handshakes. A ban and the firewall
+    apply to the address.
     """
-    return (part,) if status == BACK_OFF else tuple(Part)
+    return (part,) if status == BACK_OFF else tuple(HostGroup)
 
 
 class Pause(BaseModel):
-    """A time in which nothing may be sent.
+    """A time in which no request may be sent.
 
     Attributes:
-        since_us: When it was recorded, microseconds UTC, wall clock.
-        until_us: Its end, likewise; at most three days later.
-        status: 429, 418 or 403 of the refusal; None where the budget of connection attempts is used up.
-        detail: Further text for people.
+        since_us: Time of its record, microseconds UTC, wall clock.
+        until_us: End, microseconds UTC, wall clock; at most three days after `since_us`.
+        status: HTTP status of the refusal: 429, 418 or 403; None if the budget of connection attempts is used
+            up.
+        detail: Description of a pause without a status.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,37 +53,38 @@ class Pause(BaseModel):
 
     @property
     def text(self) -> str:
-        """One line for people."""
+        """Description in one line."""
         end = iso(-(-self.until_us // SECOND_US) * SECOND_US)
         match self.status:
             case 418:
                 return f"the exchange has banned this address until {end} (418)"
             case 429:
-                return f"the exchange asks this address to back off until {end} (429)"
+                return f"the exchange requires this address to wait until {end} (429)"
             case 403:
                 return (
                     f"the exchange's firewall refuses this address (403); the next request is sent at {end}"
                 )
             case _:
-                return f"{self.detail}; the next one is made at {end}"
+                return f"{self.detail}; the next one is allowed at {end}"
 
     def left_s(self, now_s: float) -> float:
-        """Return the seconds until its end."""
+        """Return the seconds until the end of the pause."""
         return self.until_us / 1e6 - now_s
 
     def at(self, now_us: int) -> Pause:
-        """Return the pause as it is by the clock of now: never longer than it was when it was recorded, nor than three days.
+        """Return the pause, restarted at `now_us` if the clock was set back since its record.
 
-        A clock that was set back since would make it longer: it is then counted from now.
+        The remaining time is therefore never longer than the recorded duration, and never longer than three
+        days.
         """
-        most_us = min(self.until_us - self.since_us, round(MAX_WAIT_S * 1e6))
-        if self.since_us <= now_us and self.until_us - now_us <= most_us:
+        max_us = min(self.until_us - self.since_us, round(MAX_WAIT_S * 1e6))
+        if self.since_us <= now_us and self.until_us - now_us <= max_us:
             return self
-        return self.model_copy(update={"since_us": now_us, "until_us": now_us + most_us})
+        return self.model_copy(update={"since_us": now_us, "until_us": now_us + max_us})
 
     def error(self, where: str, now_s: float) -> RateLimitedError:
-        """Return the error about a request that is not sent because of it."""
-        what, left_s = f"is not asked: {self.text}", max(0.0, self.left_s(now_s))
+        """Return the error for a request that is not sent because of the pause."""
+        what, left_s = f"no request is sent: {self.text}", max(0.0, self.left_s(now_s))
         if self.status == BANNED:
             return BannedError(
                 what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY
@@ -90,18 +93,18 @@ class Pause(BaseModel):
 
     @property
     def has_stated_end(self) -> bool:
-        """Whether the exchange states when it ends; the firewall's refusal may last."""
+        """Report whether the exchange states the end of the pause; the firewall does not."""
         return self.status != FIREWALL
 
 
 class Limits(Protocol):
-    """The limits of this machine's address at one exchange, shared by all that use the store."""
+    """Limits of this machine's address at one exchange, shared by all processes that use the lake."""
 
-    def pause(self, part: Part) -> Pause | None:
-        """Return the pause in force, None where requests may be sent."""
+    def pause(self, part: HostGroup) -> Pause | None:
+        """Return the present pause; None if requests may be sent."""
 
-    def refuse(self, part: Part, status: int, wait_s: float) -> Pause:
-        """Record a refusal of the address; returns the pause in force."""
+    def refuse(self, part: HostGroup, status: int, wait_s: float) -> Pause:
+        """Record a refusal of the address and return the present pause."""
 
     def count_attempt(self) -> Pause | None:
-        """Count an attempt to open a stream connection; the pause in force where it may not be made, and is not counted."""
+        """Count an attempt to open a stream connection, or return the pause that forbids the attempt."""

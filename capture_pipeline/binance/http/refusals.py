@@ -1,4 +1,4 @@
-"""What a refusal of the exchange states: its code and text, and how long the address has to wait."""
+"""Parsers of the exchange's refusals: code and text of an error, and the time to wait."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from capture_pipeline.parsing import PARSE_ERRORS
 
 BACK_OFF, BANNED, FIREWALL = 429, 418, 403
 DEFAULT_WAIT_S: Final = {BACK_OFF: 60.0, BANNED: 120.0, FIREWALL: 120.0}
-"""Seconds to wait after a refusal of the address that states no end: a minute is the window of weights, and two are the shortest ban."""
+"""Seconds to wait after a refusal without an end: the window of weights is a minute, the shortest ban two."""
 MAX_WAIT_S: Final = 3 * 86_400.0
-"""The longest ban. Source of both lengths: the exchange's page of REST limits, "from 2 minutes to 3 days"."""
+"""Longest ban. Source of both lengths: the exchange's page on REST limits, "from 2 minutes to 3 days"."""
 _MIN_WAIT_S = 1.0
-_LONGEST_TEXT = 120
+_MAX_TEXT = 120
 _BANNED_UNTIL = re.compile(rb"banned until (\d{13})\b")
 
 
@@ -31,23 +31,23 @@ _decode = msgspec.json.Decoder(_Error).decode
 
 
 def parse_error(body: bytes) -> tuple[int | None, str]:
-    """Parse the body of an error: its code and a brief text; None and nothing where it is not the exchange's."""
+    """Parse the body of an error: code and short text; None and an empty text if it is not the exchange's."""
     try:
         found = _decode(body)
     except PARSE_ERRORS:
         return None, ""
-    return found.code, f": {found.code} {found.msg[:_LONGEST_TEXT]!r}"
+    return found.code, f": {found.code} {found.msg[:_MAX_TEXT]!r}"
 
 
 def parse_retry_after(value: str | None, default: float) -> float:
     """Parse `Retry-After`.
 
     Args:
-        value: Seconds as sent; a date is not understood.
-        default: Seconds where there is none.
+        value: Seconds as sent; a date is not supported.
+        default: Seconds if there is no usable value.
 
     Returns:
-        Seconds, from one to three days.
+        Seconds, from one second to three days.
     """
     try:
         wait = default if value is None else float(value)
@@ -57,18 +57,19 @@ def parse_retry_after(value: str | None, default: float) -> float:
 
 
 def parse_wait(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> float:
-    """Return the seconds to wait after 429, 418 or 403: what `Retry-After` or the body states, the longer of the two.
+    """Parse the time to wait after 429, 418 or 403: the longer one of `Retry-After` and the body's.
 
-    The body states the end of a ban by the exchange's clock, so it is compared with the header `Date` of the same answer.
+    The body states the end of a ban by the exchange's clock, so the header `Date` of the same answer is
+    subtracted.
 
     Args:
         status: 429, 418 or 403.
-        headers: Found by names in lower case.
-        body: Its first kilobytes.
+        headers: Headers, with case-insensitive names or names in lower case.
+        body: First kB of the body.
         now_s: Wall clock in seconds, for an answer without `Date`.
 
     Returns:
-        Seconds, from one to three days.
+        Seconds, from one second to three days.
     """
     default = DEFAULT_WAIT_S[status]
     stated = []
@@ -82,7 +83,7 @@ def parse_wait(status: int, headers: Mapping[str, str], body: bytes, now_s: floa
 
 
 def parse_date(headers: Mapping[str, str]) -> float | None:
-    """Parse the header `Date`: seconds since 1970; None if it is missing or is no date with a time zone."""
+    """Parse the header `Date` to seconds since 1970; None if it is missing or not a date with a time zone."""
     try:
         moment = parsedate_to_datetime(headers.get("date", ""))
     except PARSE_ERRORS:

@@ -1,4 +1,4 @@
-"""Repetition of requests that failed: the one policy of waits, and the end of a run that was stopped."""
+"""Retries of failed requests with growing waits, and the cancellation of a run."""
 
 from __future__ import annotations
 
@@ -16,47 +16,49 @@ T = TypeVar("T")
 _log = logger(__name__)
 
 
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
-    _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    _log.info("retry in %.1f s: %s", details.wait_for, details.caused_by)
 
 
-stamina.instrumentation.set_on_retry_hooks([_tell])
+stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
 
-def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading.Event | None = None) -> T:
-    """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
+def retry_transient(
+    settings: HttpSettings, operation: Callable[[], T], cancel: threading.Event | None = None
+) -> T:
+    """Call `operation` and repeat it after transient failures, with growing, random waits.
+
+    Rate limits are not repeated here.
 
     Args:
-        settings: How often, and how long to wait.
-        operation: What to do.
-        over: Once set, `operation` is not begun again.
+        settings: Number of attempts and lengths of the waits.
+        operation: Function to call.
+        cancel: Event that stops further attempts.
 
     Raises:
-        CaptureError: The last failure, or that the run was stopped.
+        CaptureError: The last attempt failed, or `cancel` is set.
     """
 
-    def is_worth_it(error: Exception) -> bool:
-        is_over = over is not None and over.is_set()
-        return isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_over
+    def is_retryable(error: Exception) -> bool:
+        is_cancelled = cancel is not None and cancel.is_set()
+        return (
+            isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_cancelled
+        )
 
     for attempt in stamina.retry_context(
-        on=is_worth_it,
+        on=is_retryable,
         attempts=settings.attempts,
         timeout=settings.total_timeout_s,
         wait_initial=settings.backoff_initial_s,
         wait_max=settings.backoff_max_s,
     ):
         with attempt:
-            raise_if_cancelled(over)
+            raise_if_cancelled(cancel)
             return operation()
     raise AssertionError("stamina ends by returning or raising")
 
 
-def raise_if_cancelled(over: threading.Event | None, where: str | None = None) -> None:
-    """Raise if the run was stopped.
-
-    Raises:
-        CaptureError: `over` is set.
-    """
-    if over is not None and over.is_set():
+def raise_if_cancelled(cancel: threading.Event | None, where: str | None = None) -> None:
+    """Raise `CaptureError` if `cancel` is set."""
+    if cancel is not None and cancel.is_set():
         raise CaptureError("was not finished: the run was stopped", where=where)

@@ -1,4 +1,4 @@
-"""Sessions of requests that take proxies and certificates from `network` instead of from the environment, and obey deadlines."""
+"""Sessions of the library requests with deadlines, and with proxies and certificates from `network`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from capture_pipeline.binance.http.network import parse_proxy
 
 
 def new_session(tls: ssl.SSLContext | None) -> requests.Session:
-    """Open a session that trusts the given certificates and no others.
+    """Create a session that trusts only the given certificates.
 
     Args:
-        tls: None for a session whose connections use no TLS.
+        tls: Trusted certificates; None for a session without TLS.
     """
     session = requests.Session()
     session.trust_env = False
@@ -35,14 +35,14 @@ class _WatchedConnection(HTTPConnection):
     _watched: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
-        # TLS takes the descriptor away from this object. A second one of the same connection stays.
-        self._watched = made.dup()
+        connection = super()._new_conn()
+        # TLS detaches the descriptor from this object. A duplicate of the same connection remains usable.
+        self._watched = connection.dup()
         watch(self._watched)
-        return made
+        return connection
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
-        if self._watched is not None:  # the connection of an earlier request is used again
+        if self._watched is not None:  # this request reuses the connection of an earlier one
             watch(self._watched)
         super().request(*args, **kwargs)
 
@@ -54,7 +54,7 @@ class _WatchedConnection(HTTPConnection):
 
 
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
-    """The same with TLS."""
+    """A TLS connection that the deadline of a request may shut down."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -69,7 +69,7 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class _Adapter(HTTPAdapter):
-    """Connections with one set of trusted certificates, to the exchange and to a proxy."""
+    """Adapter for connections to the exchange and to a proxy, with one set of trusted certificates."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
@@ -87,7 +87,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
-        # requests encodes a login as Latin-1 and raises where it cannot.
+        # requests encodes a login as Latin-1 and raises an error for other characters.
         authorization = parse_proxy(proxy, "proxy").authorization
         return {"Proxy-Authorization": authorization} if authorization else {}
 

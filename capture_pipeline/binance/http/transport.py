@@ -1,7 +1,7 @@
-"""Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
+"""HTTP requests to the exchange: verified TLS, no redirect to another host, limited bodies, and typed errors.
 
-One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision, see `retries`.
-Proxies and trusted certificates are those of `network`.
+One `Http` serves many threads; each thread has its own connections. The caller decides whether to retry, see
+`retries`. Proxies and trusted certificates are those of `network`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import urllib3
 from capture_pipeline.binance.http.deadline import Deadline
 from capture_pipeline.binance.http.failures import (
     PROXY_LOGIN,
-    brief,
+    describe_briefly,
     error_body,
-    is_of_network,
+    is_network_error,
     is_refused,
     proxy_failure,
     proxy_refusal,
@@ -41,17 +41,20 @@ from capture_pipeline.errors import (
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
-_TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+_TLS_REMEDY = (
+    "check the certificate and the clock; "
+    "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer.
+    """An answer.
 
     Attributes:
-        status: 200, 206, 304, 404 or 416; anything else was raised.
-        headers: Case-insensitive.
-        body: Decoded, at most as long as was allowed.
+        status: 200, 206, 304, 404 or 416; another status raises an error.
+        headers: Headers, with case-insensitive names.
+        body: Decoded body, not longer than allowed.
     """
 
     status: int
@@ -60,7 +63,7 @@ class Answer:
 
 
 class Http:
-    """Requests under the deployment's time-outs and caps."""
+    """HTTP client with the deployment's time-outs and limits."""
 
     def __init__(
         self,
@@ -70,13 +73,14 @@ class Http:
         now_s: Callable[[], float] = time.time,
         on_answer: OnAnswer = lambda *_: None,
     ) -> None:
-        """Keep the settings; connections open when they are needed.
+        """Create a client; connections are opened when they are needed.
 
         Args:
-            settings: Time-outs, tries and caps.
-            sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
+            settings: Time-outs, attempts and limits.
+            sandbox_url: Address of the sandbox exchange if the deployment uses it, for the remedy in an
+                error.
             now_s: Wall clock in seconds, for the end of a ban.
-            on_answer: Called with address, status and headers of every answer, refusals included.
+            on_answer: Called with address, status and headers of every answer, including refusals.
         """
         self.settings = settings
         self._sandbox_url = sandbox_url
@@ -93,19 +97,19 @@ class Http:
         params: Mapping[str, str | int] | None = None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Answer:
-        """One GET, read whole within `http.answer_timeout_s`.
+        """Send a GET and read the whole answer within `http.answer_timeout_s`.
 
         Args:
             url: Address.
-            max_bytes: Longest body.
-            headers: Of the request.
-            params: Of its query.
-            on_headers: Takes the headers of the answer, also of a refusal.
+            max_bytes: Maximum length of the body.
+            headers: Headers of the request.
+            params: Parameters of the query.
+            on_headers: Called with the headers of the answer, also of a refusal.
 
         Raises:
-            CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
+            CaptureError: The request failed. Exceptions of `requests` are converted.
         """
-        with self._answered(url, headers, params, None, on_headers) as (answer, chunks):
+        with self._open_answer(url, headers, params, None, on_headers) as (answer, chunks):
             body = bytearray()
             for chunk in chunks:
                 body += chunk
@@ -121,29 +125,30 @@ class Http:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str | int] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """One GET whose body comes in chunks, for as long as it brings enough: see `http.least_download_kb_s`.
+        """Send a GET and yield the body in chunks, without a limit of time while the download is fast enough.
 
-        A body that ends early, or is too slow, raises `NetworkError` where it ends.
+        A body that ends early raises `NetworkError`. So does a download slower than
+        `http.least_download_kb_s`.
         """
-        least = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
-        with self._answered(url, headers, params, least) as answered:
+        min_bytes = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
+        with self._open_answer(url, headers, params, min_bytes) as answered:
             yield answered
 
     def post(self, url: str, body: bytes, *, headers: Mapping[str, str], where: str) -> None:
-        """Send one POST within `http.answer_timeout_s`; any status of 2xx is success, and the body of the answer is not read.
+        """Send a POST within `http.answer_timeout_s`. A status 2xx is success; the answer's body is not read.
 
         Args:
-            url: Address, which may be a secret: no error contains it unless the peer repeats it.
-            body: Of the request.
-            headers: Of the request.
+            url: Address. It may be a secret, so no error contains it unless the peer repeats it.
+            body: Body of the request.
+            headers: Headers of the request.
             where: Name of the peer in errors.
 
         Raises:
-            CaptureError: Any failure. A redirect is one, too.
+            CaptureError: The request failed or was redirected.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._sorted_failures(where, egress.proxy, deadline), deadline.counting():
+        with self._translate_failures(where, egress.proxy, deadline), deadline.enforce():
             response = self._session(egress.tls).post(
                 url,
                 data=body,
@@ -151,7 +156,7 @@ class Http:
                 timeout=(self.settings.connect_timeout_s, self.settings.read_timeout_s),
                 stream=True,
                 allow_redirects=False,
-                proxies=_proxies(url, egress.proxy),
+                proxies=_build_proxies(url, egress.proxy),
             )
             try:
                 if response.is_redirect:
@@ -161,7 +166,7 @@ class Http:
                         remedy="set the address that it redirects to",
                     )
                 if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
-                    self._refuse(response, where, egress.proxy)
+                    self._raise_for_status(response, where, egress.proxy)
                     raise RequestRefusedError(
                         f"answers with {response.status_code}", status=response.status_code, where=where
                     )
@@ -169,35 +174,36 @@ class Http:
                 response.close()
 
     @contextmanager
-    def _answered(
+    def _open_answer(
         self,
         url: str,
         headers: Mapping[str, str] | None,
         params: Mapping[str, str | int] | None,
-        least: float | None,
+        min_bytes: float | None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Send a request under a deadline.
+        """Send a GET with a deadline.
 
         Args:
             url: Address.
-            headers: Of the request.
-            params: Of its query.
-            least: Bytes that renew the deadline; None for a deadline for the whole answer.
-            on_headers: Takes the headers of the answer.
+            headers: Headers of the request.
+            params: Parameters of the query.
+            min_bytes: Number of received bytes that renews the deadline; None for one deadline for the whole
+                answer.
+            on_headers: Called with the headers of the answer.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
+        with self._translate_failures(url, egress.proxy, deadline), deadline.enforce():
             response = self._send(url, egress, headers, params)
             try:
                 self._on_answer(response.url, response.status_code, response.headers)
                 if on_headers is not None:
                     on_headers(response.headers)
-                self._refuse(response, url, egress.proxy)
+                self._raise_for_status(response, url, egress.proxy)
                 yield (
                     Answer(response.status_code, response.headers, b""),
-                    self._chunks(response, url, egress.proxy, deadline, least),
+                    self._read_chunks(response, url, egress.proxy, deadline, min_bytes),
                 )
             finally:
                 response.close()
@@ -210,7 +216,7 @@ class Http:
         params: Mapping[str, str | int] | None,
     ) -> requests.Response:
         timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
-        proxies = _proxies(url, egress.proxy)
+        proxies = _build_proxies(url, egress.proxy)
         target = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._session(egress.tls).get(
@@ -236,7 +242,7 @@ class Http:
         raise ProtocolViolationError("redirects in a circle", where=url)
 
     def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
-        """Return this thread's session for certificates; a session keeps the ones it began with."""
+        """Return this thread's session for a set of certificates."""
         sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault(
             "sessions", {}
         )
@@ -244,28 +250,28 @@ class Http:
             sessions[tls] = new_session(tls)
         return sessions[tls]
 
-    def _chunks(
+    def _read_chunks(
         self,
         response: requests.Response,
         url: str,
         proxy: Proxy | None,
         deadline: Deadline,
-        least: float | None,
+        min_bytes: float | None,
     ) -> Iterator[bytes]:
-        came = 0
-        with self._sorted_failures(url, proxy, deadline):
-            # Not iter_content: it drops what it has of a block when the connection ends inside it.
+        received = 0
+        with self._translate_failures(url, proxy, deadline):
+            # iter_content drops an incomplete block when the connection breaks, so it is not used here.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
-                came += len(chunk)
-                if least is not None and came >= least:
+                received += len(chunk)
+                if min_bytes is not None and received >= min_bytes:
                     deadline.renew()
-                    came = 0
-            if deadline.is_over:  # without a length the end that the deadline made looks like the body's own
+                    received = 0
+            if deadline.is_over:  # without a Content-Length, the shutdown looks like the end of the body
                 raise TimeoutError
 
-    def _refuse(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
-        """Raise what a status other than a usable one means."""
+    def _raise_for_status(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
+        """Raise the error for a status that is not usable."""
         status = response.status_code
         if status in {200, 206, 304, 404, 416}:
             return
@@ -274,52 +280,54 @@ class Http:
         raise refusal_error(status, response.headers, error_body(response), url, self._now_s())
 
     @contextmanager
-    def _sorted_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
+    def _translate_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
         way = f" through the proxy {proxy}" if proxy else ""
         try:
-            with _in_time(deadline, url):
+            with _translate_timeout(deadline, url):
                 yield
         except requests.exceptions.ProxyError as error:
             raise proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             raise UntrustedPeerError(
-                f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY
+                f"TLS failed{way}: {describe_briefly(error)}", where=url, remedy=_TLS_REMEDY
             ) from None
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
         ) as error:
-            raise RequestRefusedError(f"is no usable address: {brief(error)}", status=0, where=url) from None
+            raise RequestRefusedError(
+                f"is not a usable address: {describe_briefly(error)}", status=0, where=url
+            ) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
             raise ProtocolViolationError(
-                f"sends a body that cannot be decoded: {brief(error)}", where=url
+                f"sends a body that cannot be decoded: {describe_briefly(error)}", where=url
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if not is_of_network(error):
+            if not is_network_error(error):
                 raise
-            remedy = "check the proxy" if proxy else self._remedy(url, error)
+            remedy = "check the proxy" if proxy else self._find_remedy(url, error)
             raise NetworkError(
-                f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy
+                f"cannot be reached or broke off{way}: {describe_briefly(error)}", where=url, remedy=remedy
             ) from None
 
-    def _remedy(self, url: str, error: BaseException) -> str | None:
-        """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
+    def _find_remedy(self, url: str, error: BaseException) -> str | None:
+        """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
         is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
         return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
 
 
-def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
+def _build_proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
     return {urlsplit(url).scheme: proxy.url} if proxy else None
 
 
 @contextmanager
-def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
-    """Turn what a connection that was shut down raises into its cause."""
+def _translate_timeout(deadline: Deadline, url: str) -> Iterator[None]:
+    """Convert the error of a connection that the deadline shut down to an error about the time."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        if not deadline.is_over or not is_of_network(error):
+        if not deadline.is_over or not is_network_error(error):
             raise
         what = f"sent too little within {deadline.seconds:g} s"
         raise NetworkError(

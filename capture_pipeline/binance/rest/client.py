@@ -1,7 +1,7 @@
-"""Market data by REST: one method an endpoint with its weight, under a governor that reads the used-weight header.
+"""Client of the REST endpoints for market data, within the exchange's limits of request weight.
 
-What refuses the address (429, 418, the firewall's 403) pauses every thread and process that shares its limits; see `pauses.py`.
-Source: the exchange's REST documentation; weights stand in `urls.py`.
+A refusal of the address (429, 418, the firewall's 403) pauses every thread and process that shares its
+limits, see `pauses.py`. Source: the exchange's REST documentation; the weights are in `urls.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Annotated
 
 import msgspec
 
-from capture_pipeline.binance.http.pauses import Limits, Part, Pause
+from capture_pipeline.binance.http.pauses import HostGroup, Limits, Pause
 from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, FIREWALL
-from capture_pipeline.binance.http.retries import retrying
+from capture_pipeline.binance.http.retries import retry_transient
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Answer, Http
 from capture_pipeline.binance.periods import Interval
@@ -38,7 +38,7 @@ _log = logger(__name__)
 PAGE_ROWS = 1000
 INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
 UNKNOWN_SYMBOL = frozenset({INVALID_SYMBOL, INVALID_SYMBOL_STATUS})
-"""Codes about a symbol that is not listed, or not any more: futures answer the second one about expired contracts."""
+"""Codes for a symbol that is not listed (any more); futures send the second one for expired contracts."""
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _BODY_CAP = 32 << 20
 _MAX_TRIES = 5
@@ -65,36 +65,33 @@ _decode_info = msgspec.json.Decoder(_Info).decode
 
 
 def parse_time(body: bytes, where: str) -> int:
-    """Parse the answer of `time`.
-
-    Returns:
-        Microseconds UTC.
+    """Parse the answer of `time` to microseconds UTC.
 
     Raises:
-        ProtocolViolationError: It is something else.
+        ProtocolViolationError: The answer does not contain a time.
     """
-    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolationError):
+    with guard_parser(where, f"does not contain the time: {body[:80]!r}", kind=ProtocolViolationError):
         return _decode_time(body).serverTime * 1000
 
 
 def parse_statuses(body: bytes, where: str) -> dict[str, str]:
-    """Parse the answer of `exchangeInfo`: the state of each symbol, by symbol.
+    """Parse the answer of `exchangeInfo` to the status of each symbol.
 
     Raises:
-        ProtocolViolationError: It is something else.
+        ProtocolViolationError: The answer does not contain symbols with their status.
     """
-    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolationError):
+    with guard_parser(where, f"is not an exchangeInfo: {body[:80]!r}", kind=ProtocolViolationError):
         return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
 
 
 class WeightGovernor:
-    """Decides how long to wait before a request; holds no clock and no socket.
+    """Computes the waits before requests from the used weight (sans-I/O).
 
-    The exchange counts weight by calendar minute and says after each answer how much of the minute is used.
+    The exchange counts the weight of each calendar minute, and reports the used weight with each answer.
     """
 
     def __init__(self, budget: float) -> None:
-        """Start with an unused minute.
+        """Create a governor with no used weight.
 
         Args:
             budget: Weight that may be used in a minute.
@@ -104,7 +101,7 @@ class WeightGovernor:
         self._used = 0
 
     def wait_s(self, weight: int, now_s: float) -> float:
-        """Seconds to wait before a request of `weight` at `now_s`; counts it if that is 0."""
+        """Return the seconds to wait before a request; if they are 0, count the request's weight."""
         minute = int(now_s // 60)
         if minute != self._minute:
             self._minute, self._used = minute, 0
@@ -114,13 +111,13 @@ class WeightGovernor:
         return 0.0
 
     def learn(self, used_weight: int, now_s: float) -> None:
-        """Take over what the exchange says is used; other programs of this address count too."""
+        """Update the used weight from an answer; it includes requests of other programs at this address."""
         if int(now_s // 60) == self._minute:
             self._used = max(self._used, used_weight)
 
 
 class RestClient:
-    """The REST endpoints of market data, for one market."""
+    """Client of the REST endpoints for the data of one market."""
 
     def __init__(
         self,
@@ -133,16 +130,16 @@ class RestClient:
         now_s: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Keep the host.
+        """Create a client.
 
         Args:
             http: Transport.
-            base_url: Host.
-            market: Whose endpoints.
+            base_url: Address of the host.
+            market: Market of the endpoints.
             limits: Budget of weight and longest wait.
             address: Limits of this machine's address.
-            now_s: Wall clock, seconds.
-            sleep: How to wait.
+            now_s: Wall clock in seconds.
+            sleep: Function that waits for a number of seconds.
         """
         self._http, self._base, self._market, self._limits, self._address = (
             http,
@@ -157,17 +154,17 @@ class RestClient:
         )
         self._governor = WeightGovernor(self._weight_per_minute)
         self._lock = threading.Lock()
-        self._told_us = 0
+        self._logged_until_us = 0
 
     def server_time_us(self) -> int:
-        """The exchange's clock."""
+        """Request the exchange's time, microseconds UTC."""
         answer = self._get("time", {})
         return parse_time(answer.body, f"{self._base} time")
 
     def klines_url(
         self, symbol: str, interval: Interval, start_us: int, end_us: int
     ) -> tuple[str, dict[str, str | int]]:
-        """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
+        """Return endpoint and parameters of one page of klines that open in `[start_us, end_us)`."""
         params: dict[str, str | int] = {
             "symbol": symbol,
             "interval": str(interval),
@@ -176,26 +173,27 @@ class RestClient:
         return "klines", {**params, "endTime": end_us // 1000 - 1, "limit": PAGE_ROWS}
 
     def klines(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> bytes:
-        """One page of at most 1000 candles that open in `[start_us, end_us)`, as sent.
+        """Request a page of at most 1000 klines that open in `[start_us, end_us)`; return the body as sent.
 
         Raises:
-            RequestRefusedError: For instance an invalid symbol, code -1121.
+            RequestRefusedError: The exchange refuses the request, for instance because of an unknown symbol
+                (-1121).
         """
         endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
         return self._get(endpoint, params).body
 
     def edge_klines(self, symbol: str, interval: Interval, *, first: bool) -> bytes:
-        """The first candle ever, or the newest, as sent."""
+        """Request the first kline of a symbol, or the newest one; the body is returned as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "limit": 1}
         return self._get("klines", {**params, "startTime": 0} if first else params).body
 
     def depth(self, symbol: str, limit: int) -> bytes:
-        """The best `limit` levels of either side of the book, or as many as the market gives, as sent."""
+        """Request the best `limit` levels of each side of the book; the body is returned as sent."""
         limit = depth_limit(self._market, limit)
         return self._get("depth", {"symbol": symbol, "limit": limit}).body
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
-        """At most 1000 aggregate trades of `[start_ms, end_ms]`, as sent."""
+        """Request at most 1000 aggregate trades of `[start_ms, end_ms]`; the body is returned as sent."""
         params: dict[str, str | int] = {
             "symbol": symbol,
             "startTime": start_ms,
@@ -205,16 +203,16 @@ class RestClient:
         return self._get("aggTrades", params).body
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
-        """At most 1000 aggregate trades from an aggregate's id on, as sent."""
+        """Request at most 1000 aggregate trades with ids from `agg_id`; the body is returned as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "fromId": agg_id, "limit": PAGE_ROWS}
         return self._get("aggTrades", params).body
 
     def agg_trades_pause_s(self, share: float) -> float:
-        """Return the pause between requests for aggregates that uses a share of the exchange's weight."""
+        """Return the pause between requests for aggregate trades that uses `share` of the weight budget."""
         return request_weight(self._market, "aggTrades") * 60 / (share * self._weight_per_minute)
 
     def symbol_status(self, symbol: str) -> str | None:
-        """The exchange's word for the state of a symbol, None if it no longer lists it."""
+        """Request the status of a symbol as the exchange names it; None if the symbol is not listed."""
         try:
             answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {})
         except RequestRefusedError as error:
@@ -224,17 +222,17 @@ class RestClient:
         return self._statuses(answer).get(symbol)
 
     def listed_symbols(self) -> list[str]:
-        """Return every symbol that the exchange lists."""
+        """Request all listed symbols."""
         return list(self.symbol_statuses())
 
     def symbol_statuses(self) -> dict[str, str]:
-        """Return the state of every symbol that the exchange lists, by symbol; the answer has several megabytes."""
+        """Request the status of all listed symbols; the answer has several megabytes."""
         return self._statuses(self._get("exchangeInfo", {}))
 
     def unknown_symbols(self, symbols: Sequence[str]) -> ConfigError | None:
-        """Return the error about those of `symbols` that the exchange does not list, None if it lists all.
+        """Return the error about symbols that the exchange does not list; None if it lists all of them.
 
-        One request, and a second one only where a symbol is unknown.
+        One request is sent, and a second one only if a symbol is unknown.
         """
         if self._market is Market.SPOT:
             try:
@@ -246,20 +244,19 @@ class RestClient:
             else:
                 return None
         listed = self.listed_symbols()
-        known = set(listed)
-        unknown = [symbol for symbol in symbols if symbol not in known]
-        # A venue that lists nothing, as a replayed recording of futures, says nothing about a symbol.
+        listed_set = set(listed)
+        unknown = [symbol for symbol in symbols if symbol not in listed_set]
+        # A venue without any listed symbol, for instance a replayed recording of futures, proves nothing.
         return unknown_symbols_error(unknown, listed) if unknown and listed else None
 
     def _statuses(self, answer: Answer) -> dict[str, str]:
-        """Return the state of each symbol of an exchangeInfo, by symbol."""
         return parse_statuses(answer.body, f"{self._base} exchangeInfo")
 
     def _get(self, endpoint: str, params: Mapping[str, str | int]) -> Answer:
         weight = request_weight(self._market, endpoint, params.get("limit"))
         url = f"{self._base}{self._market.rest_root}/{endpoint}"
         for _ in range(_MAX_TRIES):
-            answer = retrying(self._http.settings, lambda: self._ask(url, params, weight))
+            answer = retry_transient(self._http.settings, lambda: self._send(url, params, weight))
             if answer is None:
                 continue
             if answer.status == _NOT_FOUND:
@@ -268,46 +265,47 @@ class RestClient:
                 )
             return answer
         raise RateLimitedError(
-            "still asks to wait",
+            f"still refuses the request after {_MAX_TRIES} attempts",
             retry_after_s=60,
             where=url,
             remedy="lower rate_limits.use_percent; run again later",
         )
 
-    def _ask(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
-        """Send a request as soon as the limits allow it, and record a refusal of the address for all.
+    def _send(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
+        """Send a request as soon as the limits allow it, and record a refusal of the address.
 
         Returns:
-            None where the address was refused for a time that can be waited out.
+            The answer; None if the address was refused for at most `rate_limits.max_wait_s`.
         """
-        self._hold(weight, url)
+        self._wait_for_limits(weight, url)
         try:
             return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
         except RateLimitedError as error:
             self._address.refuse(
-                Part.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
+                HostGroup.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
             )
             if error.retry_after_s > self._limits.max_wait_s:
                 raise
             return None
         except AccessDeniedError as error:
             if error.status == FIREWALL:
-                self._address.refuse(Part.REST, FIREWALL, error.retry_after_s)
+                self._address.refuse(HostGroup.REST, FIREWALL, error.retry_after_s)
             raise
 
-    def _hold(self, weight: int, url: str) -> None:
+    def _wait_for_limits(self, weight: int, url: str) -> None:
         """Wait until the request may be sent.
 
         Raises:
-            RateLimitedError: That is longer than `rate_limits.max_wait_s`, or the firewall refuses the address and states no end.
+            RateLimitedError: The wait is longer than `rate_limits.max_wait_s`, or the firewall refuses the
+                address.
         """
         while True:
-            if (pause := self._address.pause(Part.REST)) is not None:
+            if (pause := self._address.pause(HostGroup.REST)) is not None:
                 now_s = self._now_s()
                 wait = pause.left_s(now_s)
                 if wait > self._limits.max_wait_s or not pause.has_stated_end:
                     raise pause.error(url, now_s)
-                self._tell(pause)
+                self._log_pause(pause)
             else:
                 with self._lock:
                     wait = self._governor.wait_s(weight, self._now_s())
@@ -315,15 +313,15 @@ class RestClient:
                     return
             self._sleep(max(0.0, wait))
 
-    def _tell(self, pause: Pause) -> None:
-        """Log once for all threads that a pause is waited out."""
+    def _log_pause(self, pause: Pause) -> None:
+        """Log the wait for the end of a pause, once for all threads."""
         with self._lock:
-            is_new, self._told_us = pause.until_us != self._told_us, pause.until_us
+            is_new, self._logged_until_us = pause.until_us != self._logged_until_us, pause.until_us
         if is_new:
             _log.warning("%s: %s; nothing is sent before", self._base, pause.text)
 
     def _learn(self, headers: Mapping[str, str]) -> None:
-        """Take over the used weight, which refused requests have too."""
+        """Update the used weight from the headers of an answer, also of a refusal."""
         used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
         if used is not None:
             with self._lock:

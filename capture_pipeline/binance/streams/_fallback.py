@@ -1,6 +1,7 @@
-"""One line of a recording in any layout that is valid: the reference for the kernel, and its way out.
+"""Reader of one line of a recording in any valid layout. It is the reference for the kernel.
 
-Slow and general: msgspec validates the JSON, a pattern the numbers. What is refused here is refused altogether, in words.
+It is slow and general: msgspec validates the JSON, and a pattern validates the numbers. A line that is
+rejected here is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, UNIT
+from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, PLAIN_DECIMAL, UNIT
 from capture_pipeline.binance.streams._kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams.messages import (
     DepthDiff,
@@ -22,13 +23,13 @@ from capture_pipeline.binance.streams.messages import (
     decode_trade,
 )
 from capture_pipeline.binance.streams.names import StreamKind, event_us, kind_of, symbol_of
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 _FAILURES: tuple[type[Exception], ...] = (ConfigError, *PARSE_ERRORS)
 _DECIMAL = re.compile(PLAIN_DECIMAL)
-_MOST = 2**63 - 1
+_MAX_INT64 = 2**63 - 1
 _LONGEST_ORDER_TYPE = 64
 _KINDS = {StreamKind.TRADE: TRADE, StreamKind.DEPTH: DEPTH, StreamKind.SNAPSHOT: SNAPSHOT}
 _REMEDY = "the recording is damaged there; set the line aside, or record again"
@@ -41,16 +42,16 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 @dataclass
-class AnyLine:
-    """What a line says, in the kernel's terms.
+class ParsedLine:
+    """A line with its values in the form of the kernel's outputs.
 
     Attributes:
-        stream: Name of its stream.
+        stream: Name of the stream.
         kind: `TRADE`, `DEPTH`, `SNAPSHOT` or `SKIP`.
-        row: The first values of the kernel's row: of a trade up to its places, of a book up to `D_PREVIOUS`.
-        bids: Price, quantity, places of each.
-        asks: Likewise.
-        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has another one than `MARKET`.
+        row: First values of the kernel's row: of a trade up to `T_PLACES`, of a book up to `D_PREVIOUS`.
+        bids: Price, quantity and places of each bid.
+        asks: Price, quantity and places of each ask.
+        order_type: `X` of a trade as sent; None without `X`. The kernel accepts only `MARKET`.
     """
 
     stream: str
@@ -62,50 +63,52 @@ class AnyLine:
 
 
 def decimal_e8(text: str) -> tuple[int, int]:
-    """A price or quantity as sent: (value in units of 1e-8, number of decimals sent).
+    """Parse a price or quantity: (value in units of 1e-8, number of decimals).
 
     Raises:
-        ValueError: It has a sign, an exponent, needless zeros in front, more than eight decimals, or more than 64 bits.
+        ValueError: The text has a sign, an exponent, superfluous leading zeros or more than eight decimals,
+            or the value needs more than 64 bits.
     """
     found = _DECIMAL.fullmatch(text)
     if not found:
-        raise ValueError(f"{text[:40]!r} is no plain number of up to eight decimals")
+        raise ValueError(f"{text[:40]!r} is not a plain number of up to eight decimals")
     fraction = found[2] or ""
     value = int(found[1]) * UNIT + int(fraction.ljust(PLACES, "0"))
-    if value > MOST_UNITS:
+    if value > MAX_UNITS:
         raise ValueError(f"{text!r} does not fit 64 bits in units of 1e-8")
     return value, len(fraction)
 
 
 def kernel_kind(stream: str) -> int:
-    """What the kernel parses a stream's lines as."""
+    """Return the kind with which the kernel parses the lines of a stream."""
     return _KINDS.get(kind_of(stream), SKIP)
 
 
-def read_any(line: bytes, where: str) -> AnyLine:
+def read_line(line: bytes, where: str) -> ParsedLine:
     """Read one line.
 
     Args:
-        line: With or without its line feed.
+        line: The line, with or without its line feed.
         where: File and line number, for errors.
 
     Raises:
-        MalformedDataError: It is no line of a recording, or its message is not what the exchange sends.
+        MalformedDataError: The line is not a line of a recording, or its message does not have the exchange's
+            form.
     """
     try:
-        return _read(line)
+        return _parse_line(line)
     except _FAILURES as error:
         what = f"{explain(error)}, found {line[:100]!r}"
         raise MalformedDataError(what, where=where, remedy=_REMEDY) from None
 
 
-def _read(line: bytes) -> AnyLine:
+def _parse_line(line: bytes) -> ParsedLine:
     envelope = _decode_line(line)
     kind, data = kernel_kind(envelope.stream), envelope.data
-    found = AnyLine(envelope.stream, kind, [_int64(envelope.capture_ns)])
+    found = ParsedLine(envelope.stream, kind, [_check_int64(envelope.capture_ns)])
     if kind == SKIP:
         return found
-    symbol = valid_symbol(symbol_of(envelope.stream))
+    symbol = validate_symbol(symbol_of(envelope.stream))
     if kind == TRADE:
         trade = decode_trade(data)
         (price, price_places), (quantity, quantity_places) = (
@@ -113,42 +116,45 @@ def _read(line: bytes) -> AnyLine:
             decimal_e8(trade.quantity),
         )
         found.row += [
-            _int64(event_us(trade.event_time)),
-            _int64(event_us(trade.trade_time)),
-            _int64(trade.trade_id),
+            _check_int64(event_us(trade.event_time)),
+            _check_int64(event_us(trade.trade_time)),
+            _check_int64(trade.trade_id),
         ]
         found.row += [price, quantity, int(trade.buyer_maker), price_places * 16 + quantity_places]
-        found.order_type = _order_type(trade.order_type)
+        found.order_type = _convert_order_type(trade.order_type)
         _check_symbol(trade.symbol, symbol)
         return found
     book: DepthDiff | DepthSnapshot
     if kind == DEPTH:
         book = diff = decode_depth(data)
-        previous = -1 if diff.previous_id is None else _int64(diff.previous_id)
+        previous = -1 if diff.previous_id is None else _check_int64(diff.previous_id)
         found.row += [
-            _int64(event_us(diff.event_time)),
-            _int64(diff.first_id),
-            _int64(diff.last_id),
+            _check_int64(event_us(diff.event_time)),
+            _check_int64(diff.first_id),
+            _check_int64(diff.last_id),
             previous,
         ]
         _check_symbol(diff.symbol, symbol)
     else:
         book = decode_snapshot(data)
-        found.row += [0, 0, _int64(book.last_id), -1]
-    found.bids, found.asks = [_level(level) for level in book.bids], [_level(level) for level in book.asks]
+        found.row += [0, 0, _check_int64(book.last_id), -1]
+    found.bids, found.asks = (
+        [_parse_level(level) for level in book.bids],
+        [_parse_level(level) for level in book.asks],
+    )
     return found
 
 
-def _level(level: Level) -> tuple[int, int, int]:
+def _parse_level(level: Level) -> tuple[int, int, int]:
     (price, price_places), (quantity, quantity_places) = decimal_e8(level[0]), decimal_e8(level[1])
     return price, quantity, price_places * 16 + quantity_places
 
 
-def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """`X` as text: a string as it is, anything else as JSON.
+def _convert_order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Convert `X` to text: a string as it is, another value as JSON.
 
     Raises:
-        ValueError: The text is longer than any that the exchange sends.
+        ValueError: The text has more than `_LONGEST_ORDER_TYPE` characters.
     """
     if value is None:
         return None
@@ -158,15 +164,15 @@ def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return text
 
 
-def _int64(value: int) -> int:
-    if not -_MOST <= value <= _MOST:
+def _check_int64(value: int) -> int:
+    if not -_MAX_INT64 <= value <= _MAX_INT64:
         raise ValueError(f"{value} does not fit 64 bits")
     return value
 
 
 def _check_symbol(found: str, expected: str) -> None:
     if found != expected:
-        raise ValueError(f"a message of {found[:40]!r} stands in a stream of {expected}")
+        raise ValueError(f"a message of {found[:40]!r} is in a stream of {expected}")
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode

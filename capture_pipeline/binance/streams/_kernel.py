@@ -1,13 +1,16 @@
-"""Lines of a recording to integers: one pass over bytes, no floats, no object a message.
+"""Numba kernel that parses the lines of a recording to integers, in one pass over the bytes.
 
-The kernel takes only the layouts that the exchange writes: no spaces, its order of fields, no field more. At a line in another layout it
-stops, `stream_kernel_parser.py` has msgspec read that line, and the kernel goes on after it: it stores nothing that msgspec would not give.
+The kernel accepts only the layouts that the exchange writes: no spaces, a fixed order of fields, no further
+field. It stops at a line in another layout. `parser.py` then reads that line with msgspec, and the kernel
+continues after it. Both produce the same values.
 
-Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of trades, `pu`, and since the middle
-of 2026 `ps` (the pair) and `st` (1: USD-M). An `X` other than `MARKET` and a `ps` other than the symbol's pair are left to msgspec.
+Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of
+trades, `pu`, and since the middle of 2026 `ps` (the pair) and `st` (1: USD-M). A line with an `X` other than
+`MARKET`, or with a `ps` other than the symbol's pair, is left to msgspec.
 
-No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part of a line is longer than
-that, each level begins before `end`, and outputs are written only below their capacity.
+No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part
+of a line is longer than `PADDING`, each level starts before `end`, and outputs are written only below their
+capacity.
 """
 
 from __future__ import annotations
@@ -17,30 +20,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.streams._kernel_text import (
-    decimal,
     event_us,
-    integer,
-    known,
+    find_stream,
+    matches,
+    read_common_decimal,
+    read_decimal,
+    read_integer,
     same_symbol,
-    skip,
-    stands,
-    usual_decimal,
+    skip_data,
 )
 
 PADDING = 1024
-"""Readable bytes that follow the text: more than the longest fixed part of a line, which is about 600."""
+"""Number of readable bytes after the text: more than the longest fixed part of a line, which is about 600."""
 SHORTEST_LEVEL, SHORTEST_LINE = 9, 60
-"""No level, and no line of a known stream, in any layout, has fewer bytes; capacities follow from that."""
+"""Minimum length in bytes of a level, and of a line of a known stream, in any layout; for the capacities."""
 
 DONE, OTHER_LAYOUT, FULL = range(3)
 SKIP, TRADE, DEPTH, SNAPSHOT = range(4)
-"""What a stream's lines are parsed as."""
+"""Kinds of streams: lines are skipped, or parsed as a trade, a diff or a snapshot."""
 AT, LINE, TRADES, DEPTHS, LEVELS, SNAPSHOTS, SNAPSHOT_LEVELS = range(7)
-"""Places of the state: position, lines before it, and rows written to each output."""
+"""Indices of the state: position, number of lines before it, and number of rows written to each output."""
 T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(
     11
 )
-"""Rows of the trades' array. Places: decimals sent, of the price times 16 plus of the quantity. Market: 1 where `X` is `MARKET`, else 0."""
+"""Rows of the array of trades. T_PLACES: number of decimals of the price times 16, plus that of the quantity.
+T_MARKET: 1 if `X` is `MARKET`, else 0."""
 D_CAPTURE, D_EVENT, D_FIRST, D_LAST, D_PREVIOUS, D_BIDS, D_ASKS, D_END, D_STREAM, D_LINE = range(10)
 """Rows of the array of diffs and snapshots. Bids are levels `[D_BIDS, D_ASKS)`, asks `[D_ASKS, D_END)`."""
 
@@ -63,7 +67,7 @@ _FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = (
 )
 _MARKET, _MAKER, _BEST, _TRUE, _FALSE = map(_bytes, (',"X":"MARKET"', ',"m":', ',"M":', "true", "false"))
 _SYMBOL, _AS_PAIR = False, True
-"""How `same_symbol` compares."""
+"""Values of the argument `is_pair` of `same_symbol`."""
 _PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(
     _bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":[')
 )
@@ -73,7 +77,7 @@ _SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
+def _read_levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     text: NDArray[np.uint8],
     at: np.uint64,
     end: np.uint64,
@@ -82,24 +86,25 @@ def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     values: NDArray[np.int64],
     tags: NDArray[np.uint8],
 ) -> tuple[int, np.uint64, int]:
-    """Read levels up to the bracket that ends the list: (row after them, position after the bracket, status)."""
+    """Read levels up to the end of their list: (row after them, position after the bracket, status)."""
     capacity = min(values.shape[1], tags.shape[1])
     if text[at] == _CLOSE:
         return row, at + _1, DONE
-    # Spot sends eight decimals, futures those of the symbol: the first level that has others decides how the rest is read first.
-    is_usual = True
+    # Spot sends eight decimals, futures as many as the symbol has. After the first level with another number
+    # of decimals, the general reader is used.
+    is_common = True
     while at < end:
         if row >= capacity:
             return row, at, FULL
         price, quantity, here, after, good, more = np.int64(0), np.int64(0), at, at, False, False
         places = np.int64(0x88)
-        if is_usual:
-            price, here, good = usual_decimal(text, at + np.uint64(2))
-            quantity, after, more = usual_decimal(text, here + np.uint64(2))
-            is_usual = good & more
-        if not is_usual:
-            price, price_places, here, good = decimal(text, at + np.uint64(2))
-            quantity, quantity_places, after, more = decimal(text, here + np.uint64(2))
+        if is_common:
+            price, here, good = read_common_decimal(text, at + np.uint64(2))
+            quantity, after, more = read_common_decimal(text, here + np.uint64(2))
+            is_common = good & more
+        if not is_common:
+            price, price_places, here, good = read_decimal(text, at + np.uint64(2))
+            quantity, quantity_places, after, more = read_decimal(text, here + np.uint64(2))
             places = price_places * 16 + quantity_places
         good &= (
             more
@@ -122,137 +127,152 @@ def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _truth(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
-    """Read `true` or `false`: (value, position after it, whether it is one of them)."""
-    value = stands(text, at, _TRUE)
-    return value, at + np.uint64(4 if value else 5), value | stands(text, at, _FALSE)
+def _read_bool(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
+    """Read `true` or `false`: (value, position after it, whether the text is one of them)."""
+    value = matches(text, at, _TRUE)
+    return value, at + np.uint64(4 if value else 5), value | matches(text, at, _FALSE)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
-    """Read the futures' `st`, if the line has it, and the line's end: (position after the line feed, whether the line ends so)."""
+def _read_line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
+    """Read the futures' optional `st` and the end of the line: (position after the line feed, success)."""
     good = True
-    if stands(text, at, _TYPE):
-        _, at, good = integer(text, at + np.uint64(_TYPE.size))
-    return at + np.uint64(_END.size), good & stands(text, at, _END)
+    if matches(text, at, _TYPE):
+        _, at, good = read_integer(text, at + np.uint64(_TYPE.size))
+    return at + np.uint64(_END.size), good & matches(text, at, _END)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _trade(
+def _read_trade(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
-    """Read a trade from its first field to the line's end into one row: (position, whether it was one)."""
-    good = stands(text, at, _TRADE_E)
-    event, at, more = integer(text, at + np.uint64(_TRADE_E.size))
+    """Read a trade from its first field to the end of the line into a row: (position, success)."""
+    good = matches(text, at, _TRADE_E)
+    event, at, more = read_integer(text, at + np.uint64(_TRADE_E.size))
     good &= more
-    early = stands(text, at, _FIELD_TIME)
+    early = matches(text, at, _FIELD_TIME)
     time = np.int64(0)
     if early:
-        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        time, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    good &= stands(text, at, _S)
+    good &= matches(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
-    if not (good & more & stands(text, at, _FIELD_T)):
+    if not (good & more & matches(text, at, _FIELD_T)):
         return at, False
-    row[T_ID], at, good = integer(text, at + np.uint64(_FIELD_T.size))
-    good &= stands(text, at, _FIELD_P)
-    row[T_PRICE], price_places, at, more = decimal(text, at + np.uint64(_FIELD_P.size))
-    good &= more & stands(text, at, _FIELD_Q)
-    row[T_QUANTITY], quantity_places, at, more = decimal(text, at + np.uint64(_FIELD_Q.size))
+    row[T_ID], at, good = read_integer(text, at + np.uint64(_FIELD_T.size))
+    good &= matches(text, at, _FIELD_P)
+    row[T_PRICE], price_places, at, more = read_decimal(text, at + np.uint64(_FIELD_P.size))
+    good &= more & matches(text, at, _FIELD_Q)
+    row[T_QUANTITY], quantity_places, at, more = read_decimal(text, at + np.uint64(_FIELD_Q.size))
     good &= more
     row[T_MARKET] = 0
     if not early:
-        good &= stands(text, at, _FIELD_TIME)
-        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        good &= matches(text, at, _FIELD_TIME)
+        time, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    elif stands(text, at, _MARKET):
+    elif matches(text, at, _MARKET):
         row[T_MARKET] = 1
         at += np.uint64(_MARKET.size)
-    good &= stands(text, at, _MAKER)
-    maker, at, more = _truth(text, at + np.uint64(_MAKER.size))
+    good &= matches(text, at, _MAKER)
+    maker, at, more = _read_bool(text, at + np.uint64(_MAKER.size))
     good &= more
-    if stands(text, at, _BEST):
-        _, at, more = _truth(text, at + np.uint64(_BEST.size))
+    if matches(text, at, _BEST):
+        _, at, more = _read_bool(text, at + np.uint64(_BEST.size))
         good &= more
     row[T_EVENT], row[T_TRADE], row[T_MAKER] = event_us(event), event_us(time), maker
     row[T_PLACES] = price_places * 16 + quantity_places
-    at, more = _line_end(text, at)
+    at, more = _read_line_end(text, at)
     return at, good & more
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _diff_head(
+def _read_diff_head(
     text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
 ) -> tuple[np.uint64, bool]:
-    """Read a diff up to its first bid; futures' `T`, `ps` and `pu` may stand in their places."""
-    good = stands(text, at, _DEPTH_E)
-    event, at, more = integer(text, at + np.uint64(_DEPTH_E.size))
+    """Read a diff up to its first bid, with the futures' optional `T`, `ps` and `pu`: (position, success)."""
+    good = matches(text, at, _DEPTH_E)
+    event, at, more = read_integer(text, at + np.uint64(_DEPTH_E.size))
     good &= more
-    if stands(text, at, _FIELD_TIME):
-        _, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+    if matches(text, at, _FIELD_TIME):
+        _, at, more = read_integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
-    good &= stands(text, at, _S)
+    good &= matches(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
     good &= more
-    if stands(text, at, _PAIR):
+    if matches(text, at, _PAIR):
         at, more = same_symbol(text, at + np.uint64(_PAIR.size), name, _AS_PAIR)
         good &= more
-    if not (good & stands(text, at, _FIRST)):
+    if not (good & matches(text, at, _FIRST)):
         return at, False
-    row[D_FIRST], at, good = integer(text, at + np.uint64(_FIRST.size))
-    good &= stands(text, at, _LAST)
-    row[D_LAST], at, more = integer(text, at + np.uint64(_LAST.size))
+    row[D_FIRST], at, good = read_integer(text, at + np.uint64(_FIRST.size))
+    good &= matches(text, at, _LAST)
+    row[D_LAST], at, more = read_integer(text, at + np.uint64(_LAST.size))
     good &= more
     row[D_PREVIOUS], row[D_EVENT] = -1, event_us(event)
-    if stands(text, at, _PREVIOUS):
-        row[D_PREVIOUS], at, more = integer(text, at + np.uint64(_PREVIOUS.size))
+    if matches(text, at, _PREVIOUS):
+        row[D_PREVIOUS], at, more = read_integer(text, at + np.uint64(_PREVIOUS.size))
         good &= more
-    return at + np.uint64(_B.size), good & stands(text, at, _B)
+    return at + np.uint64(_B.size), good & matches(text, at, _B)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _book(  # noqa: PLR0917 - likewise
-    text: NDArray[np.uint8], at: np.uint64, end: np.uint64, asks: NDArray[np.uint8], row: NDArray[np.int64], values: NDArray[np.int64],
+def _read_book(  # noqa: PLR0917 - a kernel takes no keywords
+    text: NDArray[np.uint8],
+    at: np.uint64,
+    end: np.uint64,
+    asks: NDArray[np.uint8],
+    row: NDArray[np.int64],
+    values: NDArray[np.int64],
     tags: NDArray[np.uint8],
-) -> tuple[np.uint64, int]:  # fmt: skip
-    """Read both lists of levels, from the first bid to the line's end: (position, status)."""
-    level, at, status = _levels(text, at, end, 0, row[D_BIDS], values, tags)
+) -> tuple[np.uint64, int]:
+    """Read both lists of levels, from the first bid to the end of the line: (position, status)."""
+    level, at, status = _read_levels(text, at, end, 0, row[D_BIDS], values, tags)
     if status != DONE:
         return at, status
-    if at >= end or not stands(text, at, asks):
+    if at >= end or not matches(text, at, asks):
         return at, OTHER_LAYOUT
     row[D_ASKS] = level
-    row[D_END], at, status = _levels(text, at + np.uint64(asks.size), end, 1, level, values, tags)
+    row[D_END], at, status = _read_levels(text, at + np.uint64(asks.size), end, 1, level, values, tags)
     if status != DONE:
         return at, status
     if at >= end:
         return at, OTHER_LAYOUT
-    at, good = _line_end(text, at)
+    at, good = _read_line_end(text, at)
     return at, DONE if good else OTHER_LAYOUT
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, so that no line costs a call from Python
-    text: NDArray[np.uint8], end: int, streams: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], state: NDArray[np.int64],
-    seen: NDArray[np.int64], trades: NDArray[np.int64], diffs: NDArray[np.int64], levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
-    snapshots: NDArray[np.int64], snapshot_levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
-) -> int:  # fmt: skip
-    """Parse whole lines from `state[AT]` on.
+def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop avoids calls from Python
+    text: NDArray[np.uint8],
+    end: int,
+    streams: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
+    state: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    trades: NDArray[np.int64],
+    diffs: NDArray[np.int64],
+    levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
+    snapshots: NDArray[np.int64],
+    snapshot_levels: tuple[NDArray[np.int64], NDArray[np.uint8]],
+) -> int:
+    """Parse whole lines from position `state[AT]`.
 
     Args:
-        text: Bytes; `PADDING` more of them than `end`.
-        end: How many are to be parsed; the last is a line feed.
-        streams: Names `(n, LONGEST_NAME + 1)` ended by zeros, kinds `(n,)`, and slots of the hash table, a power of two.
-        state: In and out, 7: see `AT` and its like; row numbers in `diffs` are those of the levels.
-        seen: In and out, `(n,)`: lines of each stream.
-        trades: Out, `(11, capacity)`.
-        diffs: Out, `(10, capacity)`.
-        levels: Out: prices and quantities `(2, capacity)` in units of 1e-8, and side (1 is ask) and places `(2, capacity)`.
-        snapshots: Out, as diffs, without event time and first id.
-        snapshot_levels: Out, as levels.
+        text: The bytes; `PADDING` more than `end`.
+        end: Number of bytes to parse; the last one is a line feed.
+        streams: Names `(n, LONGEST_NAME + 1)` ended by zeros, kinds `(n,)`, and slots of the hash table, a
+            power of two.
+        state: Input and output, 7 values: see `AT` and the indices next to it.
+        seen: Input and output, `(n,)`: number of lines of each stream.
+        trades: Output, `(11, capacity)`.
+        diffs: Output, `(10, capacity)`.
+        levels: Output: prices and quantities `(2, capacity)` in units of 1e-8; side (1 is ask) and places
+            `(2, capacity)`.
+        snapshots: Output like `diffs`, without event time and first id.
+        snapshot_levels: Output like `levels`.
 
     Returns:
-        `DONE`; `OTHER_LAYOUT` with the state at the line that is not in this layout; `FULL` at one for which no room is left.
+        `DONE`; `OTHER_LAYOUT`, with the state at a line in another layout; or `FULL`, with the state at a
+        line that does not fit into an output.
     """
     names, kinds, slots = streams
     limit = np.uint64(end)
@@ -261,23 +281,23 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
     row = np.empty(11, np.int64)
     while np.uint64(state[AT]) < limit:
         at = np.uint64(state[AT])
-        capture, here, good = integer(text, at + np.uint64(_CAPTURE.size))
-        if not (good and stands(text, at, _CAPTURE) and stands(text, here, _STREAM)):
+        capture, here, good = read_integer(text, at + np.uint64(_CAPTURE.size))
+        if not (good and matches(text, at, _CAPTURE) and matches(text, here, _STREAM)):
             return OTHER_LAYOUT
-        stream, here = known(text, here + np.uint64(_STREAM.size), names, slots)
-        if stream < 0 or not stands(text, here, _DATA):
+        stream, here = find_stream(text, here + np.uint64(_STREAM.size), names, slots)
+        if stream < 0 or not matches(text, here, _DATA):
             return OTHER_LAYOUT
         here += np.uint64(_DATA.size)
         kind = kinds[stream]
         if kind == SKIP:
-            here, good = skip(text, here, limit)
+            here, good = skip_data(text, here, limit)
             if not good:
                 return OTHER_LAYOUT
         elif kind == TRADE:
             number = state[TRADES]
             if number >= trades.shape[1]:
                 return FULL
-            here, good = _trade(text, here, names[stream], row)
+            here, good = _read_trade(text, here, names[stream], row)
             if not good or here > limit:
                 return OTHER_LAYOUT
             row[T_CAPTURE], row[T_STREAM], row[T_LINE] = capture, stream, state[LINE]
@@ -287,7 +307,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             number = state[DEPTHS]
             if number >= diffs.shape[1]:
                 return FULL
-            here, good = _diff_head(text, here, names[stream], row)
+            here, good = _read_diff_head(text, here, names[stream], row)
             if not good:
                 return OTHER_LAYOUT
             row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
@@ -296,7 +316,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
                 state[LINE],
                 state[LEVELS],
             )
-            here, status = _book(text, here, limit, _A, row, levels[0], levels[1])
+            here, status = _read_book(text, here, limit, _A, row, levels[0], levels[1])
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
             diffs[:, number] = row[:10]
@@ -306,14 +326,14 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             number = state[SNAPSHOTS]
             if number >= snapshots.shape[1]:
                 return FULL
-            good = stands(text, here, _SNAPSHOT)
-            row[D_LAST], here, more = integer(text, here + np.uint64(_SNAPSHOT.size))
+            good = matches(text, here, _SNAPSHOT)
+            row[D_LAST], here, more = read_integer(text, here + np.uint64(_SNAPSHOT.size))
             good &= more
             for name in (_EVENT, _FIELD_TIME):
-                if stands(text, here, name):
-                    _, here, more = integer(text, here + np.uint64(name.size))
+                if matches(text, here, name):
+                    _, here, more = read_integer(text, here + np.uint64(name.size))
                     good &= more
-            if not (good and stands(text, here, _BIDS)):
+            if not (good and matches(text, here, _BIDS)):
                 return OTHER_LAYOUT
             row[D_EVENT], row[D_FIRST], row[D_PREVIOUS] = 0, 0, -1
             row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
@@ -322,7 +342,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
                 state[LINE],
                 state[SNAPSHOT_LEVELS],
             )
-            here, status = _book(
+            here, status = _read_book(
                 text, here + np.uint64(_BIDS.size), limit, _ASKS, row, snapshot_levels[0], snapshot_levels[1]
             )
             if status != DONE or here > limit:

@@ -1,7 +1,8 @@
-"""What the lines of a recording are made of, as kernels: literals, integers, decimals, stream names, and data to pass over.
+"""Numba kernels that read parts of a recording's lines: literals, integers, decimals and stream names.
 
-They read from `at` on, by a bounded number of bytes, and say whether what they sought stood there; that so many bytes can be read is
-the caller's business. numba does not see that a kernel of another file changed: after a change here remove `__pycache__`.
+Each reads a bounded number of bytes from position `at` and reports whether the text has the expected form.
+The caller guarantees that these bytes are readable. Numba does not notice a change of a kernel in another
+file: after a change here, remove `__pycache__`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive._klines_kernel import eight_digits
-from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, UNIT, WHOLE_DIGITS
+from capture_pipeline.binance.archive._klines_kernel import read_eight_digits
+from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, UNIT, WHOLE_DIGITS
 
 LONGEST_NAME = 64
 
@@ -23,13 +24,13 @@ _ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (
 )
 _POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
 _WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
-_MOST_WHOLE, _MOST_FRACTION = divmod(MOST_UNITS, UNIT)
+_MAX_WHOLE, _MAX_FRACTION = divmod(MAX_UNITS, UNIT)
 _MICROSECONDS_FROM = 10**14
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def stands(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -> bool:
-    """Whether `literal` stands at a position."""
+def matches(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -> bool:
+    """Report whether the text at a position is `literal`."""
     for index in range(literal.size):  # noqa: SIM110 - numba compiles no generator expression
         if text[at + np.uint64(index)] != literal[index]:
             return False
@@ -37,13 +38,13 @@ def stands(text: NDArray[np.uint8], at: np.uint64, literal: NDArray[np.uint8]) -
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
-    """Read one to nineteen digits: (value, position after them, whether it is a number that JSON and 64 bits allow)."""
-    first, digits = eight_digits(text, at)
+def read_integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to nineteen digits: (value, position after them, success). JSON allows no leading zeros."""
+    first, digits = read_eight_digits(text, at)
     good = (digits != _0) & ((digits == _1) | (text[at] != _ZERO))
     value = np.uint64(first)
     if digits == _8:
-        second, more = eight_digits(text, at + _8)
+        second, more = read_eight_digits(text, at + _8)
         value = value * np.uint64(_POWERS[more]) + np.uint64(second)
         digits += more
     while digits >= np.uint64(16) and digits < np.uint64(19) and np.uint8(text[at + digits] - _ZERO) < _TEN:
@@ -54,8 +55,12 @@ def integer(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
-    """Read a number of up to eleven digits and eight decimals, and its quote: (value, decimals, position, whether it is that)."""
+def _read_any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+    """Read a number of up to eleven digits and eight decimals, and a quote.
+
+    Returns:
+        Value in units of 1e-8, number of decimals, position after the quote, and success.
+    """
     whole, places, first = np.int64(0), np.int64(0), at
     digit = np.uint8(text[at] - _ZERO)
     while digit < _TEN and at - first < _WHOLE_DIGITS:
@@ -73,15 +78,13 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
             digit = np.uint8(text[at] - _ZERO)
         good &= places > 0
     fraction *= _POWERS[PLACES - places]
-    good &= text[at] == _QUOTE and (
-        whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION)
-    )
+    good &= text[at] == _QUOTE and (whole < _MAX_WHOLE or (whole == _MAX_WHOLE and fraction <= _MAX_FRACTION))
     return (whole * UNIT + fraction if good else np.int64(0)), places, at + _1, good
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def _eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, bool]:
-    """Read exactly eight digits: (value, whether they are). The compiler makes one load of the eight."""
+def _read_eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, bool]:
+    """Read exactly eight digits: (value, success). The compiler reads them in one load."""
     word = np.uint64(text[at]) | np.uint64(text[at + _1]) << _8
     word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(
         text[at + np.uint64(3)]
@@ -103,11 +106,15 @@ def _eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, b
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
-    """Read one to eight digits, a point, eight decimals and a quote, without a branch: (value, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+def read_common_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to eight digits, a point, eight decimals and a quote, without a branch.
+
+    Returns:
+        Value in units of 1e-8, position after the quote, and success.
+    """
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, good = _eight_decimals(text, point + _1)
+    fraction, good = _read_eight_decimals(text, point + _1)
     after = point + np.uint64(9)
     good &= (
         (digits - _1 < _8)
@@ -119,11 +126,15 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
-def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
-    """Read one to eight digits, a point, one to eight decimals and a quote: (value, decimals, position after it, whether it is that)."""
-    whole, digits = eight_digits(text, at)
+def _read_short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+    """Read one to eight digits, a point, one to eight decimals and a quote.
+
+    Returns:
+        Value in units of 1e-8, number of decimals, position after the quote, and success.
+    """
+    whole, digits = read_eight_digits(text, at)
     point = at + digits
-    fraction, places = eight_digits(text, point + _1)
+    fraction, places = read_eight_digits(text, point + _1)
     after = point + _1 + places
     good = (digits - _1 < _8) & (places - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE)
     good &= (digits == _1) | (text[at] != _ZERO)
@@ -131,15 +142,19 @@ def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
-    """Read a number and its quote: (value in units of 1e-8, decimals, position after the quote, whether it is that)."""
-    value, places, after, good = _short_decimal(text, at)
-    return (value, places, after, True) if good else _any_decimal(text, at)
+def read_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+    """Read a number and a quote.
+
+    Returns:
+        Value in units of 1e-8, number of decimals, position after the quote, and success.
+    """
+    value, places, after, good = _read_short_decimal(text, at)
+    return (value, places, after, True) if good else _read_any_decimal(text, at)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def name_hash(text: NDArray[np.uint8], at: int) -> tuple[np.uint64, int]:
-    """A hash of the bytes up to the next quote, and how many they are; more than `LONGEST_NAME` are not looked at."""
+    """Return a hash of the bytes up to the next quote, and their number; at most `LONGEST_NAME` are read."""
     value, length = np.uint64(1469598103934665603), 0
     while text[at + length] != _QUOTE and length <= LONGEST_NAME:
         value = (value ^ np.uint64(text[at + length])) * np.uint64(1099511628211)
@@ -148,10 +163,10 @@ def name_hash(text: NDArray[np.uint8], at: int) -> tuple[np.uint64, int]:
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def known(
+def find_stream(
     text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slots: NDArray[np.int64]
 ) -> tuple[int, np.uint64]:
-    """Number of the stream whose name stands here, −1 if it is none, and the position after it."""
+    """Find the stream whose name is at a position: (number, −1 if it is unknown; position after the name)."""
     value, length = name_hash(text, int(at))
     slot = np.int64(value & np.uint64(slots.size - 1))
     for _ in range(slots.size):
@@ -174,16 +189,16 @@ def same_symbol(
     name: NDArray[np.uint8],
     is_pair: bool,  # noqa: FBT001
 ) -> tuple[np.uint64, bool]:
-    """Compare the symbol here, in capitals, with that of a stream's name, in small letters.
+    """Compare the symbol at a position, in capitals, with the symbol in a stream's name, in small letters.
 
     Args:
         text: The recording.
         at: Position of the symbol.
-        name: Of the stream.
-        is_pair: Compare with the symbol without a contract's date.
+        name: Name of the stream.
+        is_pair: Compare with the symbol without the date of a contract.
 
     Returns:
-        Position after the symbol, and whether they are the same.
+        Position after the symbol, and whether the symbols are equal.
     """
     for index in range(LONGEST_NAME):
         letter = name[index]
@@ -198,9 +213,13 @@ def same_symbol(
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def skip(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uint64, bool]:
-    """Pass over data of no interest, two braces deep, to the end of the line: (position, whether every brace was closed just there)."""
-    depth, in_string = 2, True  # `data` is known to be an object; its first quote was read
+def skip_data(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uint64, bool]:
+    """Skip data that start two braces deep, to the end of the line.
+
+    Returns:
+        Position after the line feed, and whether the last brace is closed right before it.
+    """
+    depth, in_string = 2, True  # `data` is an object whose first quote was read
     while at < end:
         byte = text[at]
         at += _1
@@ -217,5 +236,5 @@ def skip(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uin
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def event_us(value: np.int64) -> np.int64:
-    """An event time in microseconds, whichever unit it was sent in."""
+    """Convert an event time to microseconds; it was sent in milliseconds or microseconds."""
     return value if value >= _MICROSECONDS_FROM else value * 1000

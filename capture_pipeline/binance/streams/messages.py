@@ -1,7 +1,8 @@
-"""What the streams send, as typed structs whose prices and quantities stay the exchange's own strings.
+"""Messages of the streams as typed structs. Prices and quantities remain strings as sent.
 
-Decoding validates the JSON as a whole; fields that are not named here are skipped. `…Ids` read only what puts a message in its place.
-Source: the exchange's WebSocket and REST documentation; futures diffs carry `pu`, spot ones do not.
+Decoding validates the whole JSON text; unknown fields are skipped. The structs `…Ids` contain only the fields
+that give the order of messages. Source: the exchange's WebSocket and REST documentation. Diffs of futures
+have `pu`, diffs of spot do not.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ Level = tuple[str, str]
 _LooseLevel = Annotated[
     list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)
 ]
-"""A level that may have an empty list as its third element: the exchange sent one until 2019-03, without a meaning."""
+"""A level that may have an empty list as its third element, which the exchange sent until 2019-03."""
 _NOTHING = msgspec.Raw(b"null")
 MARKET_ORDER = "MARKET"
-"""`X` of the futures' trades of the market."""
+"""Value of `X` of futures' trades on the market."""
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """One trade. `buyer_maker` is true where the seller took.
+    """One trade. `buyer_maker` is true if the seller was the taker.
 
-    `order_type` is `X` of futures: `MARKET`, or for instance `NA`, `INSURANCE_FUND` or `ADL` for what was no trade of the market.
+    `order_type` is `X` of futures: `MARKET`, or another value, for instance `NA`, `INSURANCE_FUND` or `ADL`,
+    for a trade outside the market.
     """
 
     trade_id: Id = msgspec.field(name="t")
@@ -48,7 +50,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 class AggTrade(msgspec.Struct, frozen=True, gc=False):
-    """One aggregate of trades `first_id..last_id`, of a stream or of REST."""
+    """One aggregate of the trades `first_id` to `last_id`, of a stream or of REST."""
 
     agg_id: Id = msgspec.field(name="a")
     first_id: Id = msgspec.field(name="f")
@@ -60,7 +62,7 @@ class AggTrade(msgspec.Struct, frozen=True, gc=False):
 
 
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
-    """Changed levels; it covers the update ids `first_id..last_id`, quantities are absolute."""
+    """Changed levels, for the update ids `first_id` to `last_id`. Quantities are absolute."""
 
     event_time: Int64 = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")
@@ -72,7 +74,7 @@ class DepthDiff(msgspec.Struct, frozen=True, gc=False):
 
 
 class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """The answer of REST `depth`: the best levels of either side, best first."""
+    """Answer of REST `depth`: the best levels of each side, the best one first."""
 
     last_id: Id = msgspec.field(name="lastUpdateId")
     bids: list[Level]
@@ -80,7 +82,7 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookTicker(msgspec.Struct, frozen=True, gc=False):
-    """The best bid and ask after update `update_id`."""
+    """Best bid and ask after update `update_id`."""
 
     update_id: Id = msgspec.field(name="u")
     symbol: str = msgspec.field(name="s")
@@ -91,14 +93,14 @@ class BookTicker(msgspec.Struct, frozen=True, gc=False):
 
 
 class TradeIds(msgspec.Struct, frozen=True, gc=False):
-    """Place of a trade."""
+    """Id and event time of a trade."""
 
     trade_id: Id = msgspec.field(name="t")
     event_time: EventTime = msgspec.field(name="E")
 
 
 class WireDiff(msgspec.Struct, frozen=True, gc=False):
-    """A diff whose levels are still text: its place, and levels for those who ask. `previous_id` only of futures."""
+    """A diff whose levels are decoded on access. `previous_id` is None for spot."""
 
     first_id: Id = msgspec.field(name="U")
     last_id: Id = msgspec.field(name="u")
@@ -109,21 +111,25 @@ class WireDiff(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def bids(self) -> list[Level]:
-        """Decoded anew each time.
+        """Bids, decoded at each access.
 
         Raises:
-            MalformedDataError: They are missing, or no levels.
+            MalformedDataError: The bids are missing, or are not levels.
         """
-        return _levels(self.bids_text)
+        return _parse_levels(self.bids_text)
 
     @property
     def asks(self) -> list[Level]:
-        """Likewise."""
-        return _levels(self.asks_text)
+        """Asks, decoded at each access.
+
+        Raises:
+            MalformedDataError: The asks are missing, or are not levels.
+        """
+        return _parse_levels(self.asks_text)
 
 
 class AggIds(msgspec.Struct, frozen=True, gc=False):
-    """Place of an aggregate trade."""
+    """Id and event time of an aggregate trade."""
 
     agg_id: Id = msgspec.field(name="a")
     event_time: EventTime = msgspec.field(name="E")
@@ -136,7 +142,7 @@ decode_book_ticker = msgspec.json.Decoder(BookTicker).decode
 decode_trade_ids = msgspec.json.Decoder(TradeIds).decode
 decode_agg_ids = msgspec.json.Decoder(AggIds).decode
 decode_wire_diff = msgspec.json.Decoder(WireDiff).decode
-"""Each raises one of `parsing.PARSE_ERRORS` for what is not valid JSON of that shape."""
+"""Each decoder raises one of `parsing.PARSE_ERRORS` if the bytes are not valid JSON of its struct."""
 
 
 class _LooseDiff(DepthDiff, frozen=True, gc=False):
@@ -158,7 +164,7 @@ _decode_loose_levels = msgspec.json.Decoder(list[_LooseLevel]).decode
 
 
 def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
-    """Decode a diff; an empty third element of a level is left out.
+    """Decode a diff; an empty third element of a level is dropped.
 
     Raises:
         ValueError: The message is not valid JSON of that shape.
@@ -167,15 +173,15 @@ def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
     try:
         return _decode_depth(data)
     except msgspec.ValidationError as error:
-        loose = _loosely(_decode_loose_depth, data, error)
-        bids, asks = _pairs(loose.bids, error), _pairs(loose.asks, error)
+        loose = _decode_or_raise(_decode_loose_depth, data, error)
+        bids, asks = _strip_levels(loose.bids, error), _strip_levels(loose.asks, error)
         return DepthDiff(
             loose.event_time, loose.symbol, loose.first_id, loose.last_id, bids, asks, loose.previous_id
         )
 
 
 def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
-    """Decode a snapshot; an empty third element of a level is left out.
+    """Decode a snapshot; an empty third element of a level is dropped.
 
     Raises:
         ValueError: The message is not valid JSON of that shape.
@@ -184,33 +190,35 @@ def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
     try:
         return _decode_snapshot(data)
     except msgspec.ValidationError as error:
-        loose = _loosely(_decode_loose_snapshot, data, error)
-        return DepthSnapshot(loose.last_id, _pairs(loose.bids, error), _pairs(loose.asks, error))
+        loose = _decode_or_raise(_decode_loose_snapshot, data, error)
+        return DepthSnapshot(
+            loose.last_id, _strip_levels(loose.bids, error), _strip_levels(loose.asks, error)
+        )
 
 
-def _levels(text: msgspec.Raw) -> list[Level]:
+def _parse_levels(text: msgspec.Raw) -> list[Level]:
     try:
         return _decode_levels(text)
     except PARSE_ERRORS as error:
         with contextlib.suppress(*PARSE_ERRORS):
-            return _pairs(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
+            return _strip_levels(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
         raise MalformedDataError(
-            f"is no diff: {explain(error)}", remedy="the message is damaged; record it again"
+            f"is not a diff: {explain(error)}", remedy="the message is damaged; record it again"
         ) from None
 
 
-def _loosely(
+def _decode_or_raise(
     decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError
 ) -> T:
-    """Decode with an optional third element of levels; the error of the strict decoder is raised where that fails too."""
+    """Decode levels with an optional third element; if that fails, raise the error of the strict decoder."""
     try:
         return decode(data)
     except PARSE_ERRORS:
         raise error from None
 
 
-def _pairs(levels: Sequence[Sequence[Any]], error: msgspec.ValidationError) -> list[Level]:
-    """Price and quantity of levels whose third element, if there is one, is an empty list."""
+def _strip_levels(levels: Sequence[Sequence[Any]], error: msgspec.ValidationError) -> list[Level]:
+    """Return price and quantity of levels; raise `error` if a third element is not an empty list."""
     for level in levels:
         price, quantity, *rest = level
         if (

@@ -1,6 +1,6 @@
-"""Stream names and addresses, the unit of event times, and the envelope of the combined stream.
+"""Names and addresses of streams, and the unit of event times. Hosts are settings.
 
-Source: the exchange's WebSocket documentation. Hosts are configuration and do not stand here.
+Source: the exchange's WebSocket documentation.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from enum import StrEnum
 from itertools import pairwise
 from urllib.parse import quote
 
-from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
 
 SHUTDOWN_STREAM = "!serverShutdown"
-"""Name under which the exchange tells that it is about to close this connection."""
+"""Stream name of the message with which the exchange announces that it will close the connection."""
 CONNECTION_LIFE_S = 24 * 3600
-"""The exchange closes a connection at this age at the latest."""
+"""Maximum age of a connection; the exchange closes older ones."""
 PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 """Seconds between two pings of the exchange."""
-MOST_STREAMS = 1024
-"""Streams that one connection may carry."""
+MAX_STREAMS = 1024
+"""Maximum number of streams of one connection."""
 MAX_URL = 8000
-"""Characters of an address. The exchange documents no limit; 8,004 were measured."""
+"""Maximum length of an address. The exchange documents no limit; a limit of 8,004 was measured."""
 ROUTE = "{route}"
-"""Stands in an address for the endpoint by which a stream goes; see `Route`."""
+"""Placeholder in an address for the endpoint of a stream; see `Route`."""
 _FIRST_MICROSECOND = 10**14
 _STREAMS = "streams="
 _NOTICE_LENGTH = 200
@@ -31,55 +31,58 @@ _UNQUOTED = "@!"
 
 
 class StreamKind(StrEnum):
-    """What a stream carries, told from its name."""
+    """Content of a stream, derived from its name."""
 
     TRADE = "trade"
     AGG_TRADE = "aggTrade"
     DEPTH = "depth"
     BOOK_TICKER = "bookTicker"
     SNAPSHOT = "depthSnapshot"
-    """Not a stream of the exchange: a REST answer of `depth`, recorded between its diffs."""
+    """Not a stream of the exchange: answers of REST `depth`, which a recording contains between the diffs."""
     SHUTDOWN = "serverShutdown"
     OTHER = "other"
 
 
 class Route(StrEnum):
-    """Endpoints among which the futures' host divides its streams; by another than its own a stream is subscribed to in vain."""
+    """Endpoints of the futures' host. A stream sends messages only at its own endpoint."""
 
     PUBLIC = "public"
     MARKET = "market"
 
 
 def trade_stream(symbol: str) -> str:
-    """`btcusdt@trade`."""
-    return f"{valid_symbol(symbol).lower()}@trade"
+    """Return the name of a stream of trades, for instance `btcusdt@trade`."""
+    return f"{validate_symbol(symbol).lower()}@trade"
 
 
 def depth_stream(symbol: str) -> str:
-    """`btcusdt@depth@100ms`."""
-    return f"{valid_symbol(symbol).lower()}@depth@100ms"
+    """Return the name of a stream of diffs, for instance `btcusdt@depth@100ms`."""
+    return f"{validate_symbol(symbol).lower()}@depth@100ms"
 
 
 def snapshot_stream(symbol: str) -> str:
-    """`btcusdt@depthSnapshot`: the name under which recordings carry REST snapshots."""
-    return f"{valid_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
+    """Return the name of REST snapshots in a recording, for instance `btcusdt@depthSnapshot`."""
+    return f"{validate_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
 
 
 def agg_trade_stream(symbol: str) -> str:
-    """`btcusdt@aggTrade`."""
-    return f"{valid_symbol(symbol).lower()}@aggTrade"
+    """Return the name of a stream of aggregate trades, for instance `btcusdt@aggTrade`."""
+    return f"{validate_symbol(symbol).lower()}@aggTrade"
 
 
-def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
-    """What a session records of its symbols: diffs, and trades; futures document no stream of single trades but their aggregates."""
+def list_streams(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
+    """List the streams that a session records: diffs and trades, for futures diffs and aggregate trades.
+
+    The exchange documents no stream of single trades of futures.
+    """
     trades = trade_stream if market is Market.SPOT else agg_trade_stream
     return [stream for symbol in symbols for stream in (trades(symbol), depth_stream(symbol))]
 
 
 def combined_url(base: str, streams: list[str]) -> str:
-    """Return the address of a combined stream, for instance `wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms`.
+    """Return the address of a combined stream, for instance `wss://host/stream?streams=a@trade/b@trade`.
 
-    Names are percent-encoded, as the exchange demands of those that are not ASCII.
+    Names are percent-encoded; the exchange requires it for names that are not ASCII.
     """
     return (
         f"{base.rstrip('/')}/stream?streams={'/'.join(quote(stream, safe=_UNQUOTED) for stream in streams)}"
@@ -87,37 +90,37 @@ def combined_url(base: str, streams: list[str]) -> str:
 
 
 def route_of(stream: str) -> Route:
-    """The endpoint of a futures stream: books, best prices and single trades are `public`, all else is `market`."""
+    """Return the endpoint of a futures stream: `public` for books, best prices and trades, else `market`."""
     topic = stream.partition("@")[2]
     return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
 
 
-def routed(url: str) -> list[str]:
-    """Divide a combined stream among the addresses that it needs.
+def split_by_route(url: str) -> list[str]:
+    """Split the address of a combined stream into the addresses that its streams need.
 
-    An address with `{route}` is one for each endpoint with its streams. Each of these is as many as its streams need, which are then
-    divided evenly: an address has at most `MAX_URL` characters and `MOST_STREAMS` streams.
+    An address with `{route}` becomes one address for each endpoint. Each of these is split again, with an
+    even number of streams, until no address has more than `MAX_URL` characters and `MAX_STREAMS` streams.
     """
     head, _, names = url.partition(_STREAMS)
     streams: dict[str, list[str]] = {}
     for stream in names.split("/"):
         streams.setdefault(head.replace(ROUTE, route_of(stream)), []).append(stream)
-    return [address for base, names in sorted(streams.items()) for address in _divided(base, names)]
+    return [address for base, names in sorted(streams.items()) for address in _divide_streams(base, names)]
 
 
-def _divided(base: str, streams: list[str]) -> list[str]:
-    """Return the fewest addresses that hold some streams; none has fewer than one stream, however long that one is."""
+def _divide_streams(base: str, streams: list[str]) -> list[str]:
+    """Return as few addresses as possible for streams; each has at least one stream, of any length."""
     for count in range(1, len(streams) + 1):
         bounds = [len(streams) * part // count for part in range(count + 1)]
         parts = [streams[first:end] for first, end in pairwise(bounds)]
         addresses = [f"{base}{_STREAMS}{'/'.join(part)}" for part in parts]
-        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MOST_STREAMS:
+        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MAX_STREAMS:
             break
     return addresses
 
 
 def kind_of(stream: str) -> StreamKind:
-    """What a stream carries; a diff stream at any speed is DEPTH, a partial book (`@depth20`) is OTHER."""
+    """Return the kind of a stream. Diffs at any speed are DEPTH, a partial book (`@depth20`) is OTHER."""
     if stream == SHUTDOWN_STREAM:
         return StreamKind.SHUTDOWN
     _, _, topic = stream.partition("@")
@@ -127,21 +130,22 @@ def kind_of(stream: str) -> StreamKind:
 
 
 def is_close_notice(message: bytes) -> bool:
-    """Return whether a message that is no market data announces the end of its connection, in the envelope of a stream or without it.
+    """Report whether a message that contains no market data announces the end of its connection.
 
-    Spot sends `{"stream":"!serverShutdown","data":{…}}`. No document states the form of the futures.
+    Spot sends `{"stream":"!serverShutdown","data":{…}}`. The form of futures is not documented, so a message
+    without `stream` and `data` is recognised too.
     """
     return SHUTDOWN_STREAM[1:].encode() in message[:_NOTICE_LENGTH]
 
 
 def symbol_of(stream: str) -> str:
-    """The symbol in capitals: BTCUSDT of `btcusdt@trade`; empty for streams of no symbol."""
+    """Return the symbol of a stream in capitals, BTCUSDT for `btcusdt@trade`; empty without a symbol."""
     symbol, at, _ = stream.partition("@")
     return symbol.upper() if at else ""
 
 
 def event_us(value: int) -> int:
-    """An event time in microseconds, whichever unit it was sent in."""
+    """Convert an event time to microseconds; it was sent in milliseconds or microseconds."""
     return value if value >= _FIRST_MICROSECOND else value * 1000
 
 
@@ -157,4 +161,4 @@ FIELDS: dict[tuple[Market, StreamKind], tuple[str, ...]] = {
     (Market.UM, StreamKind.DEPTH): ("e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"),
     (Market.UM, StreamKind.TRADE): ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st"),
 }
-"""Fields of a message, in their order, of the streams that sessions record and of the futures' `@trade`."""
+"""Fields of a message in their order, for the streams that sessions record and for the futures' `@trade`."""

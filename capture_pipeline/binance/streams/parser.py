@@ -1,6 +1,7 @@
-"""Blocks of a recording to integer columns: the kernel, and msgspec for the lines that it leaves.
+"""Parser of blocks of a recording to integer columns.
 
-Knows no file and no thread; whoever reads the file hands over blocks of whole lines.
+The kernel parses the usual layouts, and msgspec parses the other lines. The caller reads the file and passes
+blocks of whole lines.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams._fallback import AnyLine, kernel_kind, read_any
+from capture_pipeline.binance.streams._fallback import ParsedLine, kernel_kind, read_line
 from capture_pipeline.binance.streams._kernel_text import LONGEST_NAME, name_hash
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
 from capture_pipeline.binance.streams.names import symbol_of
@@ -20,24 +21,25 @@ from capture_pipeline.errors import MalformedDataError
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-_MOST_STREAMS = 8192
+_MAX_STREAM_COUNT = 8192
 _LF, _SPACE = 10, 32
 _NOT_PLAIN = b'"\\\x7f'
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Room for what a block holds; to be used again for the next one.
+    """Arrays for the values of a block; they are used again for the next block.
 
     Attributes:
-        trades: `(11, capacity)`, rows `stream_kernel.T_…`.
-        diffs: `(10, capacity)`, rows `D_…`.
-        levels: Of the diffs: price and quantity in units of 1e-8, `(2, capacity)`.
-        tags: Of the diffs: side (1 is ask) and places (decimals sent, of the price times 16 plus of the quantity), `(2, capacity)`.
-        snapshots: As diffs.
-        snapshot_levels: As levels.
-        snapshot_tags: As tags.
-        order_types: `X` of trades whose `X` is other than `MARKET`, by their line in the block (`T_LINE`); see `T_MARKET`.
+        trades: Shape `(11, capacity)`, with the rows `_kernel.T_…`.
+        diffs: Shape `(10, capacity)`, with the rows `_kernel.D_…`.
+        levels: Price and quantity of the diffs' levels in units of 1e-8, shape `(2, capacity)`.
+        tags: Side (1 is ask) and places of the diffs' levels, shape `(2, capacity)`. Places are the number of
+            decimals of the price times 16, plus the number of decimals of the quantity.
+        snapshots: Like `diffs`.
+        snapshot_levels: Like `levels`.
+        snapshot_tags: Like `tags`.
+        order_types: `X` of trades with an `X` other than `MARKET`, by their line in the block (`T_LINE`).
     """
 
     trades: Ints
@@ -50,9 +52,9 @@ class Columns:
     order_types: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of_size(cls, most_bytes: int) -> Columns:
-        """Room for any block of so many bytes; memory is taken only as it is written to."""
-        lines, levels = most_bytes // kernel.SHORTEST_LINE + 1, most_bytes // kernel.SHORTEST_LEVEL + 1
+    def of_size(cls, max_bytes: int) -> Columns:
+        """Allocate arrays for any block of at most `max_bytes`; only written pages occupy memory."""
+        lines, levels = max_bytes // kernel.SHORTEST_LINE + 1, max_bytes // kernel.SHORTEST_LEVEL + 1
         rows = (np.empty((count, lines), np.int64) for count in (11, 10, 10))
         values, tags = (
             (np.empty((2, levels), np.int64) for _ in range(2)),
@@ -62,13 +64,14 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """What a block held: views of the columns, valid until these are used again.
+class ParsedBlock:
+    """Values of a block, as views of the columns; they are valid until the columns are used again.
 
     Attributes:
-        columns: Cut to what was written.
-        lines: Lines in the block.
-        by_fallback: How many of them were not in the exchange's compact layout, or the first of their stream.
+        columns: Columns, cut to the written rows.
+        lines: Number of lines in the block.
+        by_fallback: Number of lines that msgspec parsed: lines in another layout, and the first line of each
+            stream.
     """
 
     columns: Columns
@@ -77,18 +80,18 @@ class Parsed:
 
 
 class StreamParser:
-    """Parses blocks of one recording, one after the other; learns its streams as it goes.
+    """Parser of the blocks of one recording; it adds each new stream to its list.
 
     Attributes:
-        streams: Names, in the order of their numbers (`T_STREAM`, `D_STREAM`).
-        symbols: The symbol of each, in capitals.
+        streams: Names in the order of their numbers (`T_STREAM`, `D_STREAM`).
+        symbols: Symbol of each stream, in capitals.
     """
 
     def __init__(self, where: str) -> None:
-        """Start with no stream.
+        """Create a parser without streams.
 
         Args:
-            where: The recording, for errors.
+            where: Name of the recording, for errors.
         """
         self._where = where
         self.streams: list[str] = []
@@ -97,25 +100,26 @@ class StreamParser:
         self._names = np.zeros((64, LONGEST_NAME + 1), np.uint8)
         self._kinds = np.zeros(64, np.int64)
         self._slots = np.full(256, -1, np.int64)
-        self._seen = np.zeros(64, np.int64)
+        self._line_counts = np.zeros(64, np.int64)
 
     @property
     def messages(self) -> dict[str, int]:
-        """Lines so far, by stream."""
-        return {name: int(count) for name, count in zip(self.streams, self._seen, strict=False)}
+        """Number of lines that were parsed, by stream."""
+        return {name: int(count) for name, count in zip(self.streams, self._line_counts, strict=False)}
 
-    def parse(self, text: Bytes, size: int, out: Columns, first_line: int = 1) -> Parsed:
+    def parse(self, text: Bytes, size: int, out: Columns, first_line: int = 1) -> ParsedBlock:
         """Parse a block.
 
         Args:
-            text: Whole lines; `stream_kernel.PADDING` bytes of any value follow them.
-            size: Length of the lines.
-            out: As large as `Columns.of_size(size)`.
+            text: Whole lines, followed by `_kernel.PADDING` bytes of any value.
+            size: Length of the lines in bytes.
+            out: Columns, at least as large as `Columns.of_size(size)`.
             first_line: Number of the first line in the recording, for errors.
 
         Raises:
-            MalformedDataError: A line is not one of a recording, or is not what the exchange sends; file and line are named.
-            ValueError: Padding or room is lacking, or the last line does not end.
+            MalformedDataError: A line is not a line of a recording, or its message does not have the
+                exchange's form.
+            ValueError: The padding is too short, a column is too small, or the last line has no line feed.
         """
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
             raise ValueError(
@@ -125,11 +129,19 @@ class StreamParser:
         out.order_types.clear()
         while True:
             status = kernel.parse_lines(
-                text, size, (self._names, self._kinds, self._slots), state, self._seen,
-                out.trades, out.diffs, (out.levels, out.tags), out.snapshots, (out.snapshot_levels, out.snapshot_tags),
-            )  # fmt: skip
+                text,
+                size,
+                (self._names, self._kinds, self._slots),
+                state,
+                self._line_counts,
+                out.trades,
+                out.diffs,
+                (out.levels, out.tags),
+                out.snapshots,
+                (out.snapshot_levels, out.snapshot_tags),
+            )
             if status == kernel.DONE:
-                return Parsed(_cut(out, state), int(state[kernel.LINE]), by_fallback)
+                return ParsedBlock(_cut_columns(out, state), int(state[kernel.LINE]), by_fallback)
             if status == kernel.FULL:
                 raise ValueError(f"the columns are too small for a block of {size} bytes")
             self._fall_back(text[:size], state, out, first_line)
@@ -137,9 +149,9 @@ class StreamParser:
 
     def _fall_back(self, text: Bytes, state: Ints, out: Columns, first_line: int) -> None:
         at, number = int(state[kernel.AT]), int(state[kernel.LINE])
-        line = _line(text, at)
-        found = read_any(line, f"{self._where}, line {first_line + number}")
-        stream = self._number(found.stream)
+        line = _find_line(text, at)
+        found = read_line(line, f"{self._where}, line {first_line + number}")
+        stream = self._find_or_add(found.stream)
         if found.kind == kernel.TRADE:
             row = int(state[kernel.TRADES])
             is_market = found.order_type == MARKET_ORDER
@@ -170,20 +182,20 @@ class StreamParser:
             )
             state[kernel.SNAPSHOTS] += 1
             state[kernel.SNAPSHOT_LEVELS] += len(found.bids) + len(found.asks)
-        self._seen[stream] += 1
+        self._line_counts[stream] += 1
         state[kernel.LINE] += 1
         state[kernel.AT] = at + len(line)
 
-    def _number(self, stream: str) -> int:
-        known = self._numbers.get(stream)
-        if known is not None:
-            return known
+    def _find_or_add(self, stream: str) -> int:
+        number = self._numbers.get(stream)
+        if number is not None:
+            return number
         number = len(self.streams)
-        if number >= _MOST_STREAMS:
+        if number >= _MAX_STREAM_COUNT:
             raise MalformedDataError(
-                f"has more than {_MOST_STREAMS} streams",
+                f"has more than {_MAX_STREAM_COUNT} streams",
                 where=self._where,
-                remedy="it is no recording of this project",
+                remedy="check that the file is a recording of this project",
             )
         if number == len(self._kinds):
             self._grow()
@@ -192,29 +204,30 @@ class StreamParser:
         self.symbols.append(symbol_of(stream))
         self._kinds[number] = kernel_kind(stream)
         name = stream.encode("utf-8", "surrogatepass")
-        # The kernel changes the case of ASCII letters only; lines of other names stay with msgspec.
+        # The kernel changes the case of ASCII letters only, so msgspec parses the lines of streams with other
+        # letters.
         if (
             0 < len(name) <= LONGEST_NAME
             and is_caseless(stream)
             and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name)
         ):
             self._names[number, : len(name)] = np.frombuffer(name, np.uint8)
-            self._enter(number, len(name))
+            self._add_to_hash_table(number, len(name))
         return number
 
     def _grow(self) -> None:
-        """Twice the room, and the hash table anew."""
+        """Double the capacity and rebuild the hash table."""
         more = len(self._kinds)
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
-        self._kinds, self._seen = (
-            np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen)
+        self._kinds, self._line_counts = (
+            np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._line_counts)
         )
         self._slots = np.full(8 * more, -1, np.int64)
         for number in range(len(self.streams)):
             if self._names[number, 0]:
-                self._enter(number, int(np.count_nonzero(self._names[number])))
+                self._add_to_hash_table(number, int(np.count_nonzero(self._names[number])))
 
-    def _enter(self, number: int, length: int) -> None:
+    def _add_to_hash_table(self, number: int, length: int) -> None:
         quoted = np.append(self._names[number, :length], np.uint8(ord('"')))
         slot = int(name_hash(quoted, 0)[0]) % len(self._slots)
         while self._slots[slot] >= 0:
@@ -222,8 +235,8 @@ class StreamParser:
         self._slots[slot] = number
 
 
-def _line(text: Bytes, at: int) -> bytes:
-    """The line that begins at `at`, looked for in ever longer pieces."""
+def _find_line(text: Bytes, at: int) -> bytes:
+    """Return the line at a position; its end is searched in pieces of increasing length."""
     reach = 4096
     while True:
         piece = text[at : at + reach].tobytes()
@@ -234,7 +247,7 @@ def _line(text: Bytes, at: int) -> bytes:
 
 
 def _store_book(  # noqa: PLR0917 - the kernel's outputs in its order
-    found: AnyLine, ends: list[int], rows: Ints, row: int, levels: tuple[Ints, Bytes], first: int
+    found: ParsedLine, ends: list[int], rows: Ints, row: int, levels: tuple[Ints, Bytes], first: int
 ) -> None:
     asks, end = first + len(found.bids), first + len(found.bids) + len(found.asks)
     rows[:, row] = [*found.row, first, asks, end, *ends]
@@ -243,7 +256,7 @@ def _store_book(  # noqa: PLR0917 - the kernel's outputs in its order
         levels[1][:, at] = at >= asks, places
 
 
-def _cut(out: Columns, state: Ints) -> Columns:
+def _cut_columns(out: Columns, state: Ints) -> Columns:
     trades, diffs, levels, snapshots, snapshot_levels = (int(count) for count in state[kernel.TRADES :])
     return Columns(
         out.trades[:, :trades],

@@ -25,7 +25,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.quality.measure import report
+from capture_pipeline.klines.quality.measure import report_coverage
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line, write_lines
@@ -76,7 +76,7 @@ def demo_command(folder: Path, port: int) -> None:
             outcomes = _backfill(workspace, now_us)
             write_line("Evaluating the gates of the bars")
             results = evaluate(workspace)
-            coverage = report(workspace, now_us)
+            coverage = report_coverage(workspace, now_us)
         write_line("Comparing the monthly files with the daily files and REST answers")
         _, not_compared = reconcile_all(
             workspace, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False

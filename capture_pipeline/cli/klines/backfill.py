@@ -17,8 +17,8 @@ from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.estimate import estimate
-from capture_pipeline.klines.pending import unfinished
+from capture_pipeline.klines.estimate import estimate_backfill
+from capture_pipeline.klines.pending import find_unfinished
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -58,7 +58,9 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
         now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
         if dry_run:
             show_estimate(
-                estimate(workspace, partitions(workspace, now_us), now_us, ask_rest=not archives_only),
+                estimate_backfill(
+                    workspace, partitions(workspace, now_us), now_us, use_rest=not archives_only
+                ),
                 as_json=as_json,
             )
             return
@@ -67,7 +69,7 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
             partitions(workspace, now_us),
             now_us,
             "backfill",
-            ask_rest=not archives_only,
+            use_rest=not archives_only,
             as_json=as_json,
         )
 
@@ -85,13 +87,13 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:
         chosen = click.get_current_context().params
         parts = partitions(workspace, now_us)
         if not chosen.get("first") and not chosen.get("last"):
-            left = unfinished(workspace, now_us)
+            left = find_unfinished(workspace, now_us)
             parts = [part for part in parts if part.month == Month.of(now_us) or part in left]
-        run(workspace, parts, now_us, "topup", ask_rest=True, as_json=as_json)
+        run(workspace, parts, now_us, "topup", use_rest=True, as_json=as_json)
 
 
 def run(
-    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool
+    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, use_rest: bool, as_json: bool
 ) -> None:
     """Backfill partitions with progress, and show the outcome of each.
 
@@ -103,7 +105,7 @@ def run(
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
     with (
         progress(title, len(parts), quiet=as_json) as tell,
-        closing(backfill(workspace, parts, now_us, ask_rest=ask_rest)) as done,
+        closing(backfill(workspace, parts, now_us, use_rest=use_rest)) as done,
     ):
         for outcome in done:
             outcomes.append(outcome)

@@ -8,7 +8,7 @@ from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import report
+from capture_pipeline.klines.quality.measure import report_coverage
 from capture_pipeline.terminal import write_line
 
 
@@ -23,7 +23,7 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:
     asked = click.get_current_context().params
     whole = not any(asked.get(name) for name in ("symbols", "interval", "first", "last"))
     with one_line_errors():
-        found = report(workspace, workspace.now_us(), publish=whole)
+        found = report_coverage(workspace, workspace.now_us(), publish=whole)
     rows = found.frame.to_dicts()
     if as_json:
         emit_json({"summary": found.summary, "partitions": rows})

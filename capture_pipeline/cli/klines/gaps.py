@@ -18,10 +18,10 @@ from capture_pipeline.cli.selection import Failures, partition_options, partitio
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
-from capture_pipeline.klines.backfill import Outcome, complete
+from capture_pipeline.klines.backfill import Outcome, complete_partition
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
-from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
-from capture_pipeline.klines.pending import fillable
+from capture_pipeline.klines.ingest.archives import fetch_archives, with_partition_lock
+from capture_pipeline.klines.pending import find_fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -78,12 +78,14 @@ def _has_begun(workspace: Workspace, part: Partition) -> bool:
 
 def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
     """Request every gap that may be filled; return the error of each partition that failed."""
-    wanted = fillable(workspace, now_us)
+    wanted = find_fillable(workspace, now_us)
     failures: Failures = {**wanted.damaged}
     with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
         for part in wanted.partitions:
             try:
-                outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
+                outcome = complete_partition(
+                    workspace, fetch_archives(workspace, part, now_us), now_us, use_rest=True
+                )
             except CaptureError as error:
                 outcome = Outcome(part, error=error)
             unverified = outcome_row(outcome)["unverified"]

@@ -15,7 +15,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.ingest.archives import with_partition_lock
-from capture_pipeline.klines.reconcile import Reconciliation, reconcile
+from capture_pipeline.klines.reconcile import Reconciliation, reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -60,7 +60,9 @@ def reconcile_all(
     with progress("reconcile", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                reports.append(with_partition_lock(workspace, part, partial(reconcile, workspace, part)))
+                reports.append(
+                    with_partition_lock(workspace, part, partial(reconcile_partition, workspace, part))
+                )
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

@@ -11,9 +11,9 @@ from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
-from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, report_of
-from capture_pipeline.feasibility.event_time.measure import measure
-from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.evidence import OriginReport, build_evidence, build_report
+from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
@@ -66,9 +66,9 @@ def times_command(
         else:
             inputs = {path.name: sha256_file(path) for path in files}
             reports = [_report("Crypto Lake", crypto_lake_streams(trades, deltas, books))]
-        found = evidence(reports, inputs)
+        found = build_evidence(reports, inputs)
         if out is not None:
-            publish_bytes(out.absolute(), page(TITLE, sections_of(reports)).encode())
+            publish_bytes(out.absolute(), page(TITLE, build_sections(reports)).encode())
         if is_published:
             EvidenceStore(lake.reports()).publish(found)
     if as_json:
@@ -80,11 +80,11 @@ def times_command(
 
 
 def _report(subject: str, streams: list[TimedStream]) -> OriginReport:
-    return report_of(subject, [measure(stream) for stream in streams])
+    return build_report(subject, [measure_stream(stream) for stream in streams])
 
 
 def _show(reports: list[OriginReport], found: Evidence) -> None:
-    for section in sections_of(reports):
+    for section in build_sections(reports):
         emit_table(
             section.title,
             section.head,

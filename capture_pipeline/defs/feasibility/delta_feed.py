@@ -19,8 +19,8 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import GAPS
-from capture_pipeline.feasibility.sequence_gaps.measure import delta_feed
-from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, evidence, sections_of
+from capture_pipeline.feasibility.sequence_gaps.measure import measure_feed
+from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
 
@@ -48,8 +48,8 @@ def delta_feed_report(
         tables = GoldenTables(
             workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
         )
-        feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
-        found = evidence(feeds, input_digests(tables, _INPUTS))
-        metadata = publish_report(workspace, found, TITLE, tables.session, sections_of(feeds))
+        feeds = [measure_feed(tables, symbol) for symbol in tables.symbols()]
+        found = build_evidence(feeds, input_digests(tables, _INPUTS))
+        metadata = publish_report(workspace, found, TITLE, tables.session, build_sections(feeds))
     yield outputs.materialization(metadata)
     yield from check_results(found, (GAPS,))

@@ -19,9 +19,9 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
-from capture_pipeline.feasibility.event_time.evidence import ASSET, evidence, report_of
-from capture_pipeline.feasibility.event_time.measure import measure
-from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.evidence import ASSET, build_evidence, build_report
+from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import TABLES
@@ -52,13 +52,14 @@ def origin_time_report(
             workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
         )
         reports = [
-            report_of(
-                f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)]
+            build_report(
+                f"{tables.session} {symbol}",
+                [measure_stream(stream) for stream in golden_streams(tables, symbol)],
             )
             for symbol in tables.symbols()
         ]
-        found = evidence(reports, input_digests(tables, TABLES))
-        metadata = publish_report(workspace, found, TITLE, tables.session, sections_of(reports))
+        found = build_evidence(reports, input_digests(tables, TABLES))
+        metadata = publish_report(workspace, found, TITLE, tables.session, build_sections(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})
     yield from check_results(found, CRITERIA)

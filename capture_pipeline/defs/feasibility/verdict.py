@@ -13,8 +13,8 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import EvidenceStore
-from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
-from capture_pipeline.feasibility.verdict_page import markdown, page
+from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
+from capture_pipeline.feasibility.verdict_page import render_markdown, render_verdict
 from capture_pipeline.lake.files import read_model
 
 ASSET, CHECK = "go_no_go", "go"
@@ -50,9 +50,9 @@ def go_no_go(
     """Compute the verdict and publish it as a page, as text and as JSON."""
     with domain_errors_as_dagster(context.op_execution_context):
         reports = workspace.lake.reports()
-        verdict = judge(EvidenceStore(reports))
-        text = markdown(verdict)
-        paths = publish(verdict, reports, page(verdict), text)
+        verdict = evaluate_criteria(EvidenceStore(reports))
+        text = render_markdown(verdict)
+        paths = publish_verdict(verdict, reports, render_verdict(verdict), text)
     files = {**outputs.page(paths["html"], reports), "json": paths["json"]}
     return outputs.materialization(
         {"overall": str(verdict.overall), "verdict": text, **_figures(verdict), **files}

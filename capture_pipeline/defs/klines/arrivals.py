@@ -28,15 +28,15 @@ from capture_pipeline.defs.shared.runless import (
 )
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.quality.measure import recorded_report
-from capture_pipeline.klines.reconcile import recorded_reconciliation
+from capture_pipeline.klines.quality.measure import load_coverage_report
+from capture_pipeline.klines.reconcile import load_reconciliation
 from capture_pipeline.klines.recorded import (
-    Stamps,
-    recorded_archives,
-    recorded_bars,
-    recorded_gaps,
-    recorded_topups,
-    stamps_of,
+    ChangeTimes,
+    load_archives_result,
+    load_bars_result,
+    load_gaps_result,
+    load_topups_result,
+    read_change_times,
 )
 from capture_pipeline.lake.paths import Partition
 
@@ -124,7 +124,7 @@ class ArrivalsTick:
         inspected = partitions[state.position : state.position + MAX_INSPECTED]
         # Files are read before runs, and runs before materializations. A run that wrote one of these files is
         # then among the active runs, or its materialization is stored.
-        stamps = {partition: stamps_of(self.workspace.lake, partition) for partition in inspected}
+        stamps = {partition: read_change_times(self.workspace.lake, partition) for partition in inspected}
         changed = {
             partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, state.since_ns)
         }
@@ -159,16 +159,16 @@ class ArrivalsTick:
             self._report_coverage(state.newest_gaps_ns)
         return state.next_round()
 
-    def _is_unsettled(self, stamps: Stamps) -> bool:
+    def _is_unsettled(self, stamps: ChangeTimes) -> bool:
         """Return True if derived files are missing or old, so that a program may still be working on them."""
         return not stamps.is_complete and self.now_ns - stamps.newest_ns < SETTLED_S * 1e9
 
-    def _report(self, newest: NewestMaterializations, partition: Partition, stamps: Stamps) -> bool:
+    def _report(self, newest: NewestMaterializations, partition: Partition, stamps: ChangeTimes) -> bool:
         """Report changed assets of a partition and the assets downstream; return True if there are any."""
         key, is_new = key_of(partition), False
         materializations: list[dg.AssetMaterialization] = []
         try:
-            for stage, changed_ns in enumerate(stamps.current):
+            for stage, changed_ns in enumerate(stamps.up_to_date_ns):
                 if not is_new and all(
                     _is_known_since(newest, asset, key, changed_ns) for asset in _STAGES[stage]
                 ):
@@ -184,7 +184,7 @@ class ArrivalsTick:
             if stamps.is_reconciled and not _is_known_since(
                 newest, _RECONCILIATION, key, stamps.reconciliation_ns
             ):
-                values = describe.reconciliation(recorded_reconciliation(self.workspace, partition))[
+                values = describe.reconciliation(load_reconciliation(self.workspace, partition))[
                     _RECONCILIATION
                 ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
@@ -201,13 +201,13 @@ class ArrivalsTick:
         workspace = self.workspace
         if stage == 0:
             archives, topups = (
-                recorded_archives(workspace, partition),
-                recorded_topups(workspace, partition, self.now_us),
+                load_archives_result(workspace, partition),
+                load_topups_result(workspace, partition, self.now_us),
             )
             return {**describe.archives(archives), **describe.topups(topups)}
         if stage == 1:
-            return describe.bars(workspace, recorded_bars(workspace, partition))
-        return describe.gaps(workspace, recorded_gaps(workspace, partition))
+            return describe.bars(workspace, load_bars_result(workspace, partition))
+        return describe.gaps(workspace, load_gaps_result(workspace, partition))
 
     def _evaluate_checks(self, partitions: Sequence[Partition]) -> None:
         """Evaluate the checks of partitions whose newest materialization has no run and no evaluation.
@@ -240,7 +240,7 @@ class ArrivalsTick:
         if changed_ns < max(1, newest_gaps_ns) or _is_known_since(newest, _REPORT, None, changed_ns):
             return
         age_us = (self.now_ns - changed_ns) // 1000
-        report = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
+        report = load_coverage_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
         event = outputs.unpartitioned_materialization(
             _REPORT, coverage.describe_report(self.workspace, report)
         )

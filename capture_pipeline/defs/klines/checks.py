@@ -26,7 +26,7 @@ from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.row_gates import check_bars, gate_specs
+from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.paths import Partition
 
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -47,7 +47,7 @@ class TableChecks:
     @cached_property
     def checks(self) -> dict[str, CheckSpec]:
         """Checks by name."""
-        return group_gates([gate for gate in gate_specs() if gate.table == self.table])
+        return group_gates([gate for gate in list_gate_specs() if gate.table == self.table])
 
     @property
     def check_keys(self) -> list[dg.AssetCheckKey]:

@@ -89,7 +89,7 @@ def bars(workspace: Workspace, result: BarsResult) -> MetadataByAsset:
             "excluded": result.excluded,
             "bytes": result.bytes,
             "sha256": result.sha256,
-            "made_of": result.made_of,
+            "made_of": result.raw_digests,
         },
         "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
         "bar_exclusions": {

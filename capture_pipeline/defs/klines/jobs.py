@@ -9,8 +9,8 @@ from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import key_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, CaptureError, TransientError
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.pending import due_for_recheck
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.pending import find_due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition
 
@@ -62,11 +62,11 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
     """Read the checksums that are due; report changed ones as observations of `kline_archives`."""
     with domain_errors_as_dagster(context):
         now_us = workspace.now_us()
-        due = due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
+        due = find_due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
     failed: dict[Partition, CaptureError] = {**due.damaged}
     for partition in due.partitions:
         try:
-            found = recheck(workspace, partition, now_us)
+            found = recheck_partition(workspace, partition, now_us)
         except BusyError as error:
             outputs.log_info(context, f"{partition}: checked in the next run: {error}")
             continue

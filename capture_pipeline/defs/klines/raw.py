@@ -12,8 +12,8 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
-from capture_pipeline.klines.ingest.rest_fill import top_up
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
+from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.paths import Partition
 
 ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
@@ -59,7 +59,9 @@ def kline_topups(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Request missing klines up to the present, by the exchange's clock."""
-    results = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
+    results = sequentially(
+        lambda partition: fill_from_rest(workspace, partition, workspace.rest.server_time_us())
+    )
     yield from run_partitions(context, workspace, results, describe.topups)
 
 
@@ -74,7 +76,7 @@ def _fetch(
     partitions: Sequence[Partition],
 ) -> Results[ArchivesResult]:
     """Download in parallel; if the run is stopped, no further download begins."""
-    for result in fetch_many(
+    for result in fetch_partitions(
         workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions
     ):
         yield (result.partition, result) if isinstance(result, ArchivesResult) else result

@@ -9,7 +9,7 @@ from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.reconcile import reconcile_partition
 
 
 @dg.asset(
@@ -27,5 +27,5 @@ def month_reconciliation(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources of each partition."""
-    results = sequentially(lambda partition: reconcile(workspace, partition))
+    results = sequentially(lambda partition: reconcile_partition(workspace, partition))
     yield from run_partitions(context, workspace, results, describe.reconciliation)

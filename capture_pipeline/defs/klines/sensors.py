@@ -41,7 +41,11 @@ def month_close_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition whose monthly file was published and is not ingested."""
     return _request_runs(
-        context, workspace, pending.closable, "close", "no monthly file was published that is not ingested"
+        context,
+        workspace,
+        pending.find_closable,
+        "close",
+        "no monthly file was published that is not ingested",
     )
 
 
@@ -56,7 +60,7 @@ def gap_fill_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition with missing klines that may exist."""
-    return _request_runs(context, workspace, pending.fillable, "fill", "no gap can be filled now")
+    return _request_runs(context, workspace, pending.find_fillable, "fill", "no gap can be filled now")
 
 
 @dg.sensor(
@@ -76,7 +80,7 @@ def revision_sensor(
         return outputs.skip("a run of revision_watch is in progress")
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        due = pending.due_for_recheck(workspace, now_us, 1)
+        due = pending.find_due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, due)

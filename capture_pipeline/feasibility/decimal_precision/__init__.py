@@ -1,1 +1,1 @@
-"""Benchmark of forms of decimal numbers: exactness, speed and memory."""
+"""Benchmark of representations of decimal numbers: exactness and speed."""

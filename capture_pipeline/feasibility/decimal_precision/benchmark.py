@@ -1,6 +1,7 @@
-"""Which form keeps prices and quantities exact, and what it costs: every form and operation on the same rows, against exact sums.
+"""Benchmark of representations of prices and quantities: all operations, compared with exact results.
 
-Rows are made and worked on block by block, so that memory depends on the size of a block alone. Every result of every block is compared.
+Rows are generated and processed block by block, so that the memory depends on the size of a block. Every
+result of every block is compared.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from decimal import Decimal
 import polars as pl
 import pyarrow as pa
 
-from capture_pipeline.feasibility.decimal_precision.arrow_representation import ArrowForm
-from capture_pipeline.feasibility.decimal_precision.dataset import Rows, digest_of, made_rows
-from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
+from capture_pipeline.feasibility.decimal_precision.arrow_representation import ArrowRepresentation
+from capture_pipeline.feasibility.decimal_precision.dataset import Rows, digest_of, generate_rows
+from capture_pipeline.feasibility.decimal_precision.expected import compute_expected
 from capture_pipeline.feasibility.decimal_precision.polars_representations import (
-    DecimalForm,
-    FloatForm,
-    IntegerForm,
+    DecimalRepresentation,
+    FloatRepresentation,
+    IntegerRepresentation,
 )
 from capture_pipeline.feasibility.decimal_precision.representations import (
     Dataset,
@@ -30,35 +31,35 @@ from capture_pipeline.feasibility.decimal_precision.representations import (
     Results,
 )
 
-PROJECT = IntegerForm("int64 of 1e-8, sums in Int128", bits=128, by_market=False)
-"""How tables and books of this project keep and sum them."""
-BASE = IntegerForm("int64 ticks and lots")
-FORMS: tuple[Representation, ...] = (
+PROJECT = IntegerRepresentation("int64 of 1e-8, sums in Int128", bits=128, by_market=False)
+"""Representation in the tables and books of this project."""
+BASE = IntegerRepresentation("int64 ticks and lots")
+REPRESENTATIONS: tuple[Representation, ...] = (
     PROJECT,
     BASE,
-    IntegerForm("int64 ticks and lots, sums in Int128", bits=128),
-    IntegerForm("int64 of 1e-8", by_market=False),
-    DecimalForm("polars Decimal(38, 8)"),
-    ArrowForm("Arrow decimal128"),
-    FloatForm("float64"),
+    IntegerRepresentation("int64 ticks and lots, sums in Int128", bits=128),
+    IntegerRepresentation("int64 of 1e-8", by_market=False),
+    DecimalRepresentation("polars Decimal(38, 8)"),
+    ArrowRepresentation("Arrow decimal128"),
+    FloatRepresentation("float64"),
 )
-_MADE_OF = dict.fromkeys((Operation.VWAP, Operation.GROUPS), (Operation.SUM, Operation.NOTIONAL))
-"""A quotient rounded to eight decimals can be right by chance where its sums are not."""
+_COMPONENTS = dict.fromkeys((Operation.VWAP, Operation.GROUPS), (Operation.SUM, Operation.NOTIONAL))
+"""Operations that are parts of another one: a rounded quotient may be right although its sums are wrong."""
 _REFUSALS = (pl.exceptions.PolarsError, pa.ArrowInvalid)
 
 
 @dataclass
 class Cell:
-    """A form at one operation, over all blocks.
+    """Result of one representation and one operation, over all blocks.
 
     Attributes:
-        form: Its name.
-        operation: What it did.
-        seconds: It took; the best of some attempts at each block, summed.
-        results: It should have given.
-        wrong: Of them differ from the exact ones.
-        refused: Of them it did not give: an overflow was found, or the form has too few digits.
-        markets: Where results were wrong, and where they were refused.
+        form: Name of the representation.
+        operation: The operation.
+        seconds: Sum of the fastest times of all blocks.
+        results: Number of expected results.
+        wrong: Number of results that differ from the exact ones.
+        refused: Number of missing results, because of an overflow or too few digits.
+        markets: Names of the markets with wrong results, and with missing ones.
     """
 
     form: str
@@ -70,13 +71,13 @@ class Cell:
     markets: dict[str, set[str]] = field(default_factory=lambda: {"wrong": set(), "refused": set()})
 
     @property
-    def exact(self) -> bool:
-        """Whether every result was given and right."""
+    def is_exact(self) -> bool:
+        """Report whether no result is wrong or missing."""
         return not self.wrong and not self.refused
 
     @property
-    def said(self) -> str:
-        """How exact, for a table."""
+    def summary(self) -> str:
+        """Numbers of wrong and missing results as text."""
         parts = [
             f"{count:,} of {self.results:,} {what} ({', '.join(sorted(self.markets[what]))})"
             for what, count in (("wrong", self.wrong), ("refused", self.refused))
@@ -84,18 +85,18 @@ class Cell:
         ]
         return "; ".join(parts) or f"all {self.results:,} exact"
 
-    def count(self, market: str, found: Results | None, wanted: dict[str, Decimal]) -> None:
-        """Hold what was found against what is right."""
-        given = {name: value for name in wanted if (value := (found or {}).get(name)) is not None}
-        wrong = sum(value != wanted[name] for name, value in given.items()) + len(
-            (found or {}).keys() - wanted.keys()
+    def count(self, market: str, found: Results | None, expected: dict[str, Decimal]) -> None:
+        """Compare the results of a block with the exact ones and add the counts."""
+        present = {name: value for name in expected if (value := (found or {}).get(name)) is not None}
+        wrong = sum(value != expected[name] for name, value in present.items()) + len(
+            (found or {}).keys() - expected.keys()
         )
-        refused = len(wanted) - len(given)
+        refused = len(expected) - len(present)
         for what, count in (("wrong", wrong), ("refused", refused)):
             if count:
                 self.markets[what].add(market)
         self.results, self.wrong, self.refused = (
-            self.results + len(wanted),
+            self.results + len(expected),
             self.wrong + wrong,
             self.refused + refused,
         )
@@ -103,12 +104,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class DecimalBenchmark:
-    """What was measured.
+    """Result of the benchmark.
 
     Attributes:
-        rows: Worked on by every form.
-        sha256: Of them.
-        cells: A form and an operation each.
+        rows: Number of rows for every representation.
+        sha256: SHA-256 of the rows.
+        cells: Results of all representations and operations.
     """
 
     rows: int
@@ -116,23 +117,23 @@ class DecimalBenchmark:
     cells: list[Cell]
 
     def cell(self, form: str, operation: Operation) -> Cell:
-        """Of one form and operation."""
+        """Return the result of one representation and operation."""
         return next(one for one in self.cells if (one.form, one.operation) == (form, operation))
 
     def ratio(self, cell: Cell) -> float:
-        """Its time to that of `BASE`."""
+        """Return the time of a result as a multiple of that of `BASE`."""
         return cell.seconds / self.cell(BASE.name, cell.operation).seconds
 
     @property
     def errors(self) -> int:
-        """Results of the project's form that differ from exact decimals, or are lacking."""
+        """Number of results of the project's representation that are wrong or missing."""
         return sum(cell.wrong + cell.refused for cell in self.cells if cell.form == PROJECT.name)
 
-    def eligible(self, operation: Operation) -> list[Cell]:
-        """Forms without a wrong or missing result in an operation and in those that it is made of, the fastest first."""
-        needed = {operation, *_MADE_OF.get(operation, ())}
+    def find_exact(self, operation: Operation) -> list[Cell]:
+        """List the results of representations that are exact in an operation and its parts, by time."""
+        needed = {operation, *_COMPONENTS.get(operation, ())}
         forms = {cell.form for cell in self.cells} - {
-            cell.form for cell in self.cells if cell.operation in needed and not cell.exact
+            cell.form for cell in self.cells if cell.operation in needed and not cell.is_exact
         }
         return sorted(
             (one for one in self.cells if one.operation is operation and one.form in forms),
@@ -140,67 +141,70 @@ class DecimalBenchmark:
         )
 
 
-def benchmark(
+def run_benchmark(
     rows: int = 8_000_000,
     block_rows: int = 1_000_000,
     seed: int = 7,
     repeats: int = 3,
-    forms: Sequence[Representation] = FORMS,
+    forms: Sequence[Representation] = REPRESENTATIONS,
 ) -> DecimalBenchmark:
-    """Run every form and operation.
+    """Run every operation with every representation.
 
     Args:
-        rows: In all.
-        block_rows: Worked on at once.
-        seed: Of the rows.
-        repeats: Attempts at each block, of which the fastest counts.
-        forms: To compare; `PROJECT` and `BASE` are among them.
+        rows: Number of all rows.
+        block_rows: Number of rows of a block.
+        seed: Seed of the rows.
+        repeats: Attempts at each block; the fastest one counts.
+        forms: Representations to compare, including `PROJECT` and `BASE`.
 
     Raises:
-        ConfigError: There are fewer rows than markets.
+        ConfigError: There are fewer rows than markets, or `block_rows` is less than 1.
     """
     cells = {(form.name, operation): Cell(form.name, operation) for form in forms for operation in Operation}
     _warm_up(forms, seed)
     digest = ""
-    for block, digest in digest_of(made_rows(rows, block_rows, seed)):  # noqa: B007 - the last digest covers all
-        wanted = {operation: wanted_of(operation, block) for operation in Operation}
-        done = _measured(forms, block, repeats)
+    blocks = digest_of(generate_rows(rows, block_rows, seed))
+    for block, digest in blocks:  # noqa: B007 - the last digest covers all blocks
+        expected = {operation: compute_expected(operation, block) for operation in Operation}
+        done = _run_all(forms, block, repeats)
         for form, operation in itertools.product(forms, Operation):
-            seconds, found = done[form.does(operation)]
+            seconds, found = done[form.operation_key(operation)]
             cells[form.name, operation].seconds += seconds
-            cells[form.name, operation].count(block.scale.name, found, wanted[operation])
+            cells[form.name, operation].count(block.scale.name, found, expected[operation])
     return DecimalBenchmark(rows, digest, list(cells.values()))
 
 
 def _warm_up(forms: Sequence[Representation], seed: int) -> None:
-    """Threads started and code loaded, so that the first block pays no more than the others."""
-    block = next(made_rows(10_000, 2_000, seed))
-    _measured(forms, block, 1)
+    """Run a small block, so that starting threads and loading code does not count for the first block."""
+    block = next(generate_rows(10_000, 2_000, seed))
+    _run_all(forms, block, 1)
 
 
-def _measured(
+def _run_all(
     forms: Sequence[Representation], block: Rows, repeats: int
 ) -> dict[str, tuple[float, Results | None]]:
-    """Seconds and results of everything that the forms do; None where a form refuses."""
+    """Run all operations on a block: seconds and results by key; the results are None after an overflow."""
     done: dict[str, tuple[float, Results | None]] = {}
     for form in forms:
-        built = form.build(block)
+        dataset = form.build(block)
         for operation in Operation:
-            if form.does(operation) not in done:
-                seconds, raw = _timed(form, operation, built, repeats)
-                done[form.does(operation)] = (
+            if form.operation_key(operation) not in done:
+                seconds, raw = _time_operation(form, operation, dataset, repeats)
+                done[form.operation_key(operation)] = (
                     seconds,
-                    None if raw is None else form.results(operation, raw, built),
+                    None if raw is None else form.results(operation, raw, dataset),
                 )
     return done
 
 
-def _timed(form: Representation, operation: Operation, built: Dataset, repeats: int) -> tuple[float, Raw]:
+def _time_operation(
+    form: Representation, operation: Operation, dataset: Dataset, repeats: int
+) -> tuple[float, Raw]:
     best, raw = float("inf"), None
     for _ in range(repeats):
         started = time.perf_counter()
         try:
-            raw = form.run(operation, built)
+            raw = form.run(operation, dataset)
         except _REFUSALS:
             raw = None
         best = min(best, time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""Made rows on which forms of decimals are compared: prices and quantities of many scales, block by block, the same for the same seed."""
+"""Generator of prices and quantities with many scales, block by block, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.decimals import MOST_UNITS
+from capture_pipeline.binance.decimals import MAX_UNITS
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.decimal_precision.exact_sums import Ints
 from capture_pipeline.tables.golden import SCALE
 
-LARGEST_E8 = MOST_UNITS
-"""The largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""
+LARGEST_E8 = MAX_UNITS
+"""Largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""
 _ROWS_A_MINUTE = 1000
 
 
 @dataclass(frozen=True)
 class MarketScale:
-    """What values of a market look like.
+    """Range and scale of the values of a market.
 
     Attributes:
-        name: Of the market.
-        price_places: Decimals of a price.
-        quantity_places: Decimals of a quantity.
-        ticks: Least and largest price in units of its last decimal.
-        lots: The same of quantities.
-        edges: Whether least and largest alternate, price against quantity, instead of being spread evenly between both; the first row of
-            a block then holds both largest.
+        name: Name of the market.
+        price_places: Number of decimals of a price.
+        quantity_places: Number of decimals of a quantity.
+        ticks: Smallest and largest price in units of its last decimal.
+        lots: Smallest and largest quantity in units of its last decimal.
+        edges: Use only the smallest and the largest values, alternately; the first row of a block has both
+            largest ones. Otherwise values are distributed evenly.
     """
 
     name: str
@@ -64,13 +64,13 @@ SCALES = (
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Some trades of one market, in the order of their minutes.
+    """Trades of one market, in the order of their minutes.
 
     Attributes:
-        scale: Of the market.
+        scale: Scale of the market.
         ticks: Prices in units of their last decimal.
-        lots: Quantities, likewise.
-        minutes: Ascending.
+        lots: Quantities in units of their last decimal.
+        minutes: Minutes, ascending.
     """
 
     scale: MarketScale
@@ -90,40 +90,40 @@ class Rows:
 
     @cached_property
     def ladder(self) -> Ints:
-        """Every price that occurs, once, in ticks."""
+        """Distinct prices in ticks."""
         return np.unique(self.ticks)
 
     @cached_property
     def starts(self) -> NDArray[np.intp]:
-        """The first row of each minute."""
+        """Index of the first row of each minute."""
         return np.flatnonzero(np.diff(self.minutes, prepend=self.minutes[0] - 1))
 
 
-def made_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
-    """Blocks of trades, market after market.
+def generate_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
+    """Generate blocks of trades, each of the next market.
 
     Args:
-        rows: In all.
-        block_rows: In a block, the last one has what is left; memory depends on it alone.
-        seed: Of the generator.
+        rows: Number of all rows.
+        block_rows: Maximum number of rows of a block; the memory depends on it.
+        seed: Seed of the generator.
 
     Raises:
-        ConfigError: There are fewer rows than one a market.
+        ConfigError: There are fewer rows than markets, or `block_rows` is less than 1.
     """
     if rows < len(SCALES) or block_rows < 1:
         raise ConfigError(
             f"{rows} rows in blocks of {block_rows} leave a market out",
-            remedy=f"ask for {len(SCALES)} rows or more",
+            remedy=f"request at least {len(SCALES)} rows, and blocks of at least one row",
         )
     size = min(block_rows, -(-rows // len(SCALES)))
     for number, start in enumerate(range(0, rows, size)):
-        yield _block(
+        yield _generate_block(
             SCALES[number % len(SCALES)], min(size, rows - start), np.random.default_rng((seed, number))
         )
 
 
 def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:
-    """Every block with the SHA-256 of all up to it."""
+    """Yield every block with the SHA-256 of all blocks up to it."""
     digest = hashlib.sha256()
     for block in blocks:
         for column in (block.ticks, block.lots, block.minutes):
@@ -131,7 +131,7 @@ def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:
         yield block, digest.hexdigest()
 
 
-def _block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:
+def _generate_block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:
     ticks = random.integers(*scale.ticks, rows, dtype=np.int64, endpoint=True)
     lots = random.integers(*scale.lots, rows, dtype=np.int64, endpoint=True)
     if scale.edges:

@@ -1,4 +1,4 @@
-"""The right answer to every operation on made rows, by Python integers and decimals alone."""
+"""Exact results of every operation on generated rows, by Python integers and decimals."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from decimal import Decimal
 
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows
 from capture_pipeline.feasibility.decimal_precision.exact_sums import exact_notionals, exact_sums
-from capture_pipeline.feasibility.decimal_precision.representations import EXACT, Operation, divided
+from capture_pipeline.feasibility.decimal_precision.representations import EXACT, Operation, divide_exactly
 
 
-def wanted_of(operation: Operation, rows: Rows) -> dict[str, Decimal]:
-    """The exact results of an operation, by integers of any width."""
+def compute_expected(operation: Operation, rows: Rows) -> dict[str, Decimal]:
+    """Compute the exact results of an operation."""
     tick, lot = rows.scale.tick, rows.scale.lot
     notional, volume = exact_notionals(rows.ticks, rows.lots)[0], exact_sums(rows.lots)[0]
     match operation:
         case Operation.SUM:
-            return {"price": _times(exact_sums(rows.ticks)[0], tick), "quantity": _times(volume, lot)}
+            return {"price": _multiply(exact_sums(rows.ticks)[0], tick), "quantity": _multiply(volume, lot)}
         case Operation.NOTIONAL:
-            return {"notional": _times(notional, tick * lot)}
+            return {"notional": _multiply(notional, tick * lot)}
         case Operation.VWAP:
-            vwap = divided(_times(notional, tick * lot), _times(volume, lot))
+            vwap = divide_exactly(_multiply(notional, tick * lot), _multiply(volume, lot))
             return {} if vwap is None else {"vwap": vwap}
         case Operation.GROUPS:
             named = zip(
@@ -32,8 +32,8 @@ def wanted_of(operation: Operation, rows: Rows) -> dict[str, Decimal]:
                 f"{name} of minute {minute}": value
                 for minute, lots, product in named
                 for name, value in (
-                    ("quantity", _times(lots, lot)),
-                    ("notional", _times(product, tick * lot)),
+                    ("quantity", _multiply(lots, lot)),
+                    ("notional", _multiply(product, tick * lot)),
                 )
             }
         case Operation.JOIN:
@@ -45,5 +45,5 @@ def wanted_of(operation: Operation, rows: Rows) -> dict[str, Decimal]:
             }
 
 
-def _times(count: int, unit: Decimal) -> Decimal:
+def _multiply(count: int, unit: Decimal) -> Decimal:
     return EXACT.multiply(Decimal(count), unit)

@@ -1,4 +1,4 @@
-"""What the comparison of decimals came to: evidence, figures for plots, and the table of which form is used where."""
+"""Report on the decimal benchmark: evidence, figures, and the best representation for each operation."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidenc
 from capture_pipeline.reporting import markdown as md
 
 MAIN_FIGURES = tuple(f"project_rows_per_s_{operation}" for operation in Operation)
-"""Figures whose fall is told; higher is better."""
-_AS_FAST = 1.15
-"""Times of the fastest form within which the project's own is chosen: runs differ by as much."""
+"""Figures whose decrease is reported; higher is better."""
+_TOLERANCE = 1.15
+"""The project's representation is chosen up to this multiple of the fastest time: runs vary as much."""
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 def evidence_of(found: DecimalBenchmark) -> Evidence:
-    """What was measured, as evidence of whether results are exact."""
-    note = f"of {sum(cell.results for cell in found.cells if cell.form == PROJECT.name):,} results of: {PROJECT.name}"
+    """Build the evidence of exact results."""
+    count = sum(cell.results for cell in found.cells if cell.form == PROJECT.name)
+    note = f"of {count:,} results of: {PROJECT.name}"
     return new_evidence(
         EXACT.asset,
         [Reading(criterion=EXACT.name, measured=found.errors, note=note)],
         figures(found),
         {f"{found.rows:,} made rows": found.sha256},
-        {"table": [_record(found, cell) for cell in found.cells], "choice": choices(found)},
+        {"table": [_build_row(found, cell) for cell in found.cells], "choice": choices(found)},
         text=markdown(found),
     )
 
 
 def figures(found: DecimalBenchmark) -> dict[str, float]:
-    """Every number, by name."""
+    """Return all figures by name."""
     numbers: dict[str, float] = {"rows": found.rows, "decimal_errors": found.errors}
     for cell in found.cells:
         name = f"{slug(cell.form)}_{cell.operation}"
@@ -44,15 +45,15 @@ def figures(found: DecimalBenchmark) -> dict[str, float]:
 
 
 def choices(found: DecimalBenchmark) -> list[dict[str, str]]:
-    """For each operation the form to use and why, as the measurement says."""
-    return [_choice(found, operation) for operation in Operation]
+    """Return the representation to use for each operation, with the reasons."""
+    return [_choose(found, operation) for operation in Operation]
 
 
 def markdown(found: DecimalBenchmark) -> md.Markdown:
-    """Both tables for people."""
+    """Render two tables as Markdown: the choices, and all results."""
     head = ["form", "operation", "seconds", f"to {BASE.name}", "results"]
     rows = [
-        [cell.form, str(cell.operation), f"{cell.seconds:.4f}", f"{found.ratio(cell):.2f}", cell.said]
+        [cell.form, str(cell.operation), f"{cell.seconds:.4f}", f"{found.ratio(cell):.2f}", cell.summary]
         for cell in sorted(found.cells, key=lambda cell: list(Operation).index(cell.operation))
     ]
     chosen = [[one["operation"], one["use"], one["why"]] for one in choices(found)]
@@ -60,14 +61,14 @@ def markdown(found: DecimalBenchmark) -> md.Markdown:
 
 
 def slug(text: str) -> str:
-    """A name for figures."""
+    """Convert a text to a part of a figure's name."""
     return _NOT_A_NAME.sub("_", text.lower()).strip("_")
 
 
-def _choice(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
-    exact = found.eligible(operation)
+def _choose(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
+    exact = found.find_exact(operation)
     project = found.cell(PROJECT.name, operation)
-    limit = exact[0].seconds * _AS_FAST if exact else float("inf")
+    limit = exact[0].seconds * _TOLERANCE if exact else float("inf")
     best = project if project in exact and project.seconds <= limit else exact[0] if exact else None
     names = {cell.form for cell in exact}
     others = [
@@ -76,22 +77,22 @@ def _choice(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
         if cell.operation is operation and cell.form not in names and cell.seconds < limit
     ]
     against = [
-        f"not {cell.form}: {cell.said if not cell.exact else 'its sums or notionals are not exact'}"
+        f"not {cell.form}: {cell.summary if not cell.is_exact else 'its sums or notionals are not exact'}"
         for cell in others
     ]
     if best is None:
         return {"operation": operation, "use": "none", "why": "; ".join(["no form is exact", *against])}
     reasons = [f"exact, {found.ratio(best):.2f} times {BASE.name}"]
     if best is not exact[0]:
-        reasons.append(f"as fast as {exact[0].form} within {_AS_FAST - 1:.0%}")
+        reasons.append(f"as fast as {exact[0].form} within {_TOLERANCE - 1:.0%}")
     if best is not project:
         reasons.append(
-            f"the project's form: {project.said}, {project.seconds / best.seconds:.2f} times its time"
+            f"the project's form: {project.summary}, {project.seconds / best.seconds:.2f} times its time"
         )
     return {"operation": operation, "use": best.form, "why": "; ".join(reasons + against)}
 
 
-def _record(found: DecimalBenchmark, cell: Cell) -> dict[str, str | float]:
+def _build_row(found: DecimalBenchmark, cell: Cell) -> dict[str, str | float]:
     return {
         "form": cell.form,
         "operation": cell.operation,

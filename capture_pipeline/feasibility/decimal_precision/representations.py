@@ -1,6 +1,6 @@
-"""Forms in which prices and quantities can be kept, each with the operations that a book or a table asks of it.
+"""Representations of prices and quantities, with the operations that books and tables need.
 
-A form says what it cannot do instead of answering wrongly where it can know; what it answers is held against exact sums elsewhere.
+A representation returns None if it detects an overflow. Other modules compare its results with exact ones.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from capture_pipeline.feasibility.decimal_precision.dataset import Rows
 EXACT = Context(prec=100)
 VWAP_PLACES = Decimal("1e-8")
 Results = dict[str, Decimal | None]
-"""Values by name; None where the form refused, having found an overflow."""
+"""Values by name; None after a detected overflow."""
 Raw = Any
-"""What an operation returned, before it is made decimal for comparing."""
+"""Result of an operation, before its conversion to decimals."""
 
 
 class Operation(StrEnum):
-    """What is asked of a form."""
+    """Operations of the benchmark."""
 
     SUM = "sum"
     NOTIONAL = "notional"
@@ -38,12 +38,12 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows in a form.
+    """Rows in one representation.
 
     Attributes:
-        rows: As they were made.
-        frame: `price`, `quantity` and `minute`.
-        ladder: Every price once, computed by the form's own arithmetic from its number of ticks.
+        rows: The generated rows.
+        frame: Frame or table with `price`, `quantity` and `minute`.
+        ladder: Distinct prices, computed from ticks by the representation's own arithmetic.
     """
 
     rows: Rows
@@ -52,27 +52,27 @@ class Dataset:
 
 
 class Representation(Protocol):
-    """One form."""
+    """Interface of a representation."""
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name for tables."""
 
-    def does(self, operation: Operation) -> str:
-        """Names what is done; forms of one name do the same at this operation, so that it is measured once."""
+    def operation_key(self, operation: Operation) -> str:
+        """Return a key; an operation with the same key in several representations is measured once."""
 
     def build(self, rows: Rows) -> Dataset:
-        """Bring rows into the form."""
+        """Convert rows to the representation."""
 
-    def run(self, operation: Operation, built: Dataset) -> Raw:
-        """Do it; this is what is timed."""
+    def run(self, operation: Operation, dataset: Dataset) -> Raw:
+        """Run an operation; the benchmark measures the time of this call."""
 
-    def results(self, operation: Operation, raw: Raw, built: Dataset) -> Results:
-        """What was returned, as decimals."""
+    def results(self, operation: Operation, raw: Raw, dataset: Dataset) -> Results:
+        """Convert the result of an operation to decimals."""
 
 
-def divided(notional: Decimal | None, volume: Decimal | None) -> Decimal | None:
-    """A VWAP of two sums, to eight decimals, half to even."""
+def divide_exactly(notional: Decimal | None, volume: Decimal | None) -> Decimal | None:
+    """Compute a VWAP from two sums, rounded half to even to eight decimals."""
     return (
         None
         if notional is None or volume is None
@@ -81,21 +81,17 @@ def divided(notional: Decimal | None, volume: Decimal | None) -> Decimal | None:
 
 
 @dataclass(frozen=True)
-class PolarsForm:
-    """A form whose columns are polars'.
-
-    Attributes:
-        name: For tables.
-    """
+class PolarsRepresentation:
+    """Base of representations by a column type of polars."""
 
     name: str
 
-    def does(self, operation: Operation) -> str:
-        """What no other form does."""
+    def operation_key(self, operation: Operation) -> str:
+        """Return a key of this representation only."""
         return f"{self.name}: {operation}"
 
     def build(self, rows: Rows) -> Dataset:
-        """Bring rows into the form."""
+        """Convert rows to the representation."""
         columns = {
             "price": self.prices(rows.ticks, rows),
             "quantity": self.quantities(rows.lots, rows),
@@ -104,36 +100,36 @@ class PolarsForm:
         return Dataset(rows, pl.DataFrame(columns), pl.DataFrame({"price": self.ladder(rows)}))
 
     def prices(self, ticks: NDArray[np.int64], rows: Rows) -> pl.Series:
-        """Prices of these ticks."""
+        """Convert ticks to prices."""
         raise NotImplementedError
 
     def quantities(self, lots: NDArray[np.int64], rows: Rows) -> pl.Series:
-        """Quantities of these lots."""
+        """Convert lots to quantities."""
         raise NotImplementedError
 
     def ladder(self, rows: Rows) -> pl.Series:
-        """Every price of the rows, once."""
+        """Return the distinct prices."""
         return self.prices(rows.ladder, rows)
 
     def sums(self) -> list[pl.Expr]:
-        """`price` and `quantity` summed."""
+        """Return the sums of `price` and `quantity`."""
         return [pl.col("price").sum(), pl.col("quantity").sum()]
 
     def notional(self) -> list[pl.Expr]:
-        """`notional`."""
+        """Return the sum of notionals."""
         return [(pl.col("price") * pl.col("quantity")).sum().alias("notional")]
 
     def volume(self) -> list[pl.Expr]:
-        """`quantity` summed."""
+        """Return the sum of `quantity`."""
         return [self.sums()[1]]
 
     def vwap(self) -> list[pl.Expr]:
-        """What a VWAP is made of, or it."""
+        """Return the sums of a VWAP, or the VWAP."""
         return [*self.notional(), *self.volume()]
 
-    def run(self, operation: Operation, built: Dataset) -> Raw:
-        """Do it."""
-        frame: pl.DataFrame = built.frame
+    def run(self, operation: Operation, dataset: Dataset) -> Raw:
+        """Run an operation."""
+        frame: pl.DataFrame = dataset.frame
         match operation:
             case Operation.SUM:
                 return frame.select(self.sums())
@@ -144,44 +140,44 @@ class PolarsForm:
             case Operation.GROUPS:
                 return frame.group_by("minute").agg(*self.volume(), *self.notional())
             case Operation.JOIN:
-                return frame.join(built.ladder, on="price", how="inner").height
+                return frame.join(dataset.ladder, on="price", how="inner").height
             case Operation.PARQUET:
                 file = io.BytesIO()
                 frame.write_parquet(file, compression="zstd", compression_level=1)
                 return pl.read_parquet(io.BytesIO(file.getbuffer()), hive_partitioning=False)
 
-    def results(self, operation: Operation, raw: Raw, built: Dataset) -> Results:
-        """What was returned, as decimals."""
+    def results(self, operation: Operation, raw: Raw, dataset: Dataset) -> Results:
+        """Convert the result of an operation to decimals."""
         match operation:
             case Operation.SUM | Operation.NOTIONAL:
-                return self.decimals(raw.row(0, named=True), built.rows)
+                return self.decimals(raw.row(0, named=True), dataset.rows)
             case Operation.VWAP:
-                return {"vwap": self.vwap_of(raw.row(0, named=True), built.rows)}
+                return {"vwap": self.vwap_of(raw.row(0, named=True), dataset.rows)}
             case Operation.GROUPS:
                 return {
                     f"{name} of minute {row['minute']}": value
                     for row in raw.iter_rows(named=True)
-                    for name, value in self.decimals(row, built.rows).items()
+                    for name, value in self.decimals(row, dataset.rows).items()
                 }
             case Operation.JOIN:
                 return {"rows joined": Decimal(raw)}
             case Operation.PARQUET:
                 return {
                     f"{name} as written": Decimal(
-                        int((self.integers(raw[name], name, built.rows) == made).sum())
+                        int((self.integers(raw[name], name, dataset.rows) == expected).sum())
                     )
-                    for name, made in (("price", built.rows.ticks), ("quantity", built.rows.lots))
+                    for name, expected in (("price", dataset.rows.ticks), ("quantity", dataset.rows.lots))
                 }
 
     def vwap_of(self, row: dict[str, Any], rows: Rows) -> Decimal | None:
-        """The VWAP of what `vwap` returned."""
+        """Return the VWAP from the result of `vwap`."""
         found = self.decimals(row, rows)
-        return divided(found["notional"], found["quantity"])
+        return divide_exactly(found["notional"], found["quantity"])
 
     def decimals(self, row: dict[str, Any], rows: Rows) -> Results:
-        """The sums of a row, as decimals."""
+        """Convert the sums of a row to decimals."""
         raise NotImplementedError
 
     def integers(self, column: pl.Series, name: str, rows: Rows) -> NDArray[Any]:
-        """Ticks or lots of a column that was read back."""
+        """Convert a column that was read to ticks or lots."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Whether the medium keeps up: layouts of depth rows and a recording's lines, written durably and read, against what a month needs."""
+"""Disk benchmark: durable writes and reads of Parquet layouts and of a recording, against the needed rate."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
     AROUND_PROJECT,
     GRID,
     PROJECT,
-    streaming,
-    whole,
+    time_streaming,
+    time_whole,
 )
 from capture_pipeline.feasibility.disk_throughput.raw_disk import MediumRate, measure_medium
 from capture_pipeline.feasibility.disk_throughput.recording_lines import NAME as LINES
-from capture_pipeline.feasibility.disk_throughput.recording_lines import lines_in_members
+from capture_pipeline.feasibility.disk_throughput.recording_lines import time_lines
 from capture_pipeline.feasibility.disk_throughput.timing import Timing
 from capture_pipeline.lake.files import make_folder
 
 MONTH_BYTES = 220e9
 NEEDED_RATE = MONTH_BYTES / (30 * 86400)
-"""Stored bytes a second, around the clock."""
+"""Needed rate of stored bytes a second, for 220 GB in a month."""
 _LINES_ROWS = 100_000
 
 
 @dataclass(frozen=True)
 class IoBenchmark:
-    """What was measured.
+    """Result of the benchmark.
 
     Attributes:
-        sizes: Rows of the tables, ascending.
-        sha256: Of the values of each table, by its rows.
-        timings: A file each.
-        medium: What plain files reached on the same medium.
+        sizes: Numbers of rows of the tables, ascending.
+        sha256: SHA-256 of the values of each table, by its number of rows.
+        timings: Timings of all files.
+        medium: Rates of plain files on the same disk.
     """
 
     sizes: tuple[int, ...]
@@ -54,7 +54,7 @@ class IoBenchmark:
 
     @property
     def sustained(self) -> list[Timing]:
-        """The project's layout at the largest size, batch after batch."""
+        """Timings of the project's layout at the largest size, written batch by batch."""
         return [
             one
             for one in self.timings
@@ -63,17 +63,17 @@ class IoBenchmark:
 
     @property
     def write_rate(self) -> float:
-        """Sustained, stored bytes a second: the slowest of the attempts."""
+        """Slowest sustained rate of writing, stored bytes a second."""
         return min(one.write_rate for one in self.sustained)
 
     @property
     def read_rate(self) -> float:
-        """Likewise."""
+        """Slowest sustained rate of reading, stored bytes a second."""
         return min(one.read_rate for one in self.sustained)
 
     @property
     def margin(self) -> float:
-        """The slower of writing and reading, divided by what a month needs."""
+        """Slower one of writing and reading, divided by the needed rate."""
         return min(self.write_rate, self.read_rate) / NEEDED_RATE
 
 
@@ -84,56 +84,56 @@ def measure(
     repeats: int = 3,
     seed: int = 7,
 ) -> IoBenchmark:
-    """Write and read everything.
+    """Run the benchmark.
 
-    At the smallest size every layout is measured; at the others the project's and those that differ from it in one thing, each whole and
-    streaming. The project's layout is written and read `repeats` times. The largest table is held in memory, 67 bytes a
-    row, once as written and once as read.
+    At the smallest size, every layout is measured. At the other sizes, only the project's layout and those
+    with one difference are measured, each as a whole and batch by batch. The project's layout is measured
+    `repeats` times. The largest table is in memory twice, as written and as read, with 67 bytes a row.
 
     Args:
-        folder: On the medium; what is written there is removed, and the folder where it is then empty.
-        sizes: Rows of the tables.
-        medium_bytes: Of the plain file, whole blocks of 8 MiB.
-        repeats: Attempts at the project's layout.
-        seed: Of the rows.
+        folder: Folder on the disk. Its files are removed; the folder is removed if it is empty then.
+        sizes: Numbers of rows of the tables.
+        medium_bytes: Size of the plain file, a multiple of 8 MiB.
+        repeats: Attempts with the project's layout.
+        seed: Seed of the generated rows.
 
     Raises:
-        ConfigError: There is no size, one is smaller than a message, or there is no attempt.
-        StorageError: The disk refuses.
+        ConfigError: There is no size, a size is smaller than a message, or `repeats` is less than 1.
+        StorageError: A file cannot be written.
     """
     sizes = tuple(sorted(set(sizes)))
     if not sizes or sizes[0] < LEVELS_A_MESSAGE or repeats < 1:
         raise ConfigError(
             f"sizes {sizes} with {repeats} attempts measure nothing",
-            remedy=f"ask for {LEVELS_A_MESSAGE} rows or more",
+            remedy=f"request at least {LEVELS_A_MESSAGE} rows and one attempt",
         )
     make_folder(folder)
     digests = {rows: digest_of(depth_batches(rows, PROJECT.rows, seed)) for rows in sizes}
     timings = list(
         itertools.chain.from_iterable(
-            _at_size(folder / "io.bin", rows, sizes, repeats, seed) for rows in sizes
+            _measure_size(folder / "io.bin", rows, sizes, repeats, seed) for rows in sizes
         )
     )
     medium = measure_medium(folder, medium_bytes)
-    with contextlib.suppress(OSError):  # somebody else's files are in it
+    with contextlib.suppress(OSError):  # the folder contains other files
         folder.rmdir()
     return IoBenchmark(sizes, digests, timings, medium)
 
 
-def _at_size(path: Path, rows: int, sizes: tuple[int, ...], repeats: int, seed: int) -> Iterator[Timing]:
+def _measure_size(path: Path, rows: int, sizes: tuple[int, ...], repeats: int, seed: int) -> Iterator[Timing]:
     table = pa.concat_tables(depth_batches(rows, PROJECT.rows, seed))
     if rows == sizes[0]:
-        whole(PROJECT, table, path)  # threads started and code loaded: not counted
+        time_whole(PROJECT, table, path)  # not counted: starts threads and loads code
     for layout in GRID if rows == sizes[0] else AROUND_PROJECT:
         for _ in range(repeats if layout == PROJECT else 1):
-            yield whole(layout, table, path)
+            yield time_whole(layout, table, path)
     del table
     for layout in AROUND_PROJECT:
         for _ in range(repeats if layout == PROJECT else 1):
-            yield streaming(layout, depth_batches(rows, layout.rows, seed), path)
-    held = min(rows, _LINES_ROWS)
-    lines = depth_lines(next(depth_batches(held, held, seed)))
-    yield lines_in_members(lines, rows // held, path)
+            yield time_streaming(layout, depth_batches(rows, layout.rows, seed), path)
+    block_rows = min(rows, _LINES_ROWS)
+    lines = depth_lines(next(depth_batches(block_rows, block_rows, seed)))
+    yield time_lines(lines, rows // block_rows, path)
 
 
 __all__ = ["LINES", "MONTH_BYTES", "NEEDED_RATE", "PROJECT", "IoBenchmark", "measure"]

@@ -1,4 +1,4 @@
-"""Ways to lay depth rows out in Parquet, and how long each takes to be written durably and read back."""
+"""Layouts of depth rows in Parquet, and the times to write each durably and to read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.feasibility.disk_throughput.timing import Making, Timing, Written, timed
+from capture_pipeline.feasibility.disk_throughput.timing import TimedBatches, Timing, WriteResult, time_file
 from capture_pipeline.tables.golden import DEPTH
 
 CODECS: dict[str, tuple[str, int | None]] = {
@@ -32,17 +32,17 @@ ENCODINGS: dict[str, dict[str, str | None]] = {
     "BYTE_STREAM_SPLIT": {**dict.fromkeys(DEPTH.columns, "PLAIN"), **dict.fromkeys(_WIDE, _SPLIT)},
     "by column": DEPTH.encodings,
 }
-"""For all 64-bit columns alike (a byte has no use of either: plain), and as the project's tables choose, column by column."""
+"""Encodings: one for all 64-bit columns (8-bit columns are plain), or the project's choice by column."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way.
+    """A layout.
 
     Attributes:
         codec: A key of `CODECS`.
-        row_group: Of `ROW_GROUPS`.
-        encoding: Of `ENCODINGS`.
+        row_group: A key of `ROW_GROUPS`.
+        encoding: A key of `ENCODINGS`.
     """
 
     codec: str
@@ -51,22 +51,22 @@ class Layout:
 
     @property
     def parts(self) -> tuple[str, str, str]:
-        """All three."""
+        """Codec, row group and encoding."""
         return self.codec, self.row_group, self.encoding
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name for tables."""
         return ", ".join(self.parts)
 
     @property
     def rows(self) -> int:
-        """Of a row group."""
+        """Number of rows of a row group."""
         return ROW_GROUPS[self.row_group]
 
     @property
     def options(self) -> dict[str, Any]:
-        """For `pyarrow.parquet.ParquetWriter`."""
+        """Arguments of `pyarrow.parquet.ParquetWriter`."""
         codec, level = CODECS[self.codec]
         encodings = ENCODINGS[self.encoding]
         return {
@@ -79,58 +79,59 @@ class Layout:
 
 
 PROJECT = Layout("zstd 1", "512k", "by column")
-"""How `golden_depth` is written; its row groups are blocks of 16 MB of lines, some 350,000 rows."""
+"""Layout of `golden_depth`; its row groups are blocks of 16 MB of lines, about 350,000 rows."""
 GRID = tuple(Layout(*parts) for parts in itertools.product(CODECS, ROW_GROUPS, ENCODINGS))
 AROUND_PROJECT = tuple(
     each for each in GRID if sum(a != b for a, b in zip(each.parts, PROJECT.parts, strict=True)) <= 1
 )
-"""The project's layout, and what differs from it in one thing."""
+"""The project's layout, and the layouts with one difference."""
 
 
-def whole(layout: Layout, table: pa.Table, path: Path) -> Timing:
-    """Write a table in one call, and read it in one.
+def time_whole(layout: Layout, table: pa.Table, path: Path) -> Timing:
+    """Write and read a table, each in one call.
 
     Args:
-        layout: How.
-        table: Of `golden_depth`, in memory.
-        path: A file that is made and removed.
+        layout: The layout.
+        table: Rows of `golden_depth`.
+        path: File that is created and removed.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The file cannot be written.
     """
 
-    def write() -> Written:
+    def write() -> WriteResult:
         pq.write_table(table, path, row_group_size=layout.rows, **layout.options)
-        return Written(table.num_rows, table.nbytes)
+        return WriteResult(table.num_rows, table.nbytes)
 
-    return timed(layout.name, "whole", path, write, lambda: pq.read_table(path).num_rows)
+    return time_file(layout.name, "whole", path, write, lambda: pq.read_table(path).num_rows)
 
 
-def streaming(layout: Layout, batches: Iterable[pa.Table], path: Path) -> Timing:
-    """Write and fsync batch after batch, and read row group after row group.
+def time_streaming(layout: Layout, batches: Iterable[pa.Table], path: Path) -> Timing:
+    """Write and fsync batch by batch, and read row group by row group.
 
     Args:
-        layout: How.
-        batches: Tables of `golden_depth`, each at most a row group; the time to make them is not counted.
-        path: A file that is made and removed.
+        layout: The layout.
+        batches: Rows of `golden_depth`, at most a row group in each; the time to generate them is not
+            counted.
+        path: File that is created and removed.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The file cannot be written.
     """
 
-    def write() -> Written:
-        made = Making(batches)
+    def write() -> WriteResult:
+        timed_batches = TimedBatches(batches)
         rows = plain = 0
         with path.open("wb") as file, pq.ParquetWriter(file, DEPTH.schema, **layout.options) as writer:
-            for batch in made:
+            for batch in timed_batches:
                 writer.write_table(batch, row_group_size=layout.rows)
                 file.flush()
                 os.fsync(file.fileno())
                 rows, plain = rows + batch.num_rows, plain + batch.nbytes
-        return Written(rows, plain, made.seconds)
+        return WriteResult(rows, plain, timed_batches.seconds)
 
     def read() -> int:
         with pq.ParquetFile(path) as file:
             return sum(batch.num_rows for batch in file.iter_batches(layout.rows))
 
-    return timed(layout.name, "streaming", path, write, read)
+    return time_file(layout.name, "streaming", path, write, read)

@@ -1,6 +1,7 @@
-"""What the medium itself does: plain bytes written with fsync and read back, past the page cache where the file system allows it.
+"""Rates of the disk itself: plain bytes are written with fsync and read, without the page cache if possible.
 
-The cache of a virtual machine's host cannot be dropped from inside: a rate of reading is that of this machine, host included.
+The cache of a virtual machine's host cannot be dropped from inside, so a rate of reading may include that
+cache.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ _PROBES = 16
 
 @dataclass(frozen=True)
 class MediumRate:
-    """What plain files reached.
+    """Times of a plain file.
 
     Attributes:
-        bytes: Of the file.
-        write_s: Written through the page cache, fsync included.
-        read_s: Read after its pages were dropped.
-        direct_write_s: Written past the page cache (O_DIRECT), fsync included; None where that is not possible.
-        direct_read_s: Read past it; likewise.
-        cached: Share of the file that was still in the page cache when `read_s` began; None where it cannot be told.
+        bytes: Size of the file.
+        write_s: Seconds to write the file through the page cache, including fsync.
+        read_s: Seconds to read the file after its pages were dropped.
+        direct_write_s: Seconds to write the file without the page cache (O_DIRECT), including fsync; None if
+            that is not possible.
+        direct_read_s: Seconds to read the file without the page cache; None if that is not possible.
+        cached: Share of the file that was still in the page cache before the read of `read_s`; None if it is
+            unknown.
     """
 
     bytes: int
@@ -43,12 +46,12 @@ class MediumRate:
 
     @property
     def write_rate(self) -> float:
-        """Bytes a second, the better of both ways."""
+        """Bytes a second, the faster one of both ways."""
         return self.bytes / min(filter(None, (self.write_s, self.direct_write_s)))
 
     @property
     def read_rate(self) -> float:
-        """Bytes a second, past the page cache where possible."""
+        """Bytes a second, without the page cache if possible."""
         return self.bytes / (self.direct_read_s or self.read_s)
 
 
@@ -56,51 +59,54 @@ def measure_medium(folder: Path, size: int) -> MediumRate:
     """Write and read a file of random bytes.
 
     Args:
-        folder: On the medium; the file is removed.
-        size: Bytes, a multiple of 8 MiB.
+        folder: Folder on the disk; the file is removed.
+        size: Size in bytes, a multiple of 8 MiB.
 
     Raises:
-        ConfigError: It is none.
-        StorageError: The disk refuses.
+        ConfigError: `size` is not a positive multiple of 8 MiB.
+        StorageError: The file cannot be written.
     """
     if size < _BLOCK_BYTES or size % _BLOCK_BYTES:
         raise ConfigError(
-            f"{size:,} bytes are no multiple of {_BLOCK_BYTES:,}", remedy="ask for whole blocks of 8 MiB"
+            f"{size:,} bytes are not a multiple of {_BLOCK_BYTES:,}",
+            remedy="request whole blocks of 8 MiB",
         )
     path = folder / "medium.bin"
-    with mmap.mmap(-1, _BLOCK_BYTES) as block, storage_errors(path):  # a map is aligned as O_DIRECT wants it
+    with mmap.mmap(-1, _BLOCK_BYTES) as block, storage_errors(path):  # O_DIRECT needs the alignment of a map
         block.write(os.urandom(_BLOCK_BYTES))
         try:
-            direct_write_s, direct_read_s = _direct(path, block, size)
-            write_s = _written(path, block, size, 0)
-            left = drop_pages(path)
-            return MediumRate(size, write_s, _read(path, block, size, 0), direct_write_s, direct_read_s, left)
+            direct_write_s, direct_read_s = _time_direct(path, block, size)
+            write_s = _time_write(path, block, size, 0)
+            cached = drop_pages(path)
+            return MediumRate(
+                size, write_s, _time_read(path, block, size, 0), direct_write_s, direct_read_s, cached
+            )
         finally:
             path.unlink(missing_ok=True)
 
 
 def drop_pages(path: Path) -> float | None:
-    """Ask the kernel to forget a file's pages.
+    """Drop the pages of a file from the page cache.
 
     Returns:
-        Share of probed places that are still cached, None where the kernel does not tell.
+        Share of probed positions that are still cached; None if the kernel does not report it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return _cached(descriptor)
+        return _probe_cache(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _cached(descriptor: int) -> float | None:
-    """Reads that may not wait for the disk succeed only on cached pages."""
+def _probe_cache(descriptor: int) -> float | None:
+    """Return the cached share of a file. Reads with RWF_NOWAIT succeed only on cached pages."""
     size = os.fstat(descriptor).st_size
     if not _NOWAIT or not size:
         return None
     found = 0
-    # Backwards and far apart: one read could make the kernel fetch what follows it.
+    # The probes go backwards and are far apart, because the kernel may read ahead after each.
     for probe in reversed(range(_PROBES)):
         try:
             found += bool(os.preadv(descriptor, [bytearray(1)], probe * size // _PROBES, _NOWAIT))
@@ -111,42 +117,42 @@ def _cached(descriptor: int) -> float | None:
     return found / _PROBES
 
 
-def _direct(path: Path, block: mmap.mmap, size: int) -> tuple[float | None, float | None]:
+def _time_direct(path: Path, block: mmap.mmap, size: int) -> tuple[float | None, float | None]:
     if not _DIRECT:
         return None, None
     try:
-        return _written(path, block, size, _DIRECT), _read(path, block, size, _DIRECT)
+        return _time_write(path, block, size, _DIRECT), _time_read(path, block, size, _DIRECT)
     except OSError as error:
-        if error.errno in {22, 95}:  # EINVAL, EOPNOTSUPP: this file system has no such way
+        if error.errno in {22, 95}:  # EINVAL, EOPNOTSUPP: the file system does not support O_DIRECT
             return None, None
         raise
 
 
-def _written(path: Path, block: mmap.mmap, size: int, flags: int) -> float:
+def _time_write(path: Path, block: mmap.mmap, size: int, flags: int) -> float:
     path.unlink(missing_ok=True)
-    with _opened(path, os.O_WRONLY | os.O_CREAT | flags) as descriptor:
+    with _open(path, os.O_WRONLY | os.O_CREAT | flags) as descriptor:
         started = time.perf_counter()
         for _ in range(size // _BLOCK_BYTES):
-            _whole(os.write(descriptor, block))
+            _check_complete(os.write(descriptor, block))
         os.fsync(descriptor)
         return time.perf_counter() - started
 
 
-def _read(path: Path, block: mmap.mmap, size: int, flags: int) -> float:
-    with _opened(path, os.O_RDONLY | flags) as descriptor:
+def _time_read(path: Path, block: mmap.mmap, size: int, flags: int) -> float:
+    with _open(path, os.O_RDONLY | flags) as descriptor:
         started = time.perf_counter()
         for _ in range(size // _BLOCK_BYTES):
-            _whole(os.readv(descriptor, [block]))
+            _check_complete(os.readv(descriptor, [block]))
         return time.perf_counter() - started
 
 
-def _whole(count: int) -> None:
+def _check_complete(count: int) -> None:
     if count != _BLOCK_BYTES:
         raise OSError(5, f"{count} of {_BLOCK_BYTES} bytes")
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
+def _open(path: Path, flags: int) -> Iterator[int]:
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:
         yield descriptor

@@ -1,4 +1,4 @@
-"""Lines of a recording written as the recorder writes them, members of gzip, and inflated as the reader inflates them."""
+"""Timing of a recording's lines, written in gzip members like the recorder and read like the reader."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from capture_pipeline.errors import LakeError
-from capture_pipeline.feasibility.disk_throughput.timing import Timing, Written, timed
+from capture_pipeline.feasibility.disk_throughput.timing import Timing, WriteResult, time_file
 from capture_pipeline.golden.readers.gzip_reader import Source
 from capture_pipeline.sessions.gzip_members import LEVEL, member_of
 
@@ -14,28 +14,29 @@ NAME = f"JSONL.gz, isal {LEVEL}"
 _MEMBER_LINES, _MEMBERS_A_FSYNC = 500, 16
 
 
-def lines_in_members(lines: bytes, times: int, path: Path) -> Timing:
-    """Write lines in members of 500, with an fsync every 16 members, and read the file piece by piece.
+def time_lines(lines: bytes, times: int, path: Path) -> Timing:
+    """Write lines in members of 500 lines, with an fsync after every 16 members, and read the file in pieces.
 
     Args:
-        lines: Whole lines; written over and over, which packs them no better: they are longer than what gzip looks back on.
-        times: How often.
-        path: A file that is made and removed.
+        lines: Whole lines, written several times. Repetition does not improve the compression, because the
+            lines are longer than the window of gzip.
+        times: Number of repetitions.
+        path: File that is created and removed.
 
     Raises:
-        LakeError: What was read is not what was written.
-        StorageError: The disk refuses.
+        LakeError: The lines that were read are not those that were written.
+        StorageError: The file cannot be written.
     """
-    every = lines.splitlines(keepends=True)
-    members = [every[start : start + _MEMBER_LINES] for start in range(0, len(every), _MEMBER_LINES)]
+    split = lines.splitlines(keepends=True)
+    members = [split[start : start + _MEMBER_LINES] for start in range(0, len(split), _MEMBER_LINES)]
 
-    def write() -> Written:
+    def write() -> WriteResult:
         with path.open("wb", buffering=0) as file:
             for number, member in enumerate(members * times, 1):
                 file.write(member_of(b"".join(member), len(member)))
                 if not number % _MEMBERS_A_FSYNC:
                     os.fsync(file.fileno())
-        return Written(len(every) * times, len(lines) * times)
+        return WriteResult(len(split) * times, len(lines) * times)
 
     def read() -> int:
         with Source.opened(path) as source:
@@ -44,4 +45,4 @@ def lines_in_members(lines: bytes, times: int, path: Path) -> Timing:
             raise LakeError(str(source.findings[0]), where=str(path), remedy="check the disk, then run again")
         return count
 
-    return timed(NAME, "streaming", path, write, read)
+    return time_file(NAME, "streaming", path, write, read)

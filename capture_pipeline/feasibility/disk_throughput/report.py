@@ -1,4 +1,4 @@
-"""What the measurement of the medium came to: evidence, figures for plots, and tables."""
+"""Report on the disk benchmark: evidence, figures for plots, and tables."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ MAIN_FIGURES = (
     "medium_write_mb_s",
     "medium_read_mb_s",
 )
-"""Figures whose fall is told; higher is better."""
+"""Figures whose decrease is reported; higher is better."""
 _MB = 1e6
 
 
 def evidence_of(found: IoBenchmark) -> Evidence:
-    """What was measured, as evidence of whether the medium keeps up."""
+    """Build the evidence of the disk's rate."""
     direct = "past the page cache" if found.medium.direct_read_s else "after dropping its pages"
-    note = f"stored bytes of: {PROJECT.name}, {found.sizes[-1]:,} rows, the slowest of {len(found.sustained)}; plain files read {direct}"
+    note = (
+        f"stored bytes of: {PROJECT.name}, {found.sizes[-1]:,} rows, the slowest of {len(found.sustained)}; "
+        f"plain files read {direct}"
+    )
     return new_evidence(
         DISK.asset,
         [Reading(criterion=DISK.name, measured=found.margin, note=note)],
         figures(found),
         {f"{rows:,} made rows of golden_depth": digest for rows, digest in found.sha256.items()},
-        {"table": [_record(each) for each in found.timings], "medium": _medium(found)},
+        {"table": [_build_row(each) for each in found.timings], "medium": _list_rates(found)},
         text=markdown(found),
     )
 
 
 def figures(found: IoBenchmark) -> dict[str, float]:
-    """Every number, by name; megabytes are 1e6 bytes, of files where nothing else is said."""
+    """Return all figures by name. A megabyte is 1e6 stored bytes; in names with `plain`, 1e6 plain bytes."""
     medium = found.medium
     numbers = {
         "needed_mb_s": NEEDED_RATE / _MB,
@@ -64,7 +67,7 @@ def figures(found: IoBenchmark) -> dict[str, float]:
 
 
 def markdown(found: IoBenchmark) -> md.Markdown:
-    """Tables for people: the medium beside the project's layout, and every file."""
+    """Render two tables as Markdown: rates of the disk and of the project's layout, and every file."""
     head = [
         "file",
         "way",
@@ -77,12 +80,12 @@ def markdown(found: IoBenchmark) -> md.Markdown:
         "plain read MB/s",
         "cached",
     ]
-    rows = [[str(value) for value in _record(each).values()] for each in found.timings]
-    limits = [[name, f"{value:,.3f}"] for name, value in _medium(found).items()]
+    rows = [[str(value) for value in _build_row(each).values()] for each in found.timings]
+    limits = [[name, f"{value:,.3f}"] for name, value in _list_rates(found).items()]
     return md.document(md.table(["MB/s", ""], limits), md.table(head, rows))
 
 
-def _medium(found: IoBenchmark) -> dict[str, float]:
+def _list_rates(found: IoBenchmark) -> dict[str, float]:
     medium = found.medium
     rates = {
         "needed for 220 GB a month": NEEDED_RATE,
@@ -99,7 +102,7 @@ def _medium(found: IoBenchmark) -> dict[str, float]:
     return {name: rate / _MB for name, rate in rates.items()}
 
 
-def _record(each: Timing) -> dict[str, str | float]:
+def _build_row(each: Timing) -> dict[str, str | float]:
     return {
         "file": each.what,
         "way": each.way,

@@ -1,4 +1,4 @@
-"""How long a file takes to lie on the medium and to be read from it, whatever is in it."""
+"""Timing of one durable write and one uncached read of a file."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from capture_pipeline.lake.files import fsync, storage_errors
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written.
+class WriteResult:
+    """Result of a write.
 
     Attributes:
-        rows: Of the table, or lines.
-        plain_bytes: Of its values, or of its lines.
-        making_s: Seconds of writing that went into making what was to be written.
+        rows: Number of rows of a table, or of lines.
+        plain_bytes: Size of the values, or of the lines, in bytes.
+        generation_s: Seconds of the write that were spent on the generation of the data.
     """
 
     rows: int
     plain_bytes: int
-    making_s: float = 0.0
+    generation_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A file that was written and read once.
+    """Times of one write and one read of a file.
 
     Attributes:
-        what: Its layout.
+        what: Name of the layout.
         way: `whole` or `streaming`.
-        rows: In it.
-        plain_bytes: Of its values, or of its lines.
-        stored_bytes: Of the file.
-        write_s: Until it lay on the medium: fsync included.
-        read_s: Of all of it, after its pages were dropped.
-        cached: Share of it that was in the page cache nevertheless; None where it cannot be told.
+        rows: Number of rows, or of lines.
+        plain_bytes: Size of the values, or of the lines, in bytes.
+        stored_bytes: Size of the file.
+        write_s: Seconds of the write, including fsync.
+        read_s: Seconds to read the whole file after its pages were dropped.
+        cached: Share of the file that was still in the page cache; None if it is unknown.
     """
 
     what: str
@@ -55,34 +55,34 @@ class Timing:
 
     @property
     def write_rate(self) -> float:
-        """Stored bytes a second."""
+        """Stored bytes written a second."""
         return self.stored_bytes / self.write_s
 
     @property
     def read_rate(self) -> float:
-        """Stored bytes a second."""
+        """Stored bytes read a second."""
         return self.stored_bytes / self.read_s
 
     @property
-    def least_rate(self) -> float:
-        """The slower of both."""
+    def min_rate(self) -> float:
+        """Slower one of both rates."""
         return min(self.write_rate, self.read_rate)
 
 
 @dataclass
-class Making:
-    """Batches whose making is timed apart.
+class TimedBatches:
+    """Iterable that measures the time to generate its batches.
 
     Attributes:
-        batches: To be taken once.
-        seconds: Spent on making so far.
+        batches: The batches; iterated once.
+        seconds: Time spent on their generation so far.
     """
 
     batches: Iterable[pa.Table]
     seconds: float = field(default=0.0, init=False)
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """One after the other."""
+        """Yield the batches and add the time of each."""
         source = iter(self.batches)
         while True:
             started = time.perf_counter()
@@ -93,26 +93,28 @@ class Making:
             yield batch
 
 
-def timed(what: str, way: str, path: Path, write: Callable[[], Written], read: Callable[[], int]) -> Timing:
-    """Write a file, fsync it, drop its pages, read it, remove it.
+def time_file(
+    what: str, way: str, path: Path, write: Callable[[], WriteResult], read: Callable[[], int]
+) -> Timing:
+    """Write a file, fsync it, drop its pages, read it and remove it.
 
     Args:
-        what: Its layout.
+        what: Name of the layout.
         way: `whole` or `streaming`.
         path: The file.
-        write: Makes it.
-        read: Reads all of it and returns how many rows it held.
+        write: Function that writes the file.
+        read: Function that reads the whole file and returns its number of rows.
 
     Raises:
-        LakeError: Not as many rows came back as were written.
-        StorageError: The disk refuses.
+        LakeError: The number of rows that were read is not the number of rows that were written.
+        StorageError: The file cannot be written.
     """
     try:
         with storage_errors(path):
             started = time.perf_counter()
             written = write()
             fsync(path)
-            write_s = time.perf_counter() - started - written.making_s
+            write_s = time.perf_counter() - started - written.generation_s
             size, cached = path.stat().st_size, drop_pages(path)
             started = time.perf_counter()
             rows = read()
@@ -121,7 +123,7 @@ def timed(what: str, way: str, path: Path, write: Callable[[], Written], read: C
         path.unlink(missing_ok=True)
     if rows != written.rows:
         raise LakeError(
-            f"{rows:,} of {written.rows:,} rows came back",
+            f"only {rows:,} of {written.rows:,} rows were read",
             where=f"{path} ({what})",
             remedy="check the disk, then run again",
         )

@@ -1,4 +1,4 @@
-"""Whether origin time can be the one clock of everything, or what has to stand in for it; read off the figures, with the reasons."""
+"""Evaluation of origin times: recommended clock for the order of events, with the reasons, and evidence."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ASSET = "origin_time_report"
 
 
 class OriginReport(BaseModel):
-    """All streams of one session or of some files.
+    """Report on all streams of one session, or of some files.
 
     Attributes:
-        subject: What was looked at.
-        streams: Each measured.
-        clock: `origin time` or `receipt time`, which every event should be placed by.
-        reasons: Why, a sentence each.
+        subject: Name of the session or files.
+        streams: Measurements of the streams.
+        clock: Recommended clock, `origin time` or `receipt time`.
+        reasons: Sentences with the reasons for the recommendation, and notes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,59 +30,66 @@ class OriginReport(BaseModel):
     reasons: list[str]
 
     @property
-    def judged(self) -> list[StreamTimes]:
-        """Streams that count and have messages."""
+    def counted_streams(self) -> list[StreamTimes]:
+        """Streams with messages that count in the criteria."""
         return [stream for stream in self.streams if stream.judged and stream.messages]
 
 
-def report_of(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
-    """Judge measured streams."""
-    judged = [stream for stream in streams if stream.judged and stream.messages]
-    against = [reason for stream in judged for reason in _against(stream)]
+def build_report(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
+    """Build the report on measured streams."""
+    counted = [stream for stream in streams if stream.judged and stream.messages]
+    against = [reason for stream in counted for reason in _find_objections(stream)]
     reasons = (
         against
-        or [f"{stream.name}: {_in_favour(stream)}" for stream in judged]
-        or ["there is no message to judge by"]
+        or [f"{stream.name}: {_describe_accuracy(stream)}" for stream in counted]
+        or ["there is no message to measure"]
     )
-    clock = "receipt time" if against or not judged else "origin time"
-    notes = [note for stream in streams for note in _notes(stream, clock)]
+    clock = "receipt time" if against or not counted else "origin time"
+    notes = [note for stream in streams for note in _list_notes(stream, clock)]
     return OriginReport(subject=subject, streams=list(streams), clock=clock, reasons=reasons + notes)
 
 
-def readings(reports: Sequence[OriginReport]) -> list[Reading]:
-    """What the reports say of the two criteria: the worst stream decides."""
-    judged = [(report.subject, stream) for report in reports for stream in report.judged]
-    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in judged]
-    skewed = [(stream.p95_ms, subject, stream) for subject, stream in judged if stream.p95_ms is not None]
-    return [_missing(missing), _skew(skewed, len(judged))]
+def build_readings(reports: Sequence[OriginReport]) -> list[Reading]:
+    """Build the readings of the two criteria; the worst stream decides."""
+    counted = [(report.subject, stream) for report in reports for stream in report.counted_streams]
+    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in counted]
+    skewed = [(stream.p95_ms, subject, stream) for subject, stream in counted if stream.p95_ms is not None]
+    return [_build_missing_reading(missing), _build_skew_reading(skewed, len(counted))]
 
 
-def _missing(found: list[tuple[float, str, StreamTimes]]) -> Reading:
+def _build_missing_reading(found: list[tuple[float, str, StreamTimes]]) -> Reading:
     if not found:
         return Reading(criterion=ORIGIN_TIME.name, measured=None, note="no stream has a message")
     share, subject, worst = max(found, key=lambda each: each[0])
     missing = worst.null + worst.zero
-    note = f"worst: {subject}, {worst.name}: {missing:,} missing, {worst.invalid:,} invalid, {worst.receipt_filled:,} filled in"
+    note = (
+        f"worst: {subject}, {worst.name}: {missing:,} missing, {worst.invalid:,} invalid, "
+        f"{worst.receipt_filled:,} filled in"
+    )
     return Reading(
         criterion=ORIGIN_TIME.name, measured=share, note=f"{note} from the receipt, of {worst.messages:,}"
     )
 
 
-def _skew(found: list[tuple[float, str, StreamTimes]], judged: int) -> Reading:
-    if not found or len(found) < judged:
-        note = "a stream has no origin time of its own to measure" if judged else "no stream has a message"
+def _build_skew_reading(found: list[tuple[float, str, StreamTimes]], counted_streams: int) -> Reading:
+    if not found or len(found) < counted_streams:
+        note = (
+            "a stream has no origin time of its own to measure"
+            if counted_streams
+            else "no stream has a message"
+        )
         return Reading(criterion=SKEW.name, measured=None, note=note)
     skew, subject, worst = max(found, key=lambda each: each[0])
     note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms taken out"
     return Reading(criterion=SKEW.name, measured=skew, note=note)
 
 
-def evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidence:
-    """What is published.
+def build_evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidence:
+    """Build the evidence.
 
     Args:
-        reports: One a symbol.
-        inputs: SHA-256 by file.
+        reports: One report for each symbol.
+        inputs: SHA-256 of the inputs, by file.
     """
     figures: dict[str, float] = {}
     for report in reports:
@@ -99,26 +106,29 @@ def evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidenc
                 f"{prefix}: {name}": float(value) for name, value in shown.items() if value is not None
             }
     return new_evidence(
-        ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]}
+        ASSET,
+        build_readings(reports),
+        figures,
+        inputs,
+        {"reports": [report.model_dump() for report in reports]},
     )
 
 
-def _against(stream: StreamTimes) -> list[str]:
-    """Why a stream's origin time cannot be the clock."""
+def _find_objections(stream: StreamTimes) -> list[str]:
+    """List the reasons why the origin time of a stream cannot be the clock."""
     share = stream.unusable_percent
     if ORIGIN_TIME.verdict(share) is not Verdict.PASS:
-        return [
-            f"{stream.name}: {share:.2f} % of the origin times are missing, invalid or filled in from the receipt"
-        ]
+        problem = "of the origin times are missing, invalid or filled in from the receipt"
+        return [f"{stream.name}: {share:.2f} % {problem}"]
     if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold * 1e6:
         return [
             f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold:g} ms"
         ]
     if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
         what = (
-            f"lie {stream.p95_ms:,.1f} ms from the receipt"
+            f"differ from the receipt by {stream.p95_ms:,.1f} ms"
             if stream.p95_ms is not None
-            else "cannot be held against receipts"
+            else "cannot be compared with receipts"
         )
         return [
             f"{stream.name}: origin times {what} at the 95th percentile, the offset of the clocks taken out"
@@ -126,14 +136,15 @@ def _against(stream: StreamTimes) -> list[str]:
     return []
 
 
-def _in_favour(stream: StreamTimes) -> str:
-    return f"{100 - (stream.unusable_percent or 0):.2f} % usable, within {stream.p95_ms:,.3f} ms of the receipt at the 95th percentile"
+def _describe_accuracy(stream: StreamTimes) -> str:
+    usable = 100 - (stream.unusable_percent or 0)
+    return f"{usable:.2f} % usable, within {stream.p95_ms:,.3f} ms of the receipt at the 95th percentile"
 
 
-def _notes(stream: StreamTimes, clock: str) -> list[str]:
+def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
     notes = []
     if stream.messages and not stream.judged:
-        notes.append(f"{stream.name}: carry no origin time by nature; place them by their update id")
+        notes.append(f"{stream.name}: the exchange sends no origin time; order them by their update id")
     if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold:
         which = (
             "behind the exchange's, or more"
@@ -141,15 +152,15 @@ def _notes(stream: StreamTimes, clock: str) -> list[str]:
             else "ahead of the exchange's, or messages take that long"
         )
         clocks = f"the receiving clock runs {abs(stream.offset_ms):,.1f} ms {which}"
-        notes.append(
-            f"{stream.name}: {clocks}; add {-stream.offset_ms:,.1f} ms to receipts before they are held against origin times"
-        )
+        remedy = f"add {-stream.offset_ms:,.1f} ms to receipts before you compare them with origin times"
+        notes.append(f"{stream.name}: {clocks}; {remedy}")
     if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold:
         notes.append(
-            f"{stream.name}: the offset moved by {stream.drift_ms:,.1f} ms; take it out by period, not once"
+            f"{stream.name}: the offset changed by {stream.drift_ms:,.1f} ms; subtract it by period, not once"
         )
     if stream.regressions and clock == "origin time":
+        remedy = "keep the order of receipt among them"
         notes.append(
-            f"{stream.name}: {stream.regressions:,} origin times precede the one before; keep the order of receipt among them"
+            f"{stream.name}: {stream.regressions:,} origin times are earlier than the previous one; {remedy}"
         )
     return notes

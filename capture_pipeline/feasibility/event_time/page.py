@@ -1,4 +1,4 @@
-"""The report on origin times for people: a recommendation, a table of all streams, plots of their skew."""
+"""Sections of the page on origin times: recommendation, table of all streams, plots of the skew."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _ROWS = {
 }
 
 
-def sections_of(reports: Sequence[OriginReport]) -> list[Section]:
-    """A section a report: what to do, every figure, plots."""
+def build_sections(reports: Sequence[OriginReport]) -> list[Section]:
+    """Build one section for each report: recommendation, figures and plots."""
     return [
         Section(
             title=f"{report.subject}: order events by {report.clock}",
@@ -58,19 +58,19 @@ def sections_of(reports: Sequence[OriginReport]) -> list[Section]:
                     for name in PERCENTILES
                 ),
             ],
-            plots=[plot for stream in report.streams for plot in _plots(stream)],
+            plots=[plot for stream in report.streams for plot in _build_plots(stream)],
         )
         for report in reports
     ]
 
 
-def _plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
+def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     found = stream.histogram
     if found is None:
         return []
     end = found.start_ms + found.width_ms * len(found.counts)
     ends = (f"{found.start_ms:,.3f} ms", f"{(found.start_ms + end) / 2:,.3f} ms", f"{end:,.3f} ms")
-    outside = f"{found.below:,} messages lie before, {found.above:,} behind"
+    outside = f"{found.below:,} messages are below the range, {found.above:,} above"
     return [
         (
             f"{stream.name}: skew without offset, messages by bin; {outside}",

@@ -1,4 +1,4 @@
-"""The streams whose origin times are looked at: two columns, `origin_ns` and `receipt_ns`, a row a message, of any file in any size."""
+"""Streams whose origin times are measured: lazy frames with the columns `origin_ns` and `receipt_ns`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class TimedStream:
     """One stream of messages.
 
     Attributes:
-        name: For people.
-        frame: `origin_ns`, null where the exchange sent none, and `receipt_ns`, in the order of receipt.
-        judged: Whether it counts in the criteria; REST answers do not, for they carry no time and are placed by their id.
+        name: Title for readers.
+        frame: One row for each message in the order of receipt: `origin_ns`, null if the exchange sent no
+            time, and `receipt_ns`.
+        judged: The stream counts in the criteria. REST answers do not count, because they have no time.
     """
 
     name: str
@@ -29,21 +30,22 @@ class TimedStream:
 
 
 def golden_streams(tables: GoldenTables, symbol: str) -> list[TimedStream]:
-    """Trades by event and by trade time, diffs and snapshots of one symbol of a session.
+    """Return trades by event time, trades by trade time, diffs and snapshots of one symbol of a session.
 
     Raises:
-        LakeError: The session has no tables, or a file of them is gone.
+        LakeError: The session has no tables, or a file of its tables is missing.
     """
     trades, receipt = tables.scan(TRADES, symbol), pl.col("capture_ns").alias("receipt_ns")
     return [
-        TimedStream("trades", trades.select(_from_us("event_us"), receipt)),
-        TimedStream("trades, trade time", trades.select(_from_us("trade_us"), receipt)),
+        TimedStream("trades", trades.select(_to_origin_ns("event_us"), receipt)),
+        TimedStream("trades, trade time", trades.select(_to_origin_ns("trade_us"), receipt)),
         TimedStream(
-            "deltas", _first_of(tables.scan(DEPTH, symbol), "line").select(_from_us("event_us"), receipt)
+            "deltas",
+            _select_first(tables.scan(DEPTH, symbol), "line").select(_to_origin_ns("event_us"), receipt),
         ),
         TimedStream(
             "snapshots",
-            _first_of(tables.scan(SNAPSHOTS, symbol), "line").select(
+            _select_first(tables.scan(SNAPSHOTS, symbol), "line").select(
                 pl.lit(None, pl.Int64).alias("origin_ns"), receipt
             ),
             judged=False,
@@ -54,39 +56,41 @@ def golden_streams(tables: GoldenTables, symbol: str) -> list[TimedStream]:
 def crypto_lake_streams(
     trades: Path | None = None, deltas: Path | None = None, books: Path | None = None
 ) -> list[TimedStream]:
-    """The tables `trades`, `book_delta_v2` and `book` of Crypto Lake, as far as they are given.
+    """Return streams of the tables `trades`, `book_delta_v2` and `book` of Crypto Lake, for the given files.
 
     Raises:
-        LakeError: A file is not there.
+        LakeError: A file is missing.
         MalformedDataError: A file has another layout.
     """
     files = {"trades": (trades, ()), "deltas": (deltas, ("sequence_number",)), "books": (books, ())}
     return [
-        TimedStream(name, _of_lake(path, keys)) for name, (path, keys) in files.items() if path is not None
+        TimedStream(name, _scan_lake(path, keys)) for name, (path, keys) in files.items() if path is not None
     ]
 
 
-def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
+def _scan_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
     with opened(path) as file:
-        there = file.schema_arrow.names
-    origin, receipt = (resolved(there, name, str(path)) for name in ("origin", "receipt"))
+        columns = file.schema_arrow.names
+    origin, receipt = (resolved(columns, name, str(path)) for name in ("origin", "receipt"))
     for key in keys:
-        resolved(there, key, str(path))
+        resolved(columns, key, str(path))
     frame = scan_tables([path], "fetch it again")
     if keys:
-        frame = _first_of(frame, receipt, *keys)
-    return frame.select(_nanoseconds(origin).alias("origin_ns"), _nanoseconds(receipt).alias("receipt_ns"))
+        frame = _select_first(frame, receipt, *keys)
+    return frame.select(
+        _to_nanoseconds(origin).alias("origin_ns"), _to_nanoseconds(receipt).alias("receipt_ns")
+    )
 
 
-def _nanoseconds(column: str) -> pl.Expr:
-    """A datetime, or nanoseconds as a number."""
+def _to_nanoseconds(column: str) -> pl.Expr:
+    """Convert a column of datetimes, or of nanoseconds as numbers, to nanoseconds."""
     return pl.col(column).to_physical().cast(pl.Int64)
 
 
-def _from_us(column: str) -> pl.Expr:
+def _to_origin_ns(column: str) -> pl.Expr:
     return (pl.col(column) * 1000).alias("origin_ns")
 
 
-def _first_of(frame: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
-    """The first row of each message."""
+def _select_first(frame: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
+    """Select the first row of each message."""
     return frame.filter(pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(1)) for key in keys))

@@ -1,4 +1,4 @@
-"""Skews as distinct values and how often each came: percentiles that are exact, and a histogram, of any number of messages."""
+"""Exact percentiles and a histogram from distinct values and their counts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Ints = NDArray[np.int64]
 
 
 class Histogram(BaseModel):
-    """Counts of equal bins; what lies outside of them is counted apart.
+    """Histogram with bins of equal width.
 
     Attributes:
-        start_ms: Where the first bin begins.
-        width_ms: Of a bin.
-        counts: Of each.
-        below: Messages before the first.
-        above: Messages behind the last.
+        start_ms: Start of the first bin.
+        width_ms: Width of a bin.
+        counts: Number of messages in each bin.
+        below: Number of messages below the first bin.
+        above: Number of messages above the last bin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,31 +33,31 @@ class Histogram(BaseModel):
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Values and how often each is there.
+class WeightedValues:
+    """Distinct values with their counts.
 
     Attributes:
-        values: Ascending.
-        counts: Of each.
+        values: Distinct values, ascending.
+        counts: Number of occurrences of each value.
     """
 
     values: Ints
     counts: Ints
 
     def at(self, share: float) -> int:
-        """The value below or at which this share of all lies (nearest rank)."""
+        """Return the quantile of a share from 0 to 1, by the nearest rank."""
         reached = np.cumsum(self.counts)
         rank = max(1, int(np.ceil(share * reached[-1])))
         return int(self.values[np.searchsorted(reached, rank)])
 
-    def sizes(self, middle: int) -> Counted:
-        """Distances from a value."""
+    def sizes(self, middle: int) -> WeightedValues:
+        """Return the absolute distances from a value, with their counts."""
         values, places = np.unique(np.abs(self.values - middle), return_inverse=True)
-        return Counted(values, np.bincount(places, weights=self.counts).astype(np.int64))
+        return WeightedValues(values, np.bincount(places, weights=self.counts).astype(np.int64))
 
 
-def histogram(skew: Counted, offset: int) -> Histogram:
-    """Skews less an offset, from their first to their 99th percentile and as far again."""
+def build_histogram(skew: WeightedValues, offset: int) -> Histogram:
+    """Build the histogram of skews less an offset; its range is twice that of the 1st to 99th percentile."""
     low, high = skew.at(0.01) - offset, skew.at(0.99) - offset
     reach = max(high - low, 100)
     start, width = low - reach // 2, 2 * reach / _BINS

@@ -1,7 +1,8 @@
-"""The replay benchmark: level updates a second in memory, from tables and from a raw recording, and the memory that each takes.
+"""Replay benchmark: level updates a second and memory, for replays from memory, tables and a recording.
 
-Each is a process of its own, whose resident memory is sampled a hundred times a second. One more runs under a limit of memory, where it has
-to succeed or to end with one clear line. A session is used where one is named; otherwise an hour of level updates is made.
+Each replay is a process of its own, whose resident memory is sampled a hundred times a second. One more
+replay runs with a limit of memory; it must succeed, or end with one line of text. The input is a session, or
+generated level updates.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from capture_pipeline.reporting import markdown as md
 HOUR_EVENTS = 8_000_000
 """Level updates of an hour of one busy symbol."""
 MAIN_FIGURES = ("memory_events_s", "parquet_events_s", "raw_events_s")
-"""Figures whose fall is told; higher is better."""
+"""Figures whose decrease is reported; higher is better."""
 _MB_A_GB = 1024
 _TITLES = {"memory": "in memory", "parquet": "from Parquet", "raw": "from raw JSONL.gz"}
 
 
 @dataclass(frozen=True)
-class Input:
-    """What is replayed.
+class ReplayInput:
+    """Input of the replays.
 
     Attributes:
-        tables: Of a session.
-        symbol: In capitals.
-        recording: The raw recording of the same session.
-        events: Level updates to make for the run in memory.
-        inputs: SHA-256 by name.
+        tables: Tables of a session.
+        symbol: Symbol in capitals.
+        recording: Raw recording of the same session.
+        events: Number of level updates to generate for the replay from memory.
+        inputs: SHA-256 of the inputs, by name.
     """
 
     tables: GoldenTables
@@ -50,14 +51,14 @@ class Input:
 
 @dataclass
 class ReplayBenchmark:
-    """What was measured.
+    """Result of the benchmark.
 
     Attributes:
-        runs: Figures of `replay_child`, by kind.
-        pressure: How the run under the limit ended.
-        pressure_held: Whether it succeeded, or ended as it should.
-        cap_mb: The limit.
-        inputs: SHA-256 by name.
+        runs: Figures of the worker, by kind of replay.
+        pressure: Description of the end of the replay with limited memory.
+        pressure_held: The replay with limited memory succeeded, or ended with exit code 3 and one line.
+        cap_mb: The limit of memory in MB.
+        inputs: SHA-256 of the inputs, by name.
     """
 
     runs: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -68,24 +69,24 @@ class ReplayBenchmark:
 
 
 class BenchmarkError(PermanentError):
-    """A replay did not end as it should; what it said is told."""
+    """A replay failed; the message contains the last line of its output."""
 
 
-def made_input(folder: Path, events: int) -> Input:
-    """An hour of level updates, made once and kept.
+def synthetic_input(folder: Path, events: int) -> ReplayInput:
+    """Generate a session of level updates, once; later calls reuse it.
 
     Args:
-        folder: Where it is kept.
-        events: Level updates.
+        folder: Folder of generated sessions.
+        events: Number of level updates.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: A file cannot be written.
     """
     home = folder / str(events)
     synthetic_session.make_session(home, events)
     recording = synthetic_session.recording_of(home)
     tables = synthetic_session.tables_of(home)
-    return Input(
+    return ReplayInput(
         tables,
         synthetic_session.SYMBOL,
         recording,
@@ -94,25 +95,27 @@ def made_input(folder: Path, events: int) -> Input:
     )
 
 
-def session_input(tables: GoldenTables, symbol: str, recording: Path, events: int) -> Input:
-    """A session that was recorded.
+def session_input(tables: GoldenTables, symbol: str, recording: Path, events: int) -> ReplayInput:
+    """Return a recorded session as input.
 
     Raises:
-        LakeError: It has no tables.
+        LakeError: The session has no tables.
     """
-    return Input(tables, symbol, recording, events, {recording.name: tables.manifest().recording_sha256})
+    return ReplayInput(
+        tables, symbol, recording, events, {recording.name: tables.manifest().recording_sha256}
+    )
 
 
-def measure(found: Input, repeats: int, cap_mb: int) -> ReplayBenchmark:
-    """Measure; of several runs the fastest counts, and the largest memory.
+def measure(found: ReplayInput, repeats: int, cap_mb: int) -> ReplayBenchmark:
+    """Run the replays. Of several runs, the fastest time and the largest memory count.
 
     Args:
-        found: What is replayed.
-        repeats: Runs of each kind.
-        cap_mb: Memory that the run under pressure may take, beside the program itself.
+        found: Input of the replays.
+        repeats: Number of runs of each kind.
+        cap_mb: Memory in MB that the replay with limited memory may use in addition to the program itself.
 
     Raises:
-        CaptureError: A replay could not run.
+        CaptureError: A replay failed.
     """
     result = ReplayBenchmark(cap_mb=cap_mb, inputs=found.inputs)
     commands = {
@@ -121,41 +124,41 @@ def measure(found: Input, repeats: int, cap_mb: int) -> ReplayBenchmark:
         "raw": ["raw", str(found.recording), found.symbol],
     }
     for kind, command in commands.items():
-        runs = [_run(command) for _ in range(repeats)]
+        runs = [_replay(command) for _ in range(repeats)]
         best = min(runs, key=lambda run: run["seconds"])
         result.runs[kind] = best | {name: max(run[name] for run in runs) for name in ("peak_mb", "p95_mb")}
-    done = _child(["--cap-mb", str(cap_mb), *commands["parquet"]])
+    done = _run_worker(["--cap-mb", str(cap_mb), *commands["parquet"]])
     if done.returncode == 0:
         result.pressure, result.pressure_held = (
-            f"succeeded with {_answer(done)['peak_mb']:,.0f} MB at most",
+            f"succeeded with {_parse_figures(done)['peak_mb']:,.0f} MB at most",
             True,
         )
     else:
-        result.pressure = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        result.pressure = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]
         result.pressure_held = done.returncode == OUT_OF_MEMORY and len(done.stderr.strip().splitlines()) == 1
     return result
 
 
 def evidence_of(found: ReplayBenchmark) -> Evidence:
-    """What was measured, as evidence of throughput and memory."""
-    slowest = min(found.runs, key=lambda kind: _rate(found.runs[kind]))
+    """Build the evidence of throughput and memory."""
+    slowest = min(found.runs, key=lambda kind: _compute_rate(found.runs[kind]))
     largest = max(found.runs, key=lambda kind: found.runs[kind]["p95_mb"])
     readings = [
         Reading(
             criterion=THROUGHPUT.name,
-            measured=_rate(found.runs[slowest]),
-            note=f"{_TITLES[slowest]}, the slowest of three; {_size(found)}",
+            measured=_compute_rate(found.runs[slowest]),
+            note=f"{_TITLES[slowest]}, the slowest of three; {_format_size(found)}",
         ),
         Reading(
             criterion=MEMORY.name,
             measured=found.runs[largest]["p95_mb"] / _MB_A_GB,
-            note=f"{_TITLES[largest]}, the largest of three; {_size(found)}",
+            note=f"{_TITLES[largest]}, the largest of three; {_format_size(found)}",
         ),
     ]
     figures = {"pressure_held": float(found.pressure_held), "pressure_cap_mb": float(found.cap_mb)}
     for kind, run in found.runs.items():
         figures |= {
-            f"{kind}_events_s": _rate(run),
+            f"{kind}_events_s": _compute_rate(run),
             f"{kind}_messages_s": run["messages"] / run["seconds"],
             f"{kind}_peak_mb": run["peak_mb"],
             f"{kind}_p95_mb": run["p95_mb"],
@@ -166,44 +169,46 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
 
 
 def markdown(found: ReplayBenchmark) -> md.Markdown:
-    """Tables for people."""
+    """Render the result as Markdown."""
     rows = []
     for kind, run in found.runs.items():
-        cells = (_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
+        cells = (_compute_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
         rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
-    held = "as it should" if found.pressure_held else md.bold("not as it should")
+    outcome = "as it should" if found.pressure_held else md.bold("not as it should")
     ended = md.sentence(
-        f"With {found.cap_mb:,} MB beside the program itself it ended ", held, f": {found.pressure}"
+        f"With {found.cap_mb:,} MB in addition to the program itself, the replay ended ",
+        outcome,
+        f": {found.pressure}",
     )
     return md.document(md.table(["", "level updates/s", "messages/s", "peak MB", "P95 MB"], rows), ended)
 
 
-def _size(found: ReplayBenchmark) -> str:
+def _format_size(found: ReplayBenchmark) -> str:
     return f"{max(run['events'] for run in found.runs.values()):,.0f} level updates"
 
 
-def _rate(run: dict[str, float]) -> float:
+def _compute_rate(run: dict[str, float]) -> float:
     return run["events"] / run["seconds"]
 
 
-def _run(command: list[str]) -> dict[str, float]:
-    done = _child(command)
+def _replay(command: list[str]) -> dict[str, float]:
+    done = _run_worker(command)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        last_line = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]
         raise BenchmarkError(
-            f"a replay ended with {done.returncode}: {said}",
+            f"a replay ended with {done.returncode}: {last_line}",
             where=" ".join(command),
-            remedy="repair the cause that it names",
+            remedy="remove the cause that the message names",
         )
-    return _answer(done)
+    return _parse_figures(done)
 
 
-def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
-    """The figures that a replay printed."""
-    answer: dict[str, float] = json.loads(done.stdout)  # noqa: TID251 - our own program wrote it
-    return answer
+def _parse_figures(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    """Parse the figures that a replay printed."""
+    figures: dict[str, float] = json.loads(done.stdout)  # noqa: TID251 - our own program wrote it
+    return figures
 
 
-def _child(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_worker(command: list[str]) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "capture_pipeline.feasibility.replay_throughput.worker", *command]
     return subprocess.run(program, check=False, capture_output=True, text=True)  # noqa: S603 - ourselves

@@ -1,10 +1,11 @@
-"""One replay in a process of its own, so that its memory is its own; prints what it took as JSON.
+"""Program that runs one replay in its own process, measures its memory, and prints its figures as JSON.
 
     python -m capture_pipeline.feasibility.replay_throughput.worker memory 8000000
     python -m capture_pipeline.feasibility.replay_throughput.worker parquet TABLES SESSION SYMBOL
     python -m capture_pipeline.feasibility.replay_throughput.worker raw RECORDING SYMBOL
 
-With `--cap-mb N` before them it may take so much more memory than it has once it is loaded; what it cannot get it says in one line.
+With `--cap-mb N` as first arguments, the replay may use at most N MB more memory than the loaded program. If
+that is not enough, the program prints one line and ends with exit code 3.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import Messages, copy_slice
@@ -30,16 +31,16 @@ from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.terminal import write_json, write_line
 
 OUT_OF_MEMORY = 3
-"""Exit code."""
-_EVERY_S = 0.01
+"""Exit code if the memory is not sufficient."""
+_SAMPLE_INTERVAL_S = 0.01
 _NO_STACK = "can't start new thread"
-"""What Python says, in a RuntimeError, of a thread that finds no room for its stack."""
+"""Text of Python's RuntimeError if there is not enough memory for the stack of a thread."""
 _MB = 1 << 20
 _PAGE = resource.getpagesize()
 
 
 class _Sampler(threading.Thread):
-    """Resident memory, a hundred times a second."""
+    """Thread that samples the resident memory a hundred times a second."""
 
     def __init__(self) -> None:
         super().__init__(name="memory", daemon=True)
@@ -47,22 +48,21 @@ class _Sampler(threading.Thread):
         self._end = threading.Event()
 
     def run(self) -> None:
-        while not self._end.wait(_EVERY_S):
+        while not self._end.wait(_SAMPLE_INTERVAL_S):
             self.take()
 
     def take(self) -> None:
-        """Take one sample."""
-        self.sizes.append(_statm()[1] * _PAGE)
+        self.sizes.append(_read_statm()[1] * _PAGE)
 
     def finish(self) -> None:
-        """Take the last one."""
+        """Take the last sample and end the thread."""
         self._end.set()
         self.join()
         self.take()
 
 
 def main(arguments: list[str]) -> int:
-    """Replay once to warm up the kernels, then measure."""
+    """Replay once to compile the kernels, then measure."""
     cap_mb = 0
     if arguments[0] == "--cap-mb":
         cap_mb, arguments = int(arguments[1]), arguments[2:]
@@ -72,15 +72,16 @@ def main(arguments: list[str]) -> int:
         write_line(error, err=True)
         return 2
     if cap_mb:
-        limit = _statm()[0] * _PAGE + cap_mb * _MB
+        limit = _read_statm()[0] * _PAGE + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        write_json(json.dumps(_measured(arguments)))
+        write_json(json.dumps(_measure(arguments)))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
             raise
         write_line(
-            f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})",
+            f"not enough memory: {cap_mb} MB in addition to the program itself are allowed "
+            f"({str(error) or 'no details'})",
             err=True,
         )
         return OUT_OF_MEMORY
@@ -91,15 +92,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _warm_up(arguments: list[str]) -> None:
-    """Have every kernel compiled that the replay needs."""
-    for messages in made_events(1):
+    """Compile every kernel that the replay needs."""
+    for messages in generate_events(1):
         Replay().take(messages)
-    for messages in islice(_source(arguments), 1) if arguments[0] != "memory" else ():
+    for messages in islice(_open_source(arguments), 1) if arguments[0] != "memory" else ():
         Replay().take(messages)
 
 
-def _measured(arguments: list[str]) -> dict[str, float]:
-    source = _source(arguments)
+def _measure(arguments: list[str]) -> dict[str, float]:
+    source = _open_source(arguments)
     replay, sampler = Replay(), _Sampler()
     sampler.start()
     started = time.perf_counter()
@@ -120,17 +121,17 @@ def _measured(arguments: list[str]) -> dict[str, float]:
     }
 
 
-def _source(arguments: list[str]) -> Iterable[Messages]:
+def _open_source(arguments: list[str]) -> Iterable[Messages]:
     kind, *rest = arguments
     if kind == "memory":
-        return [copy_slice(messages, 0, len(messages)) for messages in made_events(int(rest[0]))]
+        return [copy_slice(messages, 0, len(messages)) for messages in generate_events(int(rest[0]))]
     if kind == "parquet":
         return GoldenSource(GoldenTables(Path(rest[0]), rest[1]), rest[2])
     return RawSource(Path(rest[0]), rest[1])
 
 
-def _statm() -> tuple[int, int]:
-    """Virtual and resident pages of this process."""
+def _read_statm() -> tuple[int, int]:
+    """Read the numbers of virtual and resident pages of this process."""
     sizes = Path("/proc/self/statm").read_text(encoding="ascii").split()
     return int(sizes[0]), int(sizes[1])
 

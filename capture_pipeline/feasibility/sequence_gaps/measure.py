@@ -1,8 +1,9 @@
-"""Whether the diffs of a session are whole: ids that are missing, when, and how long it took until a snapshot made a book possible again.
+"""Measurement of gaps in the diffs of a session: lost ids, and the time until the book was valid again.
 
-Ids alone are looked at, in the order of the recording and a block at a time; what continues what is decided where the recorder decides
-it, `quality.continuity` and `book.sync`. Lost ids against all ids is the definition that counts: a diff covers a range of ids, so lost
-messages can only be estimated, and the number of places says nothing of their length. All three are told.
+Only ids are read, in the order of the recording and block by block. `sessions.continuity` and
+`orderbook.sync` decide whether a diff continues the last one, as in the recorder. The criterion is the share
+of lost ids in all ids. A diff covers a range of ids, so the number of lost messages is an estimate, and the
+number of gaps does not state their length. All three shares are reported.
 """
 
 from __future__ import annotations
@@ -23,20 +24,21 @@ from capture_pipeline.sessions.continuity import Track, gap_ratios
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
 PERIODS = 120
-MOST_LISTED = 100
+MAX_LISTED = 100
 _MINUTE_NS = 60 * 10**9
 _MS = 1e6
 
 
-class Gap(BaseModel):
-    """Ids that are missing.
+class IdGap(BaseModel):
+    """A range of missing ids.
 
     Attributes:
-        capture_ns: When the diff behind them came.
-        last_good_id: Before them.
-        first_good_id: Behind them.
-        lost: How many ids.
-        recovered_ms: Until a snapshot was bridged and the book valid again; None if it never was, or another gap came first.
+        capture_ns: Capture time of the diff after the gap.
+        last_good_id: Last id before the gap.
+        first_good_id: First id after the gap.
+        lost: Number of missing ids.
+        recovered_ms: Time until a snapshot made the book valid again; None if another gap or the end came
+            first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,27 +50,28 @@ class Gap(BaseModel):
 
 
 class FeedFigures(BaseModel):
-    """The diffs of one symbol.
+    """Figures about the diffs of one symbol.
 
     Attributes:
         subject: Session and symbol.
-        diffs: Messages.
-        ids: From first to last, missing ones included.
-        lost_ids: Missing.
-        gaps: Places at which they are.
-        duplicates: Diffs whose ids were all there before.
-        overlaps: Diffs some of whose ids were.
-        lost_ids_percent: Lost ids of all ids: the one that decides.
-        lost_events_percent: Lost messages of all expected, estimated by the mean number of ids of one.
-        discontinuities_percent: Places of all messages.
-        snapshots: How many there are to recover by.
-        first_valid_ms: From the first diff until the book was valid; None if it never was.
-        recovered: Gaps after which it was valid again.
-        recovery_ms: Median of the times this took; None without any.
-        longest_recovery_ms: Likewise the longest.
-        period_s: Length of a period of the two lists; whole minutes.
-        messages_by_period: Diffs.
-        lost_by_period: Ids found missing in it.
+        diffs: Number of diffs.
+        ids: Number of ids from the first to the last, including missing ones.
+        lost_ids: Number of missing ids.
+        gaps: Number of gaps.
+        duplicates: Number of diffs with known ids only.
+        overlaps: Number of diffs with known and new ids.
+        lost_ids_percent: Lost ids as a percentage of all ids; the value of the criterion.
+        lost_events_percent: Lost messages as a percentage of the expected ones, estimated by the mean number
+            of ids in a message.
+        discontinuities_percent: Gaps as a percentage of all messages.
+        snapshots: Number of snapshots.
+        first_valid_ms: Time from the first diff to the first valid book; None if the book was never valid.
+        recovered: Number of gaps after which the book became valid again.
+        recovery_ms: Median time of these recoveries; None without one.
+        longest_recovery_ms: Longest time of these recoveries; None without one.
+        period_s: Length of a period of the following lists, in whole minutes.
+        messages_by_period: Number of diffs in each period.
+        lost_by_period: Number of ids found missing in each period.
         listed: The first hundred gaps.
     """
 
@@ -91,18 +94,18 @@ class FeedFigures(BaseModel):
     period_s: int
     messages_by_period: list[int]
     lost_by_period: list[int]
-    listed: list[Gap]
+    listed: list[IdGap]
 
 
 @dataclass
 class _Feed:
-    """What one pass gathers."""
+    """State of one pass over the messages of a symbol."""
 
     track: Track = field(default_factory=Track)
     sync: BookSync[Book] = field(default_factory=lambda: BookSync(Book()))
     messages: dict[int, int] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[IdGap] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     snapshots: int = 0
     first_ns: int = -1
@@ -110,7 +113,7 @@ class _Feed:
     open_ns: int | None = None
 
     def diff(self, capture_ns: int, first_id: int, last_id: int, previous_id: int) -> None:
-        """Count the next diff; futures say what they follow."""
+        """Process the next diff; `previous_id` is -1 for spot."""
         self.first_ns = capture_ns if self.first_ns < 0 else self.first_ns
         minute = capture_ns // _MINUTE_NS
         self.messages[minute] = self.messages.get(minute, 0) + 1
@@ -119,7 +122,7 @@ class _Feed:
         if missing:
             self.lost[minute] = self.lost.get(minute, 0) + missing
             self.gaps.append(
-                Gap(
+                IdGap(
                     capture_ns=capture_ns,
                     last_good_id=before,
                     first_good_id=before + missing + 1,
@@ -132,14 +135,14 @@ class _Feed:
         )
         if missing:
             self.open_ns = capture_ns
-        self._valid_at(capture_ns, step)
+        self._record_if_valid(capture_ns, step)
 
     def snapshot(self, capture_ns: int, last_id: int) -> None:
-        """Try to begin anew with a snapshot."""
+        """Process the next snapshot, which may make the book valid."""
         self.snapshots += 1
-        self._valid_at(capture_ns, self.sync.snapshot(DepthSnapshot(last_id, [], [])))
+        self._record_if_valid(capture_ns, self.sync.snapshot(DepthSnapshot(last_id, [], [])))
 
-    def _valid_at(self, capture_ns: int, step: Step) -> None:
+    def _record_if_valid(self, capture_ns: int, step: Step) -> None:
         if step is not Step.BRIDGED or self.sync.state is not State.SYNCED:
             return
         if self.first_valid_ms is None:
@@ -151,24 +154,26 @@ class _Feed:
             self.open_ns = None
 
 
-def delta_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
-    """Look at the diffs of one symbol of a session.
+def measure_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
+    """Measure the gaps in the diffs of one symbol of a session.
 
     Raises:
-        LakeError: The session has no tables, or a file of them is gone.
+        LakeError: The session has no tables, or a file of its tables is missing.
     """
     feed = _Feed()
     for message in heapq.merge(
-        _messages(tables, DEPTH, symbol), _messages(tables, SNAPSHOTS, symbol), key=lambda found: found[0]
+        _read_messages(tables, DEPTH, symbol),
+        _read_messages(tables, SNAPSHOTS, symbol),
+        key=lambda found: found[0],
     ):
         if len(message) == len(_HEADS[DEPTH.name]):
             feed.diff(*message[1:])
         else:
             feed.snapshot(*message[1:])
-    return _figures(f"{tables.session} {symbol}", feed)
+    return _build_figures(f"{tables.session} {symbol}", feed)
 
 
-def _figures(subject: str, feed: _Feed) -> FeedFigures:
+def _build_figures(subject: str, feed: _Feed) -> FeedFigures:
     track, ratios = feed.track, gap_ratios([feed.track])
     minutes = sorted(feed.messages)
     span = minutes[-1] - minutes[0] + 1 if minutes else 0
@@ -197,7 +202,7 @@ def _figures(subject: str, feed: _Feed) -> FeedFigures:
         period_s=60 * width,
         messages_by_period=messages,
         lost_by_period=lost,
-        listed=feed.gaps[:MOST_LISTED],
+        listed=feed.gaps[:MAX_LISTED],
     )
 
 
@@ -207,8 +212,8 @@ _HEADS = {
 }
 
 
-def _messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator[tuple[int, ...]]:
-    """The heads of messages, a row group at a time; each holds whole messages."""
+def _read_messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator[tuple[int, ...]]:
+    """Yield the first row of each message, row group by row group; a row group contains whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):
         for read in row_groups(path, list(names)):

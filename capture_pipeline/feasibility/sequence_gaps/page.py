@@ -1,4 +1,4 @@
-"""The report on diffs as evidence, and for people: figures, gaps over time, a list of gaps."""
+"""Evidence and page sections of the report on diffs: figures, gaps over time, list of gaps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _ROWS = {
 }
 
 
-def reading(feeds: Sequence[FeedFigures]) -> Reading:
-    """What the feeds say of the criterion: the worst one decides; nothing was measured where one has no diff."""
+def build_reading(feeds: Sequence[FeedFigures]) -> Reading:
+    """Build the reading of the criterion; the worst feed decides. It has no value if a feed has no diff."""
     if not feeds or not all(feed.diffs for feed in feeds):
         return Reading(
             criterion=GAPS.name,
@@ -42,17 +42,20 @@ def reading(feeds: Sequence[FeedFigures]) -> Reading:
             note="there is a symbol without diffs" if feeds else "there is no symbol",
         )
     worst = max(feeds, key=lambda feed: feed.lost_ids_percent)
-    others = f"lost messages {worst.lost_events_percent:.4g} %, gaps of messages {worst.discontinuities_percent:.4g} %"
-    note = f"{DECIDES}; worst: {worst.subject}: {worst.lost_ids:,} of {worst.ids:,} in {worst.gaps:,} gaps; {others}"
+    note = (
+        f"{DECIDES}; worst: {worst.subject}: {worst.lost_ids:,} of {worst.ids:,} in {worst.gaps:,} gaps; "
+        f"lost messages {worst.lost_events_percent:.4g} %, "
+        f"gaps of messages {worst.discontinuities_percent:.4g} %"
+    )
     return Reading(criterion=GAPS.name, measured=worst.lost_ids_percent, note=note)
 
 
-def evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
-    """What is published.
+def build_evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
+    """Build the evidence.
 
     Args:
-        feeds: One a symbol.
-        inputs: SHA-256 by file.
+        feeds: Figures of each symbol.
+        inputs: SHA-256 of the inputs, by file.
     """
     names = (
         "diffs",
@@ -70,42 +73,46 @@ def evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
         if (value := getattr(feed, name)) is not None
     }
     return new_evidence(
-        ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]}
+        ASSET, [build_reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]}
     )
 
 
-def sections_of(feeds: Sequence[FeedFigures]) -> list[Section]:
-    """A section a symbol."""
+def build_sections(feeds: Sequence[FeedFigures]) -> list[Section]:
+    """Build the sections of the page: one for each symbol, then one for each symbol with gaps."""
     return [
         Section(
             title=feed.subject,
-            lines=_said(feed),
+            lines=_describe_feed(feed),
             head=["", "value"],
             rows=[[label, shown(getattr(feed, name), 4)] for label, name in _ROWS.items()],
-            plots=_plots(feed),
+            plots=_build_plots(feed),
         )
         for feed in feeds
-    ] + [_gaps_of(feed) for feed in feeds if feed.gaps]
+    ] + [_build_gap_section(feed) for feed in feeds if feed.gaps]
 
 
-def _said(feed: FeedFigures) -> list[str]:
+def _describe_feed(feed: FeedFigures) -> list[str]:
     verdict = GAPS.verdict(feed.lost_ids_percent if feed.diffs else None)
-    said = [
-        f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost; {DECIDES} decides, below {GAPS.threshold:g} % holds"
+    lines = [
+        (
+            f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost, "
+            f"and less than {GAPS.threshold:g} % are allowed"
+        )
     ]
     if verdict is Verdict.UNKNOWN:
         return ["There is no diff."]
     open_gaps = feed.gaps - feed.recovered
     if open_gaps:
-        said.append(
-            f"After {open_gaps:,} of {feed.gaps:,} gaps no snapshot made the book valid before the next gap or the end"
+        lines.append(
+            f"After {open_gaps:,} of {feed.gaps:,} gaps no snapshot made the book valid "
+            "before the next gap or the end"
         )
     if feed.first_valid_ms is None:
-        said.append("No snapshot was bridged: a book cannot be rebuilt from these diffs alone")
-    return said
+        lines.append("No snapshot fits the diffs: a book cannot be rebuilt from these diffs alone")
+    return lines
 
 
-def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
+def _build_plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     whole = len(feed.messages_by_period) * feed.period_s / 60
     ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"
@@ -115,7 +122,7 @@ def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     ]
 
 
-def _gaps_of(feed: FeedFigures) -> Section:
+def _build_gap_section(feed: FeedFigures) -> Section:
     rows = [
         [
             datetime.fromtimestamp(gap.capture_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

@@ -14,7 +14,7 @@ from capture_pipeline.binance.urls import ArchiveFile, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
-from capture_pipeline.klines.ingest.download import VerifiedDownload, fetch_judged, place
+from capture_pipeline.klines.ingest.download import VerifiedDownload, download_verified, move_into_place
 from capture_pipeline.lake.files import file_lock, sha256_file
 
 DAILY_KLINES = "daily_klines"
@@ -91,21 +91,21 @@ def _fetched(
 ) -> Publication | None:
     lake, archive = workspace.lake, workspace.settings.archive
     partial = lake.published_partial(file.market, kind, file.symbol, file.name)
-    got = fetch_judged(workspace.archive, file, partial, archive.pinned_checksums.get(file.name))
+    got = download_verified(workspace.archive, file, partial, archive.pinned_checksums.get(file.name))
     if got is None:
         return None
     try:
         _check(file, got, accept_without=archive.accept_without_checksum)
         frame = read(partial.read_bytes())
     except (ChecksumMismatchError, MalformedDataError) as error:
-        place(
+        move_into_place(
             partial,
             lake.published_quarantine(file.market, kind, file.symbol, file.name, got.sha256),
             str(error),
         )
         raise
     target = lake.published_file(file.market, kind, file.symbol, file.name, got.sha256)
-    place(partial, target)
+    move_into_place(partial, target)
     return Publication(lake.relative(target), frame)
 
 

@@ -7,8 +7,8 @@ import re
 
 import polars as pl
 
-from capture_pipeline.binance.archive.zip_file import only_entry
-from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
+from capture_pipeline.binance.archive.zip_file import read_only_entry
+from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
 from capture_pipeline.binance.urls import AGG_TRADES
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
@@ -41,7 +41,7 @@ def published_trades(
         MalformedDataError: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
     """
     where = f"{stem}.zip:{stem}.csv"
-    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
+    text = read_only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
     with guard_parser(
         where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -87,7 +87,7 @@ def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
         if bad.any():
             _refuse(rows, name, bad, where, first_line)
     for name in ("price", "qty"):
-        bad = rows[name].cast(_E8).to_physical() > MOST_UNITS
+        bad = rows[name].cast(_E8).to_physical() > MAX_UNITS
         if bad.any():
             _refuse(rows, name, bad, where, first_line)
     time = rows["time"].cast(pl.Int64)

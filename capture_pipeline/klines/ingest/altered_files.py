@@ -1,9 +1,9 @@
-"""Raw files that are no longer what was recorded: moved to the quarantine with the reason, so that they are fetched again."""
+"""Detection of altered raw files. They are moved to the quarantine with the reason and downloaded again."""
 
 from __future__ import annotations
 
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.download import place
+from capture_pipeline.klines.ingest.download import move_into_place
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -15,37 +15,42 @@ _log = logger(__name__)
 def quarantine_altered_files(workspace: Workspace, partition: Partition, manifest: ArchivesManifest) -> None:
     """Compare every archive file of a partition with its recorded SHA-256.
 
-    Of a current version the record stays, and its file is gone: it is fetched again as any file that is gone. An earlier version cannot be
-    fetched again: its record says what became of it.
+    The record of an altered current version remains, and the next run downloads the file again. An earlier
+    version cannot be downloaded again, so its record is updated.
 
     Args:
         workspace: The deployment.
-        partition: Whose files; its lock is held.
-        manifest: What is recorded; records of earlier versions are updated in place.
+        partition: The partition; the caller has its lock.
+        manifest: The partition's manifest; records of earlier versions are updated in place.
 
     Raises:
         LakeError: A file cannot be read or moved.
     """
     for record in manifest.files:
         if record.path and not record.quarantined:
-            is_unaltered(workspace, partition, record.path, record.sha256_own)
+            verify_or_quarantine(workspace, partition, record.path, record.sha256_own)
     for record in manifest.superseded:
         if (
             record.path
             and not record.quarantined
-            and not is_unaltered(workspace, partition, record.path, record.sha256_own)
+            and not verify_or_quarantine(workspace, partition, record.path, record.sha256_own)
         ):
             record.path, record.detail = None, "the file of this earlier version was altered or removed"
 
 
-def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha256: str | None) -> bool:
-    """Whether a recorded raw file is there with its bytes; one with other bytes is moved to the quarantine.
+def verify_or_quarantine(
+    workspace: Workspace, partition: Partition, recorded: str, sha256: str | None
+) -> bool:
+    """Verify a raw file and move an altered one to the quarantine.
 
     Args:
         workspace: The deployment.
-        partition: Whose file; its lock is held.
-        recorded: Its path in the manifest.
-        sha256: Its recorded digest.
+        partition: The partition of the file; the caller has its lock.
+        recorded: Path of the file in the manifest.
+        sha256: Digest of the file in the manifest.
+
+    Returns:
+        True if the file is present and unaltered.
 
     Raises:
         LakeError: The file cannot be read or moved.
@@ -58,6 +63,6 @@ def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha2
         return True
     target = workspace.lake.quarantine(partition) / f"{path.stem}.altered-{found[:12]}{path.suffix}"
     reason = f"{recorded} was altered on the disk: its SHA-256 is {found}, recorded was {sha256}"
-    place(path, target, reason)
-    _log.warning("%s; it lies in the quarantine, and is fetched again", reason)
+    move_into_place(path, target, reason)
+    _log.warning("%s; it is in the quarantine and will be downloaded again", reason)
     return False

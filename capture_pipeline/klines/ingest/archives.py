@@ -1,7 +1,8 @@
-"""From the public archive to verified raw files: the monthly zip where it is published and sound, and the daily ones for what it lacks.
+"""Download of verified raw files from the archive: monthly zips, and daily zips for the bars they lack.
 
-A verified file is not fetched again unless it was altered on the disk. One that fails its checksum twice, or is no kline file, goes to
-the quarantine with its reason, and the sources below it take its place.
+A verified file is not downloaded again unless it was altered on the disk. A file that fails its checksum
+twice, or is not a kline file, is moved to the quarantine with the reason. Daily files or REST then replace
+it.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, CaptureError
 from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
-from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.quality.ranges import intersect, subtract, whole_steps
+from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.quality.ranges import find_whole_steps, intersect, subtract
 from capture_pipeline.lake.files import file_lock, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 T = TypeVar("T")
-PATIENCE_S = 10.0
-_BETWEEN_TRIES_S = 0.1
-_BETWEEN_LOOKS_S = 0.2
-_ASKED_SINGLY = 2
+LOCK_TIMEOUT_S = 10.0
+_RETRY_DELAY_S = 0.1
+_POLL_INTERVAL_S = 0.2
+_MAX_SINGLE_REQUESTS = 2
 
 
 @dataclass(frozen=True)
 class ArchivesResult:
-    """What was done for one partition.
+    """Archive files of one partition after a download.
 
     Attributes:
-        partition: Which one.
-        manifest: All its files now.
-        fetched: Names of the files downloaded this time.
+        partition: The partition.
+        manifest: All files of the partition.
+        fetched: Names of the files that this run downloaded.
     """
 
     partition: Partition
@@ -53,53 +54,56 @@ class ArchivesResult:
 
     @property
     def quarantined(self) -> list[ArchiveRecord]:
-        """Files that failed."""
+        """Files in the quarantine."""
         return [record for record in self.manifest.files if record.quarantined]
 
     @property
     def unverified(self) -> list[ArchiveRecord]:
-        """Files that came and are not used because their checksum is missing or unreadable."""
+        """Files that are not used because their checksum is missing or unreadable."""
         return [record for record in self.manifest.files if record.unverified]
 
 
-def fetch_many(
+def fetch_partitions(
     workspace: Workspace, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
 ) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
-    """Fetch many partitions side by side, each result as it comes.
+    """Download the archive files of many partitions in parallel.
 
-    The first and the last month of every symbol go before the rest, so that a wrong request shows in seconds. A caller that stops
-    listening is not kept: no further file and no further try is begun; downloads under way end with what has come.
+    The first and the last month of every symbol come first, so that a wrong symbol or range is reported in
+    seconds. If the caller closes the generator, no further file or attempt is started, and running downloads
+    stop.
 
     Args:
         workspace: The deployment.
-        partitions: Which ones.
-        now_us: The present.
-        check_revisions: Read the published checksum of each recorded file again, and fetch the files that have another one now.
+        partitions: The partitions.
+        now_us: The present time.
+        check_revisions: Read the published checksum of each recorded file again, and download files with a
+            new one.
 
     Yields:
-        A result, or the partition with the error that ended it.
+        A result, or the partition with the error that ended its download.
 
     Raises:
-        ConfigError: The lake is another exchange's; nothing was asked.
-        CaptureError: Whose it is cannot be read or recorded.
+        ConfigError: The lake belongs to another exchange; nothing was requested.
+        CaptureError: The venue of the lake cannot be read or recorded.
     """
     retry_while_busy(partial(ensure_venue, workspace))
-    at_once = workspace.settings.http.parallel_downloads
-    over = threading.Event()
+    thread_count = workspace.settings.http.parallel_downloads
+    cancel = threading.Event()
 
-    def bring(part: Partition) -> ArchivesResult:
+    def fetch_one(part: Partition) -> ArchivesResult:
         if check_revisions:
-            retry_while_busy(partial(recheck, workspace, part, now_us), over)
-        return retry_while_busy(partial(fetch, workspace, part, now_us, over), over)
+            retry_while_busy(partial(recheck_partition, workspace, part, now_us), cancel)
+        return retry_while_busy(partial(fetch_archives, workspace, part, now_us, cancel), cancel)
 
-    pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
+    pool = ThreadPoolExecutor(thread_count, thread_name_prefix="archive")
     try:
-        for group in _edges_first(partitions):
+        for group in _split_edges(partitions):
             waiting, running = iter(group), deque[tuple[Partition, Future[ArchivesResult]]]()
             while True:
-                # Downloads do not run far ahead of who uses them: what was parsed is still at hand then, and memory is bounded.
-                begun = islice(waiting, at_once + 1 - len(running))
-                running.extend((part, pool.submit(bring, part)) for part in begun)
+                # Few downloads run ahead of the caller: parsed files are still in memory, and memory is
+                # bounded.
+                started = islice(waiting, thread_count + 1 - len(running))
+                running.extend((part, pool.submit(fetch_one, part)) for part in started)
                 if not running:
                     break
                 part, future = running.popleft()
@@ -108,43 +112,43 @@ def fetch_many(
                 except CaptureError as error:
                     yield part, error
     finally:
-        over.set()
+        cancel.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def result_interruptibly(future: Future[T]) -> T:
-    """What a task in another thread returns or raises; waits in short steps, so that an interrupt is noticed wherever it arrives."""
-    while not wait([future], _BETWEEN_LOOKS_S).done:
+    """Return or raise the result of a future. Wait in short steps, so that an interrupt is not delayed."""
+    while not wait([future], _POLL_INTERVAL_S).done:
         pass
     return future.result()
 
 
-def retry_while_busy(work: Callable[[], T], over: threading.Event | None = None) -> T:
-    """Do what needs the lock of a partition, and try again while another run holds it for a moment.
+def retry_while_busy(work: Callable[[], T], cancel: threading.Event | None = None) -> T:
+    """Call a function that takes a partition's lock; repeat the call while another run has the lock.
 
     Args:
-        work: Raises `BusyError` before it has done anything.
-        over: Set to try no further.
+        work: Function that raises `BusyError` before it changes anything.
+        cancel: Event that stops further attempts.
 
     Raises:
-        BusyError: The lock was held all the time.
-        CaptureError: As `work` raises.
+        BusyError: Another run had the lock during all attempts, for `LOCK_TIMEOUT_S`.
+        CaptureError: `work` raised it.
     """
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             return work()
         except BusyError:
-            if time.monotonic() > deadline or (over is not None and over.is_set()):
+            if time.monotonic() > deadline or (cancel is not None and cancel.is_set()):
                 raise
-        time.sleep(_BETWEEN_TRIES_S)
+        time.sleep(_RETRY_DELAY_S)
 
 
 def with_partition_lock(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
-    """Do work that takes no lock itself while nobody else changes the partition.
+    """Call a function under the lock of a partition; the function takes no lock itself.
 
     Raises:
-        BusyError: Another run held it for long.
+        BusyError: Another run had the lock for `LOCK_TIMEOUT_S`.
     """
 
     def with_lock() -> T:
@@ -154,31 +158,31 @@ def with_partition_lock(workspace: Workspace, partition: Partition, work: Callab
     return retry_while_busy(with_lock)
 
 
-def fetch(
-    workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None
+def fetch_archives(
+    workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
 ) -> ArchivesResult:
-    """Bring one partition's archive files up to what is published.
+    """Download the published archive files that one partition lacks.
 
     Args:
         workspace: The deployment.
-        partition: Which one.
-        now_us: The present; no file is asked for before its period has ended.
-        over: Set to begin no further file and no further try.
+        partition: The partition.
+        now_us: The present time; a file is not requested before the end of its period.
+        cancel: Event that stops further files and further attempts.
 
     Raises:
-        BusyError: Another process is fetching this partition.
-        ConfigError: The lake is another exchange's.
-        CaptureError: A file could not be had; what was fetched before stays recorded.
+        BusyError: Another run has the lock of this partition.
+        ConfigError: The lake belongs to another exchange.
+        CaptureError: A file cannot be downloaded; files that were downloaded before it remain recorded.
     """
     ensure_venue(workspace)
     lake = workspace.lake
     with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
-        fetcher = Fetcher(workspace, partition, manifest, now_us, over)
+        fetcher = Fetcher(workspace, partition, manifest, now_us, cancel)
         try:
             quarantine_altered_files(workspace, partition, manifest)
-            _fetch_files(workspace, partition, fetcher, now_us, over)
+            _fetch_files(workspace, partition, fetcher, now_us, cancel)
         finally:
             if manifest != before:
                 fetcher.publish()
@@ -186,83 +190,90 @@ def fetch(
 
 
 def _fetch_files(
-    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None
+    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, cancel: threading.Event | None
 ) -> None:
     month = partition.month
     monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
     whole = fetcher.ensure(monthly) if month.end_us <= now_us else None
-    # Recorded daily files are part of the bars beside a monthly one too: what is lost of them is fetched again.
-    recorded = fetcher.recorded()
+    # Recorded daily files are used next to a monthly file as well, so lost ones are downloaded again.
+    recorded = fetcher.list_usable()
     days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
-    wanted = [file for file in days if file.name in recorded]
-    others = [file for file in days if file.name not in recorded and _ends_by(file, now_us)]
+    selected = [file for file in days if file.name in recorded]
+    others = [file for file in days if file.name not in recorded and _has_ended(file, now_us)]
     if whole is not None and whole.usable:
-        wanted += _for_holes(workspace, fetcher, whole, others, over)
+        selected += _select_for_holes(workspace, fetcher, whole, others, cancel)
     elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
-        # Before the listing of a symbol and after its delisting there is no daily file either.
-        wanted += _few_or_listed(workspace, others, over)
+        # Without a monthly file there may be no daily file either: before a listing and after a delisting.
+        selected += _select_few_or_listed(workspace, others, cancel)
     else:
-        wanted += _published(workspace, fetcher, others, over)
+        selected += _select_published(workspace, fetcher, others, cancel)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
-        list(pool.map(fetcher.ensure, wanted))
+        list(pool.map(fetcher.ensure, selected))
 
 
-def _for_holes(
+def _select_for_holes(
     workspace: Workspace,
     fetcher: Fetcher,
     monthly: ArchiveRecord,
     files: list[ArchiveFile],
-    over: threading.Event | None,
+    cancel: threading.Event | None,
 ) -> list[ArchiveFile]:
-    """Choose the daily files that may fill holes of a usable monthly file.
+    """Select the daily files that may fill holes of a usable monthly file.
 
-    Holes that listed outages and suspensions cover need no request. A day of which the archive had no file when the monthly one was out is
-    not asked for again: files of days are published before that of their month.
+    Holes inside listed outages and suspensions need no request. A daily file that was missing after the
+    monthly file was downloaded is not requested again, because daily files are published before the monthly
+    file.
     """
-    missing = fetcher.not_published(since_us=monthly.fetched_at_us)
-    left = [file for file in files if file.name not in missing]
-    if not left or not monthly.holes:
+    missing = fetcher.list_unpublished(since_us=monthly.fetched_at_us)
+    candidates = [file for file in files if file.name not in missing]
+    if not candidates or not monthly.holes:
         return []
-    listed = [each for each in workspace.outages if each.holds_for(left[0].market, left[0].symbol)]
-    covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
+    listed = [
+        each for each in workspace.outages if each.holds_for(candidates[0].market, candidates[0].symbol)
+    ]
+    covered = find_whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
-    wanted = [file for file in left if intersect(open_holes, [file.bounds])]
-    found = _few_or_listed(workspace, wanted, over)
-    fetcher.note_not_published(file for file in wanted if file not in found)
+    relevant = [file for file in candidates if intersect(open_holes, [file.bounds])]
+    found = _select_few_or_listed(workspace, relevant, cancel)
+    fetcher.record_unpublished(file for file in relevant if file not in found)
     return found
 
 
-def _few_or_listed(
-    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+def _select_few_or_listed(
+    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
-    """Choose the daily files of one month that are worth a request: few are requested directly, of more one listing is requested."""
-    return files if len(files) <= _ASKED_SINGLY else _listed(workspace, files, over)
+    """Return a few daily files of one month as they are; of more, those that the archive lists."""
+    return files if len(files) <= _MAX_SINGLE_REQUESTS else _select_listed(workspace, files, cancel)
 
 
-def _published(
-    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None
+def _select_published(
+    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
-    """The days worth asking for: all between two edges of which one is published, else those that the archive lists."""
+    """Download the first and the last daily file and select the files between them.
+
+    If one of the two is published, all files between them are selected; otherwise those that a listing
+    contains.
+    """
     edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
         return files[1:-1]
-    return _listed(workspace, files, over)
+    return _select_listed(workspace, files, cancel)
 
 
-def _listed(
-    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+def _select_listed(
+    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
-    """Those of the daily files of one month that the archive lists; one request."""
+    """Select the daily files of one month that the archive lists, by one request."""
     prefix = f"{files[0].folder}{files[0].stem[:-2]}"
-    listed = {entry.key for entry in workspace.archive.listing(prefix, over)}
+    listed = {entry.key for entry in workspace.archive.listing(prefix, cancel)}
     return [file for file in files if file.path in listed]
 
 
-def _ends_by(file: ArchiveFile, now_us: int) -> bool:
+def _has_ended(file: ArchiveFile, now_us: int) -> bool:
     return file.bounds[0] + DAY_US <= now_us
 
 
-def _edges_first(partitions: list[Partition]) -> tuple[list[Partition], list[Partition]]:
+def _split_edges(partitions: list[Partition]) -> tuple[list[Partition], list[Partition]]:
     by_symbol: dict[str, list[Partition]] = {}
     for part in partitions:
         by_symbol.setdefault(part.symbol, []).append(part)

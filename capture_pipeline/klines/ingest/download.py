@@ -1,6 +1,7 @@
-"""One zip of the archive, whatever it holds: downloaded into a partial file that a later try goes on with, judged, put where it stays.
+"""Download and verification of one zip of the archive.
 
-What stands in it is not looked at here.
+A download is written into a partial file, which a later attempt resumes. The content of the zip is not
+examined here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.archive.client import ArchiveClient, Download
-from capture_pipeline.binance.archive.protocol import Next, Trust, judge
+from capture_pipeline.binance.archive.protocol import NextStep, Trust, evaluate_digest
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import PermanentError, TransientError
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
@@ -18,16 +19,16 @@ from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha25
 
 @dataclass(frozen=True)
 class VerifiedDownload:
-    """A download and what its digest proves.
+    """A download and the result of its verification.
 
     Attributes:
-        trust: Of it.
-        detail: Why there is no checksum, or what does not match.
-        sha256: Its own.
-        published: The one that is published, if any.
-        download: The last one made.
-        attempts: Requests of all of them.
-        seconds: Time of all of them.
+        trust: Result of the comparison of digests.
+        detail: Why there is no checksum, or which digests differ; None for a verified file.
+        sha256: SHA-256 of the downloaded file.
+        published: SHA-256 of the published checksum; None without a usable one.
+        download: The last download of the file.
+        attempts: Requests of all downloads of the file.
+        seconds: Time of all downloads of the file.
     """
 
     trust: Trust
@@ -39,46 +40,52 @@ class VerifiedDownload:
     seconds: float
 
 
-def fetch_judged(
+def download_verified(
     archive: ArchiveClient,
     file: PublishedFile,
     partial: Path,
     pinned: str | None = None,
-    over: threading.Event | None = None,
+    cancel: threading.Event | None = None,
 ) -> VerifiedDownload | None:
-    """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once, and then from the bucket.
+    """Download a zip and compare its digest with the published checksum.
+
+    After a mismatch, checksum and zip are downloaded a second time. After a second mismatch, both are
+    downloaded from the bucket.
 
     Args:
-        archive: Whom to ask.
-        file: For which zip.
-        partial: Where it is written, and stays until it is put in place.
-        pinned: The digest that the settings pin for it.
-        over: Set to begin no further try.
+        archive: Client of the archive.
+        file: The zip.
+        partial: Path of the partial file; the download remains there until `move_into_place`.
+        pinned: Digest that the settings pin for this zip.
+        cancel: Event that stops further attempts.
 
     Returns:
-        What came, or None where the archive does not have it.
+        The download, or None if the archive does not have the file.
 
     Raises:
-        CaptureError: It could not be had, or the disk refused.
+        CaptureError: The download failed, or the partial file cannot be written.
     """
     attempts, seconds = 0, 0.0
     for fresh in (False, True):
-        published, why = archive.checksum(file, over)
-        download = _download(archive, file, partial, over)
+        published, why = archive.checksum(file, cancel)
+        download = _download(archive, file, partial, cancel)
         if download is None:
             return None
         attempts, seconds = attempts + download.attempts, seconds + download.seconds
         own = sha256_file(partial)
-        trust, following = judge(own, published, pinned, fresh=fresh)
-        if following is not Next.FETCH_AFRESH:
+        trust, following = evaluate_digest(own, published, pinned, fresh=fresh)
+        if following is not NextStep.FETCH_AFRESH:
             if trust is Trust.MISMATCH:
-                straight = _from_bucket(archive, file, partial, pinned, over)
-                if straight is not None:
-                    return straight
-                why = f"SHA-256 {own} is not the published {published}, also when fetched afresh and from the bucket"
+                from_bucket = _from_bucket(archive, file, partial, pinned, cancel)
+                if from_bucket is not None:
+                    return from_bucket
+                why = (
+                    f"SHA-256 {own} is not the published {published}, "
+                    "also when fetched afresh and from the bucket"
+                )
             return VerifiedDownload(trust, why, own, published, download, attempts, seconds)
-        discard(partial)
-    raise AssertionError("a fresh download is never fetched afresh")
+        discard_partial(partial)
+    raise AssertionError("the second download is always the last one")
 
 
 def _from_bucket(
@@ -86,26 +93,27 @@ def _from_bucket(
     file: PublishedFile,
     partial: Path,
     pinned: str | None,
-    over: threading.Event | None,
+    cancel: threading.Event | None,
 ) -> VerifiedDownload | None:
-    """Replace a download that does not match its checksum by that of the bucket, if the bucket's file and checksum match.
+    """Download a zip and its checksum from the bucket; replace the partial file if they match.
 
-    The cache in front of the archive may serve an old zip beside a new checksum (binance/binance-public-data #498).
+    The cache in front of the archive may serve an old zip and a new checksum (binance/binance-public-data
+    #498).
     """
-    bucket, straight = archive.bucket, partial.with_name(f"{partial.name}.bucket")
+    bucket, bucket_partial = archive.bucket, partial.with_name(f"{partial.name}.bucket")
     if bucket is None:
         return None
     try:
-        published, _ = bucket.checksum(file, over)
-        download = _download(bucket, file, straight, over)
+        published, _ = bucket.checksum(file, cancel)
+        download = _download(bucket, file, bucket_partial, cancel)
         if download is None:
             return None
-        own = sha256_file(straight)
-        trust, _ = judge(own, published, pinned, fresh=True)
+        own = sha256_file(bucket_partial)
+        trust, _ = evaluate_digest(own, published, pinned, fresh=True)
         if trust not in {Trust.OK, Trust.PINNED}:
             return None
-        discard(partial)
-        straight.replace(partial)
+        discard_partial(partial)
+        bucket_partial.replace(partial)
         return VerifiedDownload(
             trust,
             "from the bucket: the archive's cache served an old zip",
@@ -116,14 +124,15 @@ def _from_bucket(
             download.seconds,
         )
     except (TransientError, PermanentError):
-        # The archive's own answer stands: it is put into the quarantine, and fetched again at the next recheck.
+        # The archive's own answer remains: the caller moves it to the quarantine, and the next recheck
+        # requests it again.
         return None
     finally:
-        discard(straight)
+        discard_partial(bucket_partial)
 
 
-def place(partial: Path, target: Path, reason: str | None = None) -> None:
-    """Move a download to where it stays, durably, with the reason beside it where that is the quarantine."""
+def move_into_place(partial: Path, target: Path, reason: str | None = None) -> None:
+    """Move a download to its final path, durably; a reason is written to a text file next to it."""
     make_folder(target.parent)
     with storage_errors(target):
         fsync(partial)
@@ -134,32 +143,32 @@ def place(partial: Path, target: Path, reason: str | None = None) -> None:
         publish_bytes(target.with_suffix(".reason.txt"), f"{reason}\n".encode())
 
 
-def discard(partial: Path) -> None:
-    """Forget what came so far."""
+def discard_partial(partial: Path) -> None:
+    """Delete a partial file and its version."""
     partial.unlink(missing_ok=True)
     _version(partial).unlink(missing_ok=True)
 
 
 def _version(partial: Path) -> Path:
-    """The file that says of which version the partial one is."""
+    """Return the path of the file that contains the ETag of a partial file."""
     return partial.with_suffix(".etag")
 
 
 def _download(
-    archive: ArchiveClient, file: PublishedFile, partial: Path, over: threading.Event | None
+    archive: ArchiveClient, file: PublishedFile, partial: Path, cancel: threading.Event | None
 ) -> Download | None:
-    """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
+    """Download into the partial file; resume it if an earlier attempt left one with its version."""
     version = _version(partial)
     etag = version.read_text() if version.is_file() and partial.is_file() else None
 
-    def remember(new: str | None) -> None:
-        version.write_text(new or "")
+    def write_version(etag: str | None) -> None:
+        version.write_text(etag or "")
 
-    state = Download(etag=etag or None, remember=remember)
+    state = Download(etag=etag or None, on_version=write_version)
     make_folder(partial.parent)
     with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
-        found = archive.download(file, sink, state, over)
+        found = archive.download(file, sink, state, cancel)
     if not found:
-        discard(partial)
+        discard_partial(partial)
         return None
     return state

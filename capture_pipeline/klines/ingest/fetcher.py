@@ -1,4 +1,4 @@
-"""One archive file: download, judge, inflate, parse, publish; or quarantine it with its reason."""
+"""Download of one archive file. It is verified and published, or moved to the quarantine with the reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from capture_pipeline.binance.archive.frame_cache import read_opens
+from capture_pipeline.binance.archive.frame_cache import read_open_times
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.http.retries import raise_if_cancelled
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.klines.ingest.download import fetch_judged, place
-from capture_pipeline.klines.quality.ranges import missing
+from capture_pipeline.klines.ingest.download import download_verified, move_into_place
+from capture_pipeline.klines.quality.ranges import find_missing
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -26,7 +26,7 @@ _REMEDY = (
 
 
 class Fetcher:
-    """Keeps one partition's manifest up to date, file by file; safe to use from several threads."""
+    """Downloads files of one partition and records them in its manifest; safe to use from several threads."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class Fetcher:
         partition: Partition,
         manifest: ArchivesManifest,
         now_us: int,
-        over: threading.Event | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
-        """Keep the manifest.
+        """Create a fetcher for one partition.
 
         Args:
             workspace: The deployment.
-            partition: Whose files.
-            manifest: What is recorded; updated in place, and published with each file that came.
-            now_us: The present.
-            over: Set to begin no further file and no further try.
+            partition: The partition.
+            manifest: The partition's manifest; updated in place, and published after each download.
+            now_us: The present time.
+            cancel: Event that stops further files and further attempts.
         """
         self._workspace, self._partition, self._manifest, self._now_us = (
             workspace,
@@ -51,51 +51,51 @@ class Fetcher:
             manifest,
             now_us,
         )
-        self._lake, self._over = workspace.lake, over
+        self._lake, self._cancel = workspace.lake, cancel
         self._pinned = workspace.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
         self.fetched: list[str] = []
 
     def ensure(self, file: ArchiveFile) -> ArchiveRecord:
-        """The file, verified: the one recorded if there is one, else fetched now.
+        """Return the record of a file; download the file if no usable version is recorded.
 
         Raises:
-            CaptureError: The exchange could not be asked, or the disk not written.
+            CaptureError: The download failed, or a file cannot be written.
         """
-        raise_if_cancelled(self._over, file.name)
+        raise_if_cancelled(self._cancel, file.name)
         known = self._known(file)
-        there = known is not None and known.usable and self._is_there(known)
-        if known and there and known.trust is not Trust.REPUBLISHED:
+        is_present = known is not None and known.usable and self._has_file(known)
+        if known and is_present and known.trust is not Trust.REPUBLISHED:
             return known
         record = self.fetch(file)
         with self._mutex:
             current = (
-                self._keep(known, record)
-                if known and there and not record.usable
+                self._keep_known(known, record)
+                if known and is_present and not record.usable
                 else self._replace(known, record)
             )
             if record.path:
                 self.publish()
         return current
 
-    def recorded(self) -> set[str]:
-        """Names of the files that bars are made of, and of those published anew since."""
+    def list_usable(self) -> set[str]:
+        """List the names of usable files and of files with a newer published version."""
         return {
             record.name
             for record in self._manifest.files
             if record.usable or record.trust is Trust.REPUBLISHED
         }
 
-    def not_published(self, since_us: int) -> set[str]:
-        """Names of the files that the archive did not have when it was asked, at `since_us` or later."""
+    def list_unpublished(self, since_us: int) -> set[str]:
+        """List the names of the files that were requested at `since_us` or later and not published."""
         return {
             record.name
             for record in self._manifest.files
             if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us
         }
 
-    def note_not_published(self, files: Iterable[ArchiveFile]) -> None:
-        """Record files that a listing of the archive does not name."""
+    def record_unpublished(self, files: Iterable[ArchiveFile]) -> None:
+        """Record files that are missing in a listing of the archive."""
         for file in files:
             self._replace(
                 self._known(file),
@@ -103,31 +103,33 @@ class Fetcher:
             )
 
     def publish(self) -> None:
-        """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
+        """Publish the manifest, so that its files are not downloaded again after a crash."""
         self._manifest.files.sort(
             key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us)
         )
         publish_model(self._lake.archives_manifest(self._partition), self._manifest)
 
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
-        """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
-        partial = self._partial(file)
-        got = fetch_judged(self._workspace.archive, file, partial, self._pinned.get(file.name), self._over)
-        if got is None:
+        """Download and verify a file, without regard to its record in the manifest."""
+        partial = self._partial_path(file)
+        download = download_verified(
+            self._workspace.archive, file, partial, self._pinned.get(file.name), self._cancel
+        )
+        if download is None:
             return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
-        record = self._record(file, got.trust, detail=got.detail)
+        record = self._record(file, download.trust, detail=download.detail)
         record.bytes, record.sha256_own, record.sha256_published = (
             partial.stat().st_size,
-            got.sha256,
-            got.published,
+            download.sha256,
+            download.published,
         )
-        record.etag, record.last_modified = got.download.etag, got.download.last_modified
-        record.attempts, record.seconds = got.attempts, round(got.seconds, 3)
-        self._settle(file, partial, record)
+        record.etag, record.last_modified = download.download.etag, download.download.last_modified
+        record.attempts, record.seconds = download.attempts, round(download.seconds, 3)
+        self._read_and_place(file, partial, record)
         return record
 
-    def _settle(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
-        """Look inside what was judged and put it where it belongs."""
+    def _read_and_place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Parse a verified download, then move it into its place."""
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
@@ -136,9 +138,9 @@ class Fetcher:
         self._place(file, partial, record)
 
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
-        """Look inside: a kline file of its period, or malformed."""
+        """Parse a download and complete its record; a file without klines of its period is malformed."""
         try:
-            opens, frame = read_opens(
+            opens, frame = read_open_times(
                 partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds
             )
         except MalformedDataError as error:
@@ -150,7 +152,7 @@ class Fetcher:
             int(inside.min()),
             int(inside.max()),
         )
-        record.holes = missing(opens, self._partition.interval.us, file.bounds)
+        record.holes = find_missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING
             and self._workspace.settings.archive.accept_without_checksum
@@ -161,15 +163,14 @@ class Fetcher:
             self._workspace.frame_cache.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
-        """Move the download to where it stays: the raw folder, or the quarantine with its reason beside it."""
+        """Move a download to the raw folder, or to the quarantine with the reason."""
         digest = record.sha256_own or ""
-        bad = record.quarantined
         target = (
             self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip"
-            if bad
+            if record.quarantined
             else self._lake.archive_file(self._partition, file.name, digest)
         )
-        place(partial, target, f"{record.detail}" if bad else None)
+        move_into_place(partial, target, f"{record.detail}" if record.quarantined else None)
         record.path = self._lake.relative(target)
 
     def _record(self, file: ArchiveFile, trust: Trust, detail: str | None) -> ArchiveRecord:
@@ -190,8 +191,8 @@ class Fetcher:
         with self._mutex:
             return next((record for record in self._manifest.files if record.name == file.name), None)
 
-    def _keep(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
-        """A version published anew that cannot be trusted does not displace the verified one; it is recorded beside it."""
+    def _keep_known(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
+        """Keep the verified version of a file; record a newer version that is not usable as superseded."""
         known.detail = f"a version published anew is not usable ({newer.trust}): {newer.detail}"
         if newer.path and all(newer.sha256_own != record.sha256_own for record in self._manifest.superseded):
             self._manifest.superseded.append(newer)
@@ -205,18 +206,18 @@ class Fetcher:
                 and known.sha256_own != record.sha256_own
                 and known not in self._manifest.superseded
             ):
-                path = known.path if self._is_there(known) else None
+                path = known.path if self._has_file(known) else None
                 self._manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
         self._manifest.files.append(record)
         return record
 
-    def _is_there(self, record: ArchiveRecord) -> bool:
+    def _has_file(self, record: ArchiveRecord) -> bool:
         return record.path is not None and self._lake.resolve(record.path).is_file()
 
-    def _partial(self, file: ArchiveFile) -> Path:
+    def _partial_path(self, file: ArchiveFile) -> Path:
         return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
 
 
-def granularity_name(record: ArchiveRecord) -> str:
-    """The `source` of its bars."""
+def source_name(record: ArchiveRecord) -> str:
+    """Return the `source` of the bars of a file."""
     return "monthly" if record.granularity is Granularity.MONTHLY else "daily"

@@ -1,4 +1,4 @@
-"""Files that were published anew under an old name: found by reading their checksums again, marked, and fetched beside the old version."""
+"""Detection of archive files that the exchange published again under the same name, by their checksums."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 
-def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
-    """Read the published checksum of each file again, of those too that were set aside or had none.
+def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+    """Read the published checksum of each file again and mark the files to download again.
+
+    Files in the quarantine and files without a checksum are included. A marked file remains in use until its
+    new version is downloaded and verified. A file in the quarantine remains there.
 
     Args:
         workspace: The deployment.
-        partition: Which one.
-        now_us: The present.
+        partition: The partition.
+        now_us: The present time.
 
     Returns:
-        The files found to be re-published, and those whose zip did not match its checksum: a cache may have served an old zip. They are
-        marked so. Bars in use stay so until the new version is fetched and verified; what
-        was set aside is fetched again, its old version stays in the quarantine.
+        The marked files: files with a new published checksum, and files that did not match their checksum,
+        because a cache may have served an old zip.
 
     Raises:
-        ConfigError: The lake is another exchange's.
-        CaptureError: A checksum could not be read.
+        ConfigError: The lake belongs to another exchange.
+        CaptureError: A checksum cannot be downloaded, or the manifest cannot be read or written.
     """
     check_venue(workspace)
     lake = workspace.lake
@@ -36,8 +38,8 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         if manifest is None:
             return []
         found = []
-        for record in recheckable(manifest):
-            published, _ = workspace.archive.checksum(_file(record, partition))
+        for record in list_recheckable(manifest):
+            published, _ = workspace.archive.checksum(_find_file(record, partition))
             record.checked_at_us = now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)
@@ -46,19 +48,19 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
     return found
 
 
-def recheckable(manifest: ArchivesManifest) -> list[ArchiveRecord]:
-    """Files of which a version was fetched, whatever became of it."""
+def list_recheckable(manifest: ArchivesManifest) -> list[ArchiveRecord]:
+    """List the files of which a version was downloaded, usable or not."""
     return [record for record in manifest.files if record.trust is not Trust.NOT_PUBLISHED]
 
 
 def _is_new(record: ArchiveRecord, published: str) -> bool:
-    """Whether the published digest is neither the one known nor that of bytes in use."""
+    """Report whether the published digest is neither the recorded one nor that of the file in use."""
     return published != record.sha256_published and not (record.usable and published == record.sha256_own)
 
 
 def _mark(record: ArchiveRecord, published: str) -> None:
     if record.quarantined:
-        # The quarantine is cleaned with time: nothing that is fetched again refers to it.
+        # Files in the quarantine expire, so the record of a file to download again does not name one.
         record.path = None
     why = (
         f"published anew with SHA-256 {published}"
@@ -69,7 +71,7 @@ def _mark(record: ArchiveRecord, published: str) -> None:
     record.detail = f"{why}; materialize kline_archives to fetch it again"
 
 
-def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
+def _find_file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
     file = parse_name(record.name, partition.market)
     return file or ArchiveFile(
         partition.market, partition.symbol, partition.interval, Month.of(record.start_us)

@@ -1,7 +1,7 @@
-"""From REST to raw answers: what no archive file has yet, and the holes inside them.
+"""Requests to REST for klines that no archive file contains.
 
-Every answer is kept as sent. An answer without a candle is a sighting of its absence; two of them, far enough apart, verify that
-the candle does not exist, and it is not asked for again.
+Every answer is stored as sent. An answer without a kline is a sighting of its absence. Two sightings, far
+enough apart, prove that the kline does not exist, and it is not requested again.
 """
 
 from __future__ import annotations
@@ -13,49 +13,51 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, refuse_other_interval
+from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, reject_other_interval
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
-from capture_pipeline.klines.ingest.altered_files import is_unaltered
-from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, trading_range
+from capture_pipeline.klines.ingest.altered_files import verify_or_quarantine
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
-    batched,
+    batch_ranges,
+    find_present,
     intersect,
-    length,
-    present,
     subtract,
+    sum_lengths,
     union,
 )
-from capture_pipeline.klines.quality.sightings import absent, nonexistent, seen_recently
+from capture_pipeline.klines.quality.sightings import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
 
 KLINE_MARGIN_US = 10 * SECOND_US
-"""Time after a candle's end, by the exchange's clock, before REST is asked for it.
+"""Time between the end of a kline and its first request, by the exchange's clock.
 
-The exchange's spot REST documentation states the data source of klines as a database, where "some delay in the response is normal", and
-gives no figure. Ten seconds is this project's choice; a candle that is asked for earlier may be missing or still unfinished.
+The exchange's spot REST documentation states the data source of klines as a database, where "some delay in
+the response is normal", and gives no figure. Ten seconds is this project's choice. A kline that is requested
+earlier may be missing or unfinished.
 """
 
 
 @dataclass(frozen=True)
 class TopupResult:
-    """What was done for one partition.
+    """REST answers of one partition after a run.
 
     Attributes:
-        partition: Which one.
-        manifest: All its answers now.
-        pages: Requests made this time.
-        rows: Finished candles they brought.
-        still_missing: Candles that neither archive nor REST has.
-        archive_only: Status of a symbol whose klines REST refuses, for instance SETTLING; empty where REST serves them.
+        partition: The partition.
+        manifest: All answers of the partition.
+        pages: Number of requests of this run.
+        rows: Number of closed klines in the answers of this run.
+        still_missing: Number of expected klines that neither the archive nor REST has.
+        archive_only: Status of a symbol whose klines REST refuses, for instance SETTLING; empty if REST
+            serves them.
     """
 
     partition: Partition
@@ -66,19 +68,20 @@ class TopupResult:
     archive_only: str = ""
 
 
-def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
-    """Ask REST for what the archive lacks in one partition.
+def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
+    """Request the klines of one partition that the archive lacks.
 
     Args:
         workspace: The deployment.
-        partition: Which one.
-        now_us: The exchange's time; candles that close after it are unfinished and left out.
+        partition: The partition.
+        now_us: The exchange's time; klines that close later are unfinished and not used.
 
     Raises:
         BannedError: The exchange has banned this address; nothing is sent until the ban ends.
-        ConfigError: The lake is another exchange's.
-        ProtocolViolationError: A page does not advance or is out of what was asked.
-        CaptureError: The exchange could not be asked; answers that came are kept, but for one with a hole that has no time.
+        ConfigError: The lake belongs to another exchange.
+        ProtocolViolationError: An answer contains klines outside the requested range, or in a wrong order.
+        CaptureError: A request failed. Earlier answers remain recorded. An answer with a hole is recorded
+            only after a further request for the exchange's time.
     """
     ensure_venue(workspace)
     lake = workspace.lake
@@ -86,142 +89,154 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages
-        # What is gone or altered is asked for again, if it is still worth asking; so is what an earlier version asked off the grid.
+        # Ranges of missing or altered files are requested again. So are ranges that an earlier version of the
+        # program requested off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
         manifest.pages = [
-            page for page in on_grid if is_unaltered(workspace, partition, page.path, page.sha256)
+            page for page in on_grid if verify_or_quarantine(workspace, partition, page.path, page.sha256)
         ]
         before = len(manifest.pages)
         try:
-            life = _trading_period(workspace, partition, archives, now_us)
-            missing = ranges_to_request(
-                partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us
+            trading_period = _fetch_period_if_needed(workspace, partition, archives, now_us)
+            missing = find_ranges_to_request(
+                partition,
+                archives,
+                manifest,
+                trading_period=trading_period,
+                gaps=workspace.settings.gaps,
+                now_us=now_us,
             )
-            for span in batched(missing, PAGE_ROWS * partition.interval.us):
-                for page in _ask_span(workspace, partition, span, now_us):
+            for span in batch_ranges(missing, PAGE_ROWS * partition.interval.us):
+                for page in _request_span(workspace, partition, span, now_us):
                     manifest.pages.append(page)
         finally:
             if manifest.pages != recorded:
                 publish_model(lake.topups_manifest(partition), manifest)
-    return result_of(partition, archives, manifest, life=life, now_us=now_us, before=before)
+    return build_topup_result(
+        partition, archives, manifest, trading_period=trading_period, now_us=now_us, before=before
+    )
 
 
-def result_of(
+def build_topup_result(
     partition: Partition,
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: TradingPeriod | None,
+    trading_period: TradingPeriod | None,
     now_us: int,
     before: int | None = None,
 ) -> TopupResult:
-    """Return what REST has added to one partition.
+    """Build the result for one partition from its manifests.
 
     Args:
-        partition: Which one.
-        archives: Its archive files.
-        manifest: Its answers.
-        life: First and last candle of the symbol; None where they are not known or do not matter.
-        now_us: The present.
-        before: Number of answers that were there before this time; None for all.
+        partition: The partition.
+        archives: Manifest of the archive files.
+        manifest: Manifest of the REST answers.
+        trading_period: First and last kline of the symbol; None if it is unknown or was not needed.
+        now_us: The present time.
+        before: Number of answers before this run; None if this run sent no request.
     """
-    left = subtract(
-        _expected_ranges(partition, archives, life, now_us),
-        union(archive_ranges(archives), rest_ranges(manifest)),
+    missing = subtract(
+        _find_expected_ranges(partition, archives, trading_period, now_us),
+        union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     new = manifest.pages[len(manifest.pages) if before is None else before :]
-    archive_only = life.status if life is not None and life.is_archive_only else ""
+    archive_only = (
+        trading_period.status if trading_period is not None and trading_period.is_archive_only else ""
+    )
     rows = sum(page.rows for page in new)
     return TopupResult(
-        partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only
+        partition, manifest, len(new), rows, sum_lengths(missing) // partition.interval.us, archive_only
     )
 
 
-def ranges_to_request(
+def find_ranges_to_request(
     partition: Partition,
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: TradingPeriod | None,
+    trading_period: TradingPeriod | None,
     gaps: Gaps,
     now_us: int,
 ) -> Ranges:
-    """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
-    if life is not None and life.is_archive_only:
+    """Find the ranges to request now: missing, not proven not to exist, and not observed missing recently."""
+    if trading_period is not None and trading_period.is_archive_only:
         return []
     missing = subtract(
-        _expected_ranges(partition, archives, life, now_us),
-        union(archive_ranges(archives), rest_ranges(manifest)),
+        _find_expected_ranges(partition, archives, trading_period, now_us),
+        union(find_archive_ranges(archives), find_rest_ranges(manifest)),
     )
     return subtract(
-        missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us))
+        missing,
+        union(find_nonexistent(manifest.pages, gaps), find_recently_absent(manifest.pages, gaps, now_us)),
     )
 
 
 def closed_end_us(partition: Partition, now_us: int) -> int:
-    """Return the end of the month's candles that are expected by now, microseconds UTC."""
+    """Return the end of the last kline of the month that is expected by `now_us`, microseconds UTC."""
     month = partition.month
     return max(month.start_us, min(month.end_us, partition.interval.floor(now_us - KLINE_MARGIN_US)))
 
 
-def archive_ranges(archives: ArchivesManifest) -> Ranges:
-    """The candles that usable archive files hold."""
+def find_archive_ranges(archives: ArchivesManifest) -> Ranges:
+    """Find the ranges of klines in usable archive files."""
     return union(
         *(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable())
     )
 
 
-def rest_ranges(manifest: TopupsManifest) -> Ranges:
-    """The candles that REST answers hold."""
+def find_rest_ranges(manifest: TopupsManifest) -> Ranges:
+    """Find the ranges of klines in REST answers."""
     return union(*(page.present for page in manifest.pages))
 
 
-def closed_klines(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
-    """The candles that had closed when they were asked for; what was unfinished then is no bar, whatever a clock says now."""
+def select_closed(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
+    """Select the klines that were closed at the time of their request; later klines were unfinished."""
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
-def _expected_ranges(
-    partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int
+def _find_expected_ranges(
+    partition: Partition, archives: ArchivesManifest, trading_period: TradingPeriod | None, now_us: int
 ) -> Ranges:
-    """Candles of the month that should exist by now, as far as is known."""
+    """Find the ranges of the month in which klines are expected by `now_us`."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
-    if life is not None and life.first_open_us is None and not archives.usable():
+    if trading_period is not None and trading_period.first_open_us is None and not archives.usable():
         return []
-    return intersect([whole], [trading_range(life, partition, archives)])
+    return intersect([whole], [find_trading_range(trading_period, partition, archives)])
 
 
-def _trading_period(
+def _fetch_period_if_needed(
     workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int
 ) -> TradingPeriod | None:
-    """The life of the symbol, asked only where the archive leaves something open."""
+    """Fetch the trading period of a symbol; None if the archive files are complete."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     return (
         fetch_trading_period(workspace, partition.symbol, now_us)
-        if subtract([whole], archive_ranges(archives))
+        if subtract([whole], find_archive_ranges(archives))
         else None
     )
 
 
-def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
-    """Page through one span until it is answered whole."""
+def _request_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
+    """Request the pages of one span until an answer reaches its end."""
     at, end = span
     while at < end:
-        page = _ask_page(workspace, partition, at, end, now_us)
+        page = _request_page(workspace, partition, at, end, now_us)
         if page is None:
             return
         yield page
         at = page.answered_end_us
 
 
-def _ask_page(
+def _request_page(
     workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int
 ) -> RestPage | None:
-    """One answer, None where the exchange does not know the symbol.
+    """Request one page; None if the exchange does not know the symbol.
 
-    Where a candle is absent, the exchange's clock is read again, right after the answer: `now_us` is of the start of a run that may
-    have waited for an hour, and a local clock need not run like the exchange's. A request waits for the weight budget and is repeated
-    before it is answered, so the time after it is nearer to the answer than the time before. Holes are few, and so are these requests.
+    If a kline is absent, the exchange's time is requested after the answer. `now_us` is the time of the start
+    of the run, which may be an hour ago, and the local clock may differ from the exchange's clock. The time
+    after the answer is used because a request may wait for the weight budget and be repeated before it is
+    answered. Holes are rare, so these additional requests are rare too.
     """
     endpoint, params = workspace.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
     where = f"{endpoint}?{urlencode(params)}"
@@ -233,12 +248,13 @@ def _ask_page(
         raise
     sent = parse_rest(body, where)
     _check_page(sent, partition.interval, (start_us, end_us), where)
-    rows = closed_klines(sent, partition.interval, now_us)
-    held = present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
+    rows = select_closed(sent, partition.interval, now_us)
+    present = find_present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
     digest = hashlib.sha256(body).hexdigest()
     path = workspace.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
-    # A page with rows is complete up to its last row only: it may be short. An empty one says that nothing follows.
+    # A page with rows is complete only up to its last row, because it may be short. An empty page is
+    # complete.
     answered = (
         partition.interval.floor(int(sent["open_time_us"][-1])) + partition.interval.us
         if sent.height
@@ -253,28 +269,32 @@ def _ask_page(
         path=workspace.lake.relative(path),
         sha256=digest,
         rows=rows.height,
-        present=held,
+        present=present,
     )
-    return page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()}) if absent(page) else page
+    return (
+        page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()})
+        if find_absent(page)
+        else page
+    )
 
 
-def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
-    start_us, end_us = asked
+def _check_page(rows: pl.DataFrame, interval: Interval, requested: Range, where: str) -> None:
+    start_us, end_us = requested
     if rows.height > PAGE_ROWS:
         raise ProtocolViolationError(
-            f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where
+            f"answers with {rows.height} rows, {PAGE_ROWS} were requested", where=where
         )
     if not rows.height:
         return
     opens = rows["open_time_us"]
     lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
     if lowest < start_us or highest >= end_us:
-        remedy = "the page does not advance; nothing of it is used"
+        remedy = "the page does not advance and is not used"
         raise ProtocolViolationError(
             f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy
         )
     if not opens.is_sorted() or opens.n_unique() != rows.height:
         raise ProtocolViolationError(
-            "answers with candles out of order or twice", where=where, remedy="nothing of it is used"
+            "answers with candles out of order or twice", where=where, remedy="the page is not used"
         )
-    refuse_other_interval(count_lengths(rows, interval), interval, where)
+    reject_other_interval(count_lengths(rows, interval), interval, where)

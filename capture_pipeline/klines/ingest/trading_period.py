@@ -1,4 +1,7 @@
-"""When a symbol began and ended to trade, asked of REST and remembered: what lies outside is no gap."""
+"""First and last kline of a symbol, from REST and the archive's listings, stored in the lake.
+
+Bars before the first kline and after the last kline are not missing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
-from capture_pipeline.binance.urls import Granularity, folder, parse_name
+from capture_pipeline.binance.urls import Granularity, archive_folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import RequestRefusedError
 from capture_pipeline.klines.quality.ranges import Range, Ranges
@@ -20,45 +23,54 @@ _UNKNOWN = "UNKNOWN"
 
 
 def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> TradingPeriod:
-    """The life of a symbol; asked again once a day, since symbols end.
+    """Return the trading period of a symbol; request it again after a day, because symbols are delisted.
 
     Args:
         workspace: The deployment.
-        symbol: Which one.
-        now_us: The present.
+        symbol: The symbol.
+        now_us: The present time.
 
     Returns:
-        Its life by candles of the configured interval; with status UNKNOWN where REST does not know the symbol (any more). Where REST has
-        no candle of it, its life is that of the files that the archive lists; without a first candle neither of them knows the symbol.
+        The period by klines of the configured interval. Its status is UNKNOWN if REST does not know the
+        symbol. If REST has no kline, the period is that of the listed archive files. If it has no first
+        kline, neither REST nor the archive knows the symbol.
     """
-    path = _path(workspace, symbol)
-    known = read_model(path, TradingPeriod)
-    if known and abs(now_us - known.checked_at_us) < DAY_US:
-        return known
-    life = _request_trading_period(workspace, symbol, now_us, load_trading_period(workspace, symbol))
-    publish_model(path, life)
-    return life
+    path = _period_path(workspace, symbol)
+    stored = read_model(path, TradingPeriod)
+    if stored and abs(now_us - stored.checked_at_us) < DAY_US:
+        return stored
+    trading_period = _request_trading_period(
+        workspace, symbol, now_us, load_trading_period(workspace, symbol)
+    )
+    publish_model(path, trading_period)
+    return trading_period
 
 
 def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
-    """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
-    known = read_model(_path(workspace, symbol), TradingPeriod)
-    return known or read_model(
+    """Load the stored trading period of a symbol, without a request.
+
+    If the period was never requested for the configured interval, the period by klines of one minute is
+    returned.
+    """
+    stored = read_model(_period_path(workspace, symbol), TradingPeriod)
+    return stored or read_model(
         workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
 
 
-def trading_range(life: TradingPeriod | None, partition: Partition, archives: ArchivesManifest) -> Range:
-    """The part of the month in which the symbol traded; empty where it did not.
+def find_trading_range(
+    trading_period: TradingPeriod | None, partition: Partition, archives: ArchivesManifest
+) -> Range:
+    """Return the part of the month in which the symbol traded; empty if it did not trade.
 
-    What the archive holds beats what REST says: REST forgets symbols that were removed.
+    The archive files extend the period of REST, because REST does not know delisted symbols.
     """
     start, end = partition.month.start_us, partition.month.end_us
     step = partition.interval.us
-    if life and life.first_open_us is not None:
-        start = max(start, life.first_open_us)
-        if life.last_open_us is not None:
-            end = min(end, partition.interval.floor(life.last_open_us) + step)
+    if trading_period and trading_period.first_open_us is not None:
+        start = max(start, trading_period.first_open_us)
+        if trading_period.last_open_us is not None:
+            end = min(end, partition.interval.floor(trading_period.last_open_us) + step)
     usable = archives.usable()
     if usable:
         start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
@@ -76,7 +88,7 @@ def trading_range(life: TradingPeriod | None, partition: Partition, archives: Ar
     return (start, max(start, end))
 
 
-def _path(workspace: Workspace, symbol: str) -> Path:
+def _period_path(workspace: Workspace, symbol: str) -> Path:
     return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
 
 
@@ -96,12 +108,12 @@ def _request_trading_period(
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        life = _listed_trading_period(
+        trading_period = _build_listed_period(
             workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN
         )
-        return life.model_copy(update={"is_archive_only": is_listed})
+        return trading_period.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
-        return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
+        return _build_listed_period(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = (
         status not in _TRADING
         and last.height
@@ -115,14 +127,15 @@ def _request_trading_period(
     )
 
 
-def _listed_trading_period(
+def _build_listed_period(
     workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
 ) -> TradingPeriod:
-    """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
+    """Build the trading period of a symbol without klines at REST, from the stored one and the listed files.
 
-    While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
+    The period of a symbol that trades has no end: the symbol may be minutes old, and its first files come
+    tomorrow.
     """
-    listed = _listed_range(workspace, symbol)
+    listed = _find_listed_range(workspace, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
@@ -133,10 +146,10 @@ def _listed_trading_period(
     )
 
 
-def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
-    """From the first to the last period of which the archive has a file; days tell an edge better than months."""
+def _find_listed_range(workspace: Workspace, symbol: str) -> Range | None:
+    """Return the range from the first to the last listed file; the edges of daily files are more exact."""
     months, days = (
-        _listed_periods(workspace, symbol, granularity)
+        _list_periods(workspace, symbol, granularity)
         for granularity in (Granularity.MONTHLY, Granularity.DAILY)
     )
     if not months or not days:
@@ -147,9 +160,11 @@ def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
     return (start, end)
 
 
-def _listed_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
-    """The periods of the listed files of one kind, in order."""
+def _list_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+    """List the periods of the files of one granularity, in order."""
     market = workspace.settings.market
-    entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))
+    entries = workspace.archive.listing(
+        archive_folder(market, granularity, symbol, workspace.settings.interval)
+    )
     files = (parse_name(entry.key.rpartition("/")[2], market) for entry in entries)
     return sorted(file.bounds for file in files if file)

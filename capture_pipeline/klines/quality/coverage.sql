@@ -1,10 +1,10 @@
--- Expected against present bars, one row a symbol-month of the grid, in one pass over each table.
--- Distinct open times are the bits set in a bit string: its size is that of a month, however many bars are read.
+-- Expected and present bars: one row for each symbol and month of the grid, in one pass over each table.
+-- Distinct open times are counted as bits of a bit string, whose size is that of a month for any number of bars.
 WITH grid AS (
     SELECT unnest($symbols) AS symbol, month, month_start_us, month_end_us
     FROM (SELECT unnest($months) AS month, unnest($starts) AS month_start_us, unnest($ends) AS month_end_us)
 ),
-held AS (
+counted AS (
     SELECT symbol, month, count(*) AS rows,
            bit_count(bitstring_agg(((open_time_us - month_start_us) // {step})::INTEGER, 0, {most})
                FILTER (open_time_us % {step} = 0 AND open_time_us >= month_start_us AND open_time_us < month_start_us + {month})) AS present,
@@ -22,8 +22,8 @@ missing AS (
            sum(bars) FILTER (status = 'open' AND cause = '{suspended}') AS suspended
     FROM ({gaps}) GROUP BY symbol, month
 ),
--- Ranges that touch are one gap, whatever their causes and whichever month they lie in.
-touching AS (
+-- Adjacent ranges are one gap, also if their causes or months differ.
+adjacent AS (
     SELECT symbol, month, bars, sum(begins) OVER (PARTITION BY symbol ORDER BY start_us) AS island
     FROM (SELECT symbol, month, bars, start_us,
                  coalesce(start_us > lag(end_us) OVER (PARTITION BY symbol ORDER BY start_us), true)::INTEGER AS begins
@@ -31,21 +31,21 @@ touching AS (
 ),
 longest AS (
     SELECT symbol, month, max(whole) AS longest
-    FROM (SELECT symbol, month, sum(bars) OVER (PARTITION BY symbol, island) AS whole FROM touching) GROUP BY symbol, month
+    FROM (SELECT symbol, month, sum(bars) OVER (PARTITION BY symbol, island) AS whole FROM adjacent) GROUP BY symbol, month
 ),
-known AS (
+ledger AS (
     SELECT symbol, month, expected, as_of_us, bars_sha256, gaps_sha256,
            greatest(0, least(month_end_us, $known_by) - greatest(end_us, month_start_us)) // {step} AS unjudged
     FROM ({windows}) JOIN grid USING (symbol, month)
 ),
-disputed AS (SELECT symbol, month, count(DISTINCT open_time_us) AS conflicts FROM ({conflicts}) GROUP BY symbol, month)
-SELECT grid.symbol, grid.month, known.expected + known.unjudged AS expected, coalesce(held.present, 0) AS present, coalesce(held.rows - held.present, 0) AS duplicates,
-       (coalesce(missing.missing, 0) + coalesce(known.unjudged, 0))::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
-       (coalesce(missing.unexplained, 0) + coalesce(known.unjudged, 0))::BIGINT AS unexplained, coalesce(missing.suspended, 0)::BIGINT AS suspended,
-       coalesce(known.unjudged, 0) AS unjudged, coalesce(missing.filled, 0)::BIGINT AS filled,
-       greatest(coalesce(longest.longest, 0), coalesce(known.unjudged, 0))::BIGINT AS longest_gap, coalesce(disputed.conflicts, 0) AS conflicts,
-       coalesce(held.monthly, 0) AS monthly, coalesce(held.daily, 0) AS daily, coalesce(held.rest, 0) AS rest,
-       held.newest_us, known.as_of_us, known.bars_sha256, known.gaps_sha256
-FROM grid LEFT JOIN held USING (symbol, month) LEFT JOIN missing USING (symbol, month) LEFT JOIN disputed USING (symbol, month)
-LEFT JOIN known USING (symbol, month) LEFT JOIN longest USING (symbol, month)
+conflicting AS (SELECT symbol, month, count(DISTINCT open_time_us) AS conflicts FROM ({conflicts}) GROUP BY symbol, month)
+SELECT grid.symbol, grid.month, ledger.expected + ledger.unjudged AS expected, coalesce(counted.present, 0) AS present, coalesce(counted.rows - counted.present, 0) AS duplicates,
+       (coalesce(missing.missing, 0) + coalesce(ledger.unjudged, 0))::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
+       (coalesce(missing.unexplained, 0) + coalesce(ledger.unjudged, 0))::BIGINT AS unexplained, coalesce(missing.suspended, 0)::BIGINT AS suspended,
+       coalesce(ledger.unjudged, 0) AS unjudged, coalesce(missing.filled, 0)::BIGINT AS filled,
+       greatest(coalesce(longest.longest, 0), coalesce(ledger.unjudged, 0))::BIGINT AS longest_gap, coalesce(conflicting.conflicts, 0) AS conflicts,
+       coalesce(counted.monthly, 0) AS monthly, coalesce(counted.daily, 0) AS daily, coalesce(counted.rest, 0) AS rest,
+       counted.newest_us, ledger.as_of_us, ledger.bars_sha256, ledger.gaps_sha256
+FROM grid LEFT JOIN counted USING (symbol, month) LEFT JOIN missing USING (symbol, month) LEFT JOIN conflicting USING (symbol, month)
+LEFT JOIN ledger USING (symbol, month) LEFT JOIN longest USING (symbol, month)
 ORDER BY grid.symbol, grid.month

@@ -1,4 +1,8 @@
-"""Missing ranges to ledger rows: each gets exactly one cause, taken away in a fixed order so that none is counted twice. Pure."""
+"""Conversion of missing ranges to rows of the gap ledger.
+
+Each missing bar gets exactly one cause. The causes are tried in a fixed order, and the ranges of each cause
+are removed from the remaining ones, so that no bar is counted twice. The module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from capture_pipeline.calendars.outages import Kind, Outage
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
+    find_touched_steps,
+    find_whole_steps,
     intersect,
     subtract,
-    touched_steps,
     union,
-    whole_steps,
 )
-from capture_pipeline.klines.quality.sightings import absent, attempts, nonexistent
+from capture_pipeline.klines.quality.sightings import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import EXPLAINED, Cause
@@ -25,30 +29,33 @@ from capture_pipeline.tables.gaps import EXPLAINED, Cause
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
-_SEEN = "the exchange has no candle, seen once"
-_NOT_ASKED = (
+_SEEN_ONCE = "the exchange has no candle, seen once"
+_NOT_REQUESTED = (
     "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
 )
-_SUSPECTED = "the exchange has no candle for a day or longer, verified; list it with its symbols in the outage calendar if it was suspended"
+_SUSPECTED = (
+    "the exchange has no candle for a day or longer, verified; "
+    "list it with its symbols in the outage calendar if it was suspended"
+)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known when gaps are explained.
+    """Data that explain the gaps of one partition.
 
     Attributes:
-        step_us: Interval of the candles.
-        trading: When the symbol traded, within the month.
-        now_us: The present.
-        outages: Outages and suspensions of this symbol.
+        step_us: Interval of the klines.
+        trading: Range of the month in which the symbol traded.
+        now_us: The present time.
+        outages: Listed outages and suspensions of this symbol.
         pages: REST answers.
         archives: Archive files, usable or not.
         settings: Thresholds.
-        off_grid: Times of the exchange's candles that open off the grid.
-        off_grid_listed: Times of which the calendar of irregular rows lists such candles.
-        shift: How far those are shifted, in words.
-        asked_next: Ranges for which a top-up would send a request now.
-        asked_later: Ranges for which one would send a request once `sighting_minutes` have passed.
+        off_grid: Times of the exchange's klines that open off the grid.
+        off_grid_listed: Times for which the calendar of irregular rows lists klines off the grid.
+        shift: Shift of the klines off the grid, as text.
+        requested_now: Ranges that a top-up would request now.
+        requested_later: Ranges that a top-up would request `sighting_minutes` from now.
     """
 
     step_us: int
@@ -61,22 +68,22 @@ class Evidence:
     off_grid: Ranges = field(default_factory=list)
     off_grid_listed: Ranges = field(default_factory=list)
     shift: str = ""
-    asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
-    asked_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    requested_now: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    requested_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One row of the ledger.
+    """One row of the gap ledger.
 
     Attributes:
         start_us: First missing open time.
-        end_us: Exclusive.
-        cause: Why.
-        detail: In words.
-        verified_nonexistent: Whether the exchange was seen without it often enough.
-        attempts: Answers without it.
-        filled_by: Source of the bars that filled it, None while it is open.
+        end_us: End, exclusive.
+        cause: Cause of the gap.
+        detail: Description of the cause and its remedy.
+        verified_nonexistent: The absence at the exchange is proven by several sightings.
+        attempts: Number of REST answers that show no kline of the gap.
+        filled_by: Source of the bars that filled the gap; None while the gap is open.
     """
 
     start_us: int
@@ -88,7 +95,7 @@ class Gap:
     filled_by: str | None = None
 
     def row(self, step_us: int) -> dict[str, object]:
-        """As a row of `GAP_SCHEMA`."""
+        """Convert the gap to a row of `GAP_SCHEMA`."""
         return {
             "start_us": self.start_us,
             "end_us": self.end_us,
@@ -103,62 +110,66 @@ class Gap:
         }
 
 
-def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
-    """Give each missing range its cause; ranges are split where the cause changes, between two candles.
+def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
+    """Assign a cause to each missing bar and join neighbouring bars of the same cause to gaps.
 
-    A listed outage or suspension explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and
-    only once the exchange was seen without it often enough. Candles off the grid explain those of the grid once REST was seen without them,
-    or where the calendar of irregular rows lists the time: a shifted file alone does not show that REST lacks them too.
+    A listed outage or suspension explains the bars that lie completely inside it. It explains bars at its
+    edge only if their absence at the exchange is proven. Klines off the grid explain the missing bars at
+    their times if REST has no bar there, or if the calendar of irregular rows lists the time. A shifted file
+    alone does not show that REST lacks the bars.
 
     Args:
-        missing: Ranges on the grid, up to the present.
-        evidence: What is known.
+        missing: Missing ranges on the grid, up to the present.
+        evidence: Data about the partition.
 
     Returns:
-        Gaps in order, all on the grid, together exactly `missing`.
+        Gaps in order of time. Their union is `missing`.
     """
     step = evidence.step_us
-    seen = whole_steps(union(*(absent(page) for page in evidence.pages)), step)
-    verified = whole_steps(nonexistent(evidence.pages, evidence.settings), step)
+    sighted = find_whole_steps(union(*(find_absent(page) for page in evidence.pages)), step)
+    verified = find_whole_steps(find_nonexistent(evidence.pages, evidence.settings), step)
     suspensions = [outage for outage in evidence.outages if outage.kind is Kind.SUSPENSION]
     halts = [outage for outage in evidence.outages if outage.kind is Kind.OUTAGE]
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
-    recent = touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
+    recent = find_touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
     unused = [record for record in evidence.archives if not record.usable]
     bad = [(record.start_us, record.end_us) for record in unused if record.trust in _QUARANTINED]
     unverified = [(record.start_us, record.end_us) for record in unused if record.unverified]
     published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
-    off_grid = touched_steps(evidence.off_grid, step)
+    off_grid = find_touched_steps(evidence.off_grid, step)
     whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
         (
             Cause.BEFORE_LISTING,
-            whole_steps([(-_EVER, evidence.trading[0])], step),
+            find_whole_steps([(-_EVER, evidence.trading[0])], step),
             "the symbol did not trade yet",
         ),
         (
             Cause.AFTER_DELISTING,
-            whole_steps([(evidence.trading[1], _EVER)], step),
+            find_whole_steps([(evidence.trading[1], _EVER)], step),
             "the symbol no longer traded",
         ),
-        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _listed(suspensions, step)),
-        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(halts, step)),
+        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _split_by_entry(suspensions, step)),
+        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _split_by_entry(halts, step)),
         (
             Cause.OFF_GRID,
-            intersect(off_grid, union(seen, touched_steps(evidence.off_grid_listed, step))),
-            f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
+            intersect(off_grid, union(sighted, find_touched_steps(evidence.off_grid_listed, step))),
+            (
+                f"the exchange's candles of this time are shifted by {evidence.shift}; "
+                "they are in the table bar_exclusions"
+            ),
         ),
         (
             Cause.EXCHANGE_OUTAGE,
-            intersect(verified, _near(halts, edge, step)),
+            intersect(verified, _find_edges(halts, edge, step)),
             "edge of a listed outage, verified as non-existent",
         ),
         (
             Cause.SUSPENDED,
-            intersect(verified, _near(suspensions, edge, step)),
+            intersect(verified, _find_edges(suspensions, edge, step)),
             "edge of a listed suspension, verified as non-existent",
         ),
-        (Cause.UNKNOWN, _long(verified, missing), _SUSPECTED),
+        (Cause.UNKNOWN, _select_long(verified, missing), _SUSPECTED),
         (
             Cause.UNKNOWN,
             verified,
@@ -166,55 +177,60 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         ),
         (
             Cause.UNKNOWN,
-            intersect(seen, evidence.asked_later),
-            f"{_SEEN}; a top-up {evidence.settings.sighting_minutes} min later asks again",
+            intersect(sighted, evidence.requested_later),
+            f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
         ),
-        (Cause.UNKNOWN, seen, f"{_SEEN}; {_NOT_ASKED}"),
-        *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
-        *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
-        *_ours(
+        (Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
+        *_split_ours(find_touched_steps(bad, step), "its archive file is quarantined", evidence),
+        *_split_ours(
+            find_touched_steps(unverified, step), "its archive file is unverified and not used", evidence
+        ),
+        *_split_ours(
             off_grid,
             "its archive file has candles shifted off the grid instead, see bar_exclusions",
             evidence,
         ),
-        *_ours(touched_steps(published, step), "its archive file left it out", evidence),
+        *_split_ours(find_touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
-        *_ours(whole, "it was never asked for", evidence),
+        *_split_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
-    left = union(missing)
+    remaining = union(missing)
     for cause, ranges, detail in causes:
-        for start, end in intersect(left, ranges):
+        for start, end in intersect(remaining, ranges):
             proven = subtract([(start, end)], verified) == []
-            gaps.append(Gap(start, end, cause, detail, proven, attempts(evidence.pages, start, end)))
-        left = subtract(left, ranges)
+            gaps.append(Gap(start, end, cause, detail, proven, count_attempts(evidence.pages, start, end)))
+        remaining = subtract(remaining, ranges)
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
-    """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
+def _split_ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
+    """Split ranges that this pipeline can fill by their remedy: with and without a request by a top-up."""
     return [
         (
             Cause.OURS,
-            intersect(ranges, evidence.asked_next),
+            intersect(ranges, evidence.requested_now),
             f"{what}; run a top-up of this month to ask REST",
         ),
-        (Cause.OURS, ranges, f"{what}; {_NOT_ASKED}"),
+        (Cause.OURS, ranges, f"{what}; {_NOT_REQUESTED}"),
     ]
 
 
-def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:
-    """Rows for ranges that were missing once and are there now, whole candles each.
+def find_filled_gaps(
+    known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence
+) -> list[Gap]:
+    """Find the gaps that were filled: ranges that were missing earlier and are present now.
 
     Args:
-        known: Ranges missing from an archive file, or in the ledger before, with the cause they had; the first one counts.
-        sources: Ranges of the bars now, by source.
-        evidence: What is known.
+        known: Ranges that an archive file lacks or that the previous ledger contains, with their causes. If
+            ranges overlap, the first cause is used.
+        sources: Ranges of the present bars, by source.
+        evidence: Data about the partition.
     """
     gaps: list[Gap] = []
     done: Ranges = []
     for cause, span in known:
-        candles = touched_steps([span], evidence.step_us)
+        candles = find_touched_steps([span], evidence.step_us)
         new = subtract(candles, done)
         done = union(done, candles)
         detail = (
@@ -225,29 +241,37 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
         for source, ranges in sources.items():
             gaps += [
                 Gap(
-                    start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source
+                    start,
+                    end,
+                    cause,
+                    detail,
+                    attempts=count_attempts(evidence.pages, start, end),
+                    filled_by=source,
                 )
                 for start, end in intersect(new, ranges)
             ]
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _near(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
-    """The candles that an entry touches or that lie close to it."""
-    return touched_steps(
+def _find_edges(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
+    """Return the bars that overlap an outage or are at most `edge_us` away from it."""
+    return find_touched_steps(
         [(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us
     )
 
 
-def _long(verified: Ranges, missing: Ranges) -> Ranges:
-    """Verified ranges of a day or longer: too long for an outage of a liquid symbol to go unlisted."""
+def _select_long(verified: Ranges, missing: Ranges) -> Ranges:
+    """Select proven gaps of a day or longer; an outage of that length should be in the calendar."""
     return [(start, end) for start, end in intersect(verified, union(missing)) if end - start >= DAY_US]
 
 
-def _listed(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
-    """By entry, the candles that it takes away: those that all entries together cover whole."""
-    covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
+def _split_by_entry(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
+    """Return the bars that each outage explains, with its reason.
+
+    A bar must be completely covered by the union of all outages.
+    """
+    covered = find_whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
     return [
-        (intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
+        (intersect(find_touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
         for outage in outages
     ]

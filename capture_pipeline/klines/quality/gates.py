@@ -1,6 +1,6 @@
-"""The gates of coverage over the lake: how much of what was expected is there, whether the ledger says so, and how fresh it is.
+"""Gates on the coverage of partitions, on their gap ledgers and on the freshness of the lake.
 
-The thresholds stand in the settings.
+The thresholds are in the settings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.measure import measure_coverage
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
@@ -51,8 +51,8 @@ FRESHNESS_GATE = GateSpec(
 )
 
 
-def coverage_specs() -> list[GateSpec]:
-    """The gates of this file, in the order in which they are evaluated."""
+def list_coverage_specs() -> list[GateSpec]:
+    """List the gates of this module in the order of their evaluation."""
     return [
         LEDGER_GATE,
         COVERAGE_GATE,
@@ -66,38 +66,33 @@ def coverage_specs() -> list[GateSpec]:
 
 
 def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
-    """The coverage gates of each partition, from its gap ledger.
+    """Evaluate the coverage gates of each partition, from its gap ledger.
 
     Args:
         workspace: The deployment.
-        partitions: Which ones; where the ledger was never computed the gates fail.
-        now_us: The present.
+        partitions: The partitions; the gates of a partition without a ledger fail.
+        now_us: The present time.
     """
     symbols = sorted({part.symbol for part in partitions})
     months = sorted({part.month for part in partitions})
     rows = {
         (row["symbol"], row["month"]): row
-        for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)
+        for row in measure_coverage(workspace, symbols, months, now_us).iter_rows(named=True)
     }
     return [
         result
         for part in partitions
-        for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])
+        for result in _check_coverage(workspace, part, rows[part.symbol, str(part.month)])
     ]
 
 
 def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
-    """The gates of the whole lake: all symbols are there, no ledger is older than its bars, and the open month is fresh.
-
-    Args:
-        workspace: The deployment.
-        now_us: The present.
-    """
+    """Evaluate the gates on the whole lake: symbols with bars, current ledgers, and freshness."""
     settings = workspace.settings
-    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
+    frame = measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us)
     sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
     totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
-    # A history that lies in a suspension whole has no bars at the exchange either.
+    # A symbol that was suspended during the whole history has no bars at the exchange.
     absent = totals.filter(
         (pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0))
     )
@@ -115,13 +110,13 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         failing=absent,
         failing_count=absent.height,
     )
-    return [present, _ledgers(workspace, frame, now_us), _freshness(workspace, frame, now_us)]
+    return [present, _check_ledgers(workspace, frame, now_us), _check_freshness(workspace, frame, now_us)]
 
 
-def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
-    """Name the partitions whose bars changed after their ledger was computed, or that have bars and no ledger.
+def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Evaluate the gate on ledgers: each partition with bars has a ledger that was computed from these bars.
 
-    A file of bars is read only where it is newer than its ledger's.
+    A file of bars is read only if it is newer than the file of its ledger.
     """
     lake = workspace.lake
     recorded = {(row["symbol"], row["month"]): row["bars_sha256"] for row in frame.iter_rows(named=True)}
@@ -130,37 +125,40 @@ def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResu
         for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
         if lake.bars(part).is_file()
     ]
-    behind = []
+    outdated = []
     for part in with_bars:
         bars, window = lake.bars(part), lake.window(part)
         if not window.is_file():
-            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "there is no ledger"})
+            outdated.append({"symbol": part.symbol, "month": str(part.month), "why": "there is no ledger"})
         elif (
             bars.stat().st_mtime_ns > window.stat().st_mtime_ns
             and sha256_file(bars) != recorded[part.symbol, str(part.month)]
         ):
-            behind.append(
+            outdated.append(
                 {
                     "symbol": part.symbol,
                     "month": str(part.month),
                     "why": "the bars changed after the ledger was computed",
                 }
             )
-    failing = pl.DataFrame(behind, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
-    first = ", ".join(f"{row['symbol']} {row['month']}" for row in behind[:3])
-    summary = f"{len(behind)} of {len(with_bars)} gap ledgers do not belong to their bars: {first}; materialize bar_gaps of them"
+    failing = pl.DataFrame(outdated, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
+    first = ", ".join(f"{row['symbol']} {row['month']}" for row in outdated[:3])
+    summary = (
+        f"{len(outdated)} of {len(with_bars)} gap ledgers were not computed from the present bars: {first}; "
+        "materialize bar_gaps of these partitions"
+    )
     return GateResult(
         LEDGERS_GATE,
-        not behind,
+        not outdated,
         level=Level.CRITICAL,
-        summary=summary if behind else "",
+        summary=summary if outdated else "",
         values={"partitions": len(with_bars)},
         failing=failing.head(workspace.settings.gates.failing_rows_shown),
-        failing_count=len(behind),
+        failing_count=len(outdated),
     )
 
 
-def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
     gates, expected = workspace.settings.gates, row["expected"]
     key: dict[str, Any] = {
         "symbol": part.symbol,
@@ -168,11 +166,11 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         "file": workspace.lake.relative(workspace.lake.gaps(part)),
     }
     if expected is None:
-        begun = workspace.lake.raw(part).is_dir()
+        has_raw_files = workspace.lake.raw(part).is_dir()
         summary = (
-            "its gaps were never computed; materialize bar_gaps"
-            if begun
-            else "it was never backfilled; backfill or deselect it"
+            "the gap ledger was never computed; materialize bar_gaps"
+            if has_raw_files
+            else "the partition was never backfilled; backfill or deselect it"
         )
         specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
         return [
@@ -192,24 +190,30 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     values = {name: row[name] for name in names}
     percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
-    level = _level(percent, gates)
+    level = _choose_level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
-    attainable, listed = (
-        expected - row["explained"],
-        f" ({row['explained']:,} explained ones are left out)" if row["explained"] else "",
+    left_out = f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
+    coverage_summary = (
+        f"{percent:.4f} % of {expected - row['explained']:,} expected bars are present, "
+        f"below {gates.coverage_error_below_percent} %{left_out}"
     )
-    told = f"{percent:.4f} % of {attainable:,} expected bars are present, below {gates.coverage_error_below_percent} %{listed}"
     values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
-    said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
+    unexplained_summary = (
+        f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) "
+        "are missing without a proven outage"
+    )
     if row["unjudged"]:
-        said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
-    misfit = _misfit(workspace, part, row)
+        unexplained_summary += (
+            f"; {row['unjudged']:,} of them lie beyond the ledger, "
+            f"last computed at {iso(row['as_of_us'])}: top up or backfill"
+        )
+    mismatch = _describe_mismatch(workspace, part, row)
     return [
         GateResult(
             LEDGER_GATE,
-            not misfit,
+            not mismatch,
             level=Level.CRITICAL,
-            summary=misfit,
+            summary=mismatch,
             values={"as_of": iso(row["as_of_us"])},
             **key,
         ),
@@ -217,15 +221,16 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             COVERAGE_GATE,
             percent >= gates.coverage_error_below_percent,
             level=level,
-            summary=told,
+            summary=coverage_summary,
             values=values,
             **key,
         ),
         GateResult(
             OUTAGE_GATE,
             not row["explained"] or raw >= gates.coverage_warning_below_percent,
-            level=_level(raw, gates),
-            summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
+            level=_choose_level(raw, gates),
+            summary=f"{raw:.4f} % of {expected:,} expected bars are present; "
+            f"{row['explained']:,} are missing with an explained cause",
             values={
                 name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")
             },
@@ -235,9 +240,9 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             UNEXPLAINED_GATE,
             unexplained < gates.unexplained_error_percent,
             level=level,
-            summary=said,
+            summary=unexplained_summary,
             values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
-            failing=_open_gaps(workspace, part),
+            failing=_read_open_gaps(workspace, part),
             failing_count=row["unexplained"],
             **key,
         ),
@@ -252,28 +257,31 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     ]
 
 
-def _level(percent: float, gates: Gates) -> Level:
-    """How loud an alert of a partition with this coverage is."""
+def _choose_level(percent: float, gates: Gates) -> Level:
+    """Return the level of an alert about a partition with this coverage."""
     if percent < gates.coverage_critical_below_percent:
         return Level.CRITICAL
     return Level.WARNING if percent < gates.coverage_warning_below_percent else Level.INFO
 
 
-def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
-    """Why bars and ledger do not belong together, nothing if they do."""
+def _describe_mismatch(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
+    """Describe the first difference between bars and ledger; empty if they match."""
     files = {
         "bars": (workspace.lake.bars(part), row["bars_sha256"]),
         "gaps": (workspace.lake.gaps(part), row["gaps_sha256"]),
     }
     for name, (path, recorded) in files.items():
         if (sha256_file(path) if path.is_file() else "") != recorded:
-            return f"the {name} are not those that the ledger was computed with; backfill the partition again"
+            return f"the {name} changed after the ledger was computed; backfill the partition again"
     if row["present"] + row["missing"] != row["expected"]:
-        return f"{row['present']:,} bars and {row['missing']:,} missing ones are not the {row['expected']:,} expected ones"
+        return (
+            f"{row['present']:,} bars and {row['missing']:,} missing ones "
+            f"are not the {row['expected']:,} expected ones"
+        )
     return ""
 
 
-def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
+def _read_open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
     path = workspace.lake.gaps(part)
     if not path.is_file():
         return pl.DataFrame()
@@ -281,18 +289,18 @@ def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
     return gaps.head(workspace.settings.gates.failing_rows_shown)
 
 
-def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
-    """Age of the newest bar of every symbol; after a configured end of history nothing has to be fresh."""
+def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Evaluate the age of the newest bar of each symbol; passed if the configured history has ended."""
     settings = workspace.settings
     limit = settings.gates.freshness_hours
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
-        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
+        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end is in the past", values={})
     since_us = now_us - round(limit * HOUR_US)
     ended = [
         symbol
         for symbol in settings.symbols
-        if _delisted(workspace, symbol) or _suspended(workspace, symbol, since_us, now_us)
+        if _is_delisted(workspace, symbol) or _is_suspended(workspace, symbol, since_us, now_us)
     ]
     newest = (
         frame.group_by("symbol")
@@ -303,7 +311,8 @@ def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateRe
     aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
     stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
     summary = (
-        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}"
+        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: "
+        f"{', '.join(stale['symbol'])}"
         if stale.height
         else ""
     )
@@ -319,16 +328,16 @@ def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateRe
     )
 
 
-def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
-    """Whether the calendar lists a suspension of the symbol that covers all of this time."""
-    known = (
+def _is_suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
+    """Report whether a listed suspension of the symbol covers the whole range."""
+    suspensions = (
         each
         for each in workspace.outages
         if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol)
     )
-    return any(each.start_us <= start_us and each.end_us >= end_us for each in known)
+    return any(each.start_us <= start_us and each.end_us >= end_us for each in suspensions)
 
 
-def _delisted(workspace: Workspace, symbol: str) -> bool:
-    life = load_trading_period(workspace, symbol)
-    return life is not None and life.last_open_us is not None
+def _is_delisted(workspace: Workspace, symbol: str) -> bool:
+    trading_period = load_trading_period(workspace, symbol)
+    return trading_period is not None and trading_period.last_open_us is not None

@@ -1,6 +1,7 @@
-"""What the archive is worth: expected against present bars by symbol and month, by one query over the lake.
+"""Coverage of the lake: expected and present bars by symbol and month, by one SQL query.
 
-Distinct open times are counted in a bit string a partition, so memory depends on the number of partitions, not of bars.
+Distinct open times are counted in a bit string for each partition, so the memory depends on the number of
+partitions and not on the number of bars.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from markupsafe import Markup
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.quality.page import heat_map, page
+from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
 from capture_pipeline.lake.catalog import configure_duckdb, select
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
@@ -29,7 +30,7 @@ _NULLABLE = {
     **dict.fromkeys(("expected", "newest_us", "as_of_us"), pl.Int64()),
     **dict.fromkeys(("coverage_percent", "explained_coverage_percent"), pl.Float64()),
 }
-"""Columns of the report that may be empty."""
+"""Columns of the report that may contain nulls."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class CoverageReport:
     """Coverage of the configured symbols and months.
 
     Attributes:
-        frame: One row a symbol-month, see `measure`, without digests.
+        frame: One row for each symbol and month, see `measure_coverage`, without digests.
         summary: Totals.
-        svg: The heat-map.
-        csv: Where the same rows lie as CSV once published.
-        html: Where the page lies once published.
+        svg: Heat map.
+        csv: Path of the published CSV file with the rows of `frame`.
+        html: Path of the published page.
     """
 
     frame: pl.DataFrame
@@ -51,25 +52,26 @@ class CoverageReport:
     html: Path
 
 
-def measure(
+def measure_coverage(
     workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int
 ) -> pl.DataFrame:
-    """Coverage by symbol and month, by one query.
+    """Measure the coverage by symbol and month, by one query.
 
-    What a ledger does not reach although it is older than `gates.freshness_hours` counts as expected, missing and unexplained: nobody
-    has looked there.
+    Bars after the end of a gap ledger that are older than `gates.freshness_hours` count as expected, missing
+    and unexplained, because their absence was not examined yet.
 
     Args:
         workspace: The deployment.
-        symbols: Which ones.
-        months: Which ones.
-        now_us: The present.
+        symbols: The symbols.
+        months: The months.
+        now_us: The present time.
 
     Returns:
-        One row a symbol-month, also where nothing is there: expected (null where it was never computed), present, duplicates, missing,
-        explained, unexplained, suspended (not expected), unjudged (beyond the ledger), filled, longest_gap (all in bars; a gap that
-        goes on in the next month is counted whole in both), conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
-        coverage_percent (null where nothing was expected), explained_coverage_percent (null where gaps were never computed).
+        One row for each symbol and month, with these columns. In bars: expected (null without a ledger),
+        present, duplicates, missing, explained, unexplained, suspended (not expected), unjudged (after the
+        end of the ledger), filled, longest_gap (a gap that continues in the next month has its whole length
+        in both months). Others: conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
+        coverage_percent (null if no bar is expected), explained_coverage_percent (null without a ledger).
 
     Raises:
         LakeError: A table cannot be read.
@@ -92,7 +94,10 @@ def measure(
             most=_LONGEST_MONTH_US // interval.us - 1,
             not_expected=", ".join(f"'{cause}'" for cause in sorted(NOT_EXPECTED)),
             suspended=Cause.SUSPENDED,
-            **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
+            **{
+                name: f"SELECT * FROM ({sql}) WHERE {here}"  # noqa: S608 - the project's own names
+                for name, sql in tables.items()
+            },
         )
     )
     parameters = {
@@ -111,28 +116,29 @@ def measure(
             raise LakeError(
                 what,
                 where=str(lake.root),
-                remedy="move it aside, then backfill its partition again to make it anew",
+                remedy="move the table to another folder, then backfill its partition again",
             ) from None
     return frame.with_columns(
-        _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
-        _explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias(
+        _compute_percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
+        _compute_explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias(
             "explained_coverage_percent"
         ),
     )
 
 
-def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
-    """Measure the configured symbols and months and publish CSV and page.
+def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
+    """Measure the coverage of the configured symbols and months and publish it as CSV and as a page.
 
     Args:
         workspace: The deployment.
-        now_us: The present.
-        publish: Whether to; a look at a part of the deployment leaves the files of the whole alone.
+        now_us: The present time.
+        publish: Write the files. A report on a part of the deployment must not replace the files of the
+            whole.
     """
     settings = workspace.settings
-    found = _report(
+    found = _build_report(
         workspace,
-        measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
+        measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
             "bars_sha256", "gaps_sha256"
         ),
         now_us,
@@ -140,53 +146,56 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
     if publish:
         title = f"{settings.market} {settings.interval}"
         publish_bytes(found.csv, found.frame.write_csv().encode())
-        publish_bytes(found.html, page(found.frame, found.summary, found.svg, title, settings.gates).encode())
+        publish_bytes(
+            found.html,
+            render_coverage_page(found.frame, found.summary, found.svg, title, settings.gates).encode(),
+        )
     return found
 
 
-def recorded_report(workspace: Workspace, made_us: int) -> CoverageReport:
-    """Read the report that was published last.
+def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageReport:
+    """Load the report that was published last.
 
     Args:
         workspace: The deployment.
-        made_us: When it was made, by the exchange's clock.
+        created_us: Time of the report, by the exchange's clock.
 
     Raises:
-        LakeError: It cannot be read.
+        LakeError: The CSV file of the report cannot be read.
     """
     path = workspace.lake.reports() / "coverage.csv"
     try:
         frame = pl.read_csv(path, infer_schema_length=None)
-        return _report(
+        return _build_report(
             workspace,
             frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()),
-            made_us,
+            created_us,
         )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LakeError(
             f"cannot be read: {' '.join(str(error).split())[:200]}",
             where=str(path),
-            remedy="make it again: capture coverage",
+            remedy="run `capture coverage` to publish it again",
         ) from None
 
 
-def _report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
+def _build_report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
     reports, gates = workspace.lake.reports(), workspace.settings.gates
     return CoverageReport(
         frame,
-        summarise(frame, now_us),
-        heat_map(frame, gates),
+        summarise_coverage(frame, now_us),
+        draw_heat_map(frame, gates),
         reports / "coverage.csv",
         reports / "coverage.html",
     )
 
 
-def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
-    """Totals over all symbol-months.
+def summarise_coverage(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
+    """Sum up the coverage of all symbols and months.
 
     Args:
-        frame: As `measure` returns.
-        now_us: The present.
+        frame: Result of `measure_coverage`.
+        now_us: The present time.
     """
     names = (
         "expected",
@@ -217,10 +226,10 @@ def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
     return totals
 
 
-def _explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:
-    """Share of the bars that the exchange had, as far as is known; all of them where it had none."""
+def _compute_explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:
+    """Return the present bars as a percentage of the attainable ones; 100 if no bar is attainable."""
     return pl.when(attainable > 0).then(100.0 * present / attainable).when(attainable <= 0).then(100.0)
 
 
-def _percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+def _compute_percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
     return pl.when(whole > 0).then(100.0 * part / whole)

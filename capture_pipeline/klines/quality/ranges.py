@@ -1,6 +1,6 @@
-"""Sets of times as sorted, disjoint half-open ranges `[start, end)`, int64 microseconds UTC.
+"""Operations on sets of times: sorted, disjoint, half-open ranges `[start, end)`, int64 microseconds UTC.
 
-Gaps, coverage and what is still to be asked for are all such sets; this is their whole algebra.
+Gaps, coverage and ranges to request are such sets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Ranges = list[Range]
 
 
 def union(*sets: Iterable[Sequence[int]]) -> Ranges:
-    """All that lies in any of the sets; touching ranges become one, empty ones vanish."""
+    """Return the times that are in at least one set; adjacent ranges are joined, empty ones are removed."""
     merged: Ranges = []
     for start, end in sorted((each[0], each[1]) for ranges in sets for each in ranges):
         if end <= start:
@@ -28,7 +28,7 @@ def union(*sets: Iterable[Sequence[int]]) -> Ranges:
 
 
 def intersect(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> Ranges:
-    """What lies in both."""
+    """Return the times that are in both sets."""
     a, b, i, j = union(left), union(right), 0, 0
     found: Ranges = []
     while i < len(a) and j < len(b):
@@ -43,7 +43,7 @@ def intersect(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> 
 
 
 def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> Ranges:
-    """What lies in `left` and not in `right`."""
+    """Return the times that are in `left` and not in `right`."""
     rest: Ranges = []
     removed = union(right)
     at = 0
@@ -61,36 +61,37 @@ def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> R
     return rest
 
 
-def length(ranges: Iterable[Sequence[int]]) -> int:
-    """Microseconds in all of them together."""
+def sum_lengths(ranges: Iterable[Sequence[int]]) -> int:
+    """Return the number of microseconds in the union of the ranges."""
     return sum(each[1] - each[0] for each in union(ranges))
 
 
-def whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
-    """The steps of the grid that lie in the ranges whole."""
+def find_whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+    """Return the steps of the grid that lie completely inside the ranges."""
     return union((-(-start // step_us) * step_us, end // step_us * step_us) for start, end in union(ranges))
 
 
-def touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
-    """The steps of the grid of which at least a part lies in the ranges."""
+def find_touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+    """Return the steps of the grid that overlap the ranges."""
     return union((start // step_us * step_us, -(-end // step_us) * step_us) for start, end in union(ranges))
 
 
-def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
-    """The ranges of `within` whose candles are not among `opens_us`.
+def find_missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+    """Find the ranges of `within` whose klines are not among `opens_us`.
 
     Args:
-        opens_us: Open times, in any order, possibly doubled or unaligned (those count for nothing).
-        step_us: Interval of the candles.
+        opens_us: Open times in any order; duplicates and times off the grid are ignored.
+        step_us: Interval of the klines.
         within: Start and end.
     """
-    return subtract([within], present(opens_us, step_us, within))
+    return subtract([within], find_present(opens_us, step_us, within))
 
 
-def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
-    """The ranges of `within` whose candles are among `opens_us`; see `missing`.
+def find_present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+    """Find the ranges of `within` whose klines are among `opens_us`; see `find_missing`.
 
-    This is the one measure of presence: a candle is there if its open time on the grid is. Asked ranges, ledger and coverage use it.
+    A kline is present if `opens_us` contains its open time on the grid. Requests, gap ledger and coverage all
+    use this function.
     """
     chosen = opens_us[(opens_us >= within[0]) & (opens_us < within[1]) & (opens_us % step_us == 0)]
     if not chosen.size:
@@ -102,11 +103,14 @@ def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def batched(ranges: Ranges, most_us: int) -> Ranges:
-    """Ranges joined, in order, into spans no longer than `most_us`, so that one request can serve several; longer ones stay whole."""
+def batch_ranges(ranges: Ranges, max_us: int) -> Ranges:
+    """Join neighbouring ranges into spans of at most `max_us`, so that one request covers several ranges.
+
+    A range longer than `max_us` is a span of its own.
+    """
     spans: Ranges = []
     for start, end in ranges:
-        if spans and end - spans[-1][0] <= most_us:
+        if spans and end - spans[-1][0] <= max_us:
             spans[-1] = (spans[-1][0], end)
         else:
             spans.append((start, end))

@@ -1,6 +1,6 @@
-"""The gates of rows over the lake: which data each one sees, and whether the raw files are still those that were recorded.
+"""Gates on the rows of partitions, on rows off the grid, and on the checksums of raw files.
 
-The rules of rows stand in `tables/bars.py`. How much is there is judged in `coverage_gates.py`.
+The rules for rows are in `tables/bars.py`. The gates on coverage are in `gates.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from capture_pipeline.checks.gates import (
 )
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.bars import read_recorded
-from capture_pipeline.klines.quality.gates import coverage_specs
+from capture_pipeline.klines.bars import read_raw_file
+from capture_pipeline.klines.quality.gates import list_coverage_specs
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -35,35 +35,36 @@ from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Exclusion
 _ROWS_AT_ONCE = 600_000
 
 
-def gate_specs() -> list[GateSpec]:
-    """All gates, in the order in which they are evaluated."""
-    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *coverage_specs()]
+def list_gate_specs() -> list[GateSpec]:
+    """List all gates in the order of their evaluation."""
+    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *list_coverage_specs()]
 
 
 def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
-    """The row gates, the rows off the grid and the checksums of raw files, for each partition that has bars.
+    """Evaluate the row gates, the off-grid gate and the checksum gate of each partition.
 
-    Several months of a symbol are held to the rules at once; only where one fails are they looked at one by one.
+    Several months of a symbol are evaluated together; if one of them fails, each month is evaluated
+    separately.
 
     Args:
         workspace: The deployment.
-        partitions: Which ones; one without bars fails its schema gate.
-        now_us: The present.
+        partitions: The partitions; one without bars fails its row gates.
+        now_us: The present time.
     """
     results: list[GateResult] = []
     ordered = sorted(partitions, key=lambda part: (part.symbol, part.month))
     for _, group in groupby(ordered, key=lambda part: part.symbol):
-        for chunk in _chunks(list(group)):
+        for chunk in _split_by_rows(list(group)):
             results += _check_chunk(workspace, chunk, now_us)
     return results
 
 
 def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> list[GateResult]:
     interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
-    frames = [_read(workspace, part) for part in chunk]
-    there = [frame for frame in frames if frame is not None]
-    sound = len({tuple(frame.schema.items()) for frame in there}) == 1 and is_sound(
-        pl.concat(there), interval, now_us
+    frames = [_read_bars(workspace, part) for part in chunk]
+    existing = [frame for frame in frames if frame is not None]
+    all_sound = len({tuple(frame.schema.items()) for frame in existing}) == 1 and is_sound(
+        pl.concat(existing), interval, now_us
     )
     results: list[GateResult] = []
     for part, frame in zip(chunk, frames, strict=True):
@@ -72,13 +73,13 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
             found = [
                 GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary) for spec in row_gates()
             ]
-        elif sound:
+        elif all_sound:
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
             found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
         bars = workspace.lake.relative(workspace.lake.bars(part))
-        found.append(_off_grid(workspace, part))
-        found.append(_checksums(workspace, part, frame))
+        found.append(_check_off_grid(workspace, part))
+        found.append(_check_checksums(workspace, part, frame))
         results += [
             replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars)
             for result in found
@@ -86,24 +87,24 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
     return results
 
 
-def _chunks(partitions: list[Partition]) -> Iterator[list[Partition]]:
-    """As many neighbouring months as hold a bounded number of rows."""
+def _split_by_rows(partitions: list[Partition]) -> Iterator[list[Partition]]:
+    """Yield groups of neighbouring months with at most `_ROWS_AT_ONCE` expected rows."""
     size = max(1, _ROWS_AT_ONCE // partitions[0].expected)
     for start in range(0, len(partitions), size):
         yield partitions[start : start + size]
 
 
-def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
+def _read_bars(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
     path = workspace.lake.bars(partition)
     try:
         return read_table(path) if path.is_file() else None
     except LakeError as error:
-        # A file that cannot be read has not the schema; what is wrong with it stands where the schema's failures do.
+        # A frame with another schema fails the schema gate, and the gate shows this error as a failing row.
         return pl.DataFrame({"unreadable": [str(error)]})
 
 
-def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
-    """Compare the rows off the grid with the calendar; a table that cannot be read fails the gate."""
+def _check_off_grid(workspace: Workspace, partition: Partition) -> GateResult:
+    """Evaluate the off-grid gate; an unreadable table of exclusions fails it."""
     path = workspace.lake.exclusions(partition)
     try:
         rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
@@ -119,7 +120,10 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     rows = rows.filter(pl.col("cause") == str(Exclusion.OFF_GRID))
     unknown = rows.filter(~known)
     counts = {"known": rows.height - unknown.height, "unknown": unknown.height}
-    remedy = "they are kept in bar_exclusions; list them as off_grid in gaps.irregularity_calendar once they are explained"
+    remedy = (
+        "they are kept in bar_exclusions; "
+        "list them as off_grid in gaps.irregularity_calendar once they are explained"
+    )
     return GateResult(
         OFF_GRID_GATE,
         passed=unknown.is_empty(),
@@ -136,8 +140,8 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     )
 
 
-def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
-    """Read every recorded raw file again and compare; what lies in quarantine is evidence, not raw data, and may be cleaned away."""
+def _check_checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
+    """Compare every recorded raw file with its digest. Files in the quarantine may be deleted: skip them."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
@@ -150,7 +154,7 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
     wrong = []
     for path, digest in recorded:
         try:
-            read_recorded(lake, path, digest)
+            read_raw_file(lake, path, digest)
         except LakeError as error:
             wrong.append({"file": path, "problem": error.what})
     failing = pl.DataFrame(wrong, schema={"file": pl.String, "problem": pl.String})
@@ -158,7 +162,7 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
         wrong.append(
             {
                 "file": lake.relative(lake.raw(partition)),
-                "problem": "there are bars, and no raw file is recorded",
+                "problem": "the partition has bars and no recorded raw file",
             }
         )
     summary = (

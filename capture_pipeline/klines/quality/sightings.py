@@ -1,4 +1,4 @@
-"""Absence, proven: which candles REST has been seen without, how often and how far apart."""
+"""Proof of absence: ranges in which REST had no kline, with the number and the times of the sightings."""
 
 from __future__ import annotations
 
@@ -10,45 +10,51 @@ from capture_pipeline.lake.manifests import RestPage
 from capture_pipeline.settings.models import Gaps
 
 
-def absent(page: RestPage) -> Ranges:
-    """The ranges that this answer shows to have no candle, up to its own time."""
+def find_absent(page: RestPage) -> Ranges:
+    """Find the ranges in which an answer shows no kline, up to the time of the answer."""
     end = min(page.answered_end_us, page.asked_end_us, page.server_time_us)
     return subtract([(page.asked_start_us, end)], page.present)
 
 
-def nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
-    """Ranges seen without a candle often enough and far enough apart.
+def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
+    """Find the ranges whose absence was observed `gaps.sightings` times.
 
-    The k-th sighting of a range counts only if it comes at least `sighting_minutes` after the one counted before, by the time each
-    request was made: a run reads the time once, and may ask much later.
+    A sighting counts only if its request was sent at least `gaps.sighting_minutes` after the request of the
+    last counted sighting. The times of the requests are used, because a run reads `now_us` once and may send
+    a request much later.
     """
     ordered = sorted(pages, key=lambda page: page.asked_at_us)
-    apart = gaps.sighting_minutes * MINUTE_US
+    min_distance_us = gaps.sighting_minutes * MINUTE_US
     counted: list[tuple[int, Ranges, int]] = []
     verified: Ranges = []
     for page in ordered:
-        fresh: list[tuple[int, Ranges, int]] = [(1, absent(page), page.asked_at_us)]
+        new_entries: list[tuple[int, Ranges, int]] = [(1, find_absent(page), page.asked_at_us)]
         for count, ranges, at in counted:
-            if page.asked_at_us - at >= apart:
-                again = intersect(ranges, absent(page))
-                if again:
-                    fresh.append((count + 1, again, page.asked_at_us))
-        verified = union(verified, *(ranges for count, ranges, _ in fresh if count >= gaps.sightings))
-        counted += [entry for entry in fresh if entry[1] and entry[0] < gaps.sightings]
+            if page.asked_at_us - at >= min_distance_us:
+                common = intersect(ranges, find_absent(page))
+                if common:
+                    new_entries.append((count + 1, common, page.asked_at_us))
+        verified = union(verified, *(ranges for count, ranges, _ in new_entries if count >= gaps.sightings))
+        counted += [entry for entry in new_entries if entry[1] and entry[0] < gaps.sightings]
     return verified
 
 
-def seen_recently(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> Ranges:
-    """Ranges seen without a candle so short a while ago that asking now would prove nothing.
+def find_recently_absent(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> Ranges:
+    """Find the ranges whose absence was observed less than `gaps.sighting_minutes` ago.
 
-    Within a run the present is when the run began, so an answer may lie after it and still be of this run.
+    A sighting by a request now would not count. `now_us` is the start of a run, so answers of the same run
+    may be later.
     """
-    apart = gaps.sighting_minutes * MINUTE_US
+    min_distance_us = gaps.sighting_minutes * MINUTE_US
     return union(
-        *(absent(page) for page in pages if page.server_time_us - apart < now_us < page.asked_at_us + apart)
+        *(
+            find_absent(page)
+            for page in pages
+            if page.server_time_us - min_distance_us < now_us < page.asked_at_us + min_distance_us
+        )
     )
 
 
-def attempts(pages: Iterable[RestPage], start_us: int, end_us: int) -> int:
-    """How many answers showed that nothing lies in `[start_us, end_us)`."""
-    return sum(intersect(absent(page), [(start_us, end_us)]) == [(start_us, end_us)] for page in pages)
+def count_attempts(pages: Iterable[RestPage], start_us: int, end_us: int) -> int:
+    """Count the answers that show no kline in `[start_us, end_us)`."""
+    return sum(intersect(find_absent(page), [(start_us, end_us)]) == [(start_us, end_us)] for page in pages)

@@ -47,7 +47,7 @@ class MailSender:
         """
         deadline = Deadline(self._timeout_s)
         try:
-            with deadline.counting():
+            with deadline.enforce():
                 self._deliver(build_mail(alert, self._settings))
         except smtplib.SMTPResponseException as error:
             raise self._build_error(error.smtp_code, error.smtp_error) from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from capture_pipeline.binance.http.pauses import Limits, Part, Pause
+from capture_pipeline.binance.http.pauses import HostGroup, Limits, Pause
 from capture_pipeline.binance.http.refusals import DEFAULT_WAIT_S, parse_wait
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 
@@ -41,7 +41,7 @@ async def record_refusal(limits: Limits | None, refusal: HandshakeRefusal) -> Pa
     if limits is None or refusal.status not in DEFAULT_WAIT_S:
         return None
     wait_s = parse_wait(refusal.status, refusal.headers, refusal.body, time.time())
-    return await _consult(partial(limits.refuse, Part.STREAMS, refusal.status, wait_s))
+    return await _consult(partial(limits.refuse, HostGroup.STREAMS, refusal.status, wait_s))
 
 
 async def _consult(question: Callable[[], Pause | None]) -> Pause | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from capture_pipeline.binance.http.pauses import Limits, Part
+from capture_pipeline.binance.http.pauses import HostGroup, Limits
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
 
@@ -84,7 +84,7 @@ class RestPauses:
 
     def look(self) -> None:
         """Read the limits; to be called about each second."""
-        pause = self._limits.pause(Part.REST) if self._limits is not None else None
+        pause = self._limits.pause(HostGroup.REST) if self._limits is not None else None
         before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
         if self.current not in {"", before}:
             self._tell(self.current)

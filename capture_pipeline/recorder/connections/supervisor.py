@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from capture_pipeline.binance.http.pauses import Limits
-from capture_pipeline.binance.streams.names import routed
+from capture_pipeline.binance.streams.names import split_by_route
 from capture_pipeline.recorder.connections.connection import Connection, OnMessage
 from capture_pipeline.recorder.connections.silence import Silence
 from capture_pipeline.sessions.models import Cause
@@ -46,7 +46,7 @@ class Supervisor:
         """Set what is kept up.
 
         Args:
-            url: Address of the combined stream, perhaps of several endpoints (see `routed`).
+            url: Address of the combined stream, perhaps of several endpoints (see `split_by_route`).
             slots: How many connections side by side, to each endpoint.
             silence_s: A connection without a sign of life for this long is replaced.
             renew_s: Age at which a connection is replaced.
@@ -57,7 +57,7 @@ class Supervisor:
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._urls, self._limits = routed(url), limits
+        self._urls, self._limits = split_by_route(url), limits
         self._slots = slots * len(self._urls)
         self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
         self._silences = [Silence(silence_s) for _ in self._urls]

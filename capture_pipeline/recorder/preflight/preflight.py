@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from capture_pipeline.binance.rest.client import RestClient
-from capture_pipeline.binance.streams.names import combined_url, routed, streams_of
+from capture_pipeline.binance.streams.names import combined_url, list_streams, split_by_route
 from capture_pipeline.deployment.rest_client import open_address_limits
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
@@ -135,7 +135,7 @@ def _files() -> Finding:
 
 
 def _network(settings: Settings, symbols: list[str]) -> Finding:
-    ways = check_network(settings, streams_of(symbols, settings.market))
+    ways = check_network(settings, list_streams(symbols, settings.market))
     return Finding(
         "network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items())
     )
@@ -188,8 +188,8 @@ def _listed(rest: RestClient, symbols: list[str]) -> Finding:
 
 def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
-    streams = streams_of(symbols, settings.market)
-    urls = routed(combined_url(settings.stream_url, streams))
+    streams = list_streams(symbols, settings.market)
+    urls = split_by_route(combined_url(settings.stream_url, streams))
     kind = partial(Connection, limits=open_address_limits(settings))
     counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from capture_pipeline.binance.periods import MINUTE_US, SECOND_US, Interval, iso
-from capture_pipeline.binance.streams.names import streams_of
+from capture_pipeline.binance.streams.names import list_streams
 from capture_pipeline.deployment.rest_client import create_http, create_rest_client
 from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
@@ -47,7 +47,7 @@ class ExchangeRecord:
             create_rest_client(settings, http, max_wait_s=0.0),
             create_rest_client(settings, http),
         )
-        self.frames = FrameRecord(settings.market, streams_of(symbols, settings.market))
+        self.frames = FrameRecord(settings.market, list_streams(symbols, settings.market))
         self._connections: list[dict[str, Any]] = []
         self._statuses: dict[str, str] = {}
         self._refusals: list[str] = []
