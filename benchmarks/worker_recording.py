@@ -75,7 +75,7 @@ async def _recorded(
     recorder = Recorder(
         Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())), Resumed()
     )
-    counts = recorder.capture.merge.counts
+    counts = recorder.pipeline.merge.counts
 
     async def end() -> None:
         while counts.passed < messages or counts.duplicates < messages:  # noqa: ASYNC110 - the merge counts, and tells nobody
@@ -87,11 +87,11 @@ async def _recorded(
     await ending
     books = recorder.follower.states()
     if (
-        recorder.capture.counts["dropped_messages"]
+        recorder.pipeline.counts["dropped_messages"]
         or counts.passed != messages
         or set(books.values()) != {"synced"}
     ):
-        raise RuntimeError(f"{counts}, {recorder.capture.counts}, {books}")
+        raise RuntimeError(f"{counts}, {recorder.pipeline.counts}, {books}")
     return counts.passed
 
 

@@ -47,7 +47,7 @@ HUGE_MB = 1200
 
 
 @contextmanager
-def memory_below(most_bytes: int) -> Iterator[None]:
+def memory_below(max_waiting_bytes: int) -> Iterator[None]:
     """Fail where more memory was held at once than allowed."""
     tracemalloc.start()
     try:
@@ -55,7 +55,7 @@ def memory_below(most_bytes: int) -> Iterator[None]:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < most_bytes, f"{peak:,}"
+    assert peak < max_waiting_bytes, f"{peak:,}"
 
 
 def hostile_member(megabytes: int, stated: int) -> bytes:
@@ -89,10 +89,10 @@ def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_member_is_written_before_its_lines_are_too_many(tmp_path: Path) -> None:
     """By the recorder: bytes end a batch as messages do."""
-    desk = Desk(SessionFolder(tmp_path), most_bytes=1 << 30).start()
-    desk.capture._settings = RecordingSettings(flush_messages=100_000)
+    desk = Desk(SessionFolder(tmp_path), max_waiting_bytes=1 << 30).start()
+    desk.pipeline._settings = RecordingSettings(flush_messages=100_000)
     for number in range(20):
-        desk.capture.bare("btcusdt@depth", b'{"pad":"%b"}' % (b"x" * (4 * MB) + b"%d" % number))
+        desk.pipeline.record_unframed("btcusdt@depth", b'{"pad":"%b"}' % (b"x" * (4 * MB) + b"%d" % number))
     desk.end()
     sizes: list[int] = []
     scan(desk.folder.growing.read_bytes(), 0, lambda lines: sizes.append(len(lines)))

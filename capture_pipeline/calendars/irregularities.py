@@ -50,7 +50,7 @@ class KnownIrregularity:
     symbols: frozenset[str] | None = None
     markets: frozenset[Market] | None = None
 
-    def holds_for(self, market: Market, symbol: str, interval: Interval) -> bool:
+    def applies_to(self, market: Market, symbol: str, interval: Interval) -> bool:
         """Return whether it concerns candles of this symbol, market and interval."""
         shortest, longest = self.intervals
         return (

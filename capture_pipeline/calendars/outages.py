@@ -59,7 +59,7 @@ class Outage:
     source: str | None = None
     edges: Edges = Edges.REPORTED
 
-    def holds_for(self, market: Market, symbol: str) -> bool:
+    def applies_to(self, market: Market, symbol: str) -> bool:
         """Whether it concerns this symbol of this market."""
         return (self.symbols is None or symbol in self.symbols) and (
             self.markets is None or market in self.markets

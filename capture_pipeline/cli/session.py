@@ -27,15 +27,15 @@ from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import (
-    Ended,
-    all_sessions,
+    RecorderResult,
+    create_plan,
     find_session,
-    new_plan,
-    open_sessions,
+    list_open_sessions,
+    list_sessions,
+    list_sessions_set_aside,
     prepare,
     record,
     sessions_root,
-    sessions_set_aside,
     stop,
 )
 from capture_pipeline.recorder.preflight.preflight import preflight
@@ -100,7 +100,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         plan = _new_plan(settings, symbols, options)
         check_network(settings, plan.streams)
         _check_disk(settings, root)
-        if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
+        if options["no_resume"] or not list_open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
             plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
@@ -110,7 +110,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
 
 
 def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
-    plan = new_plan(
+    plan = create_plan(
         settings,
         _symbol_names(symbols),
         options["regime"],
@@ -168,7 +168,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
         raise error
 
 
-def _report_end(ended: Ended) -> None:
+def _report_end(ended: RecorderResult) -> None:
     if ended.metadata is None:
         session = ended.folder.session
         write_line(
@@ -244,7 +244,7 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     return (
         [find_session(root, session)]
         if session
-        else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
+        else [folder for folder in list_sessions(root) if not folder.metadata.exists()]
     )
 
 
@@ -284,8 +284,8 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
     """Show all sessions, newest first. Exit code 1: a file of one is damaged; it is named, and the others are listed all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
-        rows = [session_row(folder) for folder in all_sessions(root)]
-        aside = [set_aside_row(folder) for folder in sessions_set_aside(root)] if with_set_aside else []
+        rows = [session_row(folder) for folder in list_sessions(root)]
+        aside = [set_aside_row(folder) for folder in list_sessions_set_aside(root)] if with_set_aside else []
         rows += aside
     if as_json:
         emit_json(rows)

@@ -21,7 +21,7 @@ from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.tasks import BackgroundTasks
 from capture_pipeline.recorder.connections.connection import Connection
@@ -75,7 +75,7 @@ class Recorder:
     """Records one session until its deadline or a signal.
 
     Attributes:
-        capture: The way of its messages.
+        pipeline: The way of its messages.
         follower: Its books.
     """
 
@@ -88,23 +88,26 @@ class Recorder:
         self._setup, settings = setup, setup.settings
         self._clock = CaptureClock(resumed.last_ns)
         self._events = EventLog(setup.folder.events)
-        most_bytes = settings.queue_mb << 20
+        max_waiting_bytes = settings.queue_mb << 20
         self._writer = Writer(
-            setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s
+            setup.folder,
+            segment=resumed.segment,
+            max_waiting_bytes=max_waiting_bytes,
+            fsync_s=settings.fsync_s,
         )
-        self.follower = Follower(setup.plan.symbols, self._malformed)
+        self.follower = BookFollower(setup.plan.symbols, self._malformed)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
         hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
-        self.capture = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
-        self.capture.resume(resumed)
+        self.pipeline = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
+        self.pipeline.resume(resumed)
         self._accounting = Accounting(
-            setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer
+            setup.folder, len(setup.plan.streams), resumed, self.pipeline, self._writer
         )
         self._end = asyncio.Event()
         self._incidents = Incidents(
-            self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set
+            self.pipeline, self._events, lambda: len(self._supervisor.live), self._end.is_set
         )
-        self._background = BackgroundTasks(setup.rest, settings, self.capture, self.follower, self._events)
+        self._background = BackgroundTasks(setup.rest, settings, self.pipeline, self.follower, self._events)
         self._background.refills.add(read_gaps(setup.folder.gaps))
         self._background.audits += resumed.checkpoint.audits
         self._background.clock_samples += resumed.checkpoint.clock
@@ -115,15 +118,15 @@ class Recorder:
             renew_s=settings.renew_hours * 3600,
             steady_s=settings.steady_s,
             limits=setup.limits,
-            on_message=self.capture.message,
+            on_message=self.pipeline.receive,
             on_open=self._opened,
             on_end=self._ended,
         )
         self._health = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
-        self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
+        self._first = FirstMessage(self.pipeline.merge.counts.passed, partial(self._report, "nothing_came"))
         parts = (
-            self.capture,
+            self.pipeline,
             self._writer,
             self.follower,
             self._incidents,
@@ -191,7 +194,7 @@ class Recorder:
         # Nothing comes after what is pending that would show its loss: it waits for room.
         patience_s = self._setup.settings.patience_s
         await run_in_daemon_thread(lambda: self._writer.drain(patience_s))
-        self.capture.finish()
+        self.pipeline.finish()
         is_written = await run_in_daemon_thread(lambda: self._writer.finish(patience_s))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
         self._look_at_files()
@@ -268,7 +271,7 @@ class Recorder:
 
     async def _beat(self) -> None:
         while True:
-            self.capture.tick()
+            self.pipeline.flush_due()
             if self._writer.failure is not None:
                 raise self._writer.failure
             await asyncio.sleep(_BEAT_S)
@@ -284,7 +287,7 @@ class Recorder:
             self._pauses.look()
             self._health.look(is_whole=self._supervisor.is_whole)
             self._first.look(
-                self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current
+                self.pipeline.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current
             )
             idle = "waiting" if self._due_in_s > 0 else "connecting"
             self._publisher.publish(
@@ -316,7 +319,7 @@ class Recorder:
         self._incidents.stray(message)
 
     def _malformed(self, symbol: str, what: str) -> None:
-        self.capture.counts["malformed_diffs"] = self.capture.counts.get("malformed_diffs", 0) + 1
+        self.pipeline.counts["malformed_diffs"] = self.pipeline.counts.get("malformed_diffs", 0) + 1
         self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
 
     def _gap(self, gap: Gap) -> None:
@@ -332,6 +335,6 @@ class Recorder:
 
     def _checkpoint(self) -> None:
         """Publish the final counts; the place is the end of what was written."""
-        mark = self._completed(self.capture.mark(self._clock.last_ns))
+        mark = self._completed(self.pipeline.create_checkpoint(self._clock.last_ns))
         mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
         publish_model(self._setup.folder.checkpoint, mark)

@@ -33,13 +33,13 @@ from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import report
 
 _ASIDE = ".aside-"
-LONGEST_S = 31 * 86_400
+MAX_DURATION_S = 31 * 86_400
 _CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
 
 @dataclass(frozen=True)
-class Ended:
+class RecorderResult:
     """How a recorder ended.
 
     Attributes:
@@ -56,7 +56,7 @@ def sessions_root(settings: Settings, output: Path | None = None) -> Path:
     return output.absolute() if output else settings.storage.root / FOLDER
 
 
-def new_plan(
+def create_plan(
     settings: Settings,
     symbols: list[str],
     regime: str,
@@ -70,11 +70,11 @@ def new_plan(
     Raises:
         ConfigError: A name is not valid, or it would be too long or too wide.
     """
-    if not 0 < duration_s <= LONGEST_S:
+    if not 0 < duration_s <= MAX_DURATION_S:
         raise ConfigError(
             f"{duration_s:g} s is no length of a session",
             where="duration",
-            remedy=f"at most {LONGEST_S // 86_400} days",
+            remedy=f"at most {MAX_DURATION_S // 86_400} days",
         )
     streams = streams_of(symbols, settings.market)
     if len(set(streams)) != len(streams) or len(streams) > MOST_STREAMS:
@@ -99,7 +99,7 @@ def new_plan(
     )
 
 
-def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
+def list_open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
     """Unfinished sessions of these symbols in a regime, oldest first."""
     folders = [
         SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))
@@ -107,11 +107,11 @@ def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFo
     return [
         folder
         for folder in folders
-        if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols
+        if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)) and plan.symbols == symbols
     ]
 
 
-def known_plan(folder: SessionFolder) -> SessionPlan | None:
+def read_plan_if_valid(folder: SessionFolder) -> SessionPlan | None:
     """The plan of a session, None where there is none that can be read: such a folder is left alone and stops nobody else."""
     try:
         return read_model(folder.plan, SessionPlan)
@@ -119,7 +119,7 @@ def known_plan(folder: SessionFolder) -> SessionPlan | None:
         return None
 
 
-def plan_of(folder: SessionFolder) -> SessionPlan:
+def read_plan(folder: SessionFolder) -> SessionPlan:
     """The plan of a session.
 
     Raises:
@@ -165,14 +165,14 @@ def prepare(
 def _choose_folder(
     root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool
 ) -> SessionFolder:
-    for folder in open_sessions(root, plan.regime, plan.symbols):
+    for folder in list_open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             on_set_aside(set_aside(folder))
-        elif not is_ending(folder, plan_of(folder)):
+        elif not is_ending(folder, read_plan(folder)):
             return folder
         else:
             with session_lock(folder):
-                metadata = _finish(folder, plan_of(folder), settings=None)
+                metadata = _finish(folder, read_plan(folder), settings=None)
             figures = metadata.statistics
             report(
                 f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
@@ -204,7 +204,7 @@ def set_aside(folder: SessionFolder) -> Path:
 
 def record(
     settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None
-) -> Ended:
+) -> RecorderResult:
     """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
 
     Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
@@ -220,19 +220,19 @@ def record(
         StorageError: The disk refuses; the session can be resumed.
     """
     with _stop_signal_ignored(), session_lock(folder):
-        plan = plan_of(folder)
+        plan = read_plan(folder)
         if folder.metadata.exists():
-            return Ended(folder, read_model(folder.metadata, SessionMetadata))
+            return RecorderResult(folder, read_model(folder.metadata, SessionMetadata))
         if not is_ending(folder, plan):
             check_network(settings, plan.streams)
             on_begin(plan)
             outcome = asyncio.run(_run_recorder(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
             if outcome == INTERRUPTED and not folder.ending.exists():
-                return Ended(folder, None)
+                return RecorderResult(folder, None)
             if not folder.ending.exists():
                 publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
-        return Ended(folder, _finish(folder, plan, settings))
+        return RecorderResult(folder, _finish(folder, plan, settings))
 
 
 def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
@@ -243,7 +243,7 @@ def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
 def _finish(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
     """Finish a session that its caller holds."""
     metadata = finish_session(
-        folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {}
+        folder, plan, _final_state(folder, plan), recorder_configuration(settings) if settings else {}
     )
     _report_end(folder, metadata)
     return metadata
@@ -276,7 +276,7 @@ async def _run_recorder(settings: Settings, folder: SessionFolder, plan: Session
     return await Recorder(setup, resumed).run()
 
 
-def configuration_of(settings: Settings) -> dict[str, object]:
+def recorder_configuration(settings: Settings) -> dict[str, object]:
     """What of the settings decides how a session is recorded."""
     return {
         "recording": settings.recording.model_dump(mode="json"),
@@ -295,7 +295,7 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
     Raises:
         LakeError: It is no session.
     """
-    plan = plan_of(folder)
+    plan = read_plan(folder)
     if folder.metadata.exists():
         return read_model(folder.metadata, SessionMetadata)
     if not folder.ending.exists():
@@ -327,7 +327,7 @@ def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
         publish_status(folder.status, ended)
 
 
-def all_sessions(root: Path) -> list[SessionFolder]:
+def list_sessions(root: Path) -> list[SessionFolder]:
     """Every session below a root, newest first."""
     found = [
         SessionFolder(path.parent)
@@ -337,7 +337,7 @@ def all_sessions(root: Path) -> list[SessionFolder]:
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
-def sessions_set_aside(root: Path) -> list[SessionFolder]:
+def list_sessions_set_aside(root: Path) -> list[SessionFolder]:
     """List the sessions that `set_aside` renamed, newest first."""
     found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
@@ -349,7 +349,7 @@ def find_session(root: Path, session: str) -> SessionFolder:
     Raises:
         ConfigError: There is none of that id.
     """
-    found = [folder for folder in all_sessions(root) if folder.session == session]
+    found = [folder for folder in list_sessions(root) if folder.session == session]
     if not found:
         raise ConfigError(
             f"{session!r} is no session here", where=str(root), remedy="capture session list shows them"

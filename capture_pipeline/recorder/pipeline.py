@@ -64,7 +64,7 @@ class RecordingPipeline:
         self.messages = self.began_ns = self.received = 0
         self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
-        self._echoes = DuplicateFilter()
+        self._duplicates = DuplicateFilter()
         self._pending: list[Message] = []
         self._lines: list[bytes] = []
         self._first_ns = self._last_ns = self._pending_bytes = 0
@@ -77,8 +77,8 @@ class RecordingPipeline:
     def resume(self, resumed: Resumed) -> None:
         """Go on behind what an earlier process recorded; the time in between is an outage of this process."""
         for stream, track in resumed.tracks.items():
-            self.ledger.resume(stream, track, resumed.last_of[stream])
-            self.merge.resume(stream, track.last, resumed.last_of[stream].event_us, track.first)
+            self.ledger.resume(stream, track, resumed.last_times[stream])
+            self.merge.resume(stream, track.last, resumed.last_times[stream].event_us, track.first)
         self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.counts |= resumed.checkpoint.counts
         self._before = dict(resumed.checkpoint.counts)
@@ -95,19 +95,19 @@ class RecordingPipeline:
                 )
             self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 
-    def message(self, connection: int, raw: bytes) -> None:
+    def receive(self, connection: int, raw: bytes) -> None:
         """Take one message of one connection."""
         self.received += 1
-        known = self._echoes.known(raw)
+        known = self._duplicates.pop(raw)
         if known is not None:
-            self.merge.repeated(known, connection)
+            self.merge.count_repeat(known, connection)
             return
         now_ns = self.clock.now_ns()
         placed = self._intake.place(connection, raw, now_ns)
         if placed is not None:
-            self._admit(self.merge.offer(placed), now_ns)
+            self._admit(self.merge.push(placed), now_ns)
 
-    def bare(self, stream: str, data: bytes) -> int:
+    def record_unframed(self, stream: str, data: bytes) -> int:
         """Record data that no connection sent, for instance a snapshot.
 
         Returns:
@@ -122,10 +122,10 @@ class RecordingPipeline:
         self._append(stamp, line)
         return stamp
 
-    def tick(self) -> None:
+    def flush_due(self) -> None:
         """Let through what waited long enough, and write what has been pending for the flush time."""
         now_ns = self.clock.now_ns()
-        self._admit(self.merge.tick(now_ns), now_ns)
+        self._admit(self.merge.flush_expired(now_ns), now_ns)
         if self._lines and time.monotonic() - self._pending_since >= self._settings.flush_s:
             self.flush()
 
@@ -139,7 +139,7 @@ class RecordingPipeline:
         if self.counts["dropped_messages"] > dropped:
             # No later message will show this loss.
             self.counts["tail_dropped_messages"] = self.counts["dropped_messages"] - dropped
-        gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_of)
+        gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_times)
         if gaps:
             self._writer.put(Batch(b"", 0, gaps))
 
@@ -157,7 +157,7 @@ class RecordingPipeline:
             self._disk.end_ns = self._first_ns
             self._disk = None
         gaps = self._lost.recover(pending, self.ledger.tracks)
-        gaps += self.ledger.see_all(pending)
+        gaps += self.ledger.count_messages(pending)
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
         self._writer.put(
@@ -166,34 +166,34 @@ class RecordingPipeline:
         for gap in gaps:
             self._hooks.on_gap(gap)
 
-    def supersede(self, gap: Gap) -> None:
+    def write_gap_update(self, gap: Gap) -> None:
         """Write a later line of a gap, that it was filled for instance; the writer alone writes to the ledger."""
         self._writer.put(Batch(b"", 0, [gap]))
 
-    def mark(self, last_ns: int) -> Checkpoint:
+    def create_checkpoint(self, last_ns: int) -> Checkpoint:
         """The state after everything handed over so far."""
-        tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
+        tracks = tracks_of(self.ledger.tracks, self.ledger.last_times)
         mark = Checkpoint(
             first_ns=self.began_ns,
             last_ns=last_ns,
             lines=self.messages,
             tracks=tracks,
-            counts=self.all_counts(),
+            counts=self.total_counts(),
         )
         return self._hooks.complete(mark)
 
-    def all_counts(self) -> dict[str, int]:
+    def total_counts(self) -> dict[str, int]:
         """What happened, with what merge and intake count, over all processes of the session."""
         ours = asdict(self.merge.counts)
         ours |= {"rejected_messages": self._intake.rejected, "control_messages": self._intake.control}
         total = {name: count + self._before.get(name, 0) for name, count in ours.items()}
         return {**self.counts, **total, "received": self.received}
 
-    def taken(self) -> Checkpoint:
+    def create_final_checkpoint(self) -> Checkpoint:
         """Counts and ids of all that was received and is to be in the recording, whether or not it was handed over."""
-        return self.mark(self._last_ns).model_copy(
+        return self.create_checkpoint(self._last_ns).model_copy(
             update={
-                "tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_of)),
+                "tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_times)),
                 "audits": [],
                 "clock": [],
             }
@@ -208,7 +208,7 @@ class RecordingPipeline:
     def _admit(self, messages: Iterable[Message], now_ns: int) -> None:
         for message in messages:
             message.capture_ns = stamp = self.clock.stamp(now_ns)
-            self._echoes.remember(message)
+            self._duplicates.add(message)
             self.newest = message
             self._pending.append(message)
             self._append(stamp, splice_line(stamp, message.raw))
@@ -236,4 +236,4 @@ class RecordingPipeline:
         if now - self._marked_s < _MARK_EVERY_S:
             return None
         self._marked_s = now
-        return self.mark(last_ns)
+        return self.create_checkpoint(last_ns)

@@ -83,7 +83,7 @@ def follow(
         elif process is None or is_dead or now - started_s > _STARTING_S:
             if now - failing_since > patience_s:
                 raise TransientError(
-                    f"its recorder dies again and again: {last_log_line(folder)}",
+                    f"its recorder dies again and again: {read_last_log_line(folder)}",
                     where=str(folder.path),
                     remedy="see recorder.log",
                 )
@@ -97,7 +97,7 @@ def follow(
         process.wait(_STEADY_S)
 
 
-def finished(folder: SessionFolder) -> SessionMetadata:
+def read_finished_metadata(folder: SessionFolder) -> SessionMetadata:
     """The metadata of a finished session.
 
     Raises:
@@ -109,7 +109,7 @@ def finished(folder: SessionFolder) -> SessionMetadata:
     return metadata
 
 
-def last_log_line(folder: SessionFolder) -> str:
+def read_last_log_line(folder: SessionFolder) -> str:
     """The last line that a recorder left in its log."""
     try:
         lines = folder.log.read_text(errors="replace").splitlines()

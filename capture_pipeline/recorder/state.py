@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.recorder.lifecycle import is_ending, plan_of
+from capture_pipeline.recorder.lifecycle import is_ending, read_plan
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import SessionMetadata
@@ -28,7 +28,7 @@ def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
         return (metadata.state if metadata else "complete"), status
     holder = lock_owner_pid(folder)
     if holder is None:
-        plan = plan_of(folder)
+        plan = read_plan(folder)
         begun = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
         return (
             "ended, not finished" if is_ending(folder, plan) else begun

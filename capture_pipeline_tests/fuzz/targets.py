@@ -21,7 +21,7 @@ from capture_pipeline.binance.rest.client import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.parsing import parse_count
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
 from capture_pipeline.recorder.connections.frame_parser import FrameCutter, FrameError
 from capture_pipeline.recorder.ordering.ingress import Intake
@@ -80,7 +80,7 @@ def _zipped(name: str, content: bytes) -> bytes:
 
 def _message(data: bytes, _: Path) -> None:
     """The way of messages through the recorder, up to a book with an audit."""
-    follower = Follower(["ETHUSDT"], lambda *_: None)
+    follower = BookFollower(["ETHUSDT"], lambda *_: None)
     intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], lambda _: None, lambda *_: None)
     for message in data.split(b"\n"):
         placed = intake.place(1, message, 1)
@@ -92,7 +92,7 @@ def _message(data: bytes, _: Path) -> None:
 
 
 def _snapshot(data: bytes, _: Path) -> None:
-    follower = Follower(["ETHUSDT"], lambda *_: None)
+    follower = BookFollower(["ETHUSDT"], lambda *_: None)
     follower.snapshot("ETHUSDT", data)
     follower.begin_audits()
 

@@ -11,7 +11,7 @@ import pytest
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, listed, read_account
 from capture_pipeline.sessions.gap_ledger import read_gaps
@@ -32,23 +32,23 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, settings: Settings) -> None:
     """Recorded, doubled by the other connection, rejected, about the connection, early, or held back at the end; and snapshots."""
     desk = Desk(folder).start()
     desk.send(10, 20)
-    desk.capture.merge.opened(2)
+    desk.pipeline.merge.opened(2)
     desk.send(10, 12)
     for raw in (b"garbage", b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'):
-        desk.capture.message(1, raw)
+        desk.pipeline.receive(1, raw)
     desk.send(9, 9)
     desk.send(30, 30)
-    desk.capture.bare("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
+    desk.pipeline.record_unframed("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
     assert desk.accounting.figures()["in_memory"] > 0
     desk.end()
-    counts = desk.capture.all_counts()
+    counts = desk.pipeline.total_counts()
     assert {name: counts.get(name, 0) for name in LISTED} | {"received": counts["received"]} == {
         **dict.fromkeys(LISTED, 0),
         "received": 19,
@@ -57,7 +57,7 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
         "control_messages": 1,
         "early": 1,
     }
-    assert counts["received"] == desk.capture.messages + listed(counts)
+    assert counts["received"] == desk.pipeline.messages + listed(counts)
     metadata = stop(folder, settings)
     assert metadata is not None
     assert metadata.statistics["accounting"]["difference"] == 0
@@ -68,12 +68,12 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
     """No later message would show it: one stream had something before, the other nothing at all."""
-    desk = Desk(folder, most_bytes=10)
+    desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(6, 12)
     desk.send(1, 3, OTHERS)
-    desk.capture.finish()
-    assert desk.capture.counts["dropped_messages"] == 10
+    desk.pipeline.finish()
+    assert desk.pipeline.counts["dropped_messages"] == 10
     desk.start()
     desk.end()
     # By the recorder itself, before anybody reads the recording again.
@@ -96,7 +96,7 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
     """The first messages of a stream were dropped, and it goes on: nothing in the recording precedes the gap."""
-    desk = Desk(folder, most_bytes=10)
+    desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(101, 110, OTHERS)
     desk.start()
@@ -118,7 +118,7 @@ def unwritten(folder: SessionFolder) -> Desk:
     desk.writer.finish(10)
     desk.send(11, 25)
     desk.send(1, 5, OTHERS)
-    desk.capture.finish()
+    desk.pipeline.finish()
     desk.accounting.close(1, is_written=False)
     return desk
 
@@ -162,9 +162,9 @@ def test_a_ledger_that_could_not_be_written_is_not_written(
     desk = Desk(folder).start()
     desk.send(1, 5)
     assert syncing.wait(10)
-    gap = desk.capture.ledger.see(TRADES, 9, 9, desk.capture.ledger.last_of[TRADES])
+    gap = desk.pipeline.ledger.see(TRADES, 9, 9, desk.pipeline.ledger.last_times[TRADES])
     assert gap is not None
-    desk.capture.supersede(gap)
+    desk.pipeline.write_gap_update(gap)
     assert not desk.writer.finish(0.05)
     assert not desk.writer.trouble
 
@@ -191,7 +191,7 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
     settings: Settings,
 ) -> None:
     """Whoever finishes it, and whatever the time is: it received until the planned end, and all that it took is on the disk."""
-    past = plan_of(folder).model_copy(update={"start_us": 10**15})
+    past = read_plan(folder).model_copy(update={"start_us": 10**15})
     publish_model(folder.plan, past)
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -204,7 +204,7 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
         AccountFile(folder.account, 2).write(account.model_copy(update={"state": state}))
     if ending is not None:
         publish_model(folder.ending, Ending(state=ending))
-    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 60, start_us=1))
+    prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 60, start_us=1))
     document = folder.metadata.read_text()
     assert f'"state": "{expected}"' in document
     assert not folder.account.exists()
@@ -272,7 +272,10 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
     desk.send(11, 15)
     desk.end()
     place = {"segment": 2, "offset": folder.segment(2).stat().st_size}
-    publish_model(folder.checkpoint, desk.capture.mark(desk.capture.clock.last_ns).model_copy(update=place))
+    publish_model(
+        folder.checkpoint,
+        desk.pipeline.create_checkpoint(desk.pipeline.clock.last_ns).model_copy(update=place),
+    )
     state = resume(folder)
     assert (state.messages, state.tracks[TRADES].first) == (5, 11)
     assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 11))

@@ -16,7 +16,7 @@ import pytest
 from capture_pipeline.cli.session_view import session_document
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import new_plan, open_sessions, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline_tests.recorder.live import Live, live
@@ -51,7 +51,7 @@ def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
 def finished_by_start(session: Live) -> None:
     """The same command again: it prepares, finds the session over, and finishes it."""
     settings = session.deployment.workspace.settings
-    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
 
 
 def finished_by_recorder(session: Live) -> None:
@@ -191,9 +191,9 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         report = validate(session.folder.path, SHORT)
         assert verdicts(report, "accounting") == {"accounting": Verdict.FAIL}
         assert "was killed: what it received behind its last line" in report.check("accounting").reason
-        assert not open_sessions(sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"])[
-            1:
-        ]
+        assert not list_open_sessions(
+            sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"]
+        )[1:]
 
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:

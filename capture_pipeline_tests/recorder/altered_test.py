@@ -12,7 +12,7 @@ from rich.console import Console
 from capture_pipeline.cli.session_view import overview
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
@@ -78,7 +78,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -145,7 +145,7 @@ def test_gaps_of_a_part_that_was_removed_are_within_its_own(
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.send(16, 30)
-    desk.capture.tick()
+    desk.pipeline.flush_due()
     remove(folder.growing)
     desk.notice()
     desk.send(31, 40)

@@ -56,7 +56,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     events = EventLog(folder.events)
     for line in resumed.mended:
         events.write(0, "mended", what=line)
-    writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
+    writer = Writer(folder, segment=resumed.segment, max_waiting_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     capture = RecordingPipeline(
@@ -72,11 +72,11 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     capture.merge.opened(1)
     for number in range(first, last + 1):
         if number not in MISSING:
-            capture.message(
+            capture.receive(
                 1, b'{"stream":"%b","data":{"e":"trade","E":1,"t":%d}}' % (TRADES.encode(), number)
             )
             low = number * 10
-            capture.message(
+            capture.receive(
                 1,
                 b'{"stream":"%b","data":{"E":1,"U":%d,"u":%d,"b":[],"a":[]}}'
                 % (DEPTH.encode(), low, low + 9),

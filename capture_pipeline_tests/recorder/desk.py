@@ -23,19 +23,23 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 class Desk:
     """Capture, writer and account of a session, without a network."""
 
-    def __init__(self, folder: SessionFolder, clock: int = 0, most_bytes: int = 1 << 20) -> None:
+    def __init__(self, folder: SessionFolder, clock: int = 0, max_waiting_bytes: int = 1 << 20) -> None:
         """Take up what is there, and open the account."""
         resumed = resume(folder)
         self.folder = folder
-        self.writer = Writer(folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=0.02)
+        self.writer = Writer(
+            folder, segment=resumed.segment, max_waiting_bytes=max_waiting_bytes, fsync_s=0.02
+        )
         self.intake = Intake([TRADES, OTHERS], lambda _: None, lambda *_: None)
         ticks = itertools.count(clock + 1)
         clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
         hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-        self.capture = RecordingPipeline(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
-        self.capture.resume(resumed)
-        self.capture.merge.opened(1)
-        self.accounting = Accounting(folder, 2, resumed, self.capture, self.writer)
+        self.pipeline = RecordingPipeline(
+            Recording(flush_messages=5), self.intake, clock_, self.writer, hooks
+        )
+        self.pipeline.resume(resumed)
+        self.pipeline.merge.opened(1)
+        self.accounting = Accounting(folder, 2, resumed, self.pipeline, self.writer)
         self.accounting.begin()
 
     def start(self) -> Desk:
@@ -46,7 +50,7 @@ class Desk:
     def send(self, first: int, last: int, stream: str = TRADES) -> None:
         """Trades first..last, in batches of five."""
         for number in range(first, last + 1):
-            self.capture.message(
+            self.pipeline.receive(
                 1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number)
             )
         if self.writer.is_alive():
@@ -62,7 +66,7 @@ class Desk:
 
     def end(self, until_ns: int = 1) -> None:
         """Write all, and close the account."""
-        self.capture.finish()
+        self.pipeline.finish()
         assert self.writer.finish(10)
         self.accounting.take_alterations()
         assert self.accounting.difference == 0

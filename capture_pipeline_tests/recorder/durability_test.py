@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal
@@ -45,7 +45,7 @@ def batch(number: int, mark: Checkpoint | None = None) -> Batch:
 
 def writer_of(folder: SessionFolder) -> Writer:
     """One that flushes after each batch."""
-    return Writer(folder, segment=1, most_bytes=1 << 20, fsync_s=0.0)
+    return Writer(folder, segment=1, max_waiting_bytes=1 << 20, fsync_s=0.0)
 
 
 def written(writer: Writer) -> None:
@@ -128,7 +128,7 @@ def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
     settings = Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
-    plan = new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
+    plan = create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
     return prepare(sessions_root(settings), plan), settings
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, record, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, record, sessions_root, stop
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.layout import SessionFolder
@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
     """A session of an hour that was just prepared."""
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 3600))
 
 
 def members(first: int, count: int = 10) -> bytes:
@@ -106,7 +106,7 @@ def test_a_session_of_which_nothing_came_is_finished_as_empty(
     assert metadata is not None
     assert (metadata.state, metadata.statistics["messages"]) == ("empty", 0)
     assert session_state(folder)[0] == "empty"
-    again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    again = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
     assert again != folder
 
 
@@ -182,13 +182,13 @@ def test_a_plan_beyond_what_a_connection_carries_is_one_line(
 ) -> None:
     """Before anything is written."""
     with pytest.raises(ConfigError, match=told):
-        new_plan(settings, symbols, "custom", seconds)
+        create_plan(settings, symbols, "custom", seconds)
 
 
 def test_sessions_that_start_together_do_not_meet(settings: Settings) -> None:
     """Regimes and lists of symbols have folders and ids of their own."""
     plans = [
-        new_plan(settings, symbols, regime, 60, start_us=10**15)
+        create_plan(settings, symbols, regime, 60, start_us=10**15)
         for regime in ("a", "b")
         for symbols in (["X1"], ["X1", "Y1"], ["X1", "Z1"])
     ]
@@ -203,7 +203,7 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
     second = 1_000_000
     for turn in range(5):
         names = [
-            new_plan(
+            create_plan(
                 settings, [f"S{turn}USDT"], "custom", 3600, start_us=time.time_ns() // 1000 + at * second
             )
             for at in range(8)
@@ -252,7 +252,7 @@ def test_a_metrics_port_that_is_taken_is_told_and_the_session_recorded(tmp_path:
 def test_a_plan_that_is_damaged_stops_no_other_session(folder: SessionFolder, settings: Settings) -> None:
     """It is left alone."""
     folder.plan.write_text("{")
-    again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    again = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
     assert again != folder
     assert folder.plan.read_text() == "{"
 

@@ -13,7 +13,7 @@ import pytest
 
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
@@ -135,7 +135,7 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     assert started.returncode == 0, said
     assert f"Recording {AGG_TRADE}, {DEPTH} until" in said
     assert "0 gaps, 0 ids lost" in said
-    folder = all_sessions(sessions_root(futures.workspace.settings))[0]
+    folder = list_sessions(sessions_root(futures.workspace.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.plan.market == "um"
     assert {stream: count > 50 for stream, count in metadata.statistics["messages_by_stream"].items()} == {

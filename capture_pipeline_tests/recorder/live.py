@@ -19,7 +19,7 @@ from typing import Any
 import requests
 
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
@@ -51,13 +51,15 @@ class Live:
         """Prepare it; nothing runs yet."""
         self.deployment = deployment
         settings = deployment.workspace.settings
-        plan = new_plan(settings, symbols, "custom", seconds).model_copy(update={"connections": connections})
+        plan = create_plan(settings, symbols, "custom", seconds).model_copy(
+            update={"connections": connections}
+        )
         self.folder: SessionFolder = prepare(sessions_root(settings), plan)
         self.process: subprocess.Popen[str] | None = None
 
     def plan(self, **change: object) -> None:
         """Change its plan before it is started."""
-        publish_model(self.folder.plan, plan_of(self.folder).model_copy(update=change))
+        publish_model(self.folder.plan, read_plan(self.folder).model_copy(update=change))
 
     def start(self, **environment: str) -> None:
         """Start its recorder."""

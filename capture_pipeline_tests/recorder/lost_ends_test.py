@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.recovery import resume, tracks_of
@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
     """A session of an hour that was just prepared."""
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 def member(stream: str, first: int, count: int = 10) -> bytes:
@@ -58,7 +58,7 @@ def marked(folder: SessionFolder, parts: list[bytes]) -> None:
     folder.checkpoint.unlink(missing_ok=True)
     folder.growing.write_bytes(b"".join(parts))
     state = resume(folder, whole=True)
-    tracks = tracks_of(state.tracks, state.last_of)
+    tracks = tracks_of(state.tracks, state.last_times)
     publish_model(
         folder.checkpoint,
         Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks),
@@ -120,7 +120,7 @@ def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, setting
     state = resume(folder)
     assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
     ledger = Ledger()
-    ledger.resume(TRADES, state.tracks[TRADES], state.last_of[TRADES])
+    ledger.resume(TRADES, state.tracks[TRADES], state.last_times[TRADES])
     gap = ledger.see(TRADES, 25, 25, MessageTime(25))
     assert gap is not None
     append_line(folder.gaps, gap.model_dump_json() + "\n")

@@ -20,19 +20,19 @@ class Desk:
     merge: Merger
     now: int = 0
 
-    def offer(self, connection: int, first: int, last: int | None = None) -> list[tuple[int, int]]:
+    def push(self, connection: int, first: int, last: int | None = None) -> list[tuple[int, int]]:
         """Ids let through by a message."""
         last = first if last is None else last
         raw = f"{connection}:{first}-{last}".encode()
         return [
             (one.first, one.last)
-            for one in self.merge.offer(Message(first, last, STREAM, raw, self.now, connection))
+            for one in self.merge.push(Message(first, last, STREAM, raw, self.now, connection))
         ]
 
     def wait(self, ms: int) -> list[tuple[int, int]]:
         """Ids let through by time."""
         self.now += ms * MILLISECOND
-        return [(one.first, one.last) for one in self.merge.tick(self.now)]
+        return [(one.first, one.last) for one in self.merge.flush_expired(self.now)]
 
 
 def desk(*connections: int) -> Desk:
@@ -45,25 +45,25 @@ def desk(*connections: int) -> Desk:
 def test_each_message_goes_once_whoever_is_first() -> None:
     """The second copy is a duplicate."""
     one = desk(1, 2)
-    assert one.offer(1, 5, 7) == [(5, 7)]
-    assert one.offer(2, 5, 7) == []
-    assert one.offer(2, 8) == [(8, 8)]
-    assert one.offer(1, 8) == []
+    assert one.push(1, 5, 7) == [(5, 7)]
+    assert one.push(2, 5, 7) == []
+    assert one.push(2, 8) == [(8, 8)]
+    assert one.push(1, 8) == []
     assert (one.merge.counts.passed, one.merge.counts.duplicates) == (2, 2)
 
 
 def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> None:
     """A reconnected connection is ahead; the old one is behind and delivers all."""
     one = desk(1, 2)
-    one.offer(1, 1)
-    one.offer(2, 1)
+    one.push(1, 1)
+    one.push(2, 1)
     one.merge.closed(1)
     one.merge.opened(3)
-    assert one.offer(3, 5) == []
+    assert one.push(3, 5) == []
     assert one.wait(5000) == []
-    assert one.offer(2, 2) == [(2, 2)]
-    assert one.offer(2, 3) == [(3, 3)]
-    assert one.offer(2, 4) == [(4, 4), (5, 5)]
+    assert one.push(2, 2) == [(2, 2)]
+    assert one.push(2, 3) == [(3, 3)]
+    assert one.push(2, 4) == [(4, 4), (5, 5)]
     assert one.merge.counts.held == 1
     assert one.merge.counts.longest_ns == 5000 * MILLISECOND
 
@@ -71,10 +71,10 @@ def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> 
 def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
     """Both connections are past it."""
     one = desk(1, 2)
-    one.offer(1, 1)
-    one.offer(2, 1)
-    assert one.offer(1, 3) == []
-    assert one.offer(2, 3) == []
+    one.push(1, 1)
+    one.push(2, 1)
+    assert one.push(1, 3) == []
+    assert one.push(2, 3) == []
     assert one.wait(100) == []
     assert one.wait(150) == [(3, 3)]
 
@@ -82,9 +82,9 @@ def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
 def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
     """What it held back goes with the next tick."""
     one = desk(1, 2)
-    one.offer(1, 1)
-    one.offer(2, 1)
-    one.offer(1, 4)
+    one.push(1, 1)
+    one.push(2, 1)
+    one.push(1, 4)
     assert one.wait(9000) == []
     one.merge.closed(2)
     assert one.wait(1) == [(4, 4)]
@@ -93,21 +93,21 @@ def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
 def test_a_single_connection_is_not_waited_for() -> None:
     """Only messages out of order get the grace."""
     one = desk(1)
-    one.offer(1, 1)
-    assert one.offer(1, 3) == []
-    assert one.offer(1, 2) == [(2, 2), (3, 3)]
-    assert one.offer(1, 9) == []
+    one.push(1, 1)
+    assert one.push(1, 3) == []
+    assert one.push(1, 2) == [(2, 2), (3, 3)]
+    assert one.push(1, 9) == []
     assert one.wait(250) == [(9, 9)]
-    assert one.offer(1, 6) == []
+    assert one.push(1, 6) == []
     assert one.merge.counts.late == 1
 
 
 def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
     """It may have subscribed before the hole; it is not waited for ever."""
     one = desk(1)
-    one.offer(1, 1)
+    one.push(1, 1)
     one.merge.opened(2)
-    assert one.offer(1, 3) == []
+    assert one.push(1, 3) == []
     assert one.wait(1900) == []
     assert one.wait(200) == [(3, 3)]
 
@@ -115,10 +115,10 @@ def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
 def test_an_exact_successor_is_preferred_to_one_that_overlaps() -> None:
     """Connections may cut the same ids differently."""
     one = desk(1, 2)
-    one.offer(1, 1, 5)
-    one.offer(2, 1, 5)
-    assert one.offer(1, 4, 9) == []
-    assert one.offer(2, 6, 9) == [(6, 9)]
+    one.push(1, 1, 5)
+    one.push(2, 1, 5)
+    assert one.push(1, 4, 9) == []
+    assert one.push(2, 6, 9) == [(6, 9)]
     assert one.wait(300) == []
     assert one.merge.held == 0
 
@@ -126,31 +126,31 @@ def test_an_exact_successor_is_preferred_to_one_that_overlaps() -> None:
 def test_an_overlap_goes_if_nothing_exact_comes() -> None:
     """It brings ids that would be lost otherwise."""
     one = desk(1)
-    one.offer(1, 1, 5)
-    assert one.offer(1, 4, 9) == []
+    one.push(1, 1, 5)
+    assert one.push(1, 4, 9) == []
     assert one.wait(250) == [(4, 9)]
-    assert one.offer(1, 10) == [(10, 10)]
+    assert one.push(1, 10) == [(10, 10)]
 
 
 def test_too_much_held_back_is_let_through() -> None:
     """Memory is bounded, whatever a connection does."""
     one = desk(1, 2)
-    one.merge = Merger(most_bytes=10)
+    one.merge = Merger(max_bytes=10)
     one.merge.opened(1)
     one.merge.opened(2)
-    one.offer(1, 1)
-    one.offer(2, 1)
-    assert one.offer(1, 100) == []
-    assert one.offer(1, 101) == [(100, 100), (101, 101)]
+    one.push(1, 1)
+    one.push(2, 1)
+    assert one.push(1, 100) == []
+    assert one.push(1, 101) == [(100, 100), (101, 101)]
     assert one.merge.counts.forced >= 1
 
 
 def test_nothing_is_held_longer_than_the_limit() -> None:
     """A connection that is alive and stands still ends the patience."""
     one = desk(1, 2)
-    one.offer(1, 1)
-    one.offer(2, 1)
-    one.offer(1, 3)
+    one.push(1, 1)
+    one.push(2, 1)
+    one.push(1, 3)
     assert one.wait(29_000) == []
     assert one.wait(2000) == [(3, 3)]
 
@@ -159,16 +159,16 @@ def test_a_resumed_stream_takes_nothing_that_was_recorded() -> None:
     """The first message of a new process can repeat what the last one wrote."""
     one = desk(1)
     one.merge.resume(STREAM, 10)
-    assert one.offer(1, 8, 10) == []
-    assert one.offer(1, 11, 12) == [(11, 12)]
+    assert one.push(1, 8, 10) == []
+    assert one.push(1, 11, 12) == [(11, 12)]
 
 
 def test_the_end_lets_everything_through() -> None:
     """Nothing more will come."""
     one = desk(1, 2)
-    one.offer(1, 1)
-    one.offer(2, 1)
-    one.offer(1, 5)
+    one.push(1, 1)
+    one.push(2, 1)
+    one.push(1, 5)
     assert [message.first for message in one.merge.finish(one.now)] == [5]
 
 
@@ -198,11 +198,11 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
     def deliver(who: int) -> None:
         at[who] += 1
         message = Message(at[who], at[who], STREAM, b"x", now, numbers[who])
-        out.extend(one.first for one in merge.offer(message))
+        out.extend(one.first for one in merge.push(message))
 
     for who, step in steps:
         now += 50 * MILLISECOND
-        out.extend(one.first for one in merge.tick(now))
+        out.extend(one.first for one in merge.flush_expired(now))
         if step == "cut" and at[1 - who] > 0:
             merge.closed(numbers[who])
             numbers[who], fresh = fresh, fresh + 1
@@ -227,11 +227,9 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
     for place, one in enumerate(ids):
         out.extend(
             m.first
-            for m in merge.offer(
-                Message(one, one, STREAM, b"", place * 30 * MILLISECOND, place % connections)
-            )
+            for m in merge.push(Message(one, one, STREAM, b"", place * 30 * MILLISECOND, place % connections))
         )
-        out.extend(m.first for m in merge.tick(place * 30 * MILLISECOND))
+        out.extend(m.first for m in merge.flush_expired(place * 30 * MILLISECOND))
     out.extend(m.first for m in merge.finish(len(ids) * 30 * MILLISECOND))
     assert out == sorted(set(out))
     assert merge.held == 0
@@ -245,10 +243,10 @@ def test_streams_do_not_wait_for_each_other(streams: int) -> None:
     merge.opened(2)
     for number in range(streams):
         for connection in (1, 2):
-            merge.offer(Message(1, 1, str(number), b"", 0, connection))
-    assert not merge.offer(Message(3, 3, "0", b"", 0, 1))
+            merge.push(Message(1, 1, str(number), b"", 0, connection))
+    assert not merge.push(Message(3, 3, "0", b"", 0, 1))
     for number in range(1, streams):
-        assert len(merge.offer(Message(2, 2, str(number), b"", 0, 1))) == 1
+        assert len(merge.push(Message(2, 2, str(number), b"", 0, 1))) == 1
 
 
 def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
@@ -262,7 +260,7 @@ def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
         connection,
         1_700_000_000_000 + second * 1000,
     )
-    return [one.first for one in merge.offer(message)]
+    return [one.first for one in merge.push(message)]
 
 
 def test_ids_that_the_exchange_counts_anew_go_on() -> None:
@@ -333,7 +331,7 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
             number += 1
         else:
             assert at(merge, 1, stray, second) == []
-    merge.tick(10 * HOUR_S * 1000 * MILLISECOND)
+    merge.flush_expired(10 * HOUR_S * 1000 * MILLISECOND)
     assert at(merge, 1, number, 9 * HOUR_S) == [number]
     assert sorted(one.first for one in kept) == sorted(first for first, _ in strays)
     assert (merge.counts.stray, merge.counts.resets) == (len(strays), 0)
@@ -372,9 +370,9 @@ def test_a_closed_connection_delays_no_hole() -> None:
     """Only the grace is waited for, not the patience with a connection that has brought nothing yet."""
     one = desk(1, 2)
     for connection in (1, 2):
-        one.offer(connection, 1)
+        one.push(connection, 1)
     one.merge.closed(2)
-    assert one.offer(1, 3) == []
+    assert one.push(1, 3) == []
     assert one.wait(199) == []
     assert one.wait(1) == [(3, 3)]
 
@@ -382,29 +380,29 @@ def test_a_closed_connection_delays_no_hole() -> None:
 def test_a_diff_that_reaches_into_a_lost_hole_is_late() -> None:
     """It is no duplicate: some of its ids were never let through."""
     one = desk(1)
-    one.offer(1, 1, 5)
-    one.offer(1, 9, 10)
+    one.push(1, 1, 5)
+    one.push(1, 9, 10)
     assert one.wait(250) == [(9, 10)]
-    one.offer(1, 4, 7)
+    one.push(1, 4, 7)
     assert (one.merge.counts.late, one.merge.counts.duplicates) == (1, 0)
 
 
 def test_what_precedes_the_first_message_is_counted_apart() -> None:
     """A second connection that is behind brings ids from before the recording: neither twice there nor in a gap."""
     one = desk(1, 2)
-    one.offer(1, 5)
-    one.offer(2, 3)
-    one.offer(2, 5)
+    one.push(1, 5)
+    one.push(2, 3)
+    one.push(2, 5)
     assert (one.merge.counts.early, one.merge.counts.duplicates) == (1, 1)
 
 
 def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> None:
     """They are in the recording then, and what repeats them is a duplicate."""
     one = desk(1)
-    one.offer(1, 5, 6)
-    one.offer(1, 4, 9)
+    one.push(1, 5, 6)
+    one.push(1, 4, 9)
     assert one.wait(250) == [(4, 9)]
-    one.offer(1, 4)
+    one.push(1, 4)
     assert (one.merge.counts.early, one.merge.counts.duplicates) == (0, 1)
 
 
@@ -462,9 +460,9 @@ def test_every_message_is_passed_once_or_counted(
             1_700_000_000_000 + second * 1000,
         )
         offered.append(message)
-        out.extend(merge.offer(message))
+        out.extend(merge.push(message))
         if data.draw(st.booleans()):
-            out.extend(merge.tick(now))
+            out.extend(merge.flush_expired(now))
         assert merge.held + merge.counts.settled == len(offered)
     out.extend(merge.finish(len(steps) * 700 * MILLISECOND))
     counts = merge.counts
@@ -496,7 +494,7 @@ def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int
             first, first + width - 1, STREAM, b"%d" % place, place * 60 * MILLISECOND, connection
         )
         before = {name: getattr(merge.counts, name) for name in classes}
-        passed = merge.offer(message)
+        passed = merge.push(message)
         out.extend(passed)
         now = {name: getattr(merge.counts, name) for name in classes}
         if message not in passed and not merge.held and now != before:
@@ -506,4 +504,4 @@ def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int
             ids = set(range(message.first, message.last + 1))
             expected = "duplicates" if ids <= covered else "early" if min(ids) < out[0].first else "late"
             assert name == expected
-        out.extend(merge.tick(place * 60 * MILLISECOND))
+        out.extend(merge.flush_expired(place * 60 * MILLISECOND))

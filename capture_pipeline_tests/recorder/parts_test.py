@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
 from capture_pipeline.orderbook.texts import MOST_GATHERED
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
@@ -317,12 +317,12 @@ def test_the_recorder_loads_neither_dagster_nor_polars() -> None:
 def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     """No later message would show it: the disk takes nothing more, and what is still pending has no room."""
     folder = SessionFolder(tmp_path)
-    writer = Writer(folder, segment=1, most_bytes=10, fsync_s=1)
+    writer = Writer(folder, segment=1, max_waiting_bytes=10, fsync_s=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     intake = Intake([TRADES], lambda _: None, lambda *_: None)
     capture = RecordingPipeline(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
     for number in range(3):
-        capture.message(1, b'{"stream":"btcusdt@trade","data":{"E":1,"t":%d}}' % number)
+        capture.receive(1, b'{"stream":"btcusdt@trade","data":{"E":1,"t":%d}}' % number)
     capture.finish()
     assert (capture.counts["dropped_messages"], capture.counts["tail_dropped_messages"]) == (1, 1)
 
@@ -331,36 +331,40 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
 def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes) -> None:
     """It has ids and no levels; it is a line of the recording all the same, it is told once, and the book waits for a snapshot."""
     told: list[str] = []
-    follower = Follower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    follower = BookFollower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
     capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
-    capture.message(1, form % (1, 1, b'[["1.0","2.0"]]'))
+    capture.receive(1, form % (1, 1, b'[["1.0","2.0"]]'))
     assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
     assert follower.states() == {"BTCUSDT": "synced"}
-    capture.message(1, form % (2, 2, levels))
+    capture.receive(1, form % (2, 2, levels))
     follower.begin_audits()
     capture.finish()
-    assert (told, follower.states(), follower.wanted()) == (["BTCUSDT"], {"BTCUSDT": "invalid"}, ["BTCUSDT"])
+    assert (told, follower.states(), follower.list_wanted_symbols()) == (
+        ["BTCUSDT"],
+        {"BTCUSDT": "invalid"},
+        ["BTCUSDT"],
+    )
     assert capture.messages == 2
 
 
 def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     """Without an audit too: diffs are looked at some hundred together."""
     told: list[str] = []
-    follower = Follower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    follower = BookFollower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
     capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
-    capture.message(1, form % (1, 1, b"{}"))
-    capture.message(1, form % (2, 2, b"[]"))
+    capture.receive(1, form % (1, 1, b"{}"))
+    capture.receive(1, form % (2, 2, b"[]"))
     assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
     for number in range(3, MOST_GATHERED + 1):
-        capture.message(1, form % (number, number, b"[]"))
+        capture.receive(1, form % (number, number, b"[]"))
     assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 
 
-def capturing(folder: Path, follower: Follower) -> RecordingPipeline:
+def capturing(folder: Path, follower: BookFollower) -> RecordingPipeline:
     hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
-    writer = Writer(SessionFolder(folder), segment=1, most_bytes=1 << 20, fsync_s=1)
+    writer = Writer(SessionFolder(folder), segment=1, max_waiting_bytes=1 << 20, fsync_s=1)
     return RecordingPipeline(
         Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks
     )

@@ -70,8 +70,8 @@ def refilled(pages: PagesOfTrades, gap: Gap, path: Path) -> Refill:
     """One attempt, as a new process would make it."""
     refill = Refill(gap, path)
     refill.begin()
-    while refill.is_asking:
-        refill.ask(cast("RestClient", pages))
+    while refill.has_next_page:
+        refill.request_page(cast("RestClient", pages))
     return refill
 
 

@@ -129,7 +129,7 @@ def resume_of(content: bytes, folder: SessionFolder) -> dict[str, dict[str, int]
     """Tracks of a recording."""
     folder.growing.write_bytes(content)
     state = resume(folder)
-    return tracks_of(state.tracks, state.last_of)
+    return tracks_of(state.tracks, state.last_times)
 
 
 @pytest.mark.parametrize("offset", [7, 10_000])

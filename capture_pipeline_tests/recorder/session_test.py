@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from capture_pipeline.recorder.lifecycle import open_sessions, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause, RefillState
 from capture_pipeline_tests.recorder.live import Live, live
@@ -190,7 +190,7 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
         assert session.status().state == "interrupted"  # type: ignore[union-attr]
         plan = session.metadata.plan if session.folder.metadata.exists() else None
         assert plan is None
-        found = open_sessions(sessions_root(settings), "custom", ["BTCUSDT"])
+        found = list_open_sessions(sessions_root(settings), "custom", ["BTCUSDT"])
         assert found == [session.folder]
         metadata = stop(session.folder, settings)
         assert metadata is not None
@@ -215,7 +215,7 @@ def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) 
         assert folder.session == later.session
         aside = next(path for path in session.folder.path.parent.iterdir() if path.name.startswith(".aside-"))
         assert (aside / session.folder.growing.name).read_bytes() == content
-        assert open_sessions(sessions_root(settings), "custom", ["BTCUSDT"]) == [folder]
+        assert list_open_sessions(sessions_root(settings), "custom", ["BTCUSDT"]) == [folder]
 
 
 def test_a_full_disk_loses_only_what_does_not_fit_in_the_queue_and_says_so(tmp_path: Path) -> None:

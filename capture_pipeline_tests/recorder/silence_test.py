@@ -19,14 +19,14 @@ class Wire:
 
     number: int
     last_s: float = 0.0
-    heard_s: float = 0.0
+    last_bytes_s: float = 0.0
     pinged_s: float | None = None
     messages: int = 0
     answers: bool = True
 
     def take(self, now_s: float) -> None:
         """Take a message."""
-        self.last_s = self.heard_s = now_s
+        self.last_s = self.last_bytes_s = now_s
         self.messages += 1
 
 
@@ -60,7 +60,7 @@ class Course:
                     self.pings += 1
                     wire.pinged_s = self.now_s
                     if wire.answers:
-                        wire.heard_s = self.now_s + 0.1
+                        wire.last_bytes_s = self.now_s + 0.1
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -152,7 +152,7 @@ def test_a_process_that_was_held_up_does_not_take_its_peer_for_gone() -> None:
     rule = Silence(LIMIT_S)
     assert list(rule.look([wire], 4.6)) == []
     assert list(rule.look([wire], 20.0)) == []
-    wire.heard_s = 20.1
+    wire.last_bytes_s = 20.1
     assert list(rule.look([wire], 20.5)) == []
     assert [reason for _, reason in rule.look([wire], 21.0)] == []
 

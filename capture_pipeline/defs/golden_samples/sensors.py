@@ -18,7 +18,7 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
-from capture_pipeline.recorder.lifecycle import all_sessions, is_ending, known_plan, new_plan
+from capture_pipeline.recorder.lifecycle import create_plan, is_ending, list_sessions, read_plan_if_valid
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
@@ -109,7 +109,7 @@ def session_arrivals(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each finished session that was never materialized, and report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
+    finished = [folder for folder in list_sessions(root(workspace)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
     proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
@@ -128,8 +128,8 @@ def _requests(keys: dict[str, str]) -> dg.SensorResult:
 
 
 def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
-    for folder in all_sessions(root(workspace)):
-        if not folder.metadata.exists() and (plan := known_plan(folder)):
+    for folder in list_sessions(root(workspace)):
+        if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)):
             yield folder, plan
 
 
@@ -171,7 +171,7 @@ def _prepare(workspace: Workspace, window: Window) -> None:
     folder = SessionFolder.under(root(workspace), planned.regime, window.session)
     if folder.plan.exists():
         return
-    plan = new_plan(
+    plan = create_plan(
         workspace.settings,
         list(planned.symbols),
         planned.regime,

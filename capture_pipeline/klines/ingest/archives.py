@@ -223,7 +223,7 @@ def _for_holes(
     left = [file for file in files if file.name not in missing]
     if not left or not monthly.holes:
         return []
-    listed = [each for each in workspace.outages if each.holds_for(left[0].market, left[0].symbol)]
+    listed = [each for each in workspace.outages if each.applies_to(left[0].market, left[0].symbol)]
     covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
     wanted = [file for file in left if intersect(open_holes, [file.bounds])]

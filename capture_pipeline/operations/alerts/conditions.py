@@ -8,7 +8,7 @@ from pathlib import Path
 from capture_pipeline.binance.periods import SECOND_US, iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.operations.alerts.models import Alert, State
-from capture_pipeline.recorder.lifecycle import all_sessions, known_plan
+from capture_pipeline.recorder.lifecycle import list_sessions, read_plan_if_valid
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
@@ -56,7 +56,7 @@ def look_at_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> lis
         now_us: The present, microseconds UTC.
         open_keys: Keys of open alerts; others do not end.
     """
-    found, sessions = {}, {folder.session: folder for folder in all_sessions(root)}
+    found, sessions = {}, {folder.session: folder for folder in list_sessions(root)}
     for folder in sessions.values():
         key = f"{SESSION_PREFIX}{folder.session}"
         if not folder.metadata.exists() and (alert := _look_at(folder, key, now_us)) is not None:
@@ -66,7 +66,7 @@ def look_at_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> lis
 
 
 def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
-    plan = known_plan(folder)
+    plan = read_plan_if_valid(folder)
     if plan is None:
         text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
         return Alert(

@@ -17,7 +17,7 @@ from capture_pipeline.orderbook.texts import TextBook
 from capture_pipeline.parsing import guard_parser
 
 
-class Follower:
+class BookFollower:
     """One book a symbol."""
 
     def __init__(self, symbols: list[str], on_malformed: Callable[[str, str], None]) -> None:
@@ -56,7 +56,7 @@ class Follower:
             book.invalidate()
             self._flowing.discard(symbol_of(stream))
 
-    def wanted(self) -> list[str]:
+    def list_wanted_symbols(self) -> list[str]:
         """Symbols whose book needs a snapshot, or is to be audited; a snapshot from before the first diff would be of no use."""
         return [
             symbol
@@ -96,7 +96,7 @@ class Follower:
         self._audits.discard(symbol)
         return book.snapshot(snapshot) is not Step.TOO_OLD
 
-    def found(self) -> list[dict[str, Any]]:
+    def take_audit_results(self) -> list[dict[str, Any]]:
         """What audits found since this was last asked."""
         found, self._found = self._found, []
         return found

@@ -30,9 +30,9 @@ _SHARE = 0.25
 class Refills:
     """The gaps that REST is asked about, one page of one gap at a time."""
 
-    def __init__(self, rest: RestClient, capture: RecordingPipeline, events: EventLog) -> None:
+    def __init__(self, rest: RestClient, pipeline: RecordingPipeline, events: EventLog) -> None:
         """Start with no gap."""
-        self._rest, self._capture, self._events = rest, capture, events
+        self._rest, self._pipeline, self._events = rest, pipeline, events
         self._gaps: dict[tuple[str, int], Gap] = {}
         self._new: asyncio.Queue[Gap] = asyncio.Queue()
         self._turn = asyncio.Lock()
@@ -88,9 +88,9 @@ class Refills:
         refill = await run_in_daemon_thread(lambda: Refill(gap, path))
         try:
             refill.begin()
-            while refill.is_asking:
+            while refill.has_next_page:
                 async with self._turn:
-                    await run_in_daemon_thread(lambda: refill.ask(self._rest))
+                    await run_in_daemon_thread(lambda: refill.request_page(self._rest))
                     self._note(gap, refill.ids_refilled)
                     await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
         except (CaptureError, OSError) as error:
@@ -115,7 +115,7 @@ class Refills:
             and error.code is not None
         ):
             return RefillState.REFUSED
-        newest = self._capture.newest
+        newest = self._pipeline.newest
         end_us = gap.end_event_us or gap.end_ns // 1000
         is_due = newest is not None and event_us(newest.event_time) >= due_us(from_us(end_us).date())
         return RefillState.OVERDUE if is_due else None
@@ -128,11 +128,11 @@ class Refills:
     def _settle(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
         settled = gap.model_copy(update={"refill": state, "filled_by": filled_by})
         self._gaps[gap.stream, gap.last_good_id] = settled
-        self._capture.supersede(settled)
+        self._pipeline.write_gap_update(settled)
         if state is not RefillState.COMPLETE:
             self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
 
     def _write(self, kind: str, gap: Gap, **details: object) -> None:
         self._events.write(
-            self._capture.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
+            self._pipeline.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
         )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import snapshot_stream
 from capture_pipeline.errors import CaptureError, RateLimitedError
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.refill_requests import Refills
 from capture_pipeline.recorder.pipeline import RecordingPipeline
@@ -40,18 +40,18 @@ class BackgroundTasks:
         self,
         rest: RestClient,
         settings: Recording,
-        capture: RecordingPipeline,
-        follower: Follower,
+        pipeline: RecordingPipeline,
+        follower: BookFollower,
         events: EventLog,
     ) -> None:
         """Keep whom to ask and whom to tell."""
         self.audits: list[dict[str, Any]] = []
         self.clock_samples: list[dict[str, Any]] = []
-        self.refills = Refills(rest, capture, events)
-        self._rest, self._settings, self._capture, self._follower, self._events = (
+        self.refills = Refills(rest, pipeline, events)
+        self._rest, self._settings, self._pipeline, self._follower, self._events = (
             rest,
             settings,
-            capture,
+            pipeline,
             follower,
             events,
         )
@@ -78,13 +78,13 @@ class BackgroundTasks:
     async def _snapshots(self, group: asyncio.TaskGroup) -> None:
         while True:
             now = time.monotonic()
-            for symbol in self._follower.wanted():
+            for symbol in self._follower.list_wanted_symbols():
                 if symbol not in self._fetching and now >= self._not_before.get(symbol, 0.0):
                     self._fetching.add(symbol)
                     group.create_task(self._snapshot(symbol))
-            for found in self._follower.found():
-                self.audits.append({"capture_ns": self._capture.clock.now_ns(), **found})
-                self._events.write(self._capture.clock.now_ns(), "audit", **found)
+            for found in self._follower.take_audit_results():
+                self.audits.append({"capture_ns": self._pipeline.clock.now_ns(), **found})
+                self._events.write(self._pipeline.clock.now_ns(), "audit", **found)
             await asyncio.sleep(_LOOK_S)
 
     async def _snapshot(self, symbol: str) -> None:
@@ -93,13 +93,13 @@ class BackgroundTasks:
             body = await self._ask(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
             is_useful = self._follower.snapshot(symbol, body)
             stamp = (
-                self._capture.bare(snapshot_stream(symbol), body)
+                self._pipeline.record_unframed(snapshot_stream(symbol), body)
                 if is_useful
-                else self._capture.clock.now_ns()
+                else self._pipeline.clock.now_ns()
             )
         except CaptureError as error:
             self._events.write(
-                self._capture.clock.now_ns(),
+                self._pipeline.clock.now_ns(),
                 "snapshot_failed",
                 symbol=symbol,
                 reason=reason,
@@ -121,7 +121,7 @@ class BackgroundTasks:
 
     def _settle(self, symbol: str) -> None:
         """A snapshot that did not bridge is followed by another one soon, but not at once."""
-        if symbol in self._follower.wanted():
+        if symbol in self._follower.list_wanted_symbols():
             self._put_off(symbol)
         else:
             self._waits.pop(symbol, None)
@@ -135,7 +135,7 @@ class BackgroundTasks:
             await asyncio.sleep(self._settings.clock_minutes * 60)
 
     async def _sample_clock(self) -> None:
-        clock = self._capture.clock
+        clock = self._pipeline.clock
         before = clock.now_ns()
         try:
             server_us = await self._ask(self._rest.server_time_us)

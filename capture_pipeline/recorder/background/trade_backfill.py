@@ -64,7 +64,7 @@ class Refill:
         self._is_of_aggregates = kind_of(gap.stream) is StreamKind.AGG_TRADE
         self._covered: list[_Covered] = []
         self._next_agg_id: int | None = None
-        self.is_asking = False
+        self.has_next_page = False
         if path.is_file():
             self._read(path)
 
@@ -84,13 +84,13 @@ class Refill:
         return self.ids_refilled == self._last - self._first + 1
 
     def begin(self) -> None:
-        """Start at the first id that has not come; `ask` until `is_asking` is false."""
+        """Start at the first id that has not come; `ask` until `has_next_page` is false."""
         edge = self._covered[0] if self._covered and self._covered[0].low == self._first else None
         # Ids of aggregates are contiguous, so that a gap of them needs no time window: futures serve windows of two days only.
         self._next_agg_id = edge.agg_id + 1 if edge else self._first if self._is_of_aggregates else None
-        self.is_asking = not self.is_complete
+        self.has_next_page = not self.is_complete
 
-    def ask(self, rest: RestClient) -> None:
+    def request_page(self, rest: RestClient) -> None:
         """Request the next page and append what is new of it to the file.
 
         Raises:
@@ -110,7 +110,7 @@ class Refill:
         for trade, _ in new:
             self._add(trade)
         if len(page) < PAGE_ROWS or self._is_covered(self._range(page[-1][0])[1] + 1, self._last):
-            self.is_asking = False
+            self.has_next_page = False
         else:
             self._next_agg_id = page[-1][0].agg_id + 1
 

@@ -50,7 +50,7 @@ class Connection:
         slot: Which of the connections side by side it is.
         opened_s: When it was opened, monotonic seconds; None before.
         last_s: When the last message came, monotonic seconds; of a connection without one when it was opened.
-        heard_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
+        last_bytes_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
         pinged_s: When a ping was sent last, monotonic seconds; None before.
         messages: How many came.
         alive: Set by the first message.
@@ -69,7 +69,7 @@ class Connection:
     on_message: OnMessage
     opened_s: float | None = None
     last_s: float = 0.0
-    heard_s: float = 0.0
+    last_bytes_s: float = 0.0
     pinged_s: float | None = None
     messages: int = 0
     alive: asyncio.Event = field(default_factory=asyncio.Event)
@@ -156,7 +156,7 @@ class Connection:
         self._socket = None
 
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
-        self.opened_s = self.last_s = self.heard_s = time.monotonic()
+        self.opened_s = self.last_s = self.last_bytes_s = time.monotonic()
         on_open(self)
 
     def _note_ping(self) -> None:
@@ -173,9 +173,9 @@ class Connection:
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
             return
-        self.heard_s = time.monotonic()
+        self.last_bytes_s = time.monotonic()
         if count:
-            self.last_s = self.heard_s
+            self.last_s = self.last_bytes_s
             if not self.messages:
                 self.alive.set()
             self.messages += count
@@ -198,7 +198,7 @@ class Connection:
     @property
     def is_alive(self) -> bool:
         """Whether the peer has sent anything since the connection was opened."""
-        return self.opened_s is not None and self.heard_s > self.opened_s
+        return self.opened_s is not None and self.last_bytes_s > self.opened_s
 
     def ping(self) -> None:
         """Ask for a sign of life; a peer that does not read what it was sent before is sent no more."""

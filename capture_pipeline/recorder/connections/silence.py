@@ -28,14 +28,14 @@ class Line(Protocol):
         number: Which.
         messages: How many came.
         last_s: When the last message came, or when it was opened.
-        heard_s: When bytes of any kind came last, or when it was opened.
+        last_bytes_s: When bytes of any kind came last, or when it was opened.
         pinged_s: When a ping was sent last; None before.
     """
 
     number: int
     messages: int
     last_s: float
-    heard_s: float
+    last_bytes_s: float
     pinged_s: float | None
 
 
@@ -85,7 +85,7 @@ class Silence:
         for one in lines:
             if faults[one.number]:
                 yield one, faults[one.number]
-            elif now_s - max(one.heard_s, one.pinged_s or 0.0) > self._limit_s / 2:
+            elif now_s - max(one.last_bytes_s, one.pinged_s or 0.0) > self._limit_s / 2:
                 yield one, ""
 
     def _learn(self, lines: Sequence[Line], now_s: float) -> None:
@@ -116,8 +116,8 @@ class Silence:
         return min(self._most_s, known_s * float(1 << min(self._tries, 30)))
 
     def _fault(self, one: Line, now_s: float) -> str:
-        if one.pinged_s is not None and one.heard_s < one.pinged_s < now_s - self._limit_s / 2:
-            return f"nothing came for {now_s - one.heard_s:.1f} s, not even the answer to a ping"
+        if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:
+            return f"nothing came for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
         if now_s - self._behind[one.number][1] > self._limit_s / 2:
             return f"no data for {now_s - one.last_s:.1f} s, while another connection brought some"
         return ""

@@ -15,12 +15,12 @@ class DuplicateFilter:
         self._young: dict[bytes, Message] = {}
         self._old: dict[bytes, Message] = {}
 
-    def remember(self, message: Message) -> None:
+    def add(self, message: Message) -> None:
         """It was let through; every other connection will bring it too."""
         if len(self._young) >= _GENERATION:
             self._young, self._old = {}, self._young
         self._young[message.raw] = message
 
-    def known(self, raw: bytes) -> Message | None:
+    def pop(self, raw: bytes) -> Message | None:
         """The message of these bytes, if it was let through lately; it is forgotten then, for with two connections no third one comes."""
         return self._young.pop(raw, None) or self._old.pop(raw, None)

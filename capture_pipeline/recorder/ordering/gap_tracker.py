@@ -91,7 +91,7 @@ class Ledger:
         self.tracks[stream], self._moments[stream] = track, last
 
     @property
-    def last_of(self) -> dict[str, MessageTime]:
+    def last_times(self) -> dict[str, MessageTime]:
         """When the last message of each stream came."""
         return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
 
@@ -102,7 +102,7 @@ class Ledger:
             del self._outages[0]
         return outage
 
-    def see_all(self, messages: Iterable[Message]) -> list[Gap]:
+    def count_messages(self, messages: Iterable[Message]) -> list[Gap]:
         """Count messages that are about to be written.
 
         Returns:

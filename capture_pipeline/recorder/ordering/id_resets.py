@@ -18,47 +18,47 @@ _RUN: Final = 3
 _MOST: Final = 64
 
 
-def add(doubted: list[Message], message: Message) -> bool:
+def add(reset_candidates: list[Message], message: Message) -> bool:
     """Put a message of lower ids and a later time to those that came before.
 
     Returns:
         False if it is there already, from another connection.
     """
-    if any((message.first, message.last) == (one.first, one.last) for one in doubted):
+    if any((message.first, message.last) == (one.first, one.last) for one in reset_candidates):
         return False
-    insort(doubted, message)
+    insort(reset_candidates, message)
     return True
 
 
-def is_new_count(doubted: Sequence[Message]) -> bool:
-    """Whether three of the messages follow each other by id; `outdated` leaves none that are further apart than `WINDOW_US`."""
+def is_new_count(reset_candidates: Sequence[Message]) -> bool:
+    """Whether three of the messages follow each other by id; `remove_outdated` leaves none that are further apart than `WINDOW_US`."""
     run = 1
-    for before, after in pairwise(doubted):
+    for before, after in pairwise(reset_candidates):
         run = run + 1 if after.first == before.last + 1 else 1
         if run >= _RUN:
             return True
     return False
 
 
-def outdated(doubted: list[Message], now_us: int) -> list[Message]:
+def remove_outdated(reset_candidates: list[Message], now_us: int) -> list[Message]:
     """Remove and return the messages whose time is over, and the oldest where there are too many of them.
 
     Args:
-        doubted: Messages of one stream; what is left stays in it.
+        reset_candidates: Messages of one stream; what is left stays in it.
         now_us: Event time of the stream's newest message, or the time since they came counted likewise.
     """
-    gone = [one for one in doubted if now_us - event_us(one.event_time) > WINDOW_US]
-    left = [one for one in doubted if one not in gone]
+    gone = [one for one in reset_candidates if now_us - event_us(one.event_time) > WINDOW_US]
+    left = [one for one in reset_candidates if one not in gone]
     if len(left) > _MOST:
         oldest = min(left, key=lambda one: one.received_ns)
         gone.append(oldest)
         left.remove(oldest)
-    doubted[:] = left
+    reset_candidates[:] = left
     return gone
 
 
-def disproved(doubted: list[Message], event_time: int) -> list[Message]:
+def remove_disproved(reset_candidates: list[Message], event_time: int) -> list[Message]:
     """Remove and return the messages that are older than one that continues the old count."""
-    gone = [one for one in doubted if event_us(event_time) > event_us(one.event_time) + LATER_US]
-    doubted[:] = [one for one in doubted if one not in gone]
+    gone = [one for one in reset_candidates if event_us(event_time) > event_us(one.event_time) + LATER_US]
+    reset_candidates[:] = [one for one in reset_candidates if one not in gone]
     return gone

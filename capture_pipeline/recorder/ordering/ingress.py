@@ -8,7 +8,7 @@ from capture_pipeline.binance.streams.names import is_close_notice, kind_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recorder.ordering.merger import Message
-from capture_pipeline.recorder.ordering.message_ids import Placer, placer_of
+from capture_pipeline.recorder.ordering.message_ids import IdParser, find_id_parser
 from capture_pipeline.sessions.line_format import data_of, split_envelope
 
 _FAILURES: tuple[type[Exception], ...] = (MalformedDataError, *PARSE_ERRORS)
@@ -31,8 +31,8 @@ class Intake:
             on_shutdown: Told the connection that the exchange is about to close.
             on_reject: Takes the reason and the message, for each message that is no line.
         """
-        placers = {stream: placer_of(kind_of(stream)) for stream in streams}
-        self._placers: dict[bytes, tuple[str, Placer]] = {
+        placers = {stream: find_id_parser(kind_of(stream)) for stream in streams}
+        self._id_parsers: dict[bytes, tuple[str, IdParser]] = {
             name.encode(): (name, place) for name, place in placers.items() if place
         }
         self.rejected = self.control = 0
@@ -42,7 +42,7 @@ class Intake:
         """A message with its ids, None if it is none of the streams' or was rejected."""
         try:
             name, data = data_of(raw)
-            known = self._placers.get(name)
+            known = self._id_parsers.get(name)
             if known is None:
                 self._other(connection, raw)
                 return None

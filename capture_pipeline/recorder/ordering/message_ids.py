@@ -18,13 +18,13 @@ from capture_pipeline.binance.streams.names import StreamKind
 
 Ids = tuple[int, int, int, WireDiff | None]
 """First and last id that a message covers, the exchange's time of it, as sent, and the diff, if it is one."""
-Placer = Callable[[bytes], Ids]
+IdParser = Callable[[bytes], Ids]
 """Raises one of `parsing.PARSE_ERRORS` for what that stream does not send."""
 
 
-def placer_of(kind: StreamKind) -> Placer | None:
+def find_id_parser(kind: StreamKind) -> IdParser | None:
     """What finds the ids of a stream's messages; None where they have none."""
-    return _PLACERS.get(kind)
+    return _ID_PARSERS.get(kind)
 
 
 def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
@@ -33,7 +33,7 @@ def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
     Raises:
         ValueError: It is not what that stream sends; any other of `parsing.PARSE_ERRORS` likewise.
     """
-    place = placer_of(kind)
+    place = find_id_parser(kind)
     return None if place is None else place(data)
 
 
@@ -54,7 +54,7 @@ def _diff(data: bytes) -> Ids:
     return first, diff.last_id, diff.event_time, diff
 
 
-_PLACERS: dict[StreamKind, Placer] = {
+_ID_PARSERS: dict[StreamKind, IdParser] = {
     StreamKind.TRADE: _trade,
     StreamKind.AGG_TRADE: _aggregate,
     StreamKind.DEPTH: _diff,

@@ -55,7 +55,7 @@ class StreamBuffer:
         seen: Last id that each live connection has brought.
         held: Messages behind a hole, in order.
         newest: Event time of the last message let through, as sent.
-        doubted: Messages of lower ids and a later time, in order: the beginning of a new count, or strays.
+        reset_candidates: Messages of lower ids and a later time, in order: the beginning of a new count, or strays.
         before: Next id of the count before this one, and event time in microseconds at which this one began; None without a new count.
     """
 
@@ -64,7 +64,7 @@ class StreamBuffer:
     seen: dict[int, int] = field(default_factory=dict)
     held: list[Message] = field(default_factory=list)
     newest: int = NEVER
-    doubted: list[Message] = field(default_factory=list)
+    reset_candidates: list[Message] = field(default_factory=list)
     before: tuple[int, int] | None = None
 
 

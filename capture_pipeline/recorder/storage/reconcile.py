@@ -20,7 +20,7 @@ class Evidence:
 
     Attributes:
         tracks: Ids by stream.
-        last_of: When the last message of each stream came.
+        last_times: When the last message of each stream came.
         gaps: Gaps in the lines that were scanned.
         first_ns: Capture time of the first line.
         marks: Checkpoints that count what should be there.
@@ -29,7 +29,7 @@ class Evidence:
     """
 
     tracks: Mapping[str, Track]
-    last_of: Mapping[str, MessageTime]
+    last_times: Mapping[str, MessageTime]
     gaps: list[Gap]
     first_ns: int
     marks: list[Checkpoint] = field(default_factory=list)
@@ -52,7 +52,7 @@ def reconciled(gaps: list[Gap], found: Evidence) -> list[Gap]:
             )
     for mark in found.marks:
         for gap in (
-            *lost_ends(mark, found.tracks, found.last_of),
+            *lost_ends(mark, found.tracks, found.last_times),
             *lost_starts(mark, found.tracks, found.first_ns),
         ):
             known = kept.get((gap.stream, gap.last_good_id))

@@ -51,7 +51,7 @@ class Resumed:
         first_ns: First capture time of the recording; 0 if it is empty.
         last_ns: Last capture time; 0 if it is empty.
         tracks: Ids and counts by stream.
-        last_of: When the last message of each stream came.
+        last_times: When the last message of each stream came.
         checkpoint: What the recorder counted until its last checkpoint; its counts are those of the account, where there is one.
         account: What became of each message received, brought in line with what was found; None where no recorder kept one.
         mended: What was found and mended, a line each, for the event log.
@@ -65,7 +65,7 @@ class Resumed:
     first_ns: int = 0
     last_ns: int = 0
     tracks: dict[str, Track] = field(default_factory=dict)
-    last_of: dict[str, MessageTime] = field(default_factory=dict)
+    last_times: dict[str, MessageTime] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
     mended: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Resumed:
     def _place(self, stream: str, ids: Ids, moment: MessageTime) -> None:
         first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
-        known = self.last_of.get(stream)
+        known = self.last_times.get(stream)
         if (
             last <= track.last
             and known is not None
@@ -102,9 +102,9 @@ class Resumed:
             track.restart()
         before = track.last
         if track.see(first, last):
-            edge = GapBounds(stream, before, first, self.last_of.get(stream, moment), moment)
+            edge = GapBounds(stream, before, first, self.last_times.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
-        self.last_of[stream] = moment
+        self.last_times[stream] = moment
 
 
 def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
@@ -191,7 +191,7 @@ def _take(state: Resumed, checkpoint: Checkpoint) -> None:
     state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
         kept = dict(counts)
-        state.last_of[stream] = MessageTime(kept.pop("last_ns"), kept.pop("last_event_us") or None)
+        state.last_times[stream] = MessageTime(kept.pop("last_ns"), kept.pop("last_event_us") or None)
         state.tracks[stream] = Track(**kept)
     known = sum(track.messages for track in state.tracks.values())
     state.messages = known if checkpoint.lines is None else checkpoint.lines
@@ -292,17 +292,17 @@ def _reconcile(folder: SessionFolder, state: Resumed) -> None:
     marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
     altered = state.account.altered if state.account else []
     evidence = Evidence(
-        state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended)
+        state.tracks, state.last_times, state.gaps, state.first_ns, marks, altered, bool(state.mended)
     )
     result = reconciled(gaps, evidence)
     if result != gaps or not is_whole(folder.gaps):
         write_gaps(folder.gaps, result)
 
 
-def tracks_of(tracks: dict[str, Track], last_of: dict[str, MessageTime]) -> dict[str, dict[str, int]]:
+def tracks_of(tracks: dict[str, Track], last_times: dict[str, MessageTime]) -> dict[str, dict[str, int]]:
     """Tracks as a checkpoint holds them."""
     nothing = MessageTime(0)
-    times = {stream: last_of.get(stream, nothing) for stream in tracks}
+    times = {stream: last_times.get(stream, nothing) for stream in tracks}
     return {
         stream: {
             **asdict(track),

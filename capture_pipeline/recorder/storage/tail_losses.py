@@ -23,19 +23,19 @@ _AT_START = "gone from the recording; nothing of the stream is left before it"
 
 
 def lost_ends(
-    checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]
+    checkpoint: Checkpoint, tracks: Mapping[str, Track], last_times: Mapping[str, MessageTime]
 ) -> list[Gap]:
     """The ledger's lines for what a checkpoint counted and a scan of the whole recording did not find, a line a stream.
 
     Args:
         checkpoint: The last one, of what had been fsynced; or that of a recorder's end, of all that it took.
         tracks: What the scan found, by stream.
-        last_of: When the last message of each stream came, likewise.
+        last_times: When the last message of each stream came, likewise.
     """
     found = []
     for stream, counted in checkpoint.tracks.items():
         end = MessageTime(counted["last_ns"], counted["last_event_us"] or None)
-        start, track = last_of.get(stream), tracks.get(stream)
+        start, track = last_times.get(stream), tracks.get(stream)
         last = counted["first"] - 1 if track is None else track.last
         # A later message with lower ids is of an exchange that began to count anew: nothing was lost behind it.
         if (
@@ -114,19 +114,21 @@ class LostEnds:
                 found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
         return found
 
-    def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]) -> list[Gap]:
+    def gaps(self, tracks: Mapping[str, Track], last_times: Mapping[str, MessageTime]) -> list[Gap]:
         """The ledger's lines for what is lost for good: nothing comes after it.
 
         Args:
             tracks: Ids of what was written, by stream.
-            last_of: When the last written message of each stream came.
+            last_times: When the last written message of each stream came.
         """
         found = []
         for stream, (first, last) in self._lost.items():
             track, end = tracks.get(stream), MessageTime(last.capture_ns, event_us(last.event_time))
             is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
             before, start = (
-                (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
+                (track.last, last_times[stream])
+                if track is not None and is_behind
+                else (first.first - 1, end)
             )
             gap = gap_between(GapBounds(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
             found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))

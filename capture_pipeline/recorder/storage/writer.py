@@ -53,13 +53,15 @@ class Writer(threading.Thread):
         waiting_messages: Lines that wait for the disk.
     """
 
-    def __init__(self, folder: SessionFolder, *, segment: int, most_bytes: int, fsync_s: float) -> None:
+    def __init__(
+        self, folder: SessionFolder, *, segment: int, max_waiting_bytes: int, fsync_s: float
+    ) -> None:
         """Open the segment to write.
 
         Args:
             folder: The session.
             segment: Which part of the recording; 1 unless an fsync failed before.
-            most_bytes: What may wait.
+            max_waiting_bytes: What may wait.
             fsync_s: Longest time between two fsyncs.
 
         Raises:
@@ -72,7 +74,7 @@ class Writer(threading.Thread):
         self.alterations: list[Alteration] = []
         self.waiting_messages = 0
         self._folder, self._segment = folder, segment
-        self._most_bytes, self._fsync_s = most_bytes, fsync_s
+        self._max_waiting_bytes, self._fsync_s = max_waiting_bytes, fsync_s
         self._journal = Journal(folder.segment(segment))
         self.bytes_written = self._journal.size
         self._queue: deque[Batch] = deque()
@@ -103,7 +105,7 @@ class Writer(threading.Thread):
 
     def has_room(self, size: int) -> bool:
         """Whether a batch of this size may be handed over; with one producer it still may when that comes."""
-        return not self._waiting or self._waiting + size <= self._most_bytes
+        return not self._waiting or self._waiting + size <= self._max_waiting_bytes
 
     def put(self, batch: Batch) -> None:
         """Hand over a batch, after `has_room`."""

@@ -24,7 +24,7 @@ class Accounting:
         folder: SessionFolder,
         streams: int,
         resumed: Resumed,
-        capture: RecordingPipeline,
+        pipeline: RecordingPipeline,
         writer: Writer,
     ) -> None:
         """Take up the account of the recorders before.
@@ -33,10 +33,10 @@ class Accounting:
             folder: The session.
             streams: How many streams it has.
             resumed: Where it stands.
-            capture: Counts what is received.
+            pipeline: Counts what is received.
             writer: Counts what is written, and finds files altered.
         """
-        self._file, self._capture, self._writer = AccountFile(folder.account, streams), capture, writer
+        self._file, self._pipeline, self._writer = AccountFile(folder.account, streams), pipeline, writer
         before = resumed.account
         if before is None and resumed.messages:
             # An earlier version recorded, or somebody removed the account: as little is known as of a recorder that was killed.
@@ -100,7 +100,7 @@ class Accounting:
         state = AccountState.CLOSED if is_written else AccountState.UNWRITTEN
         end = {
             "state": state,
-            "mark": self._capture.taken(),
+            "mark": self._pipeline.create_final_checkpoint(),
             "until_ns": until_ns,
             "trouble": self._writer.trouble[:500],
         }
@@ -110,15 +110,15 @@ class Accounting:
     @property
     def difference(self) -> int:
         """Messages that were received and are neither handed to the disk nor accounted for; 0 at the end of a sound recorder."""
-        return self._capture.received - self._capture.messages - listed(self._capture.all_counts())
+        return self._pipeline.received - self._pipeline.messages - listed(self._pipeline.total_counts())
 
     def figures(self) -> dict[str, int]:
         """The account of this instant; what is in memory is held back, pending, or waits for the disk."""
-        counts, waiting = self._capture.all_counts(), self._writer.waiting_messages
+        counts, waiting = self._pipeline.total_counts(), self._writer.waiting_messages
         parts = {name: counts.get(count, 0) for count, name in LISTED.items()}
         return {
-            "received": self._capture.received,
-            "written": self._capture.messages - waiting,
+            "received": self._pipeline.received,
+            "written": self._pipeline.messages - waiting,
             **parts,
             "in_memory": self.difference + waiting,
             "killed": self._account.killed,

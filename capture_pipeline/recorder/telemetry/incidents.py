@@ -24,7 +24,7 @@ class Incidents:
 
     def __init__(
         self,
-        capture: RecordingPipeline,
+        pipeline: RecordingPipeline,
         events: EventLog,
         live: Callable[[], int],
         is_ending: Callable[[], bool],
@@ -32,27 +32,27 @@ class Incidents:
         """Keep whom to tell.
 
         Args:
-            capture: Its merge, ledger and counts.
+            pipeline: Its merge, ledger and counts.
             events: The event log.
             live: How many connections are open.
             is_ending: Whether the session ends, so that a closed connection is no incident.
         """
-        self._capture, self._events, self._live, self._is_ending = capture, events, live, is_ending
+        self._pipeline, self._events, self._live, self._is_ending = pipeline, events, live, is_ending
         self._down: Outage | None = None
         self._kept: dict[str, int] = {}
 
     def opened(self, connection: Connection) -> None:
         """A connection is open."""
-        now = self._capture.clock.now_ns()
-        self._capture.merge.opened(connection.number)
+        now = self._pipeline.clock.now_ns()
+        self._pipeline.merge.opened(connection.number)
         if self._down is not None:
             self._down.end_ns, self._down = now, None
         self._events.write(now, "connection_opened", connection=connection.number, slot=connection.slot)
 
     def ended(self, connection: Connection) -> None:
         """A connection is gone, or never opened."""
-        now = self._capture.clock.now_ns()
-        self._capture.merge.closed(connection.number)
+        now = self._pipeline.clock.now_ns()
+        self._pipeline.merge.closed(connection.number)
         cause, detail = connection.cause or Cause.CLOSED, connection.detail
         details = {
             "connection": connection.number,
@@ -66,7 +66,7 @@ class Incidents:
         if not self._is_ending():
             self._count(f"{ENDED_BY}{cause}")
             is_total = not self._live()
-            outage = self._capture.ledger.begin(
+            outage = self._pipeline.ledger.begin(
                 Outage(cause, detail, now, None if is_total else now, is_total)
             )
             self._down = outage if is_total else self._down
@@ -74,7 +74,7 @@ class Incidents:
 
     def shutdown(self, number: int) -> None:
         """The exchange announced that it closes a connection."""
-        self._events.write(self._capture.clock.now_ns(), "serverShutdown", connection=number)
+        self._events.write(self._pipeline.clock.now_ns(), "serverShutdown", connection=number)
 
     def rejected(self, reason: str, raw: bytes) -> None:
         """A message could not become a line; the first of them are kept here, for a changed exchange would send millions."""
@@ -89,38 +89,41 @@ class Incidents:
         self._kept[kind] = self._kept.get(kind, 0) + 1
         if self._kept[kind] <= _MOST_KEPT:
             kept = base64.b64encode(raw[:_KEPT_BYTES]).decode()
-            self._events.write(self._capture.clock.now_ns(), kind, **details, base64=kept)
+            self._events.write(self._pipeline.clock.now_ns(), kind, **details, base64=kept)
 
     def begin(self) -> None:
         """Put on record that the wall clock was behind what an earlier process had stamped."""
-        behind = self._capture.clock.behind_ns
+        behind = self._pipeline.clock.behind_ns
         if behind:
             self._count("clock_steps")
             self._events.write(
-                self._capture.clock.now_ns(), "clock_step", step_ms=-behind / 1e6, since="the recorder before"
+                self._pipeline.clock.now_ns(),
+                "clock_step",
+                step_ms=-behind / 1e6,
+                since="the recorder before",
             )
 
     def suspects(self, segments: list[str]) -> None:
         """Parts of the recording whose fsync failed."""
-        known = self._capture.counts.get("suspect_segments", 0)
+        known = self._pipeline.counts.get("suspect_segments", 0)
         for told in segments[known:]:
             self._count("suspect_segments")
-            self._events.write(self._capture.clock.now_ns(), "fsync_failed", segment=told)
+            self._events.write(self._pipeline.clock.now_ns(), "fsync_failed", segment=told)
 
     def look_at_clock(self, least_ns: int) -> None:
         """Put a step of the wall clock on record."""
-        step = self._capture.clock.step_ns(least_ns)
+        step = self._pipeline.clock.step_ns(least_ns)
         if step:
             self._count("clock_steps")
-            self._events.write(self._capture.clock.now_ns(), "clock_step", step_ms=step / 1e6)
+            self._events.write(self._pipeline.clock.now_ns(), "clock_step", step_ms=step / 1e6)
 
     @property
     def reconnects(self) -> dict[str, int]:
         """Ends of connections by cause, over all processes of the session."""
-        counts = self._capture.counts
+        counts = self._pipeline.counts
         return {
             name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
         }
 
     def _count(self, name: str) -> None:
-        self._capture.counts[name] = self._capture.counts.get(name, 0) + 1
+        self._pipeline.counts[name] = self._pipeline.counts.get(name, 0) + 1
