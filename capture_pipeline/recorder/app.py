@@ -1,8 +1,9 @@
-"""The process that records a session: one event loop around `RecordingPipeline`. It imports neither Dagster nor polars.
+"""The process that records a session: one event loop around `RecordingPipeline`.
 
-SIGTERM and SIGINT interrupt it: everything received is on the disk, and the session can be resumed until its planned end. SIGUSR1 ends the
-session. A recorder that is started before a planned session waits. It records from `LEAD_S` before the planned start, so that the books are
-synchronized at the start.
+SIGTERM and SIGINT interrupt the recorder. Everything received is then on the disk, and the session can be
+resumed until its planned end. SIGUSR1 ends the session. A recorder that is started before a planned session
+waits. It records from `LEAD_S` before the planned start, so that the books are synchronized at the start.
+This module imports neither Dagster nor polars.
 """
 
 from __future__ import annotations
@@ -45,22 +46,22 @@ from capture_pipeline.settings.sessions import Recording
 from capture_pipeline.terminal import report
 
 LEAD_S = 10.0
-"""How long before a planned start recording begins: time to connect and to sync books."""
+"""Seconds between the start of the recording and the planned start: time to connect and to sync books."""
 _BEAT_S = 0.05
 COMPLETE, STOPPED, INTERRUPTED = "complete", "stopped", "interrupted"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a recorder needs.
+    """Inputs of a recorder.
 
     Attributes:
-        folder: Where it writes.
-        plan: What it records.
-        settings: How.
-        stream_url: WebSocket host.
-        rest: For snapshots, refills and the exchange's clock.
-        limits: Of this machine's address; None where the exchange has none.
+        folder: Folder of the session.
+        plan: Plan of the session.
+        settings: Settings of the recording.
+        stream_url: URL of the WebSocket host.
+        rest: Client for snapshots, refills and samples of the exchange's clock.
+        limits: Request limits of this machine's address; None if the exchange has none.
     """
 
     folder: SessionFolder
@@ -75,15 +76,15 @@ class Recorder:
     """Records one session until its deadline or a signal.
 
     Attributes:
-        pipeline: The way of its messages.
-        follower: Its books.
+        pipeline: Path of the messages from the connections to the writer.
+        follower: Live order books of the session.
     """
 
     def __init__(self, setup: Setup, resumed: Resumed) -> None:
-        """Put the parts together; the journal is opened.
+        """Create the parts of the recorder and open the segment to write.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The segment cannot be opened.
         """
         self._setup, settings = setup, setup.settings
         self._clock = CaptureClock(resumed.last_ns)
@@ -142,13 +143,13 @@ class Recorder:
             self._events.write(self._clock.now_ns(), "mended", what=line)
 
     async def run(self) -> str:
-        """Record.
+        """Record until the end of the session.
 
         Returns:
             `complete`, `stopped` or `interrupted`.
 
         Raises:
-            StorageError: The disk has no room to begin, or at the end it still refuses what was recorded last.
+            StorageError: The disk has no room at the start, or cannot store the last messages at the end.
         """
         plan = self._setup.plan
         self._accounting.begin()
@@ -176,7 +177,7 @@ class Recorder:
         return self._outcome
 
     async def _metrics(self, port: int) -> asyncio.Server | None:
-        """Serve metrics; a port that is taken is told, and no reason not to record."""
+        """Serve metrics. A port that is in use is logged as an event, and the recording continues."""
         try:
             return await serve_metrics(port, lambda: prometheus_text(self._publisher.status()))
         except OSError as error:
@@ -191,7 +192,7 @@ class Recorder:
         await asyncio.gather(*tasks, return_exceptions=True)
         if server is not None:
             server.close()
-        # Nothing comes after what is pending that would show its loss: it waits for room.
+        # No later message would show the loss of pending messages, so the writer gets time to write them.
         patience_s = self._setup.settings.patience_s
         await run_in_daemon_thread(lambda: self._writer.drain(patience_s))
         self.pipeline.finish()
@@ -203,10 +204,10 @@ class Recorder:
         if difference := self._accounting.difference:
             self._report(
                 "account_differs",
-                f"{difference:,} messages were received that are neither recorded nor accounted for",
+                f"{difference:,} messages were received that are neither recorded nor listed as lost",
             )
         if is_written:
-            with contextlib.suppress(StorageError):  # it only spares a scan; what counts is the account
+            with contextlib.suppress(StorageError):  # the checkpoint only saves a scan; the account decides
                 self._checkpoint()
         self._close_account(until_ns, is_written=is_written)
         self._publisher.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
@@ -223,7 +224,10 @@ class Recorder:
             self._writer.waiting_messages,
             self._writer.trouble or refused or "the disk is too slow",
         )
-        remedy = "free the disk and run the same command again: it goes on, or finishes the session, and lists in gaps.jsonl what is lost"
+        remedy = (
+            "free disk space and run the same command again: it resumes or finishes the session "
+            "and lists the lost ids in gaps.jsonl"
+        )
         self._publisher.publish("interrupted")
         what = f"ended with {lost:,} messages that could not be written: {trouble}"
         raise StorageError(what, where=str(self._setup.folder.path), remedy=remedy)
@@ -234,7 +238,7 @@ class Recorder:
         for told in self._accounting.take_alterations():
             self._report(
                 "recording_altered",
-                f"{told}; recording goes on in a new part, and what is lost will be in gaps.jsonl",
+                f"{told}; recording continues in a new part, and lost ids will be listed in gaps.jsonl",
             )
 
     def _report(self, kind: str, what: str) -> None:
@@ -243,11 +247,11 @@ class Recorder:
 
     @property
     def _due_in_s(self) -> float:
-        """Until recording begins; below 0 where it has begun."""
+        """Seconds until recording begins; negative after that time."""
         return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
 
     async def _when_due(self, work: Callable[[], Awaitable[None]]) -> None:
-        while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - a wall clock that may be set meanwhile is no event
+        while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - no event reports that the wall clock was set
             await asyncio.sleep(min(left, 1.0))
         await work()
 
@@ -264,7 +268,7 @@ class Recorder:
             loop.add_signal_handler(number, self.end, outcome)
 
     def end(self, outcome: str) -> None:
-        """End soon."""
+        """Request the end of the recording, with this outcome; only the first request counts."""
         if not self._end.is_set():
             self._outcome = outcome
             self._end.set()
@@ -323,7 +327,7 @@ class Recorder:
         self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
 
     def _gap(self, gap: Gap) -> None:
-        self._background.gap(gap)
+        self._background.handle_gap(gap)
 
     def _completed(self, mark: Checkpoint) -> Checkpoint:
         others = {
@@ -334,7 +338,7 @@ class Recorder:
         return mark.model_copy(update=others)
 
     def _checkpoint(self) -> None:
-        """Publish the final counts; the place is the end of what was written."""
+        """Publish the final counts, with the end of the written bytes as the position."""
         mark = self._completed(self.pipeline.create_checkpoint(self._clock.last_ns))
         mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
         publish_model(self._setup.folder.checkpoint, mark)

@@ -1,4 +1,4 @@
-"""How a session stands now, whatever its last status claims: a recorder that was killed leaves one that speaks of it as alive."""
+"""The current state of a session. `status.json` may be stale: a killed recorder leaves its last status."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status, read_status
 
 OLD_S = 15.0
-"""A status is renewed each second; one that is older says nothing of now."""
+"""Age in seconds above which a status is stale; a recorder at work writes one each second."""
 _RENEWED = {"waiting", "connecting", "recording", "disk"}
 
 
 def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
-    """A session's state, and its last status, without what only a recorder at work can say where that one is not.
+    """Return the state of a session and its last status.
+
+    If no recorder is at work, the live values of the status are cleared.
 
     Raises:
-        LakeError: A file of it is damaged.
+        LakeError: The plan or the metadata are damaged.
     """
     status = read_status(folder.status)
     if folder.metadata.exists():
@@ -40,13 +42,14 @@ def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
 
 
 def live_status(folder: SessionFolder) -> Status | None:
-    """The status of the recorder at work; None before it wrote one, whatever the one before it left."""
+    """Return the status of the recorder at work; None before it wrote one."""
     status = read_status(folder.status)
     return status if status is not None and status.pid == lock_owner_pid(folder) else None
 
 
 def empty_session_reason(folder: SessionFolder) -> str:
-    """Why a session is empty, as far as it is known."""
+    """Explain why a session is empty, from the last error in its status."""
     status = read_status(folder.status)
     why = status.last_error or status.trouble if status is not None else ""
-    return f"{folder.session} ended without a message: {why or 'nothing came; see events.jsonl and recorder.log'}"
+    reason = why or "nothing was received; see events.jsonl and recorder.log"
+    return f"{folder.session} ended without a message: {reason}"

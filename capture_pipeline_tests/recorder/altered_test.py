@@ -244,7 +244,7 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
         session.process.send_signal(10)
         code, told = session.ended()
         assert code == 0, told
-        assert told.count("recording goes on in a new part") == 4
+        assert told.count("recording continues in a new part") == 4
         assert {gap.cause for gap in session.gaps} <= {Cause.FILE_REMOVED, Cause.FILE_ALTERED}
         session.exact()
         account = session.metadata.statistics["accounting"]

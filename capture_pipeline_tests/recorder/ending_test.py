@@ -172,7 +172,7 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
 @pytest.mark.parametrize(
     ("symbols", "seconds", "told"),
     [
-        (["BTCUSDT"], 1e12, "is no length"),
+        (["BTCUSDT"], 1e12, "cannot take"),
         (["BTCUSDT", "BTCUSDT"], 60, "each once"),
         ([f"S{n}USDT" for n in range(600)], 60, "at most 512"),
     ],
@@ -194,7 +194,7 @@ def test_sessions_that_start_together_do_not_meet(settings: Settings) -> None:
     ]
     assert len({plan.session for plan in plans}) == 6
     prepare(sessions_root(settings), plans[0])
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         prepare(sessions_root(settings), plans[0])
 
 

@@ -1,6 +1,8 @@
-"""Requests for lost trades beside the recording: one page at a time, repeated until the ids came or the archive is to serve them.
+"""REST requests for lost trades during the recording.
 
-Each gap has a state in the ledger, `RefillState`, and its progress in `refilled_trades.jsonl`; a later process goes on from both.
+Each gap is requested page by page and retried, until its ids are complete or the archive publishes their day.
+A gap has its state in the ledger (`RefillState`) and its trades in `refilled_trades.jsonl`. A later process
+continues from both.
 """
 
 from __future__ import annotations
@@ -24,21 +26,21 @@ from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, coun
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 3.0, 900.0
 _SHARE = 0.25
-"""Part of the exchange's request weight that refills use at most: snapshots of the books need the rest."""
+"""Largest share of the request weight that refills use; snapshots of the books need the rest."""
 
 
 class Refills:
-    """The gaps that REST is asked about, one page of one gap at a time."""
+    """Gaps whose ids are requested from REST, one page at a time."""
 
     def __init__(self, rest: RestClient, pipeline: RecordingPipeline, events: EventLog) -> None:
-        """Start with no gap."""
+        """Start without gaps."""
         self._rest, self._pipeline, self._events = rest, pipeline, events
         self._gaps: dict[tuple[str, int], Gap] = {}
         self._new: asyncio.Queue[Gap] = asyncio.Queue()
         self._turn = asyncio.Lock()
 
     def add(self, gaps: Iterable[Gap]) -> None:
-        """Take gaps of the ledger, those of an earlier process too; gaps that are complete or left to the archive are only counted."""
+        """Add gaps, also those of an earlier process; gaps that need no request are only counted."""
         for gap in gaps:
             if not gap.recoverable:
                 continue
@@ -47,7 +49,7 @@ class Refills:
                 self._new.put_nowait(gap)
 
     def counts(self) -> dict[RefillState, RefillCount]:
-        """The gaps by state."""
+        """Count the gaps by state."""
         return count_refills(self._gaps.values())
 
     async def run(self, path: Path) -> None:
@@ -79,11 +81,11 @@ class Refills:
                     self._settle(self._gaps[gap.stream, gap.last_good_id], state)
 
     async def _attempt(self, gap: Gap, path: Path) -> None:
-        """Request every page from the first id on that has not come.
+        """Request all pages from the first missing id on.
 
         Raises:
-            CaptureError: REST fails, or ids are still lacking.
-            OSError: The disk refuses.
+            CaptureError: A request fails, or ids are still missing at the end.
+            OSError: `refilled_trades.jsonl` cannot be written.
         """
         refill = await run_in_daemon_thread(lambda: Refill(gap, path))
         try:
@@ -105,9 +107,10 @@ class Refills:
         self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
 
     def _final(self, error: Exception, gap: Gap) -> RefillState | None:
-        """Return the state of a gap that REST is not asked about any more, None where it is asked again.
+        """Return the final state of a gap after an error, or None if the gap is retried.
 
-        A code of the exchange in a refusal is its last word, for instance -4166 of USD-M futures for trades older than two days.
+        A refusal with a code of the exchange is final, for instance -4166 of USD-M futures for trades older
+        than two days.
         """
         if (
             isinstance(error, RequestRefusedError)
