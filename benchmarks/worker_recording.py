@@ -20,7 +20,7 @@ from stopwatch import serve
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import streams_of
 from capture_pipeline.recorder.app import STOPPED, Recorder, Setup
-from capture_pipeline.recorder.storage.recovery import Resumed
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline.settings.sessions import Recording
@@ -73,7 +73,8 @@ async def _recorded(
         connections=2,
     )
     recorder = Recorder(
-        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())), Resumed()
+        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())),
+        RecoveredSession(),
     )
     counts = recorder.pipeline.merge.counts
 

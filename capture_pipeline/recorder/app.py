@@ -33,7 +33,7 @@ from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
-from capture_pipeline.recorder.storage.recovery import Resumed
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.recorder.telemetry.incidents import Incidents
@@ -80,7 +80,7 @@ class Recorder:
         follower: Live order books of the session.
     """
 
-    def __init__(self, setup: Setup, resumed: Resumed) -> None:
+    def __init__(self, setup: Setup, resumed: RecoveredSession) -> None:
         """Create the parts of the recorder and open the segment to write.
 
         Raises:

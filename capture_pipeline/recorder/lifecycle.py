@@ -23,7 +23,7 @@ from capture_pipeline.lake.files import file_lock, make_folder, publish_model, r
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.finalize import finish_session
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import AccountState, read_account
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
@@ -271,7 +271,7 @@ def _stop_signal_ignored() -> Iterator[None]:
 
 
 async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
-    resumed = await asyncio.to_thread(resume, folder)
+    resumed = await asyncio.to_thread(recover_session, folder)
     # The recorder retries by itself; a request that waits for the end of a ban would distort a clock sample.
     rest = rest_of(settings, max_wait_s=0.0)
     setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, limits_of(settings))

@@ -16,10 +16,10 @@ from capture_pipeline.recorder.ordering.dedup import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Merger, Message
-from capture_pipeline.recorder.storage.recovery import Resumed, tracks_of
-from capture_pipeline.recorder.storage.tail_losses import LostEnds
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, checkpoint_tracks
+from capture_pipeline.recorder.storage.tail_losses import UnwrittenMessages
 from capture_pipeline.recorder.storage.writer import Batch, Writer
-from capture_pipeline.sessions.account import AccountState, listed
+from capture_pipeline.sessions.account import AccountState, count_listed
 from capture_pipeline.sessions.gzip_members import FULL_BYTES
 from capture_pipeline.sessions.line_format import format_line, splice_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -75,9 +75,9 @@ class RecordingPipeline:
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
         self._before: dict[str, int] = {}
-        self._lost = LostEnds()
+        self._lost = UnwrittenMessages()
 
-    def resume(self, resumed: Resumed) -> None:
+    def resume(self, resumed: RecoveredSession) -> None:
         """Continue after the lines of an earlier process; the time in between is an outage of the process."""
         for stream, track in resumed.tracks.items():
             self.ledger.resume(stream, track, resumed.last_times[stream])
@@ -87,7 +87,9 @@ class RecordingPipeline:
         self._before = dict(resumed.checkpoint.counts)
         # Without an account, only the messages that were recorded or listed are known to be received.
         self.received = (
-            self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
+            self.counts.get("received", 0)
+            if resumed.account
+            else resumed.messages + count_listed(self.counts)
         )
         if resumed.last_ns:
             cause, detail = Cause.PROCESS, "no recorder ran"
@@ -181,7 +183,7 @@ class RecordingPipeline:
 
     def create_checkpoint(self, last_ns: int) -> Checkpoint:
         """Create a checkpoint of the state after all batches that were passed to the writer."""
-        tracks = tracks_of(self.ledger.tracks, self.ledger.last_times)
+        tracks = checkpoint_tracks(self.ledger.tracks, self.ledger.last_times)
         mark = Checkpoint(
             first_ns=self.began_ns,
             last_ns=last_ns,
@@ -202,7 +204,9 @@ class RecordingPipeline:
         """Create a checkpoint that also covers messages that could not be passed to the writer."""
         return self.create_checkpoint(self._last_ns).model_copy(
             update={
-                "tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_times)),
+                "tracks": self._lost.add_to_tracks(
+                    checkpoint_tracks(self.ledger.tracks, self.ledger.last_times)
+                ),
                 "audits": [],
                 "clock": [],
             }

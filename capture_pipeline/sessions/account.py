@@ -19,7 +19,7 @@ from capture_pipeline.lake.files import fsync, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.models import Cause, Checkpoint, Int64
 
-LISTED = {
+LISTED_COUNTS = {
     "duplicates": "duplicates",
     "late": "late",
     "early": "early",
@@ -50,7 +50,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Unknown(_Record):
+class UnknownPeriod(_Record):
     """The time in which a recorder was killed: from its last line until somebody noticed. Nobody knows what it received then."""
 
     from_ns: Int64
@@ -92,19 +92,21 @@ class Account(_Record):
     state: AccountState
     processes: Int64 = 1
     killed: Int64 = 0
-    unknown: list[Unknown] = []
+    unknown: list[UnknownPeriod] = []
     altered: list[Alteration] = []
     mark: Checkpoint = Checkpoint()
     until_ns: Int64 = 0
     trouble: str = ""
 
 
-def listed(counts: Mapping[str, int]) -> int:
+def count_listed(counts: Mapping[str, int]) -> int:
     """How many messages are accounted for without being in the recording."""
-    return sum(counts.get(name, 0) for name in LISTED)
+    return sum(counts.get(name, 0) for name in LISTED_COUNTS)
 
 
-def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, now_ns: int) -> Account:
+def settle_account(
+    account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, now_ns: int
+) -> Account:
     """Bring the account of a recorder that is gone in line with what is on the disk.
 
     Args:
@@ -122,7 +124,7 @@ def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, n
     mark = checkpoint if is_killed and checkpoint.process >= account.processes else account.mark
     counts, known = dict(mark.counts), lines if mark.lines is None else mark.lines
     if is_killed:
-        counts["received"] = max(known, lines) + listed(counts)
+        counts["received"] = max(known, lines) + count_listed(counts)
     missing = max(0, known - lines)
     reason = (
         "removed_messages"
@@ -133,7 +135,9 @@ def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, n
     )
     if missing and reason:
         counts[reason] = counts.get(reason, 0) + missing
-    unknown = [*account.unknown, Unknown(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
+    unknown = (
+        [*account.unknown, UnknownPeriod(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
+    )
     changed = {"counts": counts, "lines": lines}
     return account.model_copy(
         update={
@@ -149,11 +153,11 @@ def figures(account: Account, written: int) -> dict[str, Any]:
     """The account for metadata and people.
 
     Args:
-        account: After `settle`.
+        account: Account after `settle_account`.
         written: Lines of the recording.
     """
     counts = account.mark.counts
-    parts = {name: counts.get(count, 0) for count, name in LISTED.items()}
+    parts = {name: counts.get(count, 0) for count, name in LISTED_COUNTS.items()}
     received = counts.get("received", 0)
     return {
         "received": received,

@@ -31,7 +31,7 @@ class Track:
     duplicates: int = 0
     overlaps: int = 0
 
-    def see(self, first: int, last: int) -> int:
+    def count(self, first: int, last: int) -> int:
         """Count the message of ids `first..last`.
 
         Returns:

@@ -33,7 +33,7 @@ from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.recorder.lifecycle import read_plan
 from capture_pipeline.recorder.storage.finalize import finish_session
-from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.tardis import TardisSource
@@ -138,10 +138,10 @@ def _growing() -> dict[str, bytes]:
         folder.plan.write_text(plan.model_dump_json())
         content = member_of(b"".join(lines[:10]), 10)
         folder.growing.write_bytes(content + member_of(b"".join(lines[10:]), len(lines) - 10))
-        state = resume(folder)
+        state = recover_session(folder)
         mark = Checkpoint(offset=len(content), first_ns=state.first_ns, last_ns=state.last_ns, lines=10)
         mark = mark.model_copy(
-            update={"tracks": tracks_of(state.tracks, state.last_times), "counts": {"duplicates": 3}}
+            update={"tracks": checkpoint_tracks(state.tracks, state.last_times), "counts": {"duplicates": 3}}
         )
         folder.checkpoint.write_text(mark.model_dump_json())
         folder.account.write_text(Account(state=AccountState.OPEN, mark=mark).model_dump_json())
@@ -188,7 +188,7 @@ def _look_at_growing(folder: SessionFolder) -> None:
     overview([folder])
     read_gaps(folder.gaps)
     plan = read_plan(folder)
-    resume(folder)
+    recover_session(folder)
     finish_session(folder, plan, "interrupted", {})
     session_row(folder)
 

@@ -19,7 +19,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import _recorded
 from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.recorder.storage.recovery import Resumed, mapped
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, map_file
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.layout import SessionFolder
@@ -159,9 +159,9 @@ def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> Non
         folder.path.mkdir(parents=True)
         member = member_of(text, len(LINES))
         folder.growing.write_bytes(member[:-4] if is_torn else member)
-        state = Resumed()
+        state = RecoveredSession()
         scan_segment(folder, folder.growing, state, 0)
-        with mapped(folder.growing) as content:
+        with map_file(folder.growing) as content:
             assert len(content) > 0
         found[name] = (
             state.messages,

@@ -12,8 +12,15 @@ from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
-from capture_pipeline.recorder.storage.recovery import resume
-from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, listed, read_account
+from capture_pipeline.recorder.storage.recovery import recover_session
+from capture_pipeline.sessions.account import (
+    LISTED_COUNTS,
+    Account,
+    AccountFile,
+    AccountState,
+    count_listed,
+    read_account,
+)
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
@@ -49,15 +56,15 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
     assert desk.accounting.figures()["in_memory"] > 0
     desk.end()
     counts = desk.pipeline.total_counts()
-    assert {name: counts.get(name, 0) for name in LISTED} | {"received": counts["received"]} == {
-        **dict.fromkeys(LISTED, 0),
+    assert {name: counts.get(name, 0) for name in LISTED_COUNTS} | {"received": counts["received"]} == {
+        **dict.fromkeys(LISTED_COUNTS, 0),
         "received": 19,
         "duplicates": 3,
         "rejected_messages": 1,
         "control_messages": 1,
         "early": 1,
     }
-    assert counts["received"] == desk.pipeline.messages + listed(counts)
+    assert counts["received"] == desk.pipeline.messages + count_listed(counts)
     metadata = stop(folder, settings)
     assert metadata is not None
     assert metadata.statistics["accounting"]["difference"] == 0
@@ -162,7 +169,7 @@ def test_a_ledger_that_could_not_be_written_is_not_written(
     desk = Desk(folder).start()
     desk.send(1, 5)
     assert syncing.wait(10)
-    gap = desk.pipeline.ledger.see(TRADES, 9, 9, desk.pipeline.ledger.last_times[TRADES])
+    gap = desk.pipeline.ledger.count_message(TRADES, 9, 9, desk.pipeline.ledger.last_times[TRADES])
     assert gap is not None
     desk.pipeline.write_gap_update(gap)
     assert not desk.writer.finish(0.05)
@@ -258,7 +265,7 @@ def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
     desk.send(1, 10)
     desk.end()
     folder.account.write_bytes(folder.account.read_bytes()[:100])
-    state = resume(folder)
+    state = recover_session(folder)
     assert state.account is not None
     assert (state.account.state, state.account.killed) == (AccountState.OPEN, 1)
 
@@ -276,7 +283,7 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
         folder.checkpoint,
         desk.pipeline.create_checkpoint(desk.pipeline.clock.last_ns).model_copy(update=place),
     )
-    state = resume(folder)
+    state = recover_session(folder)
     assert (state.messages, state.tracks[TRADES].first) == (5, 11)
     assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 11))
 
@@ -291,7 +298,7 @@ def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
     file = AccountFile(folder.account, 512)
     file.allocate()
     size = folder.account.stat().st_size
-    mark = resume(folder).checkpoint.model_copy(
+    mark = recover_session(folder).checkpoint.model_copy(
         update={"tracks": {name: ids | rest for name, ids in streams.items()}}
     )
     file.write(Account(state=AccountState.UNWRITTEN, mark=mark))

@@ -13,7 +13,7 @@ from capture_pipeline.cli.session_view import overview
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
-from capture_pipeline.sessions.account import LISTED
+from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
@@ -110,7 +110,7 @@ def test_it_is_noticed_and_its_ids_are_listed(
     assert left(folder, OTHERS) | lost(folder, cause, stream=OTHERS) == set(range(1, 6))
     assert {gap.cause for gap in read_gaps(folder.gaps)} <= {cause}
     account = metadata.statistics["accounting"]
-    assert account["received"] == account["written"] + sum(account[part] for part in LISTED.values())
+    assert account["received"] == account["written"] + sum(account[part] for part in LISTED_COUNTS.values())
     assert account["removed"] == 40 + 5 - len(left(folder) & set(range(1, 41))) - len(left(folder, OTHERS))
     assert [one["cause"] for one in account["altered"]] == [cause]
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))

@@ -19,7 +19,7 @@ from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.sessions.layout import SessionFolder
@@ -52,7 +52,7 @@ def main(path: Path, first: int, last: int) -> None:
 
 def feed(folder: SessionFolder, first: int, last: int) -> None:
     """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
-    resumed = resume(folder)
+    resumed = recover_session(folder)
     events = EventLog(folder.events)
     for line in resumed.mended:
         events.write(0, "mended", what=line)

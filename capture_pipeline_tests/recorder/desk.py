@@ -9,7 +9,7 @@ import zlib
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.sessions.gap_ledger import read_gaps
@@ -25,7 +25,7 @@ class Desk:
 
     def __init__(self, folder: SessionFolder, clock: int = 0, max_waiting_bytes: int = 1 << 20) -> None:
         """Take up what is there, and open the account."""
-        resumed = resume(folder)
+        resumed = recover_session(folder)
         self.folder = folder
         self.writer = Writer(
             folder, segment=resumed.segment, max_waiting_bytes=max_waiting_bytes, fsync_s=0.02

@@ -12,7 +12,7 @@ from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_r
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import Account, AccountFile, AccountState
 from capture_pipeline.sessions.continuity import Track
@@ -117,7 +117,7 @@ def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> 
     sound = member_of(LINE % (1, 1), 1)
     folder.growing.write_bytes(sound + member_of(LINE % (2, 2), 1)[:20])
     calls.clear()
-    resume(folder)
+    recover_session(folder)
     place = calls.index(f"truncate {PART}")
     assert any(line.startswith("rename") and "torn" in line for line in calls[:place])
     assert calls[place + 1] == f"fsync {PART}"

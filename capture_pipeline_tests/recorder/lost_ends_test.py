@@ -13,8 +13,8 @@ from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
 from capture_pipeline.recorder.storage.event_log import append_line
-from capture_pipeline.recorder.storage.recovery import resume, tracks_of
-from capture_pipeline.recorder.storage.tail_losses import lost_ends
+from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.tail_losses import find_lost_ends
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.gzip_members import member_of
@@ -57,8 +57,8 @@ def marked(folder: SessionFolder, parts: list[bytes]) -> None:
     """A sound recording with its checkpoint, as a recorder leaves it."""
     folder.checkpoint.unlink(missing_ok=True)
     folder.growing.write_bytes(b"".join(parts))
-    state = resume(folder, whole=True)
-    tracks = tracks_of(state.tracks, state.last_times)
+    state = recover_session(folder, whole=True)
+    tracks = checkpoint_tracks(state.tracks, state.last_times)
     publish_model(
         folder.checkpoint,
         Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks),
@@ -106,7 +106,7 @@ def test_a_recording_that_ends_before_its_checkpoint_is_told(
     folder.growing.write_bytes(b"".join(parts[:left]))
     if not left:
         folder.growing.unlink()
-    resume(folder)
+    recover_session(folder)
     expected = [(TRADES, 10 * left, 21, True), (OTHERS, 20, 31, True)]
     assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
     stop(folder, settings)
@@ -117,11 +117,11 @@ def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, setting
     """Its line supersedes the one that was open, and it stays so when the session is finished: by the data, nothing is at an end."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    state = resume(folder)
+    state = recover_session(folder)
     assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
     ledger = Ledger()
     ledger.resume(TRADES, state.tracks[TRADES], state.last_times[TRADES])
-    gap = ledger.see(TRADES, 25, 25, MessageTime(25))
+    gap = ledger.count_message(TRADES, 25, 25, MessageTime(25))
     assert gap is not None
     append_line(folder.gaps, gap.model_dump_json() + "\n")
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 25))
@@ -134,9 +134,9 @@ def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings
     """They know of the stream only what is left of it."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    resume(folder)
+    recover_session(folder)
     marked(folder, [member(TRADES, 1), member(OTHERS, 40)])
-    resume(folder)
+    recover_session(folder)
     stop(folder, settings)
     assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
 
@@ -145,9 +145,9 @@ def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
     """The stream's next message was the very next id: nothing had been lost that did not come again."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    resume(folder)
+    recover_session(folder)
     marked(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
-    resume(folder)
+    recover_session(folder)
     assert not read_gaps(folder.gaps)
 
 
@@ -164,14 +164,18 @@ def test_only_what_a_checkpoint_counted_is_lost(
     scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]
 ) -> None:
     """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)}))
-    assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})] == lost
+    mark = Checkpoint(
+        tracks=checkpoint_tracks({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)})
+    )
+    assert [
+        told(gap) for gap in find_lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})
+    ] == lost
 
 
 def test_a_stream_without_ids_is_no_loss() -> None:
     """A checkpoint counts its messages and knows no id of it."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
-    assert not lost_ends(mark, {}, {})
+    mark = Checkpoint(tracks=checkpoint_tracks({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
+    assert not find_lost_ends(mark, {}, {})
 
 
 def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(

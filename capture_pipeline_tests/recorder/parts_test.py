@@ -99,10 +99,10 @@ def test_stamps_increase_whatever_the_wall_clock_does(steps: list[tuple[int, int
 def test_a_gap_names_both_edges_and_the_outage_it_lies_in() -> None:
     """Of several outages a total one is the cause."""
     ledger = Ledger()
-    assert ledger.see(TRADES, 1, 1, MessageTime(100)) is None
+    assert ledger.count_message(TRADES, 1, 1, MessageTime(100)) is None
     ledger.begin(Outage(Cause.SHUTDOWN, "one of two", 150, 150, total=False))
     ledger.begin(Outage(Cause.SILENCE, "both", 120, 180))
-    gap = ledger.see(TRADES, 5, 5, MessageTime(200))
+    gap = ledger.count_message(TRADES, 5, 5, MessageTime(200))
     assert gap is not None
     assert (gap.last_good_id, gap.first_good_id, gap.ids_lost, gap.start_ns, gap.end_ns) == (
         1,
@@ -118,9 +118,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
     """And of diffs nothing can be asked for again."""
     ledger = Ledger()
     ledger.begin(Outage(Cause.SILENCE, "long ago", 1, 2))
-    ledger.see(DEPTH, 1, 10, MessageTime(100))
-    assert ledger.see(DEPTH, 11, 20, MessageTime(150)) is None
-    gap = ledger.see(DEPTH, 31, 40, MessageTime(200))
+    ledger.count_message(DEPTH, 1, 10, MessageTime(100))
+    assert ledger.count_message(DEPTH, 11, 20, MessageTime(150)) is None
+    gap = ledger.count_message(DEPTH, 31, 40, MessageTime(200))
     assert gap is not None
     assert (gap.cause, gap.recoverable, gap.ids_lost) == (Cause.EXCHANGE, False, 10)
 
@@ -128,9 +128,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
 def test_an_outage_that_still_lasts_is_a_cause() -> None:
     """The first message after a loss can come before its end is noted."""
     ledger = Ledger()
-    ledger.see(TRADES, 1, 1, MessageTime(100))
+    ledger.count_message(TRADES, 1, 1, MessageTime(100))
     ledger.begin(Outage(Cause.DISK, "full", 150))
-    gap = ledger.see(TRADES, 3, 3, MessageTime(900))
+    gap = ledger.count_message(TRADES, 3, 3, MessageTime(900))
     assert gap is not None
     assert gap.cause is Cause.DISK
 

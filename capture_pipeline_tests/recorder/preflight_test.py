@@ -15,7 +15,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.recorder.preflight.observations import RestRecord, listed
+from capture_pipeline.recorder.preflight.observations import RestRecord, join_entries
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
@@ -166,10 +166,10 @@ def test_a_refused_handshake_is_recorded(deployment: Deployment) -> None:
 
 def test_entries_for_people_are_escaped_and_cut() -> None:
     """On one line of bounded length, whatever the exchange names its headers and fields."""
-    assert listed([]) == listed({}) == "none"
-    assert listed({HIDDEN: 2}) == r"z\u202ez 2"
-    assert listed([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
-    assert len(listed(["x" * 400] * 10)) == 500
+    assert join_entries([]) == join_entries({}) == "none"
+    assert join_entries({HIDDEN: 2}) == r"z\u202ez 2"
+    assert join_entries([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
+    assert len(join_entries(["x" * 400] * 10)) == 500
 
 
 def test_names_of_headers_are_compared_without_case() -> None:

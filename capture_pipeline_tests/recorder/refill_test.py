@@ -156,5 +156,5 @@ def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) ->
 def test_page_that_does_not_advance_is_refused(tmp_path: Path) -> None:
     rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
     rest.is_stuck = True
-    with pytest.raises(ProtocolViolationError, match="was asked for"):
+    with pytest.raises(ProtocolViolationError, match="begins at aggregate"):
         refilled(rest, gap_of(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl")

@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
-from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.layout import SessionFolder
@@ -52,7 +52,7 @@ def written(folder: SessionFolder) -> bytes:
 
 def test_nothing_there_is_a_fresh_start(folder: SessionFolder) -> None:
     """No file is made either."""
-    state = resume(folder)
+    state = recover_session(folder)
     assert (state.segment, state.last_ns, state.tracks, state.mended) == (1, 0, {}, [])
 
 
@@ -60,7 +60,7 @@ def test_a_sound_recording_is_taken_up_as_it_is(folder: SessionFolder) -> None:
     """Ids and times of its last messages."""
     content = batch(0)[1] + batch(10)[1]
     folder.growing.write_bytes(content)
-    state = resume(folder)
+    state = recover_session(folder)
     assert folder.growing.read_bytes() == content
     assert (state.tracks[TRADES].last, state.tracks[DEPTH].last, state.last_ns) == (9, 99, 1019)
     assert not state.mended
@@ -71,21 +71,21 @@ def test_a_torn_tail_is_kept_apart_and_what_is_whole_of_it_saved(folder: Session
     """The file can be appended to and read by anybody afterwards."""
     first, second = batch(0), batch(10)
     folder.growing.write_bytes(first[1] + second[1][:-cut])
-    state = resume(folder)
+    state = recover_session(folder)
     lines = written(folder)
     assert lines.startswith(first[0])
     assert (first[0] + second[0]).startswith(lines)
     assert next(folder.quarantine.iterdir()).read_bytes() == second[1][:-cut]
     assert state.tracks[TRADES].last == lines.count(b"@trade") - 1
     assert len(state.mended) == 1
-    assert not resume(folder).mended
+    assert not recover_session(folder).mended
 
 
 def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
     """The shape of a loss of power."""
     lines, member = batch(0)
     folder.growing.write_bytes(member + b"\0" * 4096)
-    state = resume(folder)
+    state = recover_session(folder)
     assert folder.growing.read_bytes() == member
     assert "zeros" in state.mended[0]
     assert written(folder) == lines
@@ -97,7 +97,7 @@ def test_damage_in_the_middle_is_set_aside_and_becomes_a_gap(folder: SessionFold
     bad = bytearray(parts[1][1])
     bad[60] ^= 1
     folder.growing.write_bytes(parts[0][1] + bytes(bad) + parts[2][1])
-    state = resume(folder)
+    state = recover_session(folder)
     assert written(folder) == parts[0][0] + parts[2][0]
     assert next(folder.quarantine.iterdir()).read_bytes() == bytes(bad)
     assert "damaged" in state.mended[0]
@@ -111,25 +111,25 @@ def test_a_checkpoint_spares_the_scan_before_it_and_keeps_its_counts(folder: Ses
     """What lies before it is not even read."""
     parts = [batch(0), batch(10)]
     folder.growing.write_bytes(parts[0][1] + parts[1][1])
-    whole = resume(folder)
+    whole = recover_session(folder)
     broken = bytearray(parts[0][1] + parts[1][1])
     broken[50] ^= 1
     before = resume_of(parts[0][1], folder)
     mark = Checkpoint(offset=len(parts[0][1]), last_ns=1009, tracks=before, counts={"ended by silence": 3})
     folder.growing.write_bytes(bytes(broken))
     folder.checkpoint.write_text(mark.model_dump_json())
-    state = resume(folder)
+    state = recover_session(folder)
     assert state.tracks == whole.tracks
     assert state.checkpoint.counts == {"ended by silence": 3}
     assert not state.mended
-    assert resume(folder, whole=True).mended
+    assert recover_session(folder, whole=True).mended
 
 
 def resume_of(content: bytes, folder: SessionFolder) -> dict[str, dict[str, int]]:
     """Tracks of a recording."""
     folder.growing.write_bytes(content)
-    state = resume(folder)
-    return tracks_of(state.tracks, state.last_times)
+    state = recover_session(folder)
+    return checkpoint_tracks(state.tracks, state.last_times)
 
 
 @pytest.mark.parametrize("offset", [7, 10_000])
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_does_not_fit_the_file_is_not_believed(folder: Session
     tracks = resume_of(batch(0)[1], folder)
     folder.growing.write_bytes(content)
     folder.checkpoint.write_text(Checkpoint(offset=offset, last_ns=1009, tracks=tracks).model_dump_json())
-    state = resume(folder)
+    state = recover_session(folder)
     assert folder.growing.read_bytes() == content
     assert state.tracks[TRADES].last == 9
 
@@ -153,7 +153,7 @@ def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: Ses
     )
     ahead = gap_between(GapBounds(TRADES, 14, 40, MessageTime(1028), MessageTime(2000)), Cause.SILENCE, "")
     write_gaps(folder.gaps, [there, there_too, ahead])
-    resume(folder)
+    recover_session(folder)
     assert read_gaps(folder.gaps) == [there, there_too]
 
 
@@ -169,7 +169,7 @@ def test_half_a_line_of_the_ledger_is_cut_off_before_another_follows(folder: Ses
     """Else it would stand in the middle as a line that is no gap."""
     folder.growing.write_bytes(batch(0)[1])
     folder.gaps.write_text('{"stream":"x"')
-    resume(folder)
+    recover_session(folder)
     assert folder.gaps.read_bytes() == b""
 
 
@@ -186,7 +186,7 @@ def test_later_segments_go_on_behind_the_first(folder: SessionFolder) -> None:
     """There is a second one only after an fsync failed."""
     folder.growing.write_bytes(batch(0)[1])
     folder.segment(2).write_bytes(batch(10)[1])
-    state = resume(folder)
+    state = recover_session(folder)
     assert state.segment == 2
     assert state.tracks[TRADES].last == 9
     assert not read_gaps(folder.gaps)

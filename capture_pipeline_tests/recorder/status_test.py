@@ -29,7 +29,7 @@ from capture_pipeline_tests.recorder.live import Live, live
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
     """Twenty a second is twenty a second from the first look on, also where nothing was counted for a while before."""
     rate = Rate()
-    rate.see(90.0, 0)
+    rate.add_sample(90.0, 0)
     assert rate.per_s(99.0, 0) == 0
     rate.begin(100.0, 0)
     rate.begin(100.4, 8)
@@ -37,7 +37,7 @@ def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
         now_s, count = 100 + tenth / 10, 2 * tenth
         assert rate.per_s(now_s, count) == pytest.approx(20, rel=0.01 if tenth > 1 else 0.51), tenth
         if tenth % 10 == 0:
-            rate.see(now_s, count)
+            rate.add_sample(now_s, count)
 
 
 def test_a_rate_follows_what_comes_within_five_seconds_and_is_0_only_where_nothing_came() -> None:
@@ -48,7 +48,7 @@ def test_a_rate_follows_what_comes_within_five_seconds_and_is_0_only_where_nothi
     for second in range(1, 20):
         count = 20 * min(second, 8)
         found.append(rate.per_s(second, count))
-        rate.see(second, count)
+        rate.add_sample(second, count)
     assert found[:8] == [20.0] * 8
     assert found[8:14] == [16.0, 12.0, 8.0, 4.0, 0.0, 0.0]
     assert rate.per_s(19.5, 161) > 0

@@ -115,7 +115,7 @@ class _Feed:
         minute = capture_ns // _MINUTE_NS
         self.messages[minute] = self.messages.get(minute, 0) + 1
         before = self.track.last
-        missing = self.track.see(first_id if previous_id < 0 else previous_id + 1, last_id)
+        missing = self.track.count(first_id if previous_id < 0 else previous_id + 1, last_id)
         if missing:
             self.lost[minute] = self.lost.get(minute, 0) + missing
             self.gaps.append(

@@ -1,8 +1,8 @@
-"""One WebSocket connection: what comes in is handed on at once, and its end is told with its cause. Decides nothing else.
+"""One WebSocket connection: it passes each message on at once and reports its end with the cause.
 
-Proxy and trusted certificates are those of `binance.network`, as for REST.
-
-Handshake, control frames and the close are those of websockets. Messages are cut out of the bytes before it, for a fraction of the time.
+Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. The websockets library does
+the handshake, control frames and the close. Messages are cut out of the bytes before the library sees them,
+which takes a fraction of its time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from capture_pipeline.sessions.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
 MOST_FRAME = 2 << 20
-"""Bytes of a message; 5000 levels a side, the most that the exchange sends in one, are 0.3 MB."""
+"""Bytes of a message. The largest message of the exchange has 5000 levels per side and 0.3 MB."""
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
@@ -46,22 +46,22 @@ class Connection:
     """One connection from its opening to its end.
 
     Attributes:
-        number: Counted from the session's first one.
-        slot: Which of the connections side by side it is.
-        opened_s: When it was opened, monotonic seconds; None before.
-        last_s: When the last message came, monotonic seconds; of a connection without one when it was opened.
-        last_bytes_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
-        pinged_s: When a ping was sent last, monotonic seconds; None before.
-        messages: How many came.
+        number: Number of the connection in the session, from 1.
+        slot: Index of the slot that the connection occupies.
+        opened_s: Monotonic time of the opening; None before.
+        last_s: Monotonic time of the last message; before the first one, the time of the opening.
+        last_bytes_s: Monotonic time of the last received bytes; at first, the time of the opening.
+        pinged_s: Monotonic time of the last sent ping; None before.
+        messages: Count of received messages.
         alive: Set by the first message.
-        leaving: Set when it is to be replaced: its age, or the exchange is about to close it.
-        cause: Why it ended, or is being ended.
-        detail: Close code, error.
-        failure: A bug in what takes the messages; raised by `run`.
+        leaving: Set when the connection is to be replaced, for its age or an announced close.
+        cause: Reason for the end of the connection.
+        detail: Close code or error.
+        failure: Exception of the code that processes messages; raised by `run`.
         answer: Status and headers of the answer to the handshake; None before.
-        pings_s: When the last pings came, monotonic seconds.
-        limits: Asked before the handshake, and told of a refused one; None where the peer has no limits.
-        wait_s: Seconds before the next attempt may be made, where the exchange or the budget of attempts asks for it.
+        pings_s: Monotonic times of the last received pings.
+        limits: Limits to check before the handshake and to update after a refusal; None without limits.
+        wait_s: Seconds to wait before the next attempt, from the exchange or the limit of attempts.
     """
 
     number: int
@@ -85,7 +85,10 @@ class Connection:
     _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
-        """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network or its settings can cause."""
+        """Receive messages until the connection ends, and set `cause` and `detail`.
+
+        Errors of the network and of its settings do not raise.
+        """
         proxy: Proxy | None = None
         try:
             egress = egress_of(url)
@@ -113,7 +116,7 @@ class Connection:
         self._raise_failure()
 
     def _put_off(self, pause: Pause | None) -> None:
-        """End before the handshake, or because it was refused: nothing may be sent for some time."""
+        """End with the pause as the reason, if there is one: no request may be sent for some time."""
         if pause is not None:
             self.wait_s = max(0.0, pause.left_s(time.time()))
             self._ended(pause.text)
@@ -163,13 +166,13 @@ class Connection:
         self.pings_s.append(time.monotonic())
 
     def _guard(self, feed: Callable[[T], int], data: T) -> None:
-        """Let bytes be taken, and count the messages that were among them."""
+        """Pass bytes to the frame cutter and count the messages in them."""
         try:
             count = feed(data)
         except FrameError as error:
             self._fail(error)
             return
-        except Exception as error:  # noqa: BLE001 - raised again by `run`: an event loop would only log it
+        except Exception as error:  # noqa: BLE001 - `run` raises it; an event loop would only log it
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
             return
@@ -181,7 +184,7 @@ class Connection:
             self.messages += count
 
     def _fail(self, error: FrameError) -> None:
-        """End it at once for a violation of the protocol; the peer is sent the close code, and no answer is waited for."""
+        """End at once after a protocol violation; the peer receives the close code."""
         if self._socket is not None:
             self._socket.protocol.fail(error.code, error.reason)
             self._socket.send_data()
@@ -197,11 +200,11 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the peer has sent anything since the connection was opened."""
+        """Whether the peer has sent bytes since the opening."""
         return self.opened_s is not None and self.last_bytes_s > self.opened_s
 
     def ping(self) -> None:
-        """Ask for a sign of life; a peer that does not read what it was sent before is sent no more."""
+        """Send a ping, unless the peer has not read the earlier data yet."""
         self.pinged_s = time.monotonic()
         self._send_ping()
 
@@ -215,13 +218,13 @@ class Connection:
             self._socket.send_data()
 
     def retire(self, cause: Cause, detail: str) -> None:
-        """Ask for a successor; this one goes on until that one delivers."""
+        """Request a successor; this connection continues until the successor delivers messages."""
         if not self.leaving.is_set():
             self.cause, self.detail = cause, detail
             self.leaving.set()
 
     def abort(self, cause: Cause, detail: str) -> None:
-        """End it at once, without a farewell that a dead peer would not answer."""
+        """End at once, without a closing handshake that a dead peer would not answer."""
         if self.cause is None:
             self.cause, self.detail = cause, detail
         if self._socket is not None:
@@ -229,22 +232,22 @@ class Connection:
             self._socket.transport.abort()
 
     async def close(self) -> None:
-        """End it with the closing handshake."""
+        """End with the closing handshake."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
 
 
 class _Connect(connect):
-    """Follows no redirect: what is recorded comes from the configured host or not at all."""
+    """Connection attempt without redirects: recorded data come only from the configured host."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Raise what the host answered."""
+        """Return the error, which ends the attempt."""
         return exc
 
 
 class _Socket(ClientConnection):
-    """A connection of websockets that is given its handshake and its control frames only; until `begin` messages wait."""
+    """Connection of websockets that sees the handshake and control frames; messages wait until `begin`."""
 
     _head = _held = b""
     _is_open = False
@@ -258,12 +261,12 @@ class _Socket(ClientConnection):
         guard: Callable[[Callable[[bytes], int], bytes], None],
         on_ping: Callable[[], None],
     ) -> None:
-        """Messages may go on their way from now on, those that waited first.
+        """Start to pass on messages, beginning with those that arrived earlier.
 
         Args:
-            on_message: Takes each message.
-            guard: Is given the cutter and the bytes for it, whenever some came.
-            on_ping: Called at each ping.
+            on_message: Receives each message.
+            guard: Receives the cutter's `feed` and the bytes for it, on each arrival of bytes.
+            on_ping: Called on each ping.
         """
         self._cutter, self._guard, self._on_ping = (
             FrameCutter(on_message, self._control, MOST_FRAME),
@@ -274,16 +277,16 @@ class _Socket(ClientConnection):
         self._cut(held)
 
     async def wait_cut(self) -> None:
-        """Wait until the frames that came before the end are taken."""
-        while self._cutter is not None and self._cutter.is_behind:  # noqa: ASYNC110 - the frames are taken by callbacks of the loop
+        """Wait until all frames that arrived before the end are processed."""
+        while self._cutter is not None and self._cutter.is_behind:  # noqa: ASYNC110 - callbacks do the work
             await asyncio.sleep(0)
 
     def end(self) -> None:
-        """Take no more frames."""
+        """Discard all further frames."""
         self._cutter = None
 
     def _cut(self, data: bytes = b"") -> None:
-        """Take frames; where many are left, the event loop serves signals and timers before the rest, and nothing more is read."""
+        """Process frames; if many are left, pause reading and continue in the next iteration of the loop."""
         cutter = self._cutter
         if cutter is None:
             return
@@ -291,30 +294,30 @@ class _Socket(ClientConnection):
         if cutter.is_behind:
             self.loop.call_soon(self._cut)
         if self.transport.is_closing():
-            return  # with TLS, one that is closed can no longer be told to pause
+            return  # a closed TLS transport cannot pause
         if cutter.is_behind:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
     def _control(self, frame: bytes) -> None:
-        """Have the library answer a close or a ping.
+        """Pass a close or a ping to the library, which answers it.
 
         Raises:
-            FrameError: The close violates the protocol.
+            FrameError: The close frame violates the protocol.
         """
         if frame[0] == PING:
             self._on_ping()
         if frame[0] == PING and self.transport.get_write_buffer_size():
-            return  # the peer does not read the answers to its earlier pings
+            return  # the peer does not read the answers to earlier pings
         super().data_received(frame)
         if frame[0] == CLOSE:
-            self.transport.close()  # a peer may leave TCP open; the answer still goes out
+            self.transport.close()  # a peer may leave TCP open; the answer is still sent
         if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
             raise FrameError(sent.code, sent.reason)
 
     def data_received(self, data: bytes) -> None:
-        """Part what comes: the answer to the handshake, then frames."""
+        """Pass the answer to the handshake to the library, and everything after it to the frame cutter."""
         if self._cutter is not None:
             self._cut(data)
         elif self._is_open:

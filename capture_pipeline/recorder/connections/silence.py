@@ -1,11 +1,15 @@
-"""When a connection without data is replaced, and when it is asked for a sign of life. Sans-I/O: no socket and no clock.
+"""Rules for connections without data: when to send a ping, and when to replace one. Sans-I/O.
 
-A quiet contract sends nothing for minutes, and so does a connection whose other end is gone. They are told apart in three ways:
+A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules tell them
+apart:
 
-- A ping after half of the limit. A peer that sends nothing at all until the limit, not even the answer, is gone.
-- The other connections to the same address carry the same streams: what one of them brings, each has to bring.
-- Where all are silent and answer pings, their own rhythm: one of them is replaced after four times the longest pause that was seen
-  lately. If its successor is as silent, the wait doubles. A rhythm that is hardly known is assumed to have the longest pauses.
+- After half of the limit, a ping is sent. A peer that sends nothing until the limit, not even the answer to
+  the ping, is gone.
+- Other connections to the same address carry the same streams, so each has to deliver what one of them
+  delivers.
+- If all are silent and answer pings, the usual pauses decide. One connection is replaced after four times the
+  longest recent pause. If its successor is silent too, the wait doubles. Until enough messages are known, the
+longest allowed pause is assumed.
 """
 
 from __future__ import annotations
@@ -14,22 +18,23 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 _PAUSES = 4
-"""A silence of so many times the longest pause is suspicious."""
+"""A silence longer than this many times the longest pause is suspicious."""
 _KNOWN_AFTER = 100
-"""Looks that found new messages, before the rhythm is known; a book that changes all the time gets there within two minutes."""
+"""Calls that found new messages before the pauses count as known; a busy book reaches it in two minutes."""
 _LONGEST_LIMITS = 450
-"""No wait is longer than so many limits, an hour for a limit of 8 s; a pause is forgotten after one or two times this long."""
+"""Longest wait, in units of the limit: one hour for a limit of 8 s. Pauses older than once or twice this time
+are forgotten."""
 
 
 class Line(Protocol):
-    """A connection as it is judged; times are monotonic seconds.
+    """Connection as the rules see it; all times are monotonic seconds.
 
     Attributes:
-        number: Which.
-        messages: How many came.
-        last_s: When the last message came, or when it was opened.
-        last_bytes_s: When bytes of any kind came last, or when it was opened.
-        pinged_s: When a ping was sent last; None before.
+        number: Number of the connection.
+        messages: Count of received messages.
+        last_s: Time of the last message, or of the opening.
+        last_bytes_s: Time of the last received bytes, or of the opening.
+        pinged_s: Time of the last sent ping; None before.
     """
 
     number: int
@@ -43,13 +48,13 @@ L = TypeVar("L", bound=Line)
 
 
 class Silence:
-    """The rule for all connections to one address."""
+    """Rules for all connections to one address."""
 
     def __init__(self, limit_s: float) -> None:
-        """Know nothing of the rhythm.
+        """Start without known pauses.
 
         Args:
-            limit_s: Longest time without a sign of life.
+            limit_s: Longest time without received bytes.
         """
         self._limit_s, self._most_s = limit_s, limit_s * _LONGEST_LIMITS
         self._behind: dict[int, tuple[float, float]] = {}
@@ -61,16 +66,16 @@ class Silence:
         self._looks = self._tries = 0
 
     def look(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
-        """Judge the open connections; to be called several times within the limit.
+        """Check the open connections; call it several times within the limit.
 
-        A look that comes late finds none at fault: this process was held up, and what came meanwhile is not read yet.
+        A late call finds no fault: this process was delayed, and the messages of that time are not read yet.
 
         Args:
-            lines: Those to this address that are not being replaced, oldest first.
-            now_s: Monotonic seconds.
+            lines: Connections to this address that are not being replaced, oldest first.
+            now_s: Monotonic time.
 
         Yields:
-            A connection and why it is to be replaced; the text is empty where it is to be sent a ping.
+            A connection and the reason to replace it; an empty reason requests a ping.
         """
         is_late = self._looked_s is not None and now_s - self._looked_s > self._limit_s / 4
         self._looked_s = now_s
@@ -103,13 +108,13 @@ class Silence:
         self._behind = {one.number: self._behind_since(one, now_s) for one in lines}
 
     def _behind_since(self, one: Line, now_s: float) -> tuple[float, float]:
-        """Return the last message of a connection, and since when another one has brought a later one; infinite where none has."""
+        """Return the last message time, and since when another connection is ahead (infinite if none is)."""
         last_s, since_s = self._behind.get(one.number, (one.last_s, float("inf")))
         is_behind = self._newest_s is not None and self._newest_s - one.last_s > self._limit_s / 2
         return one.last_s, min(since_s, now_s) if is_behind and last_s == one.last_s else float("inf")
 
     def _patience_s(self) -> float:
-        """How long all connections may be silent together."""
+        """Return how long all connections may be silent together."""
         if self._looks < _KNOWN_AFTER:
             return self._most_s
         known_s = max(self._limit_s, _PAUSES * max(self._pause_s, self._earlier_pause_s))

@@ -1,4 +1,4 @@
-"""From a message as it came to its place in its stream; what cannot be a line of a recording is kept apart and counted."""
+"""Parser of received messages: stream and ids. Messages that cannot be recorded are counted and reported."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Reject = Callable[[str, bytes], None]
 
 
 class Intake:
-    """Places messages of the streams that were asked for.
+    """Parser of the messages of the subscribed streams.
 
     Attributes:
-        rejected: Messages that could not be placed.
-        control: Messages about the connection itself, such as `serverShutdown`.
+        rejected: Count of messages that could not be parsed.
+        control: Count of messages about the connection itself, such as `serverShutdown`.
     """
 
     def __init__(self, streams: list[str], on_shutdown: Callable[[int], None], on_reject: Reject) -> None:
-        """Set what is expected.
+        """Create the parsers of the streams.
 
         Args:
-            streams: Names of the streams.
-            on_shutdown: Told the connection that the exchange is about to close.
-            on_reject: Takes the reason and the message, for each message that is no line.
+            streams: Names of the subscribed streams.
+            on_shutdown: Receives the number of a connection that the exchange is about to close.
+            on_reject: Receives the reason and the bytes of each rejected message.
         """
         placers = {stream: find_id_parser(kind_of(stream)) for stream in streams}
         self._id_parsers: dict[bytes, tuple[str, IdParser]] = {
@@ -39,7 +39,7 @@ class Intake:
         self._on_shutdown, self._on_reject = on_shutdown, on_reject
 
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
-        """A message with its ids, None if it is none of the streams' or was rejected."""
+        """Return a message with its ids, or None if it is rejected or is about the connection."""
         try:
             name, data = data_of(raw)
             known = self._id_parsers.get(name)

@@ -1,8 +1,8 @@
-"""Several connections merged into one stream of messages: each once, in the order of its ids. Sans-I/O: no socket and no clock.
+"""Merges the messages of several connections: each message once, in the order of ids. Sans-I/O.
 
-Every connection carries the same streams and delivers each in order, so a message that is missing can still come from a connection
-that has not yet got so far. A message behind a hole is held back until the hole is filled, or until no live connection can fill it;
-then it is let through, and whoever reads the ids behind this sees the gap.
+Every connection carries the same streams and delivers each stream in order. So a missing message can still
+come from a connection that is behind. A message after a hole is held back until the hole is filled, or until
+no live connection can fill it. Then the message is emitted, and the ledger detects the gap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MILLISECOND = 1_000_000
 
 
 class Merger:
-    """The core; all times are given from outside."""
+    """Merger of all streams; the caller supplies all times."""
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class Merger:
         max_bytes: int = 64 << 20,
         on_stray: Callable[[Message], None] = lambda _: None,
     ) -> None:
-        """Set the bounds of patience.
+        """Set the limits for held messages.
 
         Args:
-            grace_ms: A hole that no connection can fill is still given this long, for messages out of order.
-            unseen_ms: A connection that has not brought a stream yet is waited for this long.
-            max_ms: No message is held back longer.
-            max_bytes: Nor more than this in all.
-            on_stray: Takes each message that cannot be placed in its stream.
+            grace_ms: Wait for a hole that no connection can fill, because messages may be out of order.
+            unseen_ms: Wait for a connection that has not delivered any message of the stream yet.
+            max_ms: Longest time for which a message is held back.
+            max_bytes: Limit of the bytes of all held messages.
+            on_stray: Receives each message that has no place in its stream.
         """
         self.counts = MergeCounts()
         self._grace, self._unseen, self._max_wait = (
@@ -56,33 +56,33 @@ class Merger:
         self._skipped_ranges: dict[str, list[tuple[int, int]]] = {}
 
     def resume(self, stream: str, last_id: int, newest_us: int | None = None, first_id: int = -1) -> None:
-        """Go on after what an earlier process recorded, so that nothing is recorded twice."""
+        """Continue after the last recorded id of an earlier process, so that nothing is recorded twice."""
         buffer = self._buffers.setdefault(stream, StreamBuffer())
         buffer.next_id, buffer.newest, buffer.first_id = last_id + 1, newest_us or NEVER, first_id
 
     def opened(self, connection: int) -> None:
-        """A connection is open; it may bring anything from now on."""
+        """Add an open connection; it may deliver any message from now on."""
         self._live.add(connection)
 
     def closed(self, connection: int) -> None:
-        """A connection is gone; what waited for it alone is let through by the next `tick`."""
+        """Remove a connection; `flush_expired` emits the messages that waited only for it."""
         self._live.discard(connection)
         for buffer in self._buffers.values():
             buffer.seen.pop(connection, None)
 
     @property
     def held(self) -> int:
-        """How many messages are held back now."""
+        """Count of messages that are held back now."""
         held = sum(len(self._buffers[stream].held) for stream in self._streams_with_held)
         return held + sum(
             len(self._buffers[stream].reset_candidates) for stream in self._streams_with_candidates
         )
 
     def push(self, message: Message) -> Sequence[Message]:
-        """Take a message.
+        """Process a message.
 
         Returns:
-            The messages that are let through by it, in order; often itself alone.
+            The messages that can be emitted now, in order; often only the given one.
         """
         buffer = self._buffers.get(message.stream)
         if buffer is None:
@@ -112,7 +112,11 @@ class Merger:
         return self._drain(message.stream, buffer, message.received_ns)
 
     def _handle_lower_ids(self, buffer: StreamBuffer, message: Message) -> Sequence[Message]:
-        """Judge a message of lower ids: of a later time it may begin a new count; else it was recorded, was lost, or came too early."""
+        """Handle a message whose ids are below the next one.
+
+        With a later time it may begin a new count of ids. Otherwise it is a duplicate, or it comes after its
+        place was skipped, or it is older than the first message.
+        """
         if event_us(message.event_time) > event_us(buffer.newest) + id_resets.LATER_US:
             return self._add_reset_candidate(buffer, message)
         if message.first < buffer.first_id:
@@ -124,14 +128,14 @@ class Merger:
         return _NONE
 
     def _count_straggler(self, old_next_id: int, message: Message) -> None:
-        """Count a message of the count before: a slow connection brings it after the exchange began anew."""
+        """Count a message of the old ids that a slow connection delivers after a reset."""
         if message.last < old_next_id:
             self.counts.duplicates += 1
         else:
             self._drop_strays([message])
 
     def _add_reset_candidate(self, buffer: StreamBuffer, message: Message) -> Sequence[Message]:
-        """Lower ids of a later time: once some of them follow each other the exchange counts anew, and so does the buffer."""
+        """Add a message with lower ids and a later time; enough consecutive ones prove a reset of ids."""
         if not id_resets.add(buffer.reset_candidates, message):
             self.counts.duplicates += 1
             return _NONE
@@ -144,7 +148,7 @@ class Merger:
         )
 
     def _restart(self, stream: str, buffer: StreamBuffer, now_ns: int) -> Sequence[Message]:
-        """Let through what is held of the old count, then the beginning of the new one."""
+        """Emit the held messages of the old count, then the first ones of the new count."""
         out = self._drain(stream, buffer, now_ns, force=True)
         new, buffer.reset_candidates = buffer.reset_candidates, []
         self._streams_with_candidates.discard(stream)
@@ -165,14 +169,14 @@ class Merger:
                 self._streams_with_candidates.discard(message.stream)
 
     def count_repeat(self, message: Message, connection: int) -> None:
-        """A message that was let through came once more, byte for byte: what `offer` would do with it, without its parts taken again."""
+        """Count a byte-for-byte copy of an emitted message: the effect of `push` without parsing it again."""
         seen = self._buffers[message.stream].seen
         if message.last > seen.get(connection, -1):
             seen[connection] = message.last
         self.counts.duplicates += 1
 
     def flush_expired(self, now_ns: int) -> Sequence[Message]:
-        """Let through what has waited long enough; to be called several times a second."""
+        """Return the messages that waited long enough; call this method several times a second."""
         for stream in list(self._streams_with_candidates):
             reset_candidates = self._buffers[stream].reset_candidates
             waited_us = (now_ns - min(one.received_ns for one in reset_candidates)) // 1000
@@ -190,7 +194,7 @@ class Merger:
         ]
 
     def finish(self, now_ns: int) -> Sequence[Message]:
-        """Let everything through that is still held, the beginning of a new count too: nothing more will come."""
+        """Return all held messages, also those of a possible new count; no further message will come."""
         self._live.clear()
         out = list(self.flush_expired(now_ns))
         out += [
@@ -217,7 +221,7 @@ class Merger:
         self.counts.held += 1
 
     def _drain(self, stream: str, buffer: StreamBuffer, now_ns: int, *, force: bool = False) -> list[Message]:
-        """Everything of a buffer that may go now, or all of it (`force`)."""
+        """Remove and return the messages of a buffer that can be emitted now, or all of them (`force`)."""
         out: list[Message] = []
         while buffer.held:
             place = _find_successor(buffer)
@@ -238,7 +242,7 @@ class Merger:
         return out
 
     def _cannot_be_filled(self, buffer: StreamBuffer, message: Message, now_ns: int) -> bool:
-        """Whether nothing can bring the id before this message any more."""
+        """Return whether no live connection can fill the hole before this message any more."""
         waited = now_ns - message.received_ns
         if waited >= self._max_wait or self._held_bytes > self._max_bytes:
             self.counts.forced += waited < self._max_wait
@@ -278,7 +282,7 @@ class Merger:
 
 
 def _find_successor(buffer: StreamBuffer) -> int | None:
-    """Place of the held message that continues the buffer."""
+    """Return the index of the held message that continues the stream."""
     for place, message in enumerate(buffer.held):
         if message.first >= buffer.next_id:
             return place if message.first == buffer.next_id else None

@@ -234,7 +234,7 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
     }
 
 
-def listed(entries: Mapping[str, object] | list[str]) -> str:
+def join_entries(entries: Mapping[str, object] | list[str]) -> str:
     """Return entries as one line for people; `none` where there is none."""
     texts = (
         [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries

@@ -33,7 +33,7 @@ _FSYNCS, _MOST_FSYNC_MS = 20, 100.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class PreflightFinding:
     """One check.
 
     Attributes:
@@ -53,7 +53,7 @@ class Finding:
 
 def preflight(
     settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None
-) -> Iterator[Finding]:
+) -> Iterator[PreflightFinding]:
     """Run all checks, one after the other.
 
     Args:
@@ -73,19 +73,24 @@ def preflight(
     seen = ExchangeRecord(settings, symbols)
     yield from _rest(settings, symbols, seen)
     yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
-    yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
+    yield from (
+        PreflightFinding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes()
+    )
     yield _guarded(
-        "record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True)
+        "record",
+        lambda: PreflightFinding("record", passed=True, measured=str(seen.publish(root)), is_note=True),
     )
 
 
-def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[], PreflightFinding]) -> PreflightFinding:
     try:
         return check()
     except CaptureError as error:
-        return Finding(name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message")
+        return PreflightFinding(
+            name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message"
+        )
     except OSError as error:
-        return Finding(
+        return PreflightFinding(
             name,
             passed=False,
             measured=f"{error.filename}: {error.strerror}",
@@ -98,14 +103,16 @@ def _problem(error: CaptureError) -> str:
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
-def _disk(root: Path, least_gb: float) -> Finding:
+def _disk(root: Path, least_gb: float) -> PreflightFinding:
     make_folder(root)
     free = free_bytes(root) / 1e9
     measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
-    return Finding("free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb")
+    return PreflightFinding(
+        "free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb"
+    )
 
 
-def _fsync(root: Path) -> Finding:
+def _fsync(root: Path) -> PreflightFinding:
     make_folder(root)
     probe = root / f".preflight-{os.getpid()}"
     times = []
@@ -121,7 +128,7 @@ def _fsync(root: Path) -> Finding:
         probe.unlink(missing_ok=True)
     worst, middle = max(times), statistics.median(times)
     measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
-    return Finding(
+    return PreflightFinding(
         "fsync latency",
         worst <= _MOST_FSYNC_MS,
         measured,
@@ -129,19 +136,21 @@ def _fsync(root: Path) -> Finding:
     )
 
 
-def _files() -> Finding:
+def _files() -> PreflightFinding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
+    return PreflightFinding(
+        "open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more"
+    )
 
 
-def _network(settings: Settings, symbols: list[str]) -> Finding:
+def _network(settings: Settings, symbols: list[str]) -> PreflightFinding:
     ways = check_network(settings, streams_of(symbols, settings.market))
-    return Finding(
+    return PreflightFinding(
         "network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items())
     )
 
 
-def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
+def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[PreflightFinding]:
     """Clock, round trip, loss and jitter over a run of requests."""
     rest = seen.rest
     offsets, trips, lost = [], [], 0
@@ -157,8 +166,8 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
         offsets.append((before + after) / 2e6 - server_us / 1e3)
         trips.append((after - before) / 1e6)
     told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
-    yield Finding("requests", not lost, told, remedy)
-    seen.ask_each()
+    yield PreflightFinding("requests", not lost, told, remedy)
+    seen.send_each_request()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
@@ -166,12 +175,14 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
     told = f"{offset:+.1f} ms against the exchange" + (
         ", which is a sandbox with a clock of its own" if is_sandbox else ""
     )
-    yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
-    yield Finding(
+    yield PreflightFinding(
+        "clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP"
+    )
+    yield PreflightFinding(
         "round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
     )
     yield _guarded("symbols", lambda: _listed(rest, symbols))
-    yield Finding(
+    yield PreflightFinding(
         "jitter",
         jitter <= _MOST_JITTER_MS,
         f"{jitter:.1f} ms over {len(trips)} requests",
@@ -179,14 +190,18 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
     )
 
 
-def _listed(rest: RestClient, symbols: list[str]) -> Finding:
+def _listed(rest: RestClient, symbols: list[str]) -> PreflightFinding:
     error = rest.unknown_symbols(symbols)
     if error is not None:
-        return Finding("symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols")
-    return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
+        return PreflightFinding(
+            "symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols"
+        )
+    return PreflightFinding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
-def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
+def _capture(
+    settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord
+) -> PreflightFinding:
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
@@ -194,9 +209,11 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
     counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
-        return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
+        return PreflightFinding(
+            "test capture", passed=False, measured=refused, remedy="check endpoints and network"
+        )
     if silent:
-        return Finding(
+        return PreflightFinding(
             "test capture",
             passed=False,
             measured=f"nothing came of {', '.join(silent)} in {seconds:g} s",
@@ -204,7 +221,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
         )
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
     where = ", ".join(url.partition("?")[0] for url in urls)
-    return Finding("test capture", passed=True, measured=f"{where}: {rates}")
+    return PreflightFinding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
 async def _sampled(

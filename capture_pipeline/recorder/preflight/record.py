@@ -22,7 +22,7 @@ from capture_pipeline.recorder.preflight.observations import (
     FrameRecord,
     RestRecord,
     connection_document,
-    listed,
+    join_entries,
 )
 from capture_pipeline.sessions.layout import label_of, stamp_of
 from capture_pipeline.settings.models import Settings
@@ -49,7 +49,7 @@ class ExchangeRecord:
         self._statuses: dict[str, str] = {}
         self._refusals: list[str] = []
 
-    def ask_each(self) -> None:
+    def send_each_request(self) -> None:
         """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing.
 
         Nothing is sent where no answer of the exchange has come at all.
@@ -94,29 +94,32 @@ class ExchangeRecord:
             name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items())
             for name, seen in answers.requests.items()
         }
-        yield "answers", listed(counts)
+        yield "answers", join_entries(counts)
         if self._refusals:
-            yield "refusals", listed(self._refusals)
+            yield "refusals", join_entries(self._refusals)
         retry_after = [f"{each['status']}: {each['value']}" for each in answers.retry_after]
-        yield "headers", f"of limits: {listed(answers.weight_headers)}; Retry-After: {listed(retry_after)}"
-        yield "weights", f"other than expected: {listed(answers.unexpected_weights)}"
-        yield "statuses", listed(Counter(self._statuses.values()))
+        yield (
+            "headers",
+            f"of limits: {join_entries(answers.weight_headers)}; Retry-After: {join_entries(retry_after)}",
+        )
+        yield "weights", f"other than expected: {join_entries(answers.unexpected_weights)}"
+        yield "statuses", join_entries(Counter(self._statuses.values()))
         streams = self.frames.streams
         unknown = {
             name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields
         }
-        yield "fields", f"unknown: {listed(unknown)}"
+        yield "fields", f"unknown: {join_entries(unknown)}"
         holes = {
             name: f"{seen.holes['count']} of {seen.holes['ids']} ids"
             for name, seen in streams.items()
             if seen.holes["count"]
         }
-        yield "id holes", listed(holes)
+        yield "id holes", join_entries(holes)
         yield (
             "close notices",
-            f"{listed(self.frames.shutdowns)}; other messages: {listed(self.frames.others)}",
+            f"{join_entries(self.frames.shutdowns)}; other messages: {join_entries(self.frames.others)}",
         )
-        yield "connections", listed([_connection_text(seen) for seen in self._connections])
+        yield "connections", join_entries([_connection_text(seen) for seen in self._connections])
 
     def publish(self, root: Path) -> Path:
         """Write the record below the folder of sessions.

@@ -1,6 +1,7 @@
-"""What happens beside the messages, put on record: connections that open and end, shutdowns announced, messages refused, clock steps.
+"""Incidents of a recording: connections that open and end, announced shutdowns, bad messages, clock steps.
 
-Each is an event for people, a count for the statistics, and, where ids may be lost, an outage that the ledger can name as cause.
+Each incident is an event in the log and a count in the statistics. If ids may be lost, it is also an outage
+that the ledger names as the cause of gaps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _KEPT_BYTES = 64 << 10
 
 
 class Incidents:
-    """Tells events, counts and outages of what it hears of."""
+    """Turns incidents into events, counts and outages."""
 
     def __init__(
         self,
@@ -29,20 +30,20 @@ class Incidents:
         live: Callable[[], int],
         is_ending: Callable[[], bool],
     ) -> None:
-        """Keep whom to tell.
+        """Start without an outage.
 
         Args:
-            pipeline: Its merge, ledger and counts.
-            events: The event log.
-            live: How many connections are open.
-            is_ending: Whether the session ends, so that a closed connection is no incident.
+            pipeline: Pipeline whose merge, ledger and counts are updated.
+            events: Event log.
+            live: Returns the count of open connections.
+            is_ending: Returns whether the session ends; then a closed connection is not an incident.
         """
         self._pipeline, self._events, self._live, self._is_ending = pipeline, events, live, is_ending
         self._down: Outage | None = None
         self._kept: dict[str, int] = {}
 
     def opened(self, connection: Connection) -> None:
-        """A connection is open."""
+        """Record an opened connection."""
         now = self._pipeline.clock.now_ns()
         self._pipeline.merge.opened(connection.number)
         if self._down is not None:
@@ -50,7 +51,7 @@ class Incidents:
         self._events.write(now, "connection_opened", connection=connection.number, slot=connection.slot)
 
     def ended(self, connection: Connection) -> None:
-        """A connection is gone, or never opened."""
+        """Record a connection that ended or could not be opened."""
         now = self._pipeline.clock.now_ns()
         self._pipeline.merge.closed(connection.number)
         cause, detail = connection.cause or Cause.CLOSED, connection.detail
@@ -73,15 +74,15 @@ class Incidents:
         self._events.write(now, "connection_ended", **details)
 
     def shutdown(self, number: int) -> None:
-        """The exchange announced that it closes a connection."""
+        """Record that the exchange announced the close of a connection."""
         self._events.write(self._pipeline.clock.now_ns(), "serverShutdown", connection=number)
 
     def rejected(self, reason: str, raw: bytes) -> None:
-        """A message could not become a line; the first of them are kept here, for a changed exchange would send millions."""
+        """Log a message that cannot be a line; only the first ones, because a changed format affects all."""
         self._keep("rejected_message", raw, reason=reason)
 
     def stray(self, message: Message) -> None:
-        """A message has no place in its stream: lower ids of a later time that began no new count."""
+        """Log a message that has no place in its stream: lower ids with a later time and no new count."""
         ids = {"stream": message.stream, "first": message.first, "last": message.last}
         self._keep("stray_message", message.raw, **ids)
 
@@ -92,7 +93,7 @@ class Incidents:
             self._events.write(self._pipeline.clock.now_ns(), kind, **details, base64=kept)
 
     def begin(self) -> None:
-        """Put on record that the wall clock was behind what an earlier process had stamped."""
+        """Log a wall clock that is behind the last capture time of an earlier process."""
         behind = self._pipeline.clock.behind_ns
         if behind:
             self._count("clock_steps")
@@ -104,14 +105,14 @@ class Incidents:
             )
 
     def suspects(self, segments: list[str]) -> None:
-        """Parts of the recording whose fsync failed."""
+        """Log parts of the recording whose fsync failed, once each."""
         known = self._pipeline.counts.get("suspect_segments", 0)
         for told in segments[known:]:
             self._count("suspect_segments")
             self._events.write(self._pipeline.clock.now_ns(), "fsync_failed", segment=told)
 
     def look_at_clock(self, least_ns: int) -> None:
-        """Put a step of the wall clock on record."""
+        """Log a step of the wall clock."""
         step = self._pipeline.clock.step_ns(least_ns)
         if step:
             self._count("clock_steps")

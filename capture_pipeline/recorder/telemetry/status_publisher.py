@@ -1,4 +1,4 @@
-"""What a recorder tells of itself each second: its parts asked for their figures, and `status.json` replaced."""
+"""The status of a recorder: collects the figures of its parts and replaces `status.json` each second."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from capture_pipeline.sessions.status import ConnectionStatus, Status, free_byte
 
 @dataclass
 class StatusPublisher:
-    """Knows the parts of a recorder and changes none of them.
+    """Reads the parts of a recorder and writes the status.
 
     Attributes:
-        state: What the recorder does; set by `publish`.
-        rate: Of the messages that are let through.
+        state: Current activity of the recorder; set by `publish`.
+        rate: Rate of emitted messages.
     """
 
     folder: SessionFolder
@@ -44,17 +44,17 @@ class StatusPublisher:
     rate: Rate = field(default_factory=Rate)
 
     def begin(self) -> None:
-        """A connection opened: from now on messages can come."""
+        """Start the measurement of the rate when the first connection is open."""
         self.rate.begin(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def publish(self, state: str) -> None:
         """Write the status."""
         self.state = state
         publish_status(self.folder.status, self.status())
-        self.rate.see(time.monotonic(), self.pipeline.merge.counts.passed)
+        self.rate.add_sample(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def status(self) -> Status:
-        """The figures of this instant."""
+        """Return the current figures."""
         plan, pipeline, now_s = self.plan, self.pipeline, time.monotonic()
         tracks = pipeline.ledger.tracks
         return Status(
