@@ -1,4 +1,4 @@
-"""The checks before a capture: each passes or fails, with what was measured and what to do about it."""
+"""Checks before a recording: each passes or fails, with the measured values and a remedy."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _FSYNCS, _MOST_FSYNC_MS = 20, 100.0
 
 @dataclass(frozen=True)
 class PreflightFinding:
-    """One check.
+    """Result of one check.
 
     Attributes:
-        name: What was checked.
-        passed: Whether it is fit for a capture.
-        measured: What was found.
-        remedy: What to do where it is not.
-        is_note: Whether it states what was seen, and can fail no preflight.
+        name: Name of the check.
+        passed: Whether the machine and the exchange are fit for a recording in this respect.
+        measured: Measured values.
+        remedy: Action after a failure.
+        is_note: Whether the result is only information and cannot fail the preflight.
     """
 
     name: str
@@ -54,13 +54,13 @@ class PreflightFinding:
 def preflight(
     settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None
 ) -> Iterator[PreflightFinding]:
-    """Run all checks, one after the other.
+    """Run all checks in order.
 
     Args:
-        settings: The deployment.
-        symbols: What is to be captured.
+        settings: Settings of the deployment.
+        symbols: Symbols to record.
         seconds: Length of the test capture.
-        output: Where sessions lie, if not below the storage root.
+        output: Folder of sessions, if not below the storage root.
     """
     root = sessions_root(settings, output)
     yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
@@ -68,7 +68,7 @@ def preflight(
     yield _guarded("open files", _files)
     network = _guarded("network", lambda: _network(settings, symbols))
     yield network
-    if not network.passed:  # the checks behind it would each repeat its message
+    if not network.passed:  # the following checks would only repeat its message
         return
     seen = ExchangeRecord(settings, symbols)
     yield from _rest(settings, symbols, seen)
@@ -94,12 +94,12 @@ def _guarded(name: str, check: Callable[[], PreflightFinding]) -> PreflightFindi
             name,
             passed=False,
             measured=f"{error.filename}: {error.strerror}",
-            remedy="mend the disk or its permissions",
+            remedy="repair the disk or its permissions",
         )
 
 
 def _problem(error: CaptureError) -> str:
-    """Return the text of an error without its remedy, which has a place of its own."""
+    """Return the text of an error without its remedy, which is shown separately."""
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
@@ -151,7 +151,7 @@ def _network(settings: Settings, symbols: list[str]) -> PreflightFinding:
 
 
 def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[PreflightFinding]:
-    """Clock, round trip, loss and jitter over a run of requests."""
+    """Check answers, clock offset, round trip, symbols and jitter with a series of requests."""
     rest = seen.rest
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
@@ -202,7 +202,7 @@ def _listed(rest: RestClient, symbols: list[str]) -> PreflightFinding:
 def _capture(
     settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord
 ) -> PreflightFinding:
-    """Whether the stream delivers what a session records, in the right form."""
+    """Check that the streams deliver messages in the form that a session records."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
     kind = partial(Connection, limits=limits_of(settings))
@@ -216,7 +216,7 @@ def _capture(
         return PreflightFinding(
             "test capture",
             passed=False,
-            measured=f"nothing came of {', '.join(silent)} in {seconds:g} s",
+            measured=f"no message of {', '.join(silent)} in {seconds:g} s",
             remedy="check symbols",
         )
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
@@ -247,7 +247,7 @@ async def _sampled(
         f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()
     ]
     await asyncio.gather(*(one.close() for one in connections))
-    # One that is still being opened has nothing to close.
+    # A connection that is still being opened cannot be closed.
     _, opening = await asyncio.wait(tasks, timeout=CLOSE_S)
     for task in opening:
         task.cancel()

@@ -1,4 +1,4 @@
-"""What a preflight keeps of the exchange: requests of each kind, and one JSON file next to the sessions."""
+"""Record of a preflight: one request of each kind, and a JSON file next to the sessions."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ FOLDER = "preflight"
 
 
 class ExchangeRecord:
-    """Everything that one preflight sees of the exchange.
+    """Observations of one preflight.
 
     Attributes:
-        rest: REST of the deployment, which waits for no pause: it measures the time of an answer. Its answers are noted.
+        rest: REST client that does not wait during a pause, to measure answer times.
         frames: Messages of the test capture.
     """
 
     def __init__(self, settings: Settings, symbols: list[str]) -> None:
-        """Start with nothing seen."""
+        """Start without observations."""
         self._settings, self._symbols = settings, symbols
         self._answers = RestRecord(settings.market)
         http = http_of(settings, self._answers.note)
@@ -50,9 +50,9 @@ class ExchangeRecord:
         self._refusals: list[str] = []
 
     def send_each_request(self) -> None:
-        """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing.
+        """Send one request of each kind that recordings and backfills send; a refusal is recorded.
 
-        Nothing is sent where no answer of the exchange has come at all.
+        Nothing is sent if the exchange has not answered any request before.
         """
         if not self._answers.requests:
             return
@@ -82,13 +82,13 @@ class ExchangeRecord:
                     return
 
     def note_connections(self, urls: list[str], connections: list[Connection]) -> None:
-        """Note the connections of the test capture at their end."""
+        """Record the connections of the test capture after their end."""
         self._connections = [
             connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)
         ]
 
     def notes(self) -> Iterator[tuple[str, str]]:
-        """Yield name and text of each line for people; the texts are escaped and cut."""
+        """Yield name and text of each line of the report; the texts are escaped and cut."""
         answers = self._answers
         counts = {
             name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items())
@@ -125,10 +125,10 @@ class ExchangeRecord:
         """Write the record below the folder of sessions.
 
         Returns:
-            Its path.
+            The path of the record.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The record cannot be written.
         """
         now_us = time.time_ns() // 1000
         path = root / FOLDER / f"{stamp_of(now_us)}-{now_us % SECOND_US:06d}_{label_of(self._symbols)}.json"
