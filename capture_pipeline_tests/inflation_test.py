@@ -31,8 +31,8 @@ from capture_pipeline.sessions.gzip_members import (
     HEAD_BYTES,
     MOST_LINES_BYTES,
     Ending,
-    inflated,
-    member_of,
+    build_member,
+    inflate_member,
     member_size,
     scan,
 )
@@ -61,7 +61,7 @@ def memory_below(max_waiting_bytes: int) -> Iterator[None]:
 def hostile_member(megabytes: int, stated: int) -> bytes:
     """A member of a recording that inflates to so many megabytes and states so many bytes."""
     packed = gzip_bomb(megabytes)[10:-4]
-    head = bytearray(member_of(b"x\n", 1)[:HEAD_BYTES])
+    head = bytearray(build_member(b"x\n", 1)[:HEAD_BYTES])
     size = HEAD_BYTES + len(packed) + 4
     head[16:20] = size.to_bytes(4, "little")
     member = bytes(head) + packed + stated.to_bytes(4, "little")
@@ -74,7 +74,7 @@ def test_a_member_of_a_recording(stated: int) -> None:
     """One that states too much is not inflated; one that states less than it holds is, up to what it states."""
     member = hostile_member(HUGE_MB, stated)
     with memory_below(min(stated, MOST_LINES_BYTES if stated <= MOST_LINES_BYTES else 0) * 2 + 16 * MB):
-        assert inflated(member) is None
+        assert inflate_member(member) is None
 
 
 def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ from capture_pipeline.recorder.preflight.preflight import preflight
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY, SessionPlan
-from capture_pipeline.sessions.schedule import windows
+from capture_pipeline.sessions.schedule import list_windows
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import Settings
@@ -323,7 +323,7 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:
             "symbols": ", ".join(window.planned.symbols),
             "description": window.planned.description,
         }
-        for window in windows(settings.sessions, now, now + days * _DAY_US)
+        for window in list_windows(settings.sessions, now, now + days * _DAY_US)
     ]
     if as_json:
         emit_json(rows)

@@ -25,7 +25,7 @@ from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.finalize import finish_session
 from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import AccountState, read_account
-from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
+from capture_pipeline.sessions.layout import FOLDER, SessionFolder, session_id, symbols_label, valid_regime
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.status import publish_status, read_status
@@ -102,7 +102,8 @@ def create_plan(
 def list_open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
     """List the unfinished sessions of these symbols in a regime, oldest first."""
     folders = [
-        SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))
+        SessionFolder(path)
+        for path in sorted((root / valid_regime(regime)).glob(f"*_{symbols_label(symbols)}"))
     ]
     return [
         folder

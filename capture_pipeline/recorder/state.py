@@ -34,11 +34,11 @@ def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
         begun = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
         return (
             "ended, not finished" if is_ending(folder, plan) else begun
-        ), status.without_life() if status else None
+        ), status.without_live_values() if status else None
     if status is None or status.pid != holder:
-        return "starting", status.without_life() if status else None
+        return "starting", status.without_live_values() if status else None
     is_old = status.state in _RENEWED and time.time_ns() - status.updated_ns > OLD_S * 1e9
-    return status.state, status.without_life() if is_old else status
+    return status.state, status.without_live_values() if is_old else status
 
 
 def live_status(folder: SessionFolder) -> Status | None:

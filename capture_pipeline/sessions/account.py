@@ -149,7 +149,7 @@ def settle_account(
     )
 
 
-def figures(account: Account, written: int) -> dict[str, Any]:
+def account_summary(account: Account, written: int) -> dict[str, Any]:
     """The account for metadata and people.
 
     Args:

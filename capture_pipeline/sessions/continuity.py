@@ -84,11 +84,11 @@ class GapRatios:
     discontinuities: float
 
 
-def gap_ratios(tracks: list[Track]) -> GapRatios:
+def compute_gap_ratios(tracks: list[Track]) -> GapRatios:
     """The ratios over some streams together; all 0 where nothing was seen."""
     ids, lost = sum(track.ids for track in tracks), sum(track.lost for track in tracks)
     messages, gaps = sum(track.messages for track in tracks), sum(track.gaps for track in tracks)
-    events = sum(lost_events(track) for track in tracks)
+    events = sum(estimate_lost_events(track) for track in tracks)
     return GapRatios(
         lost_ids=lost / ids if ids else 0.0,
         lost_events=events / (messages + events) if messages else 0.0,
@@ -96,7 +96,7 @@ def gap_ratios(tracks: list[Track]) -> GapRatios:
     )
 
 
-def lost_events(track: Track) -> float:
+def estimate_lost_events(track: Track) -> float:
     """How many events the lost ids of a stream stood for, by the mean number of ids of those that came."""
     came = track.ids - track.lost
     return track.lost * track.messages / came if came > 0 else 0.0

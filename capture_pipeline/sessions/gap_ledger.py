@@ -28,7 +28,7 @@ def read_gaps_strictly(path: Path) -> list[Gap]:
     return _latest(_sound(path, number, gap) for number, gap in _lines(path))
 
 
-def is_whole(path: Path) -> bool:
+def ends_with_whole_line(path: Path) -> bool:
     """Whether a ledger is there and ends with a whole line: half a one, as a kill leaves it, must not get lines behind it."""
     return path.exists() and path.read_bytes()[-1:] in {b"", b"\n"}
 

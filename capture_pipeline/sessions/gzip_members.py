@@ -68,7 +68,7 @@ class Scan:
         damage: What lies between sound members.
         lines: Lines in sound members.
         members: Sound members.
-        salvaged: Whole lines that could still be inflated from the torn tail.
+        salvaged: Whole lines that could still be inflate_member from the torn tail.
         open_line: What follows them there: a line that is torn, or only lacks its line feed.
     """
 
@@ -81,7 +81,7 @@ class Scan:
     open_line: bytes = b""
 
 
-def member_of(lines: bytes, count: int) -> bytes:
+def build_member(lines: bytes, count: int) -> bytes:
     """One member; the same lines give the same bytes.
 
     Args:
@@ -123,7 +123,7 @@ HEAD_BYTES = _HEAD.size
 """What `member_size` needs of a member."""
 
 
-def inflated(member: bytes) -> bytes | None:
+def inflate_member(member: bytes) -> bytes | None:
     """The lines of a whole member, None if it is damaged in any way: cut, altered, followed by more, or longer than it says."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
     if stated > MOST_LINES_BYTES:
@@ -137,7 +137,7 @@ def inflated(member: bytes) -> bytes | None:
 
 
 def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
-    """Read members from an offset to the end, each of them inflated and checked.
+    """Read members from an offset to the end, each of them inflate_member and checked.
 
     Args:
         source: The recording.
@@ -170,7 +170,7 @@ def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
     known = member_size(source[at : at + _HEAD.size])
     if known is None or at + known[0] > len(source):
         return None
-    lines = inflated(source[at : at + known[0]])
+    lines = inflate_member(source[at : at + known[0]])
     return None if lines is None or lines.count(b"\n") != known[1] else (lines, known[0])
 
 
@@ -195,7 +195,7 @@ def _is_zero(source: Source, start: int) -> bool:
 
 
 def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
-    """The whole lines that can be inflated from a torn member, and what follows them."""
+    """The whole lines that can be inflate_member from a torn member, and what follows them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()
     try:

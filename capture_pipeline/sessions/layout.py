@@ -62,7 +62,7 @@ def valid_session(text: str) -> str:
     return text
 
 
-def label_of(symbols: list[str]) -> str:
+def symbols_label(symbols: list[str]) -> str:
     """Return what stands for the symbols in names: `btcusdt`, or `btcusdt-plus9-1f3a` for ten, with four digits of a hash of all.
 
     `_` of a symbol becomes `-`: in names `_` separates the label from what precedes it.
@@ -73,21 +73,21 @@ def label_of(symbols: list[str]) -> str:
     return f"{label}-plus{len(symbols) - 1}-{hashlib.sha256(','.join(symbols).encode()).hexdigest()[:4]}"
 
 
-def stamp_of(start_us: int) -> str:
+def format_stamp(start_us: int) -> str:
     """A session's start as it stands in names: 20260803T143000Z."""
     return datetime.fromtimestamp(start_us // 1_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def session_id(symbols: list[str], start_us: int, regime: str = "") -> str:
     """`20260803T143000Z_high_volume_btcusdt`; without a regime that part is left out."""
-    return "_".join(part for part in (stamp_of(start_us), regime, label_of(symbols)) if part)
+    return "_".join(part for part in (format_stamp(start_us), regime, symbols_label(symbols)) if part)
 
 
 def _is_label(label: str) -> bool:
-    """Return whether `label` is what `label_of` makes of a symbol."""
+    """Return whether `label` is what `symbols_label` makes of a symbol."""
     symbol = label.upper().replace("-", "_")
     try:
-        return label_of([valid_symbol(symbol)]) == label
+        return symbols_label([valid_symbol(symbol)]) == label
     except ConfigError:
         return False
 

@@ -34,7 +34,7 @@ decode_line = msgspec.json.Decoder(Line).decode
 """Raises one of `parsing.PARSE_ERRORS` for what is no such line; of `data` only that it is JSON is known then."""
 
 
-def data_of(message: bytes) -> tuple[bytes, bytes]:
+def split_message(message: bytes) -> tuple[bytes, bytes]:
     """Stream name and data of a combined-stream message.
 
     Raises:
@@ -56,9 +56,9 @@ def split_envelope(message: bytes) -> tuple[str, int]:
     """Stream name of a combined-stream message, and where its data start.
 
     Raises:
-        MalformedDataError: See `data_of`.
+        MalformedDataError: See `split_message`.
     """
-    name, _ = data_of(message)
+    name, _ = split_message(message)
     return name.decode("utf-8", "backslashreplace"), len(name) + 20
 
 

@@ -32,7 +32,7 @@ class Window:
         return session_id(self.planned.symbols, self.start_us, self.planned.regime)
 
 
-def windows(plan: Iterable[PlannedSession], from_us: int, to_us: int) -> list[Window]:
+def list_windows(plan: Iterable[PlannedSession], from_us: int, to_us: int) -> list[Window]:
     """The windows that touch `[from_us, to_us)`, in order."""
     found = [window for planned in plan for window in _windows_of(planned, from_us, to_us)]
     return sorted(found, key=lambda window: (window.start_us, window.planned.regime))

@@ -118,7 +118,7 @@ class Status(_Figures):
     altered: list[PrintableText] = []
     refills: dict[str, RefillCount] = {}
 
-    def without_life(self) -> Status:
+    def without_live_values(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""
         nothing: dict[str, Any] = {
             "connections": [],

@@ -27,7 +27,7 @@ from capture_pipeline.binance.symbols import (
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_session
+from capture_pipeline.sessions.layout import SessionFolder, session_id, symbols_label, valid_session
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
 VALID = [
@@ -211,7 +211,7 @@ def test_a_session_is_called_after_its_symbol(
 
 def test_symbols_that_differ_have_labels_that_differ() -> None:
     """A hyphen stands for an underscore only, which is why it is no part of a symbol."""
-    assert len({label_of([symbol]) for symbol in ("AB", "A_B", "A__B", "AB_", CHINESE)}) == 5
+    assert len({symbols_label([symbol]) for symbol in ("AB", "A_B", "A__B", "AB_", CHINESE)}) == 5
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline.sessions.account import Account, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Checkpoint
 from capture_pipeline.settings.loader import load_settings
@@ -136,8 +136,8 @@ def _growing() -> dict[str, bytes]:
         folder.path.mkdir()
         plan = read_plan(made.session(Path(root), lines)).model_copy(update={"session": _SESSION})
         folder.plan.write_text(plan.model_dump_json())
-        content = member_of(b"".join(lines[:10]), 10)
-        folder.growing.write_bytes(content + member_of(b"".join(lines[10:]), len(lines) - 10))
+        content = build_member(b"".join(lines[:10]), 10)
+        folder.growing.write_bytes(content + build_member(b"".join(lines[10:]), len(lines) - 10))
         state = recover_session(folder)
         mark = Checkpoint(offset=len(content), first_ns=state.first_ns, last_ns=state.last_ns, lines=10)
         mark = mark.model_copy(

@@ -25,7 +25,7 @@ from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
 from capture_pipeline.recorder.connections.frame_parser import FrameCutter, FrameError
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.gzip_members import scan as scan_members
 from capture_pipeline_tests.binance.stream_kernel_test import (
     DIFF,
@@ -170,7 +170,7 @@ TARGETS: dict[str, Target] = {
         (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES),
         200,
     ),
-    "recording members": Target(_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
+    "recording members": Target(_members, (build_member(TRADE * 3, 3) + build_member(DIFF * 2, 2),)),
     "REST depth": Target(_snapshot, (DATA["snapshot"],)),
     "REST aggTrades": Target(lambda data, _: _page(data), (b"[%b,%b]" % (AGGREGATE, AGGREGATE),)),
     "REST klines": Target(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.sessions.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 4)), min_size=1, max_size=30))
@@ -51,6 +51,6 @@ def test_ratios_of_two_streams() -> None:
         trades.count(number, number)
     for first in (1, 6, 16):
         diffs.count(first, first + 4)
-    ratios = gap_ratios([trades, diffs])
+    ratios = compute_gap_ratios([trades, diffs])
     assert (ratios.lost_ids, ratios.lost_events, ratios.discontinuities) == (6 / 30, 2 / 14, 2 / 12)
-    assert gap_ratios([]) == gap_ratios([Track()])
+    assert compute_gap_ratios([]) == compute_gap_ratios([Track()])

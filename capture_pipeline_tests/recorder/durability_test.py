@@ -16,7 +16,7 @@ from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import Account, AccountFile, AccountState
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint
 from capture_pipeline.settings.models import Settings
@@ -114,8 +114,8 @@ def test_behind_a_failed_fsync_nothing_goes_into_that_file(
 
 def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> None:
     """The tail is kept first, and the shorter file is flushed before anything is appended."""
-    sound = member_of(LINE % (1, 1), 1)
-    folder.growing.write_bytes(sound + member_of(LINE % (2, 2), 1)[:20])
+    sound = build_member(LINE % (1, 1), 1)
+    folder.growing.write_bytes(sound + build_member(LINE % (2, 2), 1)[:20])
     calls.clear()
     recover_session(folder)
     place = calls.index(f"truncate {PART}")
@@ -135,7 +135,7 @@ def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
 def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
     """Flushed before it is renamed, and its folder after; then the checksums, and the metadata last."""
     folder, settings = prepared
-    folder.growing.write_bytes(member_of(LINE % (1, 1), 1))
+    folder.growing.write_bytes(build_member(LINE % (1, 1), 1))
     calls.clear()
     stop(folder, settings)
     place = calls.index(f"rename {folder.growing.name} {folder.recording.name}")
@@ -154,7 +154,7 @@ def test_parts_are_removed_once_the_whole_is_durable(
     """A loss of power leaves the parts or the whole."""
     folder, settings = prepared
     for number in (1, 2):
-        folder.segment(number).write_bytes(member_of(LINE % (number, number), 1))
+        folder.segment(number).write_bytes(build_member(LINE % (number, number), 1))
     calls.clear()
     stop(folder, settings)
     name = folder.recording.name

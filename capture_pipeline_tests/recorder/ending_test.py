@@ -21,7 +21,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, record, sessions_root, stop
 from capture_pipeline.recorder.state import session_state
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
@@ -46,7 +46,7 @@ def folder(settings: Settings) -> SessionFolder:
 def members(first: int, count: int = 10) -> bytes:
     """Trades as a part of a recording."""
     form = b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":%d}}\n'
-    return member_of(b"".join(form % (number, number) for number in range(first, first + count)), count)
+    return build_member(b"".join(form % (number, number) for number in range(first, first + count)), count)
 
 
 def ids(folder: SessionFolder) -> list[int]:
@@ -120,7 +120,7 @@ def test_a_stop_before_the_recorder_is_up_is_heard(folder: SessionFolder, settin
 def test_a_carriage_return_in_a_message_harms_nobody(folder: SessionFolder, settings: Settings) -> None:
     """A line that is none of ours is counted, and the session can be finished."""
     folder.growing.write_bytes(
-        members(1) + member_of(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1)
+        members(1) + build_member(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1)
     )
     metadata = stop(folder, settings)
     assert metadata is not None

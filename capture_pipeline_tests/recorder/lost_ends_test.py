@@ -17,7 +17,7 @@ from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recove
 from capture_pipeline.recorder.storage.tail_losses import find_lost_ends
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import read_gaps
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
 from capture_pipeline.settings.models import Settings
@@ -42,7 +42,7 @@ def folder(settings: Settings) -> SessionFolder:
 def member(stream: str, first: int, count: int = 10) -> bytes:
     """Trades in one member; the stamp is the id."""
     form = b'{"capture_ns":%d,"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}\n'
-    return member_of(
+    return build_member(
         b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)),
         count,
     )

@@ -14,14 +14,14 @@ from capture_pipeline.sessions.gzip_members import (
     HEAD_BYTES,
     Ending,
     Scan,
-    inflated,
-    member_of,
+    build_member,
+    inflate_member,
     member_size,
     scan,
 )
 
 BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
-MEMBERS = [member_of(lines, 10) for lines in BATCHES]
+MEMBERS = [build_member(lines, 10) for lines in BATCHES]
 FILE = b"".join(MEMBERS)
 
 
@@ -47,7 +47,7 @@ def test_a_member_knows_its_length_and_lines() -> None:
 
 def test_the_same_lines_give_the_same_bytes() -> None:
     """No time of writing stands in them."""
-    assert member_of(BATCHES[1], 10) == MEMBERS[1]
+    assert build_member(BATCHES[1], 10) == MEMBERS[1]
 
 
 def test_a_sound_file_is_read_whole() -> None:
@@ -99,16 +99,16 @@ def test_zeros_at_the_end_are_told(zeros: int) -> None:
 
 def test_a_member_that_lies_about_its_lines_is_damage() -> None:
     """The count is checked."""
-    out, found = scanned(MEMBERS[0] + member_of(BATCHES[1], 11) + MEMBERS[2])
+    out, found = scanned(MEMBERS[0] + build_member(BATCHES[1], 11) + MEMBERS[2])
     assert out == BATCHES[0] + BATCHES[2]
     assert len(found.damage) == 1
 
 
 def test_what_follows_a_member_in_its_length_is_no_member() -> None:
     """Two members under one length, or lines without an end, are refused."""
-    assert inflated(MEMBERS[0] + MEMBERS[1]) is None
-    assert inflated(gzip.compress(b"no newline")) is None
-    assert inflated(MEMBERS[0][:-1]) is None
+    assert inflate_member(MEMBERS[0] + MEMBERS[1]) is None
+    assert inflate_member(gzip.compress(b"no newline")) is None
+    assert inflate_member(MEMBERS[0][:-1]) is None
 
 
 def test_a_scan_can_start_at_any_member() -> None:

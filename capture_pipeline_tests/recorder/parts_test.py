@@ -25,11 +25,17 @@ from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.writer import Writer
-from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
+from capture_pipeline.sessions.layout import (
+    SessionFolder,
+    session_id,
+    symbols_label,
+    valid_regime,
+    valid_session,
+)
 from capture_pipeline.sessions.line_format import decode_line, format_line, splice_line, split_envelope
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline.sessions.schedule import windows
+from capture_pipeline.sessions.schedule import list_windows
 from capture_pipeline.settings.sessions import PlannedSession, Recording, Weekday
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
@@ -251,7 +257,7 @@ def test_bare_data_with_a_line_break_are_refused() -> None:
 def test_a_weekly_session_is_due_every_week_at_its_time() -> None:
     """Windows that touch the span are shown, also one that is on."""
     plan = [PlannedSession(regime="low_volume", weekday=Weekday.SAT, time=dt.time(2, 0), duration_hours=24)]
-    found = windows(plan, parse_time("2026-08-08T12:00:00Z"), parse_time("2026-08-22T00:00:00Z"))
+    found = list_windows(plan, parse_time("2026-08-08T12:00:00Z"), parse_time("2026-08-22T00:00:00Z"))
     assert [iso(window.start_us) for window in found] == ["2026-08-08T02:00:00Z", "2026-08-15T02:00:00Z"]
     assert found[0].session == "20260808T020000Z_low_volume_btcusdt"
 
@@ -261,8 +267,10 @@ def test_a_dated_session_is_due_once() -> None:
     plan = [
         PlannedSession(regime="special_event", date=dt.date(2026, 8, 7), time=dt.time(8, 0), duration_hours=2)
     ]
-    assert len(windows(plan, parse_time("2026-08-07T09:59:59Z"), parse_time("2026-08-08T00:00:00Z"))) == 1
-    assert not windows(plan, parse_time("2026-08-07T10:00:00Z"), parse_time("2026-09-08T00:00:00Z"))
+    assert (
+        len(list_windows(plan, parse_time("2026-08-07T09:59:59Z"), parse_time("2026-08-08T00:00:00Z"))) == 1
+    )
+    assert not list_windows(plan, parse_time("2026-08-07T10:00:00Z"), parse_time("2026-09-08T00:00:00Z"))
 
 
 @pytest.mark.parametrize("days", [{}, {"weekday": "mon", "date": "2026-08-07"}])
@@ -294,8 +302,8 @@ def test_a_regime_cannot_lead_out_of_its_folder(name: str) -> None:
 
 def test_names_of_sessions() -> None:
     """As documented."""
-    assert label_of(["BTCUSDT"]) == "btcusdt"
-    assert re.fullmatch("s0-plus9-[0-9a-f]{4}", label_of([f"S{n}" for n in range(10)]))
+    assert symbols_label(["BTCUSDT"]) == "btcusdt"
+    assert re.fullmatch("s0-plus9-[0-9a-f]{4}", symbols_label([f"S{n}" for n in range(10)]))
     session = session_id(["BTCUSDT"], parse_time("2026-08-03T14:30:00Z"), "high_volume")
     folder = SessionFolder.under(Path("/x"), "high_volume", session)
     assert str(folder.recording) == (

@@ -12,7 +12,7 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint
 
@@ -35,7 +35,7 @@ def line(number: int) -> bytes:
 def batch(first: int, count: int = 10) -> tuple[bytes, bytes]:
     """Lines, and the member of them."""
     lines = b"".join(line(number) for number in range(first, first + count))
-    return lines, member_of(lines, count)
+    return lines, build_member(lines, count)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
-from capture_pipeline.sessions.schedule import Window, windows
+from capture_pipeline.sessions.schedule import Window, list_windows
 
 AHEAD_S = 120.0
 """How long before its window a session's run is asked for."""
@@ -54,7 +54,7 @@ def session_sensor(
     """Request one run for each planned session that has none; a run that somebody cancelled in the queue is not requested again."""
     now_us = time.time_ns() // 1000
     try:
-        for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
+        for window in list_windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
             _prepare(workspace, window)
         wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
     except CaptureError as error:
@@ -63,7 +63,7 @@ def session_sensor(
     if new:
         return _requests({session: f"{session}-1" for session in new})
     open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
-    upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
+    upcoming = list_windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
     following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
     return outputs.skip(open_ones + following)
 

@@ -19,7 +19,7 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State, Step
-from capture_pipeline.sessions.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
 PERIODS = 120
@@ -169,7 +169,7 @@ def delta_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
 
 
 def _figures(subject: str, feed: _Feed) -> FeedFigures:
-    track, ratios = feed.track, gap_ratios([feed.track])
+    track, ratios = feed.track, compute_gap_ratios([feed.track])
     minutes = sorted(feed.messages)
     span = minutes[-1] - minutes[0] + 1 if minutes else 0
     width = max(1, -(-span // PERIODS))

@@ -9,7 +9,7 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.recorder.ordering.message_ids import IdParser, find_id_parser
-from capture_pipeline.sessions.line_format import data_of, split_envelope
+from capture_pipeline.sessions.line_format import split_envelope, split_message
 
 _FAILURES: tuple[type[Exception], ...] = (MalformedDataError, *PARSE_ERRORS)
 Reject = Callable[[str, bytes], None]
@@ -41,7 +41,7 @@ class Intake:
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
         """Return a message with its ids, or None if it is rejected or is about the connection."""
         try:
-            name, data = data_of(raw)
+            name, data = split_message(raw)
             known = self._id_parsers.get(name)
             if known is None:
                 self._other(connection, raw)

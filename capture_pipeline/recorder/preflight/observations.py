@@ -25,7 +25,7 @@ from capture_pipeline.parsing import PARSE_ERRORS, parse_count
 from capture_pipeline.printable import printable
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.ordering.message_ids import ids_of
-from capture_pipeline.sessions.line_format import data_of
+from capture_pipeline.sessions.line_format import split_message
 
 MOST_ENTRIES = 100
 """Entries of one list or table of the record."""
@@ -208,7 +208,7 @@ class FrameRecord:
     def take(self, raw: bytes) -> None:
         """Record a received message of the combined stream."""
         try:
-            name, data = data_of(raw)
+            name, data = split_message(raw)
             self.streams[name.decode()].take(data)
         except _FAILURES:
             kept = self.shutdowns if is_close_notice(raw) else self.others

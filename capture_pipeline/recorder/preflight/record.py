@@ -24,7 +24,7 @@ from capture_pipeline.recorder.preflight.observations import (
     connection_document,
     join_entries,
 )
-from capture_pipeline.sessions.layout import label_of, stamp_of
+from capture_pipeline.sessions.layout import format_stamp, symbols_label
 from capture_pipeline.settings.models import Settings
 
 FOLDER = "preflight"
@@ -131,7 +131,11 @@ class ExchangeRecord:
             StorageError: The record cannot be written.
         """
         now_us = time.time_ns() // 1000
-        path = root / FOLDER / f"{stamp_of(now_us)}-{now_us % SECOND_US:06d}_{label_of(self._symbols)}.json"
+        path = (
+            root
+            / FOLDER
+            / f"{format_stamp(now_us)}-{now_us % SECOND_US:06d}_{symbols_label(self._symbols)}.json"
+        )
         publish_bytes(
             path, msgspec.json.format(msgspec.json.encode(self._document(now_us)), indent=1) + b"\n"
         )

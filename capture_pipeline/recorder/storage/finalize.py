@@ -26,8 +26,8 @@ from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.ordering.merger import MergeCounts
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, list_parts, recover_session
-from capture_pipeline.sessions.account import figures as account_figures
-from capture_pipeline.sessions.continuity import gap_ratios
+from capture_pipeline.sessions.account import account_summary
+from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
@@ -131,7 +131,7 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
     """Compute the statistics of a session from its recording and its ledger."""
     tracks = read.tracks
     seconds = (read.last_ns - read.first_ns) / 1e9
-    ratios = gap_ratios(list(tracks.values()))
+    ratios = compute_gap_ratios(list(tracks.values()))
     causes: dict[str, int] = {}
     for gap in gaps:
         causes[gap.cause] = causes.get(gap.cause, 0) + 1
@@ -165,7 +165,7 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "torn_lines": read.torn_lines,
         "mended_damage": sum("damaged" in line for line in read.mended)
         + read.checkpoint.counts.get("mended_damage", 0),
-        "accounting": account_figures(read.account, read.messages) if read.account else None,
+        "accounting": account_summary(read.account, read.messages) if read.account else None,
         **{
             name: count
             for name, count in _recorder_counts(read.checkpoint.counts).items()

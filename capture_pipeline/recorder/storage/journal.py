@@ -9,7 +9,7 @@ from typing import Self
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.models import Cause
 
 
@@ -73,7 +73,7 @@ class Journal:
             SegmentAlteredError: Another program changed the size of the file; nothing was written.
         """
         self._check_size()
-        member = memoryview(member_of(lines, count))
+        member = memoryview(build_member(lines, count))
         with storage_errors(self.path):
             try:
                 # A single call may write only a part, for instance on a disk that is almost full.

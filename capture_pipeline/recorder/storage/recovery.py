@@ -24,7 +24,7 @@ from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.reconcile import ScanEvidence, reconcile_gaps
 from capture_pipeline.sessions.account import Account, read_account, settle_account
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline.sessions.gap_ledger import is_whole, read_gaps, write_gaps
+from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps, write_gaps
 from capture_pipeline.sessions.gzip_members import (
     HEAD_BYTES,
     Ending,
@@ -299,7 +299,7 @@ def _reconcile(folder: SessionFolder, state: RecoveredSession) -> None:
         state.tracks, state.last_times, state.gaps, state.first_ns, marks, altered, bool(state.mended)
     )
     result = reconcile_gaps(gaps, evidence)
-    if result != gaps or not is_whole(folder.gaps):
+    if result != gaps or not ends_with_whole_line(folder.gaps):
         write_gaps(folder.gaps, result)
 
 
