@@ -1,8 +1,9 @@
-"""Gzip members that know their own length, and the strict scan that tells sound bytes from torn ones.
+"""Gzip members with a stated length, and the scan that separates sound members from torn or damaged bytes.
 
-A recording is a chain of gzip members, each of whole lines. A member carries its length and its number of lines in an extra field
-(RFC 1952, subfield `CP`), which every gzip reader skips: so a reader of ours finds the next member without inflating this one, and a
-scan tells a torn tail from damage in the middle. Opens no file.
+A recording is a chain of gzip members, each of whole lines. A member states its length and its count of lines
+in an extra field (RFC 1952, subfield `CP`), which other gzip readers skip. With it a reader finds the next
+member without inflating this one, and a scan distinguishes a torn tail from damage in the middle. The module
+opens no file.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _MAGIC, _DEFLATE, _EXTRA, _UNKNOWN_OS = b"\x1f\x8b", 8, 4, 255
 _SUBFIELD, _PAYLOAD = b"CP", 8
 _START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
 MOST_MEMBER_BYTES = 256 << 20
-"""A member that claims more is not one of ours."""
+"""Longest member of a recorder; a head that states more is not valid."""
 MOST_LINES_BYTES = 512 << 20
-"""Bytes that a member inflates to at most; the recorder writes a member once `FULL_BYTES` are pending."""
+"""Most bytes that a member inflates to; the recorder writes a member once `FULL_BYTES` are pending."""
 FULL_BYTES = 32 << 20
 _STEP = 1 << 20
 
@@ -34,25 +35,25 @@ class Source(Protocol):
     """Bytes at an offset, for instance a memory map or a file."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the count of bytes."""
 
     def __getitem__(self, part: slice) -> bytes:
-        """Some of them."""
+        """Return a range of the bytes."""
 
 
 class Ending(StrEnum):
-    """How a chain of members ends."""
+    """End of a chain of members."""
 
     CLEAN = "clean"
     TORN = "torn"
-    """In the middle of a member, as after a kill."""
+    """The chain ends within a member, as after a kill."""
     ZEROS = "zeros"
-    """In zero bytes, as after a loss of power; Python's gzip would not notice."""
+    """The chain ends with zero bytes, as after a loss of power; Python's gzip does not report them."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes in the middle that are no member, although members follow."""
+    """Range of bytes between sound members that is not a member."""
 
     start: int
     end: int
@@ -60,16 +61,16 @@ class Damage:
 
 @dataclass
 class Scan:
-    """What a scan found.
+    """Result of a scan.
 
     Attributes:
         good_end: Offset after the last sound member.
-        ending: What comes after it.
-        damage: What lies between sound members.
-        lines: Lines in sound members.
-        members: Sound members.
-        salvaged: Whole lines that could still be inflate_member from the torn tail.
-        open_line: What follows them there: a line that is torn, or only lacks its line feed.
+        ending: Kind of the end of the file.
+        damage: Ranges between sound members.
+        lines: Count of lines in sound members.
+        members: Count of sound members.
+        salvaged: Whole lines that were inflated from the torn tail.
+        open_line: Bytes after those lines: a torn line, or a line without its line feed.
     """
 
     good_end: int = 0
@@ -82,11 +83,11 @@ class Scan:
 
 
 def build_member(lines: bytes, count: int) -> bytes:
-    """One member; the same lines give the same bytes.
+    """Build one member; the same lines give the same bytes.
 
     Args:
         lines: Whole lines.
-        count: How many they are.
+        count: Count of the lines.
     """
     body = isal_zlib.compress(lines, LEVEL, wbits=-15)
     size = _HEAD.size + len(body) + _TAIL.size
@@ -97,10 +98,10 @@ def build_member(lines: bytes, count: int) -> bytes:
 
 
 def member_size(head: bytes) -> tuple[int, int] | None:
-    """Length and number of lines of the member that starts here, None if it is none of ours.
+    """Return the stated length and count of lines of a member; None if the head is not one of a recorder.
 
     Args:
-        head: At least the first `HEAD_BYTES` bytes of it.
+        head: At least the first `HEAD_BYTES` bytes of the member.
     """
     if len(head) < _HEAD.size or not head.startswith(_START):
         return None
@@ -112,7 +113,7 @@ def member_size(head: bytes) -> tuple[int, int] | None:
 
 
 def claimed_lines(content: Source, at: int) -> int:
-    """How many lines the members from an offset on say they hold, as far as the heads of damaged or torn members can be followed."""
+    """Count the lines that the members from an offset on state, as long as their heads can be followed."""
     lines = 0
     while (known := member_size(content[at : at + HEAD_BYTES])) is not None:
         at, lines = at + known[0], lines + known[1]
@@ -120,11 +121,11 @@ def claimed_lines(content: Source, at: int) -> int:
 
 
 HEAD_BYTES = _HEAD.size
-"""What `member_size` needs of a member."""
+"""Bytes that `member_size` needs."""
 
 
 def inflate_member(member: bytes) -> bytes | None:
-    """The lines of a whole member, None if it is damaged in any way: cut, altered, followed by more, or longer than it says."""
+    """Return the lines of a whole member; None if it is cut, altered, followed by more, or too long."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
     if stated > MOST_LINES_BYTES:
         return None
@@ -137,12 +138,12 @@ def inflate_member(member: bytes) -> bytes | None:
 
 
 def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
-    """Read members from an offset to the end, each of them inflate_member and checked.
+    """Read, inflate and check all members from an offset to the end.
 
     Args:
         source: The recording.
-        start: Where a member starts.
-        on_lines: Called with the lines of each sound member, in order.
+        start: Offset of a member.
+        on_lines: Receives the lines of each sound member, in order.
     """
     found = Scan(good_end=start)
     at, total = start, len(source)
@@ -175,7 +176,7 @@ def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
 
 
 def _next_sound(source: Source, at: int) -> int | None:
-    """Where the next sound member starts, searched for by its first bytes."""
+    """Return the offset of the next sound member, searched by its first bytes."""
     total = len(source)
     while at < total:
         window = source[at : at + _STEP + len(_START) - 1]
@@ -195,7 +196,7 @@ def _is_zero(source: Source, start: int) -> bool:
 
 
 def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
-    """The whole lines that can be inflate_member from a torn member, and what follows them."""
+    """Return the whole lines that can be inflated from a torn member, and the bytes after them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()
     try:

@@ -173,7 +173,7 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
     ("symbols", "seconds", "told"),
     [
         (["BTCUSDT"], 1e12, "cannot take"),
-        (["BTCUSDT", "BTCUSDT"], 60, "each once"),
+        (["BTCUSDT", "BTCUSDT"], 60, "name each symbol once"),
         ([f"S{n}USDT" for n in range(600)], 60, "at most 512"),
     ],
 )

@@ -201,11 +201,11 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
         (b'{"stream":"btcusdt@trade","data":{"t":5}', "truncated"),
         (b'{"stream":"btcusdt@depth@100ms","data":{"U":9,"u":5,"E":1}}', "covers the ids 9..5"),
         (b'{"stream":"btcusdt@trade","data":{"t":5,"E":1,"x":"\xff"}}', "utf-8"),
-        (b'{"stream": "btcusdt@trade", "data": {"t":5,"E":1}}', "no message of the combined stream"),
-        (b'{"stream":"btcusdt@trade","data":{"t":5,\n"E":1}}', "no message of the combined stream"),
+        (b'{"stream": "btcusdt@trade", "data": {"t":5,"E":1}}', "not a message of the combined stream"),
+        (b'{"stream":"btcusdt@trade","data":{"t":5,\n"E":1}}', "not a message of the combined stream"),
         (b'{"stream":"ethusdt@trade","data":{"t":5,"E":1}}', "was not asked for"),
-        (b'{"result":null,"id":1}', "no message of the combined stream"),
-        (b"", "no message of the combined stream"),
+        (b'{"result":null,"id":1}', "not a message of the combined stream"),
+        (b"", "not a message of the combined stream"),
     ],
 )
 def test_what_cannot_be_a_line_is_kept_apart_with_its_reason(raw: bytes, told: str) -> None:

@@ -178,7 +178,7 @@ def test_a_line_that_is_no_gap_is_left_out_or_told(folder: SessionFolder) -> Non
     gap = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
     folder.gaps.write_text(gap.model_dump_json() + "\n{}\n")
     assert read_gaps(folder.gaps) == [gap]
-    with pytest.raises(LakeError, match="line 2 is no gap"):
+    with pytest.raises(LakeError, match="line 2 is not a gap"):
         read_gaps_strictly(folder.gaps)
 
 
