@@ -26,7 +26,7 @@ from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.pending import WorkList, due_for_recheck, fillable, unfinished
 from capture_pipeline.klines.reconcile import Reconciliation, reconcile
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -273,7 +273,7 @@ def run(
     Exits with 1 if one failed, if an unverified file came and is not used, or if a quarantined file leaves an unexplained hole.
     """
     started = time.monotonic()
-    make_folder(workspace.lake.root)
+    create_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
     with (

@@ -24,7 +24,7 @@ from capture_pipeline.cli.session_view import (
 )
 from capture_pipeline.deployment.rest_client import rest_of
 from capture_pipeline.errors import CaptureError, StorageError
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import (
     RecorderResult,
@@ -137,7 +137,7 @@ def _symbol_names(symbols: tuple[str, ...]) -> list[str]:
 
 
 def _check_disk(settings: Settings, root: Path) -> None:
-    make_folder(root)
+    create_folder(root)
     free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"

@@ -41,7 +41,7 @@ class Table:
     optional: frozenset[str] = frozenset()
 
 
-def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
+def refresh_views(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
     """Build the catalogue's views anew, where they are not what they should be.
 
     The catalogue is built aside and renamed, so that nobody who has it open is in the way; he keeps the former one until he closes it.
@@ -59,12 +59,12 @@ def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
         StorageError: The disk refused, or a file cannot be read.
     """
     path = lake.catalog()
-    views = {name: select(lake, name, table) for name, table in tables.items()}
+    views = {name: build_select(lake, name, table) for name, table in tables.items()}
     try:
-        if _made(Path(":memory:"), views) != _present(path):
-            _end_writing(path)
-            with atomic_write(path) as beside:
-                _made(beside, views)
+        if _create_views(Path(":memory:"), views) != _read_definitions(path):
+            _finish_journal(path)
+            with atomic_write(path) as temporary:
+                _create_views(temporary, views)
     except duckdb.IOException as error:
         raise StorageError(f"cannot be made: {_first_line(error)}", where=str(path)) from None
     except duckdb.Error as error:
@@ -74,7 +74,7 @@ def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
     return list(views)
 
 
-def _made(path: Path, views: Mapping[str, str]) -> dict[str, str]:
+def _create_views(path: Path, views: Mapping[str, str]) -> dict[str, str]:
     """Make the views in a new catalogue; their definitions as DuckDB words them."""
     with duckdb.connect(str(path)) as connection:
         for name, query in views.items():
@@ -82,7 +82,7 @@ def _made(path: Path, views: Mapping[str, str]) -> dict[str, str]:
         return _definitions(connection)
 
 
-def _present(path: Path) -> dict[str, str] | None:
+def _read_definitions(path: Path) -> dict[str, str] | None:
     """The definitions of the views that are there, or None where they cannot be read."""
     if not path.is_file():
         return None
@@ -97,7 +97,7 @@ def _definitions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
 
 
-def _end_writing(path: Path) -> None:
+def _finish_journal(path: Path) -> None:
     """See to it that no journal of the former catalogue is left, which would be taken for the new one's.
 
     Raises:
@@ -111,7 +111,7 @@ def _end_writing(path: Path) -> None:
         raise _busy(path, error) from None
 
 
-def select(lake: Lake, name: str, table: Table) -> str:
+def build_select(lake: Lake, name: str, table: Table) -> str:
     """The SELECT over one table; its columns, then the keys of its folders."""
     columns = ", ".join(table.schema)
     empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())

@@ -1,4 +1,4 @@
-"""Files published whole: written beside, fsynced, renamed, the directory fsynced. A reader never sees half a file.
+"""Files published whole: written temporary, fsynced, renamed, the directory fsynced. A reader never sees half a file.
 
 A disk that is full, read-only or broken becomes `StorageError`; what was there before stays as it was.
 """
@@ -53,7 +53,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def make_folder(path: Path) -> None:
+def create_folder(path: Path) -> None:
     """Make a folder and those above it, durably.
 
     Raises:
@@ -61,7 +61,7 @@ def make_folder(path: Path) -> None:
     """
     if path.is_dir():
         return
-    make_folder(path.parent)
+    create_folder(path.parent)
     try:
         path.mkdir(exist_ok=True)
         fsync(path.parent)
@@ -74,7 +74,7 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
-    """Yield a file beside `path` to write to; on a clean exit it becomes `path`, otherwise it is removed.
+    """Yield a file temporary `path` to write to; on a clean exit it becomes `path`, otherwise it is removed.
 
     Args:
         path: Where the file is to appear; its folder is made.
@@ -83,21 +83,21 @@ def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     Raises:
         StorageError: The disk refused; `path` is as before.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        make_folder(path.parent)
+        create_folder(path.parent)
         with storage_errors(path):
-            yield beside
+            yield temporary
             if is_durable:
-                fsync(beside)
-            beside.replace(path)
+                fsync(temporary)
+            temporary.replace(path)
             if is_durable:
                 fsync(path.parent)
     finally:
         with contextlib.suppress(
             NotADirectoryError
         ):  # a file is in the way of its folder, which has been told
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def unpublish(path: Path) -> None:
@@ -110,7 +110,7 @@ def unpublish(path: Path) -> None:
 
 def publish_bytes(path: Path, content: bytes | memoryview, *, is_durable: bool = True) -> None:
     """Publish `content` as `path`."""
-    with atomic_write(path, is_durable=is_durable) as beside, beside.open("wb") as file:
+    with atomic_write(path, is_durable=is_durable) as temporary, temporary.open("wb") as file:
         file.write(content)
 
 
@@ -175,7 +175,7 @@ def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
     Raises:
         BusyError: Another process holds it, and still does after `patience_s`.
     """
-    make_folder(path.parent)
+    create_folder(path.parent)
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -97,7 +97,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         return _frame(_selected(file.read(columns), columns))
 
 
-def row_groups(
+def read_row_groups(
     path: Path, columns: list[str] | None = None, remedy: str = "convert the recording again"
 ) -> Iterator[pa.Table]:
     """Read a table one row group at a time.
@@ -124,7 +124,7 @@ def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
     """Scan tables of the same columns, one row group after the other, as one lazy frame.
 
     Arrow reads the files: on a damaged one, Polars' own reader can ask for so much memory that the process ends. An error while the
-    frame is collected names its file, as `row_groups` does.
+    frame is collected names its file, as `read_row_groups` does.
 
     Args:
         paths: The files; at least one.
@@ -141,7 +141,9 @@ def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
     ) -> Iterator[pl.DataFrame]:
         left = rows
         for path, table in (
-            (each, table) for each in paths for table in row_groups(each, columns or list(schema), remedy)
+            (each, table)
+            for each in paths
+            for table in read_row_groups(each, columns or list(schema), remedy)
         ):
             with guard_parquet(path, remedy=remedy):
                 frame = _frame(table)

@@ -115,7 +115,7 @@ class Lake:
         """The lock that whoever downloads such zips of a symbol holds."""
         return self._inside("state", "locks", f"{market}-{kind}-{valid_symbol(symbol)}.lock")
 
-    def symbol_life(self, market: Market, symbol: str, interval: Interval) -> Path:
+    def trading_period_file(self, market: Market, symbol: str, interval: Interval) -> Path:
         """First and last candle of a symbol in one interval."""
         # Minutes keep the name that all intervals shared when minutes were asked for each of them.
         suffix = "" if interval is Interval.M1 else f"-{interval}"

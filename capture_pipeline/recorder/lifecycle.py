@@ -19,7 +19,7 @@ from pathlib import Path
 from capture_pipeline.binance.streams.names import MOST_STREAMS, streams_of
 from capture_pipeline.deployment.rest_client import limits_of, rest_of
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import file_lock, make_folder, publish_model, read_model
+from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.finalize import finish_session
@@ -181,7 +181,7 @@ def _choose_folder(
                 f"{figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
             )
     folder = SessionFolder.under(root, plan.regime, plan.session)
-    make_folder(folder.path)
+    create_folder(folder.path)
     if folder.plan.exists():
         raise ConfigError(
             "exists already",

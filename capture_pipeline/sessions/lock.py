@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from capture_pipeline.errors import BusyError
-from capture_pipeline.lake.files import make_folder, storage_errors
+from capture_pipeline.lake.files import create_folder, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.layout import SessionFolder
 
@@ -65,7 +65,7 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
         BusyError: Another process has the lock; the message names its pid and start.
         StorageError: The file of the lock cannot be written.
     """
-    make_folder(folder.path)
+    create_folder(folder.path)
     with storage_errors(folder.lock):
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

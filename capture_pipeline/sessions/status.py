@@ -139,13 +139,13 @@ class Status(_Figures):
 
 def publish_status(path: Path, status: Status) -> None:
     """Replace `status.json` without fsync; an error of the disk is ignored, because the next one follows."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        beside.write_text(status.model_dump_json(indent=1) + "\n")
-        beside.replace(path)
+        temporary.write_text(status.model_dump_json(indent=1) + "\n")
+        temporary.replace(path)
         return
     with contextlib.suppress(OSError):
-        beside.unlink()
+        temporary.unlink()
 
 
 def read_status(path: Path) -> Status | None:

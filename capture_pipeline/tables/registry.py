@@ -24,4 +24,4 @@ TABLES = {
 
 def refresh_catalog(lake: Lake) -> list[str]:
     """Build the catalogue's views anew; returns their names."""
-    return catalog.refresh(lake, TABLES)
+    return catalog.refresh_views(lake, TABLES)

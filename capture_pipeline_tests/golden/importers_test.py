@@ -146,7 +146,7 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
         (
             Origin.HFTBACKTEST,
             f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n",
-            "line 2 is not a message of the combined stream",
+            "line 2 is no message of the combined stream",
         ),
         (
             Origin.HFTBACKTEST,

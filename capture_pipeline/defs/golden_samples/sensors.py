@@ -17,7 +17,7 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.lake.files import create_folder, publish_model, read_model
 from capture_pipeline.recorder.lifecycle import create_plan, is_ending, list_sessions, read_plan_if_valid
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
@@ -179,5 +179,5 @@ def _prepare(workspace: Workspace, window: Window) -> None:
         description=planned.description,
         start_us=window.start_us,
     )
-    make_folder(folder.path)
+    create_folder(folder.path)
     publish_model(folder.plan, plan.model_copy(update={"planned": True}))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.lake.parquet import row_groups
+from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State, Step
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
@@ -211,7 +211,7 @@ def _messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator
     """The heads of messages, a row group at a time; each holds whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):
-        for read in row_groups(path, list(names)):
+        for read in read_row_groups(path, list(names)):
             columns = [read[name].to_numpy() for name in names]
             heads = np.diff(columns[0], prepend=-1) != 0
             yield from zip(*(column[heads].tolist() for column in columns), strict=True)

@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive.client import ArchiveClient, Download
 from capture_pipeline.binance.archive.protocol import Next, Trust, judge
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import PermanentError, TransientError
-from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.files import create_folder, fsync, publish_bytes, sha256_file, storage_errors
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _from_bucket(
 
 def place(partial: Path, target: Path, reason: str | None = None) -> None:
     """Move a download to where it stays, durably, with the reason beside it where that is the quarantine."""
-    make_folder(target.parent)
+    create_folder(target.parent)
     with storage_errors(target):
         fsync(partial)
         partial.replace(target)
@@ -156,7 +156,7 @@ def _download(
         version.write_text(new or "")
 
     state = Download(etag=etag or None, remember=remember)
-    make_folder(partial.parent)
+    create_folder(partial.parent)
     with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
         found = archive.download(file, sink, state, over)
     if not found:

@@ -44,7 +44,7 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
     """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
     known = read_model(_path(workspace, symbol), TradingPeriod)
     return known or read_model(
-        workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
+        workspace.lake.trading_period_file(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
 
 
@@ -77,7 +77,7 @@ def trading_range(life: TradingPeriod | None, partition: Partition, archives: Ar
 
 
 def _path(workspace: Workspace, symbol: str) -> Path:
-    return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
+    return workspace.lake.trading_period_file(workspace.settings.market, symbol, workspace.settings.interval)
 
 
 def _request_trading_period(

@@ -16,7 +16,7 @@ from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url, routed, streams_of
 from capture_pipeline.deployment.rest_client import limits_of
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import sessions_root
@@ -104,7 +104,7 @@ def _problem(error: CaptureError) -> str:
 
 
 def _disk(root: Path, least_gb: float) -> PreflightFinding:
-    make_folder(root)
+    create_folder(root)
     free = free_bytes(root) / 1e9
     measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
     return PreflightFinding(
@@ -113,7 +113,7 @@ def _disk(root: Path, least_gb: float) -> PreflightFinding:
 
 
 def _fsync(root: Path) -> PreflightFinding:
-    make_folder(root)
+    create_folder(root)
     probe = root / f".preflight-{os.getpid()}"
     times = []
     descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

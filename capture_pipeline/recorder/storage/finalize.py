@@ -101,7 +101,7 @@ def _join(folder: SessionFolder) -> None:
             parts[0].rename(folder.recording)
             fsync(folder.path)
             return
-        with atomic_write(folder.recording) as beside, beside.open("wb") as file:
+        with atomic_write(folder.recording) as temporary, temporary.open("wb") as file:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, _STEP)

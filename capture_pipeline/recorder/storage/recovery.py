@@ -265,14 +265,14 @@ def _quarantine_damage(
             f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine"
         )
     edges.append(len(content))
-    with atomic_write(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             _copy(content, start, end, file)
 
 
 def _copy_to_file(path: Path, content: Source, start: int, end: int) -> None:
     """Publish a part of a file as a separate file."""
-    with atomic_write(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         _copy(content, start, end, file)
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from capture_pipeline.errors import StorageError
-from capture_pipeline.lake.files import fsync, make_folder, publish_model, storage_errors
+from capture_pipeline.lake.files import create_folder, fsync, publish_model, storage_errors
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal, SegmentAlteredError
 from capture_pipeline.sessions.account import Alteration
@@ -260,7 +260,7 @@ class Writer(threading.Thread):
         )
         if altered.cause is Cause.FILE_REMOVED:
             with contextlib.suppress(OSError, StorageError):
-                make_folder(self._folder.quarantine)
+                create_folder(self._folder.quarantine)
                 path.rename(self._folder.quarantine / f"{path.name}.replaced-{time.time_ns()}.bin")
         self._next_segment()
 
