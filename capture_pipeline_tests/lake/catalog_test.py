@@ -70,7 +70,7 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
     """One line, and no catalogue is left half made."""
     lake = filled(tmp_path)
     (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
-    with pytest.raises(LakeError, match="cannot be made") as caught:
+    with pytest.raises(LakeError, match="cannot be created") as caught:
         refresh_views(lake, {"bars": Table(SCHEMA)})
     assert "\n" not in str(caught.value)
     assert not lake.catalog().exists()
