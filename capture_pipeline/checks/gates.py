@@ -127,11 +127,11 @@ def _gate_of(rule: bar_table.Rule) -> GateSpec:
     )
 
 
-def judge_rows(
+def evaluate_row_gates(
     bars: pl.DataFrame,
     interval: Interval,
     now_us: int,
-    most_shown: int,
+    max_shown: int,
     known: Sequence[KnownIrregularity] = (),
 ) -> list[GateResult]:
     """Hold one partition's bars to every row gate.
@@ -140,14 +140,14 @@ def judge_rows(
         bars: A frame that should be of `BAR_SCHEMA`.
         interval: Its interval.
         now_us: The present.
-        most_shown: Cap on failing rows.
+        max_shown: Cap on failing rows.
         known: Irregularities that the calendar lists for this market, symbol and interval.
 
     Returns:
         One result a gate, in the order of `row_gates`.
     """
     specs = row_gates()
-    if is_sound(bars, interval, now_us):
+    if is_valid(bars, interval, now_us):
         return [GateResult(spec, passed=True, values={"rows": bars.height}) for spec in specs]
     wrong = _schema_failures(bars)
     if wrong is not None:
@@ -156,7 +156,7 @@ def judge_rows(
             passed=False,
             level=Level.CRITICAL,
             summary=_schema_summary(bars),
-            failing=wrong.head(most_shown),
+            failing=wrong.head(max_shown),
             failing_count=wrong.height,
         )
         untested = "not evaluated: the schema gate failed"
@@ -171,10 +171,10 @@ def judge_rows(
         if not broken:
             results.append(GateResult(spec, passed=True, values={"rows": bars.height}))
         elif kind is None:
-            results.append(_judge_rule(bars, spec, rule, most_shown))
+            results.append(_evaluate_rule(bars, spec, rule, max_shown))
         else:
             results.append(
-                _judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown)
+                _evaluate_irregular_rule(bars, rule, spec, (kind, is_known(known, interval, kind)), max_shown)
             )
     return results
 
@@ -190,7 +190,7 @@ def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]
     return found
 
 
-def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
+def is_valid(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
     if not bar_table.has_schema(bars):
         return False
@@ -200,7 +200,7 @@ def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
-def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:
+def _evaluate_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, max_shown: int) -> GateResult:
     failing = bars.filter(~rule.holds.fill_null(value=False))
     summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
     return GateResult(
@@ -209,17 +209,17 @@ def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_s
         level=Level.CRITICAL,
         summary=summary,
         values={"rows": bars.height},
-        failing=failing.head(most_shown),
+        failing=failing.head(max_shown),
         failing_count=failing.height,
     )
 
 
-def _judge_irregular(
+def _evaluate_irregular_rule(
     bars: pl.DataFrame,
     rule: bar_table.Rule,
     spec: GateSpec,
     kind_and_known: tuple[pl.Expr, pl.Expr],
-    most_shown: int,
+    max_shown: int,
 ) -> GateResult:
     """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
     kind, known = kind_and_known
@@ -237,7 +237,7 @@ def _judge_irregular(
         level=Level.WARNING,
         summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}",
         values={"rows": bars.height, "irregular": counts},
-        failing=unknown.head(most_shown),
+        failing=unknown.head(max_shown),
         failing_count=unknown.height,
     )
 
@@ -288,7 +288,7 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
     return None
 
 
-def worst(results: Sequence[GateResult]) -> Level:
+def worst_level(results: Sequence[GateResult]) -> Level:
     """The loudest level among failed gates."""
     return max(
         (result.level for result in results if not result.passed),

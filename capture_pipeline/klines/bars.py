@@ -21,8 +21,8 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, Res
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.tables.bars import SOURCES
-from capture_pipeline.tables.exclusions import Exclusion, Separated, separate
-from capture_pipeline.tables.merge import Merged, Part, merge
+from capture_pipeline.tables.exclusions import Exclusion, SeparatedRows, separate_rows
+from capture_pipeline.tables.merge import MergeResult, Part, merge
 
 _MB = 1 << 20
 
@@ -103,7 +103,7 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def separated_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, dict[str, str]]:
+def separated_parts(workspace: Workspace, partition: Partition) -> tuple[SeparatedRows, dict[str, str]]:
     """Read every usable raw file of one partition and divide its rows into those that may be bars and all others.
 
     Returns:
@@ -117,7 +117,7 @@ def separated_parts(workspace: Workspace, partition: Partition) -> tuple[Separat
     limit = workspace.settings.http.max_csv_mb * _MB
     parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
     parts += [_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate(parts, partition.interval.us), _digests(archives, topups)
+    return separate_rows(parts, partition.interval.us), _digests(archives, topups)
 
 
 def made_of(workspace: Workspace, partition: Partition) -> dict[str, str]:
@@ -155,7 +155,7 @@ def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
 
 def _result(
     partition: Partition,
-    merged: Merged,
+    merged: MergeResult,
     exclusions: pl.DataFrame,
     published: PublishedTable,
     made_of: dict[str, str],

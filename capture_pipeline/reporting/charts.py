@@ -45,7 +45,7 @@ def markdown(section: Section) -> md.Markdown:
     return md.document(md.bold(section.title), md.bullets(section.lines), *tables)
 
 
-def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
+def draw_bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
     """Bars of equal width.
 
     Args:
@@ -62,10 +62,10 @@ def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: s
         for at, count in enumerate(counts)
         if count
     ]
-    return _framed(name, drawn, (0.0, highest), ends)
+    return _draw_frame(name, drawn, (0.0, highest), ends)
 
 
-def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
+def draw_line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
     """A line through values at equal distances; None interrupts it."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -80,10 +80,10 @@ def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) 
                 f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>'
             )
             points = []
-    return _framed(name, drawn, (low, low + span), ends)
+    return _draw_frame(name, drawn, (low, low + span), ends)
 
 
-def shown(value: float | str | None, digits: int = 3) -> str:
+def format_value(value: float | str | None, digits: int = 3) -> str:
     """A value for a cell; a dash where it is not known."""
     if value is None:
         return "–"
@@ -96,7 +96,9 @@ def shown(value: float | str | None, digits: int = 3) -> str:
     )
 
 
-def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> Markup:
+def _draw_frame(
+    name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]
+) -> Markup:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} '
     ]

@@ -40,7 +40,7 @@ EXCLUSION_DESCRIPTIONS = {
 
 
 @dataclass(frozen=True)
-class Separated:
+class SeparatedRows:
     """Rows of some files, divided.
 
     Attributes:
@@ -52,7 +52,7 @@ class Separated:
     exclusions: pl.DataFrame
 
 
-def separate(parts: Sequence[Part], step_us: int) -> Separated:
+def separate_rows(parts: Sequence[Part], step_us: int) -> SeparatedRows:
     """Divide the rows of files into those that may be bars and those that may not.
 
     Args:
@@ -87,7 +87,7 @@ def separate(parts: Sequence[Part], step_us: int) -> Separated:
         )
         excluded.append(rows.filter(unfit).select(*EXCLUSION_SCHEMA))
     if not excluded:
-        return Separated(kept, pl.DataFrame(schema=EXCLUSION_SCHEMA))
+        return SeparatedRows(kept, pl.DataFrame(schema=EXCLUSION_SCHEMA))
     same = ["cause", "open_time_us", "close_time_us", *VALUE_COLUMNS]
     table = pl.concat(excluded).unique(same, keep="first", maintain_order=True)
-    return Separated(kept, table.sort("open_time_us", maintain_order=True))
+    return SeparatedRows(kept, table.sort("open_time_us", maintain_order=True))

@@ -45,7 +45,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What became of the parts.
 
     Attributes:
@@ -59,7 +59,7 @@ class Merged:
     duplicates: int
 
 
-def merge(parts: Sequence[Part]) -> Merged:
+def merge(parts: Sequence[Part]) -> MergeResult:
     """Merge files into one table.
 
     Args:
@@ -69,7 +69,7 @@ def merge(parts: Sequence[Part]) -> Merged:
         return _merge(parts)
     # Rows of one open time are of one window, so that windows are merged by themselves: a sort takes two copies of its rows.
     windows = [_merge(window) for window in _windows(parts)]
-    return Merged(
+    return MergeResult(
         pl.concat((window.bars for window in windows), rechunk=False),
         pl.concat(window.conflicts for window in windows),
         sum(window.duplicates for window in windows),
@@ -88,18 +88,20 @@ def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield [replace(part, rows=rows) for part in parts if (rows := part.rows.filter(is_inside)).height]
 
 
-def _merge(parts: Sequence[Part]) -> Merged:
+def _merge(parts: Sequence[Part]) -> MergeResult:
     ordered = sorted(parts, key=lambda part: SOURCES.index(part.source))
     if len(ordered) == 1 and _strictly_increasing(ordered[0].rows):
-        return Merged(_with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+        return MergeResult(
+            _with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0
+        )
     if not ordered:
-        return Merged(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+        return MergeResult(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
     rows = pl.concat(_with_source(part).with_columns(pl.lit(part.file).alias("file")) for part in ordered)
     rows = rows.with_row_index("rank").sort("open_time_us", "rank")
     first = rows["open_time_us"].is_first_distinct()
     kept, others = rows.filter(first), rows.filter(~first)
     conflicts, conflicting = _conflicts(kept, others)
-    return Merged(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
+    return MergeResult(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
 
 
 def _strictly_increasing(rows: pl.DataFrame) -> bool:
