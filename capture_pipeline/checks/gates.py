@@ -1,6 +1,7 @@
-"""The gates: one definition for the asset checks, the command line and the report.
+"""Gates on bars: one definition for the asset checks, the command line and the report.
 
-A gate judges data; a mistake in a gate is an error of the program and is raised as such, never reported as bad data.
+A gate evaluates data. An error in a gate itself is raised as an error of the program and never reported as
+bad data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ROWS_AT_ONCE = 500_000
 
 
 class Severity(StrEnum):
-    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is reported."""
+    """Effect of a failed gate: an ERROR fails a run of `capture check`, a WARN is only reported."""
 
     ERROR = "ERROR"
     WARN = "WARN"
@@ -32,15 +33,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class GateSpec:
-    """What a gate is, before it is evaluated.
+    """Specification of a gate.
 
     Attributes:
-        name: Unique.
-        table: The table that it judges.
+        name: Unique name.
+        table: Table that the gate evaluates.
         description: One sentence.
-        severity: What its failure does.
-        blocking: Whether what lies downstream must wait.
-        check: Name of the asset check in Dagster that evaluates the gate together with others; empty if the check has the gate's own name.
+        severity: Effect of a failure.
+        blocking: Whether downstream assets must wait after a failure.
+        check: Name of the asset check that evaluates the gate together with others; empty if the check has
+            the name of the gate.
     """
 
     name: str
@@ -53,19 +55,19 @@ class GateSpec:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found in one partition, or in the whole lake.
+    """Result of a gate for one partition, or for the whole lake.
 
     Attributes:
-        spec: Which gate.
-        passed: Whether the data keep it.
-        symbol: The partition's; None for the whole lake.
-        month: The partition's; None for the whole lake.
-        level: How loud its alert is.
-        summary: One line.
-        values: Numbers and texts behind the verdict.
-        failing: Failing rows, capped.
-        failing_count: How many fail in all.
-        file: The judged file below the storage root; empty where the gate judges several.
+        spec: Specification of the gate.
+        passed: Whether the data pass.
+        symbol: Symbol of the partition; None for the whole lake.
+        month: Month of the partition; None for the whole lake.
+        level: Level of the alert.
+        summary: One line for people.
+        values: Numbers and texts that explain the result.
+        failing: Failing rows, up to a limit.
+        failing_count: Count of all failing rows.
+        file: Path of the evaluated file below the storage root; empty if there are several.
     """
 
     spec: GateSpec
@@ -86,8 +88,8 @@ class GateResult:
 
 
 TIMESTAMPS, VALUES = "timestamps", "values"
-"""Asset checks of several gates. All gates of a check block, or none does: Dagster's automation holds back what is downstream of a failed
-blocking check, whatever the severity of its evaluation."""
+"""Asset checks of several gates. Either all gates of a check block, or none does: Dagster's automation waits
+after a failed blocking check, whatever the severity of its evaluation."""
 
 SCHEMA_GATE = GateSpec(
     "schema",
@@ -110,12 +112,12 @@ OFF_GRID_GATE = GateSpec(
 
 
 def row_gates() -> list[GateSpec]:
-    """The gates of single rows, in order."""
+    """Return the gates of single rows, in order."""
     return [SCHEMA_GATE, *(_gate_of(rule) for rule in bar_table.rules(Interval.M1, 0))]
 
 
 def _gate_of(rule: bar_table.Rule) -> GateSpec:
-    """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
+    """Build the gate of a rule; if a verified file of the exchange can break it, the gate only warns."""
     if rule.irregularity is None:
         return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
     return GateSpec(
@@ -134,17 +136,17 @@ def evaluate_row_gates(
     max_shown: int,
     known: Sequence[KnownIrregularity] = (),
 ) -> list[GateResult]:
-    """Hold one partition's bars to every row gate.
+    """Evaluate every row gate on the bars of one partition.
 
     Args:
-        bars: A frame that should be of `BAR_SCHEMA`.
-        interval: Its interval.
-        now_us: The present.
-        max_shown: Cap on failing rows.
+        bars: Frame that should have `BAR_SCHEMA`.
+        interval: Interval of the bars.
+        now_us: Current time.
+        max_shown: Limit of failing rows in a result.
         known: Irregularities that the calendar lists for this market, symbol and interval.
 
     Returns:
-        One result a gate, in the order of `row_gates`.
+        One result per gate, in the order of `row_gates`.
     """
     specs = row_gates()
     if is_valid(bars, interval, now_us):
@@ -180,7 +182,7 @@ def evaluate_row_gates(
 
 
 def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]:
-    """Add up irregular rows over gates: by class, how many are known and unknown."""
+    """Sum the irregular rows over all gates: counts of known and unknown rows by class."""
     found: dict[str, dict[str, int]] = {}
     for result in results:
         for kind, counts in result.values.get("irregular", {}).items():
@@ -191,11 +193,11 @@ def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]
 
 
 def is_valid(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
-    """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
+    """Return whether bars have the schema and meet every rule; a fast check for valid data."""
     if not bar_table.has_schema(bars):
         return False
     model = bar_table.rules_model(interval, now_us)
-    # Slices bound the memory; each begins with the last row of the one before, to which open times are compared.
+    # Slices limit the memory. Each begins with the last row of the slice before, to compare open times.
     starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
     return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
@@ -221,7 +223,7 @@ def _evaluate_irregular_rule(
     kind_and_known: tuple[pl.Expr, pl.Expr],
     max_shown: int,
 ) -> GateResult:
-    """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
+    """Classify the rows that break a rule; the gate fails if the calendar does not list one of them."""
     kind, known = kind_and_known
     irregular = bars.filter(~rule.holds.fill_null(value=False)).with_columns(kind=kind, known=known)
     counts: dict[str, dict[str, int]] = {
@@ -235,7 +237,9 @@ def _evaluate_irregular_rule(
         spec,
         passed=unknown.is_empty(),
         level=Level.WARNING,
-        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}",
+        summary=(
+            f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}"
+        ),
         values={"rows": bars.height, "irregular": counts},
         failing=unknown.head(max_shown),
         failing_count=unknown.height,
@@ -268,10 +272,10 @@ def _schema_summary(bars: pl.DataFrame) -> str:
 
 
 def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame | None:
-    """Failure cases, None if there are none; always with data checks, whatever the environment says of Pandera.
+    """Return the failing cases, or None; data checks run whatever the environment says about Pandera.
 
     Raises:
-        RuntimeError: A check itself broke.
+        RuntimeError: A check itself raised an error.
     """
     try:
         with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
@@ -289,7 +293,7 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
 
 
 def worst_level(results: Sequence[GateResult]) -> Level:
-    """The loudest level among failed gates."""
+    """Return the highest level among failed gates."""
     return max(
         (result.level for result in results if not result.passed),
         key=lambda level: level.rank,

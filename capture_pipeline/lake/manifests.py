@@ -72,8 +72,8 @@ class ArchiveRecord(Record):
     @property
     def quarantined(self) -> bool:
         """Whether the file is in quarantine and no usable version of it has been published since."""
-        # A republished file in quarantine has no path any more. A file that only lacked its checksum stays with
-        # the raw files.
+        # A republished file in quarantine has no path any more. A file that only lacked its checksum stays
+        # with the raw files.
         is_replaced = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
         return is_replaced or self.trust in {Trust.MISMATCH, Trust.MALFORMED}
 

@@ -1,6 +1,6 @@
-"""Bars of several sources to one table: monthly before daily before rest; what disagrees is kept with both sides.
+"""Merge of bars from several sources: monthly before daily before rest; conflicts are kept with both values.
 
-Pure: frames in, frames out; the same input gives the same rows in the same order.
+The functions are pure: the same frames give the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Part:
 
     Attributes:
         source: monthly, daily or rest.
-        file: Its name, for the conflicts table.
-        rows: A kline frame.
-        bounds: Period of the file, `[start, end)`; None where it has none of its own.
+        file: Name of the file, for the conflicts table.
+        rows: Kline frame.
+        bounds: Period of the file, `[start, end)`; None if it has no fixed period.
     """
 
     source: str
@@ -46,12 +46,12 @@ class Part:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What became of the parts.
+    """Result of a merge.
 
     Attributes:
-        bars: A frame of `BAR_SCHEMA`, sorted by open time, each once.
-        conflicts: A frame of `CONFLICT_SCHEMA`.
-        duplicates: Rows that said the same as a row that was kept.
+        bars: Frame of `BAR_SCHEMA`, sorted by open time, each open time once.
+        conflicts: Frame of `CONFLICT_SCHEMA`.
+        duplicates: Count of rows with the same values as a kept row.
     """
 
     bars: pl.DataFrame
@@ -63,11 +63,11 @@ def merge(parts: Sequence[Part]) -> MergeResult:
     """Merge files into one table.
 
     Args:
-        parts: In any order; within one source an earlier part wins over a later one.
+        parts: Files in any order; within one source an earlier file has priority.
     """
     if len(parts) < 2 or sum(part.rows.height for part in parts) <= _ROWS_AT_ONCE:  # noqa: PLR2004
         return _merge(parts)
-    # Rows of one open time are of one window, so that windows are merged by themselves: a sort takes two copies of its rows.
+    # Rows of one open time are in one window, so windows can be merged separately: a sort needs two copies.
     windows = [_merge(window) for window in _windows(parts)]
     return MergeResult(
         pl.concat((window.bars for window in windows), rechunk=False),
@@ -113,7 +113,7 @@ def _with_source(part: Part) -> pl.DataFrame:
 
 
 def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The conflicts of `others` with the kept rows of the same open time, and how many rows have any."""
+    """Return the conflicts of `others` with the kept rows, and the count of rows with a conflict."""
     both = others.join(kept, on="open_time_us", how="left", suffix="_kept").sort("open_time_us", "rank")
     differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_kept") for name in VALUE_COLUMNS)
     bad = both.filter(differs)

@@ -1,9 +1,10 @@
 """Progress of the refill of one gap: the lost ids that REST `aggTrades` returned, and the next page.
 
 This module writes and reads the lines of `refilled_trades.jsonl`:
-`{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. The trades have no capture time,
-so they are not part of the recording. A gap of a trade stream counts trades, and an aggregate covers the trades
-`f..l`. A gap of an aggregate stream counts aggregates (`a`). `refill_requests.py` schedules the requests.
+`{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`.
+The trades have no capture time, so they are not part of the recording. A gap of a trade stream counts trades,
+and an aggregate covers the trades `f..l`. A gap of an aggregate stream counts aggregates (`a`).
+`refill_requests.py` schedules the requests.
 """
 
 from __future__ import annotations
