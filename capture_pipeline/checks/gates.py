@@ -231,14 +231,16 @@ def _evaluate_irregular_rule(
         for (name,), group in irregular.group_by("kind", maintain_order=True)
     }
     unknown = irregular.filter(~pl.col("known")).drop("known")
-    told = ", ".join(f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"])
+    counts_text = ", ".join(
+        f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"]
+    )
     remedy = "the rows are kept as sent; list them in gaps.irregularity_calendar once they are explained"
     return GateResult(
         spec,
         passed=unknown.is_empty(),
         level=Level.WARNING,
         summary=(
-            f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}"
+            f"{unknown.height:,} of {bars.height:,} rows are irregular ({counts_text}): {rule.description} {remedy}"
         ),
         values={"rows": bars.height, "irregular": counts},
         failing=unknown.head(max_shown),

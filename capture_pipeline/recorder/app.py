@@ -96,9 +96,9 @@ class Recorder:
             max_waiting_bytes=max_waiting_bytes,
             fsync_s=settings.fsync_s,
         )
-        self.follower = BookFollower(setup.plan.symbols, self._malformed)
-        intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
-        hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
+        self.follower = BookFollower(setup.plan.symbols, self._on_malformed)
+        intake = Intake(setup.plan.streams, self._on_shutdown, self._on_reject)
+        hooks = Hooks(self.follower.diff, self._on_gap, self._complete_checkpoint, self._on_stray)
         self.pipeline = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
         self.pipeline.resume(resumed)
         self._accounting = Accounting(
@@ -120,8 +120,8 @@ class Recorder:
             steady_s=settings.steady_s,
             limits=setup.limits,
             on_message=self.pipeline.receive,
-            on_open=self._opened,
-            on_end=self._ended,
+            on_open=self._on_open,
+            on_end=self._on_end,
         )
         self._health = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
@@ -153,30 +153,30 @@ class Recorder:
         """
         plan = self._setup.plan
         self._accounting.begin()
-        self._listen()
+        self._handle_signals()
         metrics_port = self._setup.settings.metrics_port
-        server = await self._metrics(metrics_port) if metrics_port else None
-        self._incidents.begin()
+        server = await self._serve_metrics(metrics_port) if metrics_port else None
+        self._incidents.record_clock_lag()
         self._events.write(
             self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections
         )
         folder = self._setup.folder
         tasks = [
-            asyncio.create_task(self._when_due(self._supervisor.run)),
-            asyncio.create_task(self._when_due(partial(self._background.run, folder.refilled))),
-            asyncio.create_task(self._beat()),
-            asyncio.create_task(self._each_second()),
+            asyncio.create_task(self._run_when_due(self._supervisor.run)),
+            asyncio.create_task(self._run_when_due(partial(self._background.run, folder.refilled))),
+            asyncio.create_task(self._flush_regularly()),
+            asyncio.create_task(self._update_each_second()),
         ]
         self._writer.start()
-        ended = asyncio.create_task(self._until_the_end())
+        ended = asyncio.create_task(self._wait_for_end())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
         self._publisher.state = "finishing"
-        await self._wind_down([*tasks, ended], server)
+        await self._shut_down([*tasks, ended], server)
         for task in done:
             task.result()
         return self._outcome
 
-    async def _metrics(self, port: int) -> asyncio.Server | None:
+    async def _serve_metrics(self, port: int) -> asyncio.Server | None:
         """Serve metrics. A port that is in use is logged as an event, and the recording continues."""
         try:
             return await serve_metrics(port, lambda: prometheus_text(self._publisher.status()))
@@ -184,7 +184,7 @@ class Recorder:
             self._events.write(self._clock.now_ns(), "metrics_failed", port=port, error=error.strerror)
             return None
 
-    async def _wind_down(self, tasks: list[asyncio.Task[None]], server: asyncio.Server | None) -> None:
+    async def _shut_down(self, tasks: list[asyncio.Task[None]], server: asyncio.Server | None) -> None:
         await self._supervisor.stop()
         until_ns = self._clock.now_ns()
         for task in tasks:
@@ -198,7 +198,7 @@ class Recorder:
         self.pipeline.finish()
         is_written = await run_in_daemon_thread(lambda: self._writer.finish(patience_s))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
-        self._look_at_files()
+        self._report_file_faults()
         if self._writer.failure is not None:
             raise self._writer.failure
         if difference := self._accounting.difference:
@@ -232,13 +232,13 @@ class Recorder:
         what = f"ended with {lost:,} messages that could not be written: {trouble}"
         raise StorageError(what, where=str(self._setup.folder.path), remedy=remedy)
 
-    def _look_at_files(self) -> None:
+    def _report_file_faults(self) -> None:
         """Report parts of the recording whose fsync failed, or that somebody removed or altered."""
-        self._incidents.suspects(self._writer.suspects)
-        for told in self._accounting.take_alterations():
+        self._incidents.record_suspects(self._writer.suspects)
+        for alteration in self._accounting.take_alterations():
             self._report(
                 "recording_altered",
-                f"{told}; recording continues in a new part, and lost ids will be listed in gaps.jsonl",
+                f"{alteration}; recording continues in a new part, and lost ids will be listed in gaps.jsonl",
             )
 
     def _report(self, kind: str, what: str) -> None:
@@ -250,15 +250,15 @@ class Recorder:
         """Seconds until recording begins; negative after that time."""
         return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
 
-    async def _when_due(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_when_due(self, work: Callable[[], Awaitable[None]]) -> None:
         while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - no event reports that the wall clock was set
             await asyncio.sleep(min(left, 1.0))
         await work()
 
-    async def _until_the_end(self) -> None:
+    async def _wait_for_end(self) -> None:
         await self._end.wait()
 
-    def _listen(self) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number, outcome in (
             (signal.SIGTERM, INTERRUPTED),
@@ -273,24 +273,24 @@ class Recorder:
             self._outcome = outcome
             self._end.set()
 
-    async def _beat(self) -> None:
+    async def _flush_regularly(self) -> None:
         while True:
             self.pipeline.flush_due()
             if self._writer.failure is not None:
                 raise self._writer.failure
             await asyncio.sleep(_BEAT_S)
 
-    async def _each_second(self) -> None:
+    async def _update_each_second(self) -> None:
         deadline_ns = self._setup.plan.end_ns
         following = time.monotonic()
         while True:
             if self._setup.folder.ending.exists():
                 self.end(STOPPED)
-            self._look_at_files()
-            self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
-            self._pauses.look()
-            self._health.look(is_whole=self._supervisor.is_whole)
-            self._first.look(
+            self._report_file_faults()
+            self._incidents.check_clock(round(self._setup.settings.clock_step_ms * 1e6))
+            self._pauses.report_changes()
+            self._health.report_changes(is_whole=self._supervisor.is_whole)
+            self._first.report_changes(
                 self.pipeline.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current
             )
             idle = "waiting" if self._due_in_s > 0 else "connecting"
@@ -303,33 +303,33 @@ class Recorder:
             following += 1
             await asyncio.sleep(max(0.01, min(following - time.monotonic(), left)))
 
-    def _opened(self, connection: Connection) -> None:
+    def _on_open(self, connection: Connection) -> None:
         self._publisher.begin()
-        self._incidents.opened(connection)
+        self._incidents.record_open(connection)
 
-    def _ended(self, connection: Connection) -> None:
+    def _on_end(self, connection: Connection) -> None:
         if not self._end.is_set():
-            self._health.ended(connection)
-        self._incidents.ended(connection)
+            self._health.record_end(connection)
+        self._incidents.record_end(connection)
 
-    def _shutdown(self, number: int) -> None:
-        self._incidents.shutdown(number)
-        self._supervisor.shutdown_announced(number)
+    def _on_shutdown(self, number: int) -> None:
+        self._incidents.record_shutdown(number)
+        self._supervisor.handle_shutdown_notice(number)
 
-    def _rejected(self, reason: str, raw: bytes) -> None:
-        self._incidents.rejected(reason, raw)
+    def _on_reject(self, reason: str, raw: bytes) -> None:
+        self._incidents.record_rejected_message(reason, raw)
 
-    def _stray(self, message: Message) -> None:
-        self._incidents.stray(message)
+    def _on_stray(self, message: Message) -> None:
+        self._incidents.record_stray_message(message)
 
-    def _malformed(self, symbol: str, what: str) -> None:
+    def _on_malformed(self, symbol: str, what: str) -> None:
         self.pipeline.counts["malformed_diffs"] = self.pipeline.counts.get("malformed_diffs", 0) + 1
         self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
 
-    def _gap(self, gap: Gap) -> None:
+    def _on_gap(self, gap: Gap) -> None:
         self._background.handle_gap(gap)
 
-    def _completed(self, mark: Checkpoint) -> Checkpoint:
+    def _complete_checkpoint(self, mark: Checkpoint) -> Checkpoint:
         others = {
             "audits": self._background.audits,
             "clock": self._background.clock_samples,
@@ -339,6 +339,6 @@ class Recorder:
 
     def _checkpoint(self) -> None:
         """Publish the final counts, with the end of the written bytes as the position."""
-        mark = self._completed(self.pipeline.create_checkpoint(self._clock.last_ns))
+        mark = self._complete_checkpoint(self.pipeline.create_checkpoint(self._clock.last_ns))
         mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
         publish_model(self._setup.folder.checkpoint, mark)

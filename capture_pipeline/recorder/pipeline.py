@@ -110,7 +110,7 @@ class RecordingPipeline:
         now_ns = self.clock.now_ns()
         placed = self._intake.place(connection, raw, now_ns)
         if placed is not None:
-            self._admit(self.merge.push(placed), now_ns)
+            self._emit(self.merge.push(placed), now_ns)
 
     def record_unframed(self, stream: str, data: bytes) -> int:
         """Record data that did not come from a connection, for instance a snapshot.
@@ -130,7 +130,7 @@ class RecordingPipeline:
     def flush_due(self) -> None:
         """Emit messages that waited long enough, and write lines that are older than the flush time."""
         now_ns = self.clock.now_ns()
-        self._admit(self.merge.flush_expired(now_ns), now_ns)
+        self._emit(self.merge.flush_expired(now_ns), now_ns)
         if self._lines and time.monotonic() - self._pending_since >= self._settings.flush_s:
             self.flush()
 
@@ -140,7 +140,7 @@ class RecordingPipeline:
         Messages for which the writer has no room are listed in the ledger with their ids.
         """
         now_ns = self.clock.now_ns()
-        self._admit(self.merge.finish(now_ns), now_ns)
+        self._emit(self.merge.finish(now_ns), now_ns)
         self._marked_s = float("-inf")
         dropped = self.counts["dropped_messages"]
         self.flush()
@@ -162,7 +162,7 @@ class RecordingPipeline:
             return
         text = b"".join(lines)
         if not self._writer.has_room(len(text)):
-            self._lose(pending, len(lines))
+            self._drop_batch(pending, len(lines))
             return
         if self._disk is not None:
             self._disk.end_ns = self._first_ns
@@ -172,7 +172,9 @@ class RecordingPipeline:
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
         self._writer.put(
-            Batch(text, len(lines), gaps, self._mark(self._last_ns), (self._first_ns, self._last_ns))
+            Batch(
+                text, len(lines), gaps, self._due_checkpoint(self._last_ns), (self._first_ns, self._last_ns)
+            )
         )
         for gap in gaps:
             self._hooks.on_gap(gap)
@@ -218,7 +220,7 @@ class RecordingPipeline:
         newest = self.newest
         return newest.capture_ns / 1e6 - event_us(newest.event_time) / 1e3 if newest is not None else None
 
-    def _admit(self, messages: Iterable[Message], now_ns: int) -> None:
+    def _emit(self, messages: Iterable[Message], now_ns: int) -> None:
         for message in messages:
             message.capture_ns = stamp = self.clock.stamp(now_ns)
             self._duplicates.add(message)
@@ -237,14 +239,14 @@ class RecordingPipeline:
         if len(self._lines) >= self._settings.flush_messages or self._pending_bytes >= FULL_BYTES:
             self.flush()
 
-    def _lose(self, pending: list[Message], count: int) -> None:
+    def _drop_batch(self, pending: list[Message], count: int) -> None:
         self.counts["dropped_messages"] += count
         self._lost.add(pending)
         if self._disk is None:
             detail = self._writer.trouble or "the disk is slower than the stream"
             self._disk = self.ledger.begin(Outage(Cause.DISK, detail, self.clock.now_ns()))
 
-    def _mark(self, last_ns: int) -> Checkpoint | None:
+    def _due_checkpoint(self, last_ns: int) -> Checkpoint | None:
         now = time.monotonic()
         if now - self._marked_s < _MARK_EVERY_S:
             return None

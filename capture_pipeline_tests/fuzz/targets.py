@@ -23,7 +23,7 @@ from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
-from capture_pipeline.recorder.connections.frame_parser import FrameCutter, FrameError
+from capture_pipeline.recorder.connections.frame_parser import FrameError, FrameParser
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.gzip_members import scan as scan_members
@@ -98,7 +98,7 @@ def _snapshot(data: bytes, _: Path) -> None:
 
 
 def _frames(data: bytes, _: Path) -> None:
-    cutter = FrameCutter(lambda _: None, lambda _: None, 70_000)
+    cutter = FrameParser(lambda _: None, lambda _: None, 70_000)
     with contextlib.suppress(FrameError):
         for at in range(0, len(data), 50):
             cutter.feed(data[at : at + 50])

@@ -98,7 +98,7 @@ def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None
     process = SPAWN.Process(target=_hold, args=(path, ready, end))
     process.start()
     assert ready.wait(30)
-    with pytest.raises(BusyError, match=f"held by pid {process.pid}"), file_lock(path):
+    with pytest.raises(BusyError, match=f"locked by pid {process.pid}"), file_lock(path):
         pytest.fail("the lock was taken twice")
     process.kill()
     process.join(30)

@@ -46,7 +46,7 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
     """Recorded, doubled by the other connection, rejected, about the connection, early, or held back at the end; and snapshots."""
     desk = Desk(folder).start()
     desk.send(10, 20)
-    desk.pipeline.merge.opened(2)
+    desk.pipeline.merge.add_connection(2)
     desk.send(10, 12)
     for raw in (b"garbage", b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'):
         desk.pipeline.receive(1, raw)

@@ -69,7 +69,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     capture.resume(resumed)
     accounting = Accounting(folder, 2, resumed, capture, writer)
     accounting.begin()
-    capture.merge.opened(1)
+    capture.merge.add_connection(1)
     for number in range(first, last + 1):
         if number not in MISSING:
             capture.receive(

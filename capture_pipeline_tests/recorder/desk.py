@@ -38,7 +38,7 @@ class Desk:
             Recording(flush_messages=5), self.intake, clock_, self.writer, hooks
         )
         self.pipeline.resume(resumed)
-        self.pipeline.merge.opened(1)
+        self.pipeline.merge.add_connection(1)
         self.accounting = Accounting(folder, 2, resumed, self.pipeline, self.writer)
         self.accounting.begin()
 

@@ -40,8 +40,8 @@ def test_an_echo_does_what_the_whole_way_would_do(arrivals: list[tuple[int, int]
     """The same messages pass, and every count is the same, in whatever order two connections bring them."""
     plain, short, echoes = Merger(), Merger(), DuplicateFilter()
     for merge in (plain, short):
-        merge.opened(1)
-        merge.opened(2)
+        merge.add_connection(1)
+        merge.add_connection(2)
     for now, (connection, number) in enumerate(arrivals):
         one = message(number, connection)
         one.received_ns = now

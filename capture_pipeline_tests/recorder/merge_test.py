@@ -38,7 +38,7 @@ class Desk:
 def desk(*connections: int) -> Desk:
     merge = Merger()
     for connection in connections:
-        merge.opened(connection)
+        merge.add_connection(connection)
     return Desk(merge)
 
 
@@ -57,8 +57,8 @@ def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> 
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
-    one.merge.closed(1)
-    one.merge.opened(3)
+    one.merge.remove_connection(1)
+    one.merge.add_connection(3)
     assert one.push(3, 5) == []
     assert one.wait(5000) == []
     assert one.push(2, 2) == [(2, 2)]
@@ -86,7 +86,7 @@ def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
     one.push(2, 1)
     one.push(1, 4)
     assert one.wait(9000) == []
-    one.merge.closed(2)
+    one.merge.remove_connection(2)
     assert one.wait(1) == [(4, 4)]
 
 
@@ -106,7 +106,7 @@ def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
     """It may have subscribed before the hole; it is not waited for ever."""
     one = desk(1)
     one.push(1, 1)
-    one.merge.opened(2)
+    one.merge.add_connection(2)
     assert one.push(1, 3) == []
     assert one.wait(1900) == []
     assert one.wait(200) == [(3, 3)]
@@ -136,8 +136,8 @@ def test_too_much_held_back_is_let_through() -> None:
     """Memory is bounded, whatever a connection does."""
     one = desk(1, 2)
     one.merge = Merger(max_bytes=10)
-    one.merge.opened(1)
-    one.merge.opened(2)
+    one.merge.add_connection(1)
+    one.merge.add_connection(2)
     one.push(1, 1)
     one.push(2, 1)
     assert one.push(1, 100) == []
@@ -191,7 +191,7 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
     merge, numbers = Merger(), [1, 2]
     at = [0, 0]
     for number in numbers:
-        merge.opened(number)
+        merge.add_connection(number)
     out: list[int] = []
     now, fresh = 0, 3
 
@@ -204,9 +204,9 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
         now += 50 * MILLISECOND
         out.extend(one.first for one in merge.flush_expired(now))
         if step == "cut" and at[1 - who] > 0:
-            merge.closed(numbers[who])
+            merge.remove_connection(numbers[who])
             numbers[who], fresh = fresh, fresh + 1
-            merge.opened(numbers[who])
+            merge.add_connection(numbers[who])
             at[who] = max(at)
         elif at[who] < count:
             deliver(who)
@@ -222,7 +222,7 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
     """Any ids in any order on any connection: each comes out at most once, in order."""
     merge = Merger()
     for number in range(connections):
-        merge.opened(number)
+        merge.add_connection(number)
     out: list[int] = []
     for place, one in enumerate(ids):
         out.extend(
@@ -239,8 +239,8 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
 def test_streams_do_not_wait_for_each_other(streams: int) -> None:
     """A hole in one holds back nothing in another."""
     merge = Merger()
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     for number in range(streams):
         for connection in (1, 2):
             merge.push(Message(1, 1, str(number), b"", 0, connection))
@@ -266,8 +266,8 @@ def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
 def test_ids_that_the_exchange_counts_anew_go_on() -> None:
     """Lower ids of a later time are let through once there are a few of them, and nothing of them is lost."""
     merge = Merger()
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     assert at(merge, 1, 5000, 0) == [5000]
     assert at(merge, 2, 5000, 0) == []
     assert at(merge, 1, 1, 10) == []
@@ -282,8 +282,8 @@ def test_ids_that_the_exchange_counts_anew_go_on() -> None:
 def test_what_a_slow_connection_repeats_is_no_new_count() -> None:
     """Its messages are of an earlier time."""
     merge = Merger()
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     for number in range(1, 50):
         at(merge, 1, number, number)
     assert [at(merge, 2, number, number) for number in range(1, 50)] == [[]] * 49
@@ -296,7 +296,7 @@ HOUR_S = 3600
 def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
     """One or two messages of it were held back for a third one that never comes."""
     merge = Merger()
-    merge.opened(1)
+    merge.add_connection(1)
     at(merge, 1, 5000, 0)
     assert at(merge, 1, 1, 10) == []
     assert at(merge, 1, 2, 11) == []
@@ -320,7 +320,7 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
     """They are handed to whoever keeps them, and the stream goes on with its ids."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
-    merge.opened(1)
+    merge.add_connection(1)
     at(merge, 1, 5000, 0)
     number = 5001
     for second, stray in sorted(
@@ -341,8 +341,8 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
 def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
     """It waits behind a hole when the exchange begins to count anew."""
     merge = Merger()
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     at(merge, 1, 5000, 0)
     at(merge, 2, 5000, 0)
     assert at(merge, 1, 5002, 9) == []
@@ -355,8 +355,8 @@ def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
     """The slower connection still brings it; what was recorded is a duplicate, what was not is a stray."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     at(merge, 1, 5000, 0)
     for number in (1, 2, 3):
         at(merge, 1, number, 10)
@@ -371,7 +371,7 @@ def test_a_closed_connection_delays_no_hole() -> None:
     one = desk(1, 2)
     for connection in (1, 2):
         one.push(connection, 1)
-    one.merge.closed(2)
+    one.merge.remove_connection(2)
     assert one.push(1, 3) == []
     assert one.wait(199) == []
     assert one.wait(1) == [(3, 3)]
@@ -445,7 +445,7 @@ def test_every_message_is_passed_once_or_counted(
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     for connection in (1, 2, 3):
-        merge.opened(connection)
+        merge.add_connection(connection)
     out: list[Message] = []
     offered = []
     for place, (connection, first, width, second) in enumerate(steps):
@@ -485,8 +485,8 @@ def test_every_message_is_passed_once_or_counted(
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
     """Without a new count: all ids of a duplicate were let through, a late one reaches into a gap, an early one precedes the first."""
     merge = Merger()
-    merge.opened(1)
-    merge.opened(2)
+    merge.add_connection(1)
+    merge.add_connection(2)
     out: list[Message] = []
     classes: dict[str, list[Message]] = {"duplicates": [], "late": [], "early": []}
     for place, (connection, first, width) in enumerate(steps):

@@ -51,7 +51,7 @@ class Course:
             ):
                 for wire in self.wires if wires is None else wires:
                     wire.take(self.now_s - 0.5)
-            for wire, reason in list(self.rule.look(self.wires, self.now_s)):
+            for wire, reason in list(self.rule.check(self.wires, self.now_s)):
                 if reason:
                     self.replaced.append((self.now_s, wire.number, reason))
                     self.wires.remove(wire)
@@ -150,12 +150,12 @@ def test_a_process_that_was_held_up_does_not_take_its_peer_for_gone() -> None:
     """The answer to the last ping has come and is read after the look; the next look finds it."""
     wire = Wire(1, pinged_s=4.5)
     rule = Silence(LIMIT_S)
-    assert list(rule.look([wire], 4.6)) == []
-    assert list(rule.look([wire], 20.0)) == []
+    assert list(rule.check([wire], 4.6)) == []
+    assert list(rule.check([wire], 20.0)) == []
     wire.last_bytes_s = 20.1
-    assert list(rule.look([wire], 20.5)) == []
-    assert [reason for _, reason in rule.look([wire], 21.0)] == []
+    assert list(rule.check([wire], 20.5)) == []
+    assert [reason for _, reason in rule.check([wire], 21.0)] == []
 
 
 def test_nothing_is_done_without_a_connection() -> None:
-    assert list(Silence(LIMIT_S).look([], 5.0)) == []
+    assert list(Silence(LIMIT_S).check([], 5.0)) == []

@@ -66,13 +66,13 @@ class _Ended:
         connection = Connection(
             1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail
         )
-        self.troubles.ended(connection)
+        self.troubles.record_end(connection)
 
     def look(self, seconds: float, *, is_whole: bool = False) -> None:
         """Time passes, with a look each second."""
         for _ in range(round(seconds)):
             self.now_s += 1
-            self.troubles.look(is_whole=is_whole)
+            self.troubles.report_changes(is_whole=is_whole)
 
 
 def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
@@ -112,18 +112,18 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     now_s = [1_800_000_000.0]
     limits, told = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]), list[str]()
     pauses = RestPauses(limits, told.append)
-    pauses.look()
+    pauses.report_changes()
     assert (pauses.current, told) == ("", [])
     limits.refuse(Part.REST, 429, 60.0)
     for _ in range(3):
-        pauses.look()
+        pauses.report_changes()
     assert (
         told
         == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"]
         == [pauses.current]
     )
     now_s[0] += 60
-    pauses.look()
+    pauses.report_changes()
     assert (pauses.current, len(told)) == ("", 1)
 
 

@@ -14,8 +14,8 @@ from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.connections.frame_parser import (
     MAX_FRAGMENTS,
     MAX_FRAMES,
-    FrameCutter,
     FrameError,
+    FrameParser,
 )
 from capture_pipeline.sessions.models import Cause
 
@@ -30,7 +30,7 @@ def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameE
     """Messages, frames that were passed on, and the violation, of bytes that come in pieces of these sizes, again and again."""
     messages: list[bytes] = []
     passed: list[bytes] = []
-    cutter = FrameCutter(messages.append, passed.append, MOST)
+    cutter = FrameParser(messages.append, passed.append, MOST)
     try:
         for wish in itertools.cycle(sizes):
             size = max(wish, len(data) // 100)
@@ -113,7 +113,7 @@ def test_a_character_may_be_cut_by_a_fragment() -> None:
 def test_a_call_takes_a_limited_number_of_frames() -> None:
     """What is left waits for the next call, in order."""
     messages: list[bytes] = []
-    cutter = FrameCutter(messages.append, lambda _: None, MOST)
+    cutter = FrameParser(messages.append, lambda _: None, MOST)
     sent = [b"%d" % number for number in range(3 * MAX_FRAMES)]
     data = b"".join(framed(Opcode.TEXT, each) for each in sent)
     counts = [cutter.feed(data)]

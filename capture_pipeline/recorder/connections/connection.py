@@ -25,7 +25,7 @@ from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recorder.connections.admission import HandshakeRefusal, count_attempt, record_refusal
-from capture_pipeline.recorder.connections.frame_parser import CLOSE, PING, FrameCutter, FrameError
+from capture_pipeline.recorder.connections.frame_parser import CLOSE, PING, FrameError, FrameParser
 from capture_pipeline.sessions.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
@@ -93,9 +93,9 @@ class Connection:
         try:
             egress = egress_of(url)
             proxy = egress.proxy
-            self._put_off(await count_attempt(self.limits))
+            self._end_for_pause(await count_attempt(self.limits))
             if self.cause is None:
-                await self._receive(url, egress, on_open)
+                await self._receive_messages(url, egress, on_open)
         except InvalidStatus as error:
             response = error.response
             headers = dict(response.headers.raw_items())
@@ -103,25 +103,27 @@ class Connection:
             lower = {name.lower(): value for name, value in headers.items()}
             self._refusal = HandshakeRefusal(response.status_code, lower, bytes(response.body or b""))
         except InvalidProxyStatus as error:
-            self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
+            self._set_end(proxy.refusal(error.response.status_code) if proxy else str(error))
         except CaptureError as error:
-            self._ended(str(error))
+            self._set_end(str(error))
         except _FAILURES as error:
-            self._ended(self._failure_text(error, proxy))
+            self._set_end(self._failure_text(error, proxy))
         finally:
-            self._let_go()
+            self._release_socket()
         if self._refusal is not None:
-            self._put_off(await record_refusal(self.limits, self._refusal))
-            self._ended(f"refused with HTTP {self._refusal.status}")
+            self._end_for_pause(await record_refusal(self.limits, self._refusal))
+            self._set_end(f"refused with HTTP {self._refusal.status}")
         self._raise_failure()
 
-    def _put_off(self, pause: Pause | None) -> None:
+    def _end_for_pause(self, pause: Pause | None) -> None:
         """End with the pause as the reason, if there is one: no request may be sent for some time."""
         if pause is not None:
             self.wait_s = max(0.0, pause.left_s(time.time()))
-            self._ended(pause.text)
+            self._set_end(pause.text)
 
-    async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
+    async def _receive_messages(
+        self, url: str, egress: Egress, on_open: Callable[[Connection], None]
+    ) -> None:
         """Open the connection and receive until it ends."""
         try:
             async with _Connect(
@@ -140,25 +142,25 @@ class Connection:
                 self._socket = socket
                 if socket.response is not None:
                     self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
-                self._opened(on_open)
+                self._mark_open(on_open)
                 socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
                 await socket.wait_closed()
-                await socket.wait_cut()
-                self._ended(_close_text(socket.protocol.close_exc))
+                await socket.wait_until_parsed()
+                self._set_end(_close_text(socket.protocol.close_exc))
         except ConnectionClosed as error:
-            self._ended(_close_text(error))
+            self._set_end(_close_text(error))
 
     def _failure_text(self, error: Exception, proxy: Proxy | None) -> str:
         """Describe why the connection failed, with the proxy if it failed on the way through one."""
         text = f"{type(error).__name__}: {error}"[:200]
         return f"through the proxy {proxy}: {text}" if proxy is not None and self.opened_s is None else text
 
-    def _let_go(self) -> None:
+    def _release_socket(self) -> None:
         if self._socket is not None:
             self._socket.end()
         self._socket = None
 
-    def _opened(self, on_open: Callable[[Connection], None]) -> None:
+    def _mark_open(self, on_open: Callable[[Connection], None]) -> None:
         self.opened_s = self.last_s = self.last_bytes_s = time.monotonic()
         on_open(self)
 
@@ -166,7 +168,7 @@ class Connection:
         self.pings_s.append(time.monotonic())
 
     def _guard(self, feed: Callable[[T], int], data: T) -> None:
-        """Pass bytes to the frame cutter and count the messages in them."""
+        """Pass bytes to the frame parser and count the messages in them."""
         try:
             count = feed(data)
         except FrameError as error:
@@ -190,7 +192,7 @@ class Connection:
             self._socket.send_data()
         self.abort(Cause.PROTOCOL, str(error))
 
-    def _ended(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
+    def _set_end(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
         if self.cause is None:
             self.cause, self.detail = cause, detail
 
@@ -249,9 +251,9 @@ class _Connect(connect):
 class _Socket(ClientConnection):
     """Connection of websockets that sees the handshake and control frames; messages wait until `begin`."""
 
-    _head = _held = b""
+    _head = _early_bytes = b""
     _is_open = False
-    _cutter: FrameCutter | None = None
+    _parser: FrameParser | None = None
     _guard: Callable[[Callable[[bytes], int], bytes], None]
     _on_ping: Callable[[], None]
 
@@ -265,37 +267,37 @@ class _Socket(ClientConnection):
 
         Args:
             on_message: Receives each message.
-            guard: Receives the cutter's `feed` and the bytes for it, on each arrival of bytes.
+            guard: Receives the parser's `feed` and the bytes for it, on each arrival of bytes.
             on_ping: Called on each ping.
         """
-        self._cutter, self._guard, self._on_ping = (
-            FrameCutter(on_message, self._control, MOST_FRAME),
+        self._parser, self._guard, self._on_ping = (
+            FrameParser(on_message, self._control, MOST_FRAME),
             guard,
             on_ping,
         )
-        held, self._held = self._held, b""
-        self._cut(held)
+        early_bytes, self._early_bytes = self._early_bytes, b""
+        self._feed_parser(early_bytes)
 
-    async def wait_cut(self) -> None:
+    async def wait_until_parsed(self) -> None:
         """Wait until all frames that arrived before the end are processed."""
-        while self._cutter is not None and self._cutter.is_behind:  # noqa: ASYNC110 - callbacks do the work
+        while self._parser is not None and self._parser.is_behind:  # noqa: ASYNC110 - callbacks do the work
             await asyncio.sleep(0)
 
     def end(self) -> None:
         """Discard all further frames."""
-        self._cutter = None
+        self._parser = None
 
-    def _cut(self, data: bytes = b"") -> None:
+    def _feed_parser(self, data: bytes = b"") -> None:
         """Process frames; if many are left, pause reading and continue in the next iteration of the loop."""
-        cutter = self._cutter
-        if cutter is None:
+        parser = self._parser
+        if parser is None:
             return
-        self._guard(cutter.feed, data)
-        if cutter.is_behind:
-            self.loop.call_soon(self._cut)
+        self._guard(parser.feed, data)
+        if parser.is_behind:
+            self.loop.call_soon(self._feed_parser)
         if self.transport.is_closing():
             return  # a closed TLS transport cannot pause
-        if cutter.is_behind:
+        if parser.is_behind:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -317,11 +319,11 @@ class _Socket(ClientConnection):
             raise FrameError(sent.code, sent.reason)
 
     def data_received(self, data: bytes) -> None:
-        """Pass the answer to the handshake to the library, and everything after it to the frame cutter."""
-        if self._cutter is not None:
-            self._cut(data)
+        """Pass the answer to the handshake to the library, and everything after it to the frame parser."""
+        if self._parser is not None:
+            self._feed_parser(data)
         elif self._is_open:
-            self._held += data
+            self._early_bytes += data
         else:
             self._receive_head(data)
 

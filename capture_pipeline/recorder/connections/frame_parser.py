@@ -107,7 +107,7 @@ def check_text(message: bytes) -> None:
             raise FrameError(INVALID_TEXT, f"a text message is not UTF-8 at byte {error.start:,}") from None
 
 
-class FrameCutter:
+class FrameParser:
     """Splits received bytes into messages.
 
     Attributes:
@@ -149,9 +149,9 @@ class FrameCutter:
             data = bytes(self._rest)
         at, count, left = 0, 0, MAX_FRAMES
         while left > 0:
-            at, more = self._usual(data, at, left)
+            at, more = self._parse_common_frames(data, at, left)
             count, left = count + more, left - more - 1
-            after = self._any(data, at)
+            after = self._parse_frame(data, at)
             if after is None:
                 break
             count += data[at] in _ENDS
@@ -163,7 +163,7 @@ class FrameCutter:
             self._pass_on(ping)
         return count
 
-    def _usual(self, data: bytes, at: int, most: int) -> tuple[int, int]:
+    def _parse_common_frames(self, data: bytes, at: int, most: int) -> tuple[int, int]:
         """Process whole messages of 126 to 65,535 bytes, the most common ones.
 
         Returns:
@@ -184,7 +184,7 @@ class FrameCutter:
             at = after
         return at, count
 
-    def _any(self, data: bytes, at: int) -> int | None:
+    def _parse_frame(self, data: bytes, at: int) -> int | None:
         """Process one frame of any kind; return the position after it, or None if it is incomplete."""
         here = len(data) - at
         if here < _SHORTEST:
@@ -203,7 +203,7 @@ class FrameCutter:
         if here < head + size:
             self._needed = head + size
             return None
-        self._take(kind, data[at : at + head + size], head)
+        self._handle_frame(kind, data[at : at + head + size], head)
         return at + head + size
 
     @staticmethod
@@ -217,7 +217,7 @@ class FrameCutter:
             what = "is long or in fragments" if kind | _FIN in _CONTROL else "has a kind that there is not"
             raise FrameError(PROTOCOL_ERROR, f"a frame of the kind 0x{kind & _OPCODE:x} {what}")
 
-    def _take(self, kind: int, frame: bytes, head: int) -> None:
+    def _handle_frame(self, kind: int, frame: bytes, head: int) -> None:
         if kind in _DATA:
             if kind in _WHOLE and not self._fragments.is_open:
                 message: bytes | None = frame[head:]

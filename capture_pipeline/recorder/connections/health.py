@@ -24,20 +24,20 @@ class ConnectionHealth:
     """
 
     def __init__(
-        self, host: str, tell: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+        self, host: str, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         """Start without an error.
 
         Args:
             host: Address for the text of an error.
-            tell: Receives a line to report.
+            report: Receives a line to report.
             monotonic: Monotonic clock in seconds.
         """
         self.current = ""
-        self._host, self._tell, self._monotonic = host, tell, monotonic
-        self._told, self._since_s = "", 0.0
+        self._host, self._report, self._monotonic = host, report, monotonic
+        self._reported, self._since_s = "", 0.0
 
-    def ended(self, connection: Connection) -> None:
+    def record_end(self, connection: Connection) -> None:
         """Record the end of a connection, or its failure to open; a planned end is not an error."""
         if connection.cause in _EXPECTED:
             return
@@ -50,19 +50,19 @@ class ConnectionHealth:
             self._since_s = self._monotonic()
         self.current = text
 
-    def look(self, *, is_whole: bool) -> None:
+    def report_changes(self, *, is_whole: bool) -> None:
         """Report a new error or the recovery; call it about once a second.
 
         Args:
             is_whole: Whether every connection delivers messages.
         """
         if is_whole:
-            if self._told:
-                self._tell("every connection delivers again")
-            self.current = self._told = ""
-        elif self.current != self._told and self._monotonic() - self._since_s >= _BRIEF_S:
-            self._told = self.current
-            self._tell(self.current)
+            if self._reported:
+                self._report("every connection delivers again")
+            self.current = self._reported = ""
+        elif self.current != self._reported and self._monotonic() - self._since_s >= _BRIEF_S:
+            self._reported = self.current
+            self._report(self.current)
 
 
 class RestPauses:
@@ -72,22 +72,22 @@ class RestPauses:
         current: Reason and end of the pause; empty without one.
     """
 
-    def __init__(self, limits: Limits | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, limits: Limits | None, report: Callable[[str], None]) -> None:
         """Start without a pause.
 
         Args:
             limits: Limits of the address; None if the exchange has none.
-            tell: Receives a line to report.
+            report: Receives a line to report.
         """
         self.current = ""
-        self._limits, self._tell = limits, tell
+        self._limits, self._report = limits, report
 
-    def look(self) -> None:
+    def report_changes(self) -> None:
         """Read the limits and report a new pause; call it about once a second."""
         pause = self._limits.pause(Part.REST) if self._limits is not None else None
         before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
         if self.current not in {"", before}:
-            self._tell(self.current)
+            self._report(self.current)
 
 
 class FirstMessage:
@@ -107,7 +107,7 @@ class FirstMessage:
         self._since_s: float | None = None
         self._is_over = False
 
-    def look(self, messages: int, *, is_due: bool, trouble: str) -> None:
+    def report_changes(self, messages: int, *, is_due: bool, trouble: str) -> None:
         """Report if the time has passed; call it about once a second.
 
         Args:

@@ -65,7 +65,7 @@ class Silence:
         self._looked_s: float | None = None
         self._looks = self._tries = 0
 
-    def look(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
+    def check(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
         """Check the open connections; call it several times within the limit.
 
         A late call finds no fault: this process was delayed, and the messages of that time are not read yet.

@@ -78,10 +78,10 @@ class Supervisor:
         """Keep all slots connected until cancelled."""
         async with asyncio.TaskGroup() as group:
             for slot in range(self._slots):
-                group.create_task(self._keep(slot))
-            group.create_task(self._watch())
+                group.create_task(self._maintain_slot(slot))
+            group.create_task(self._check_silence())
 
-    def shutdown_announced(self, number: int) -> None:
+    def handle_shutdown_notice(self, number: int) -> None:
         """Replace a connection that the exchange is about to close."""
         if number in self.live:
             self.live[number].retire(Cause.SHUTDOWN, "announced by the exchange")
@@ -91,7 +91,7 @@ class Supervisor:
         self._stopping = True
         await asyncio.gather(*(connection.close() for connection in list(self.live.values())))
 
-    async def _keep(self, slot: int) -> None:
+    async def _maintain_slot(self, slot: int) -> None:
         waits = _waits()
         running: tuple[Connection, asyncio.Task[None]] | None = None
         is_first = True
@@ -113,9 +113,9 @@ class Supervisor:
                 running = None
                 await asyncio.sleep(next(waits) + connection.wait_s)
             else:
-                running = await self._succeed(connection, task, slot)
+                running = await self._replace(connection, task, slot)
 
-    async def _succeed(
+    async def _replace(
         self, old: Connection, task: asyncio.Task[None], slot: int
     ) -> tuple[Connection, asyncio.Task[None]] | None:
         """Replace a connection that still delivers; return None if it ended before its replacement."""
@@ -138,9 +138,9 @@ class Supervisor:
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
         connection = Connection(next(self._numbers), slot, self._on_message, limits=self._limits)
-        return connection, asyncio.create_task(self._live(connection, renew_s))
+        return connection, asyncio.create_task(self._run_connection(connection, renew_s))
 
-    async def _live(self, connection: Connection, renew_s: float) -> None:
+    async def _run_connection(self, connection: Connection, renew_s: float) -> None:
         timer: asyncio.TimerHandle | None = None
 
         def opened(one: Connection) -> None:
@@ -159,7 +159,7 @@ class Supervisor:
             self.live.pop(connection.number, None)
             self._on_end(connection)
 
-    async def _watch(self) -> None:
+    async def _check_silence(self) -> None:
         """Ping or replace silent connections; each stays open until its successor can replace it."""
         while True:
             await asyncio.sleep(min(1.0, self._silence_s / 8))
@@ -169,7 +169,7 @@ class Supervisor:
                     for one in self.live.values()
                     if one.slot % len(self._urls) == address and not one.leaving.is_set()
                 ]
-                for connection, reason in silence.look(lines, time.monotonic()):
+                for connection, reason in silence.check(lines, time.monotonic()):
                     if reason:
                         connection.retire(Cause.SILENCE, reason)
                     else:

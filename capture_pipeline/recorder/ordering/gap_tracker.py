@@ -82,18 +82,18 @@ class Ledger:
     def __init__(self) -> None:
         """Start without messages."""
         self.tracks: dict[str, Track] = {}
-        self._moments: dict[str, MessageTime] = {}
+        self._last_times: dict[str, MessageTime] = {}
         self._newest: dict[str, Message] = {}
         self._outages: list[Outage] = []
 
     def resume(self, stream: str, track: Track, last: MessageTime) -> None:
         """Continue after the messages that an earlier process wrote."""
-        self.tracks[stream], self._moments[stream] = track, last
+        self.tracks[stream], self._last_times[stream] = track, last
 
     @property
     def last_times(self) -> dict[str, MessageTime]:
         """Time of the last message by stream."""
-        return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
+        return self._last_times | {stream: _time_of(message) for stream, message in self._newest.items()}
 
     def begin(self, outage: Outage) -> Outage:
         """Add an outage; the caller sets `end_ns` when it is over."""
@@ -124,12 +124,12 @@ class Ledger:
             if track is not None and message.is_reset:
                 # The count before the reset is finished; its ids say nothing about the following ones.
                 track.restart()
-            gap = self.count_message(message.stream, message.first, message.last, _moment(message))
+            gap = self.count_message(message.stream, message.first, message.last, _time_of(message))
             if gap is not None:
                 gaps.append(gap)
         return gaps
 
-    def count_message(self, stream: str, first: int, last: int, moment: MessageTime) -> Gap | None:
+    def count_message(self, stream: str, first: int, last: int, time: MessageTime) -> Gap | None:
         """Count one message.
 
         Returns:
@@ -141,13 +141,13 @@ class Ledger:
         newest = self._newest.pop(stream, None)
         before, before_at = (
             track.last,
-            self._moments.get(stream, moment) if newest is None else _moment(newest),
+            self._last_times.get(stream, time) if newest is None else _time_of(newest),
         )
-        self._moments[stream] = moment
+        self._last_times[stream] = time
         if not track.count(first, last):
             return None
-        cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
-        return gap_between(GapBounds(stream, before, first, before_at, moment), cause, detail)
+        cause, detail = self._cause(before_at.capture_ns, time.capture_ns)
+        return gap_between(GapBounds(stream, before, first, before_at, time), cause, detail)
 
     def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
         """Return the cause of a loss in this period: a total outage first, then the latest one."""
@@ -165,5 +165,5 @@ class Ledger:
 _REMEMBERED = 1000
 
 
-def _moment(message: Message) -> MessageTime:
+def _time_of(message: Message) -> MessageTime:
     return MessageTime(message.capture_ns, event_us(message.event_time))

@@ -44,22 +44,22 @@ class Intake:
             name, data = split_message(raw)
             known = self._id_parsers.get(name)
             if known is None:
-                self._other(connection, raw)
+                self._reject_unknown_stream(connection, raw)
                 return None
             stream, place = known
             first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)
         except _FAILURES as error:
-            self._unplaced(connection, explain(error), raw)
+            self._reject(connection, explain(error), raw)
             return None
         return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 
-    def _other(self, connection: int, raw: bytes) -> None:
+    def _reject_unknown_stream(self, connection: int, raw: bytes) -> None:
         stream, _ = split_envelope(raw)
-        self._unplaced(connection, f"of the stream {stream!r}, which was not asked for", raw)
+        self._reject(connection, f"of the stream {stream!r}, which was not asked for", raw)
 
-    def _unplaced(self, connection: int, reason: str, raw: bytes) -> None:
+    def _reject(self, connection: int, reason: str, raw: bytes) -> None:
         if is_close_notice(raw):
             self.control += 1
             self._on_shutdown(connection)

@@ -60,11 +60,11 @@ class Merger:
         buffer = self._buffers.setdefault(stream, StreamBuffer())
         buffer.next_id, buffer.newest, buffer.first_id = last_id + 1, newest_us or NEVER, first_id
 
-    def opened(self, connection: int) -> None:
+    def add_connection(self, connection: int) -> None:
         """Add an open connection; it may deliver any message from now on."""
         self._live.add(connection)
 
-    def closed(self, connection: int) -> None:
+    def remove_connection(self, connection: int) -> None:
         """Remove a connection; `flush_expired` emits the messages that waited only for it."""
         self._live.discard(connection)
         for buffer in self._buffers.values():

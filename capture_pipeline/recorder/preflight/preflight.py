@@ -63,26 +63,26 @@ def preflight(
         output: Folder of sessions, if not below the storage root.
     """
     root = sessions_root(settings, output)
-    yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
-    yield _guarded("fsync latency", lambda: _fsync(root))
-    yield _guarded("open files", _files)
-    network = _guarded("network", lambda: _network(settings, symbols))
+    yield _run_check("free disk", lambda: _check_disk(root, settings.recording.free_disk_gb))
+    yield _run_check("fsync latency", lambda: _check_fsync(root))
+    yield _run_check("open files", _check_files)
+    network = _run_check("network", lambda: _check_network(settings, symbols))
     yield network
     if not network.passed:  # the following checks would only repeat its message
         return
     seen = ExchangeRecord(settings, symbols)
-    yield from _rest(settings, symbols, seen)
-    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
+    yield from _check_rest(settings, symbols, seen)
+    yield _run_check("test capture", lambda: _check_streams(settings, symbols, seconds, seen))
     yield from (
         PreflightFinding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes()
     )
-    yield _guarded(
+    yield _run_check(
         "record",
         lambda: PreflightFinding("record", passed=True, measured=str(seen.publish(root)), is_note=True),
     )
 
 
-def _guarded(name: str, check: Callable[[], PreflightFinding]) -> PreflightFinding:
+def _run_check(name: str, check: Callable[[], PreflightFinding]) -> PreflightFinding:
     try:
         return check()
     except CaptureError as error:
@@ -103,7 +103,7 @@ def _problem(error: CaptureError) -> str:
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
-def _disk(root: Path, least_gb: float) -> PreflightFinding:
+def _check_disk(root: Path, least_gb: float) -> PreflightFinding:
     create_folder(root)
     free = free_bytes(root) / 1e9
     measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
@@ -112,7 +112,7 @@ def _disk(root: Path, least_gb: float) -> PreflightFinding:
     )
 
 
-def _fsync(root: Path) -> PreflightFinding:
+def _check_fsync(root: Path) -> PreflightFinding:
     create_folder(root)
     probe = root / f".preflight-{os.getpid()}"
     times = []
@@ -136,21 +136,21 @@ def _fsync(root: Path) -> PreflightFinding:
     )
 
 
-def _files() -> PreflightFinding:
+def _check_files() -> PreflightFinding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return PreflightFinding(
         "open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more"
     )
 
 
-def _network(settings: Settings, symbols: list[str]) -> PreflightFinding:
+def _check_network(settings: Settings, symbols: list[str]) -> PreflightFinding:
     ways = check_network(settings, streams_of(symbols, settings.market))
     return PreflightFinding(
         "network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items())
     )
 
 
-def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[PreflightFinding]:
+def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[PreflightFinding]:
     """Check answers, clock offset, round trip, symbols and jitter with a series of requests."""
     rest = seen.rest
     offsets, trips, lost = [], [], 0
@@ -165,23 +165,25 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
         after = time.time_ns()
         offsets.append((before + after) / 2e6 - server_us / 1e3)
         trips.append((after - before) / 1e6)
-    told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
-    yield PreflightFinding("requests", not lost, told, remedy)
+    measured = (
+        f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
+    )
+    yield PreflightFinding("requests", not lost, measured, remedy)
     seen.send_each_request()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
     is_sandbox = settings.venue == "sandbox"
-    told = f"{offset:+.1f} ms against the exchange" + (
+    measured = f"{offset:+.1f} ms against the exchange" + (
         ", which is a sandbox with a clock of its own" if is_sandbox else ""
     )
     yield PreflightFinding(
-        "clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP"
+        "clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, measured, "set the clock by NTP"
     )
     yield PreflightFinding(
         "round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
     )
-    yield _guarded("symbols", lambda: _listed(rest, symbols))
+    yield _run_check("symbols", lambda: _check_symbols(rest, symbols))
     yield PreflightFinding(
         "jitter",
         jitter <= _MOST_JITTER_MS,
@@ -190,7 +192,7 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
     )
 
 
-def _listed(rest: RestClient, symbols: list[str]) -> PreflightFinding:
+def _check_symbols(rest: RestClient, symbols: list[str]) -> PreflightFinding:
     error = rest.unknown_symbols(symbols)
     if error is not None:
         return PreflightFinding(
@@ -199,14 +201,14 @@ def _listed(rest: RestClient, symbols: list[str]) -> PreflightFinding:
     return PreflightFinding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
-def _capture(
+def _check_streams(
     settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord
 ) -> PreflightFinding:
     """Check that the streams deliver messages in the form that a session records."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
     kind = partial(Connection, limits=limits_of(settings))
-    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
+    counts, refused = asyncio.run(_sample_streams(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return PreflightFinding(
@@ -224,7 +226,7 @@ def _capture(
     return PreflightFinding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(
+async def _sample_streams(
     kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
 ) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}

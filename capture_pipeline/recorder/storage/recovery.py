@@ -247,8 +247,10 @@ def _repair_tail(
         state.count(b"".join(lines))
     lost = max(0, lost - len(lines))
     state.torn_lines += lost
-    told = f"{len(lines):,} lines saved, {lost:,} known to be lost"
-    state.mended.append(f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
+    summary = f"{len(lines):,} lines saved, {lost:,} known to be lost"
+    state.mended.append(
+        f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {summary}"
+    )
 
 
 def _quarantine_damage(

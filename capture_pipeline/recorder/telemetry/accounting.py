@@ -86,13 +86,13 @@ class Accounting:
             return []
         self._taken += len(new)
         self._account = self._account.model_copy(update={"altered": [*self._account.altered, *new]})
-        told = [f"{one.segment} {one.detail}" for one in new]
-        self.altered += told
+        descriptions = [f"{one.segment} {one.detail}" for one in new]
+        self.altered += descriptions
         try:
             self._file.write(self._account)
         except StorageError as error:
-            told.append(str(error))
-        return told
+            descriptions.append(str(error))
+        return descriptions
 
     def close(self, until_ns: int, *, is_written: bool) -> None:
         """Close the account.

@@ -42,18 +42,18 @@ class Incidents:
         self._down: Outage | None = None
         self._kept: dict[str, int] = {}
 
-    def opened(self, connection: Connection) -> None:
+    def record_open(self, connection: Connection) -> None:
         """Record an opened connection."""
         now = self._pipeline.clock.now_ns()
-        self._pipeline.merge.opened(connection.number)
+        self._pipeline.merge.add_connection(connection.number)
         if self._down is not None:
             self._down.end_ns, self._down = now, None
         self._events.write(now, "connection_opened", connection=connection.number, slot=connection.slot)
 
-    def ended(self, connection: Connection) -> None:
+    def record_end(self, connection: Connection) -> None:
         """Record a connection that ended or could not be opened."""
         now = self._pipeline.clock.now_ns()
-        self._pipeline.merge.closed(connection.number)
+        self._pipeline.merge.remove_connection(connection.number)
         cause, detail = connection.cause or Cause.CLOSED, connection.detail
         details = {
             "connection": connection.number,
@@ -73,15 +73,15 @@ class Incidents:
             self._down = outage if is_total else self._down
         self._events.write(now, "connection_ended", **details)
 
-    def shutdown(self, number: int) -> None:
+    def record_shutdown(self, number: int) -> None:
         """Record that the exchange announced the close of a connection."""
         self._events.write(self._pipeline.clock.now_ns(), "serverShutdown", connection=number)
 
-    def rejected(self, reason: str, raw: bytes) -> None:
+    def record_rejected_message(self, reason: str, raw: bytes) -> None:
         """Log a message that cannot be a line; only the first ones, because a changed format affects all."""
         self._keep("rejected_message", raw, reason=reason)
 
-    def stray(self, message: Message) -> None:
+    def record_stray_message(self, message: Message) -> None:
         """Log a message that has no place in its stream: lower ids with a later time and no new count."""
         ids = {"stream": message.stream, "first": message.first, "last": message.last}
         self._keep("stray_message", message.raw, **ids)
@@ -92,7 +92,7 @@ class Incidents:
             kept = base64.b64encode(raw[:_KEPT_BYTES]).decode()
             self._events.write(self._pipeline.clock.now_ns(), kind, **details, base64=kept)
 
-    def begin(self) -> None:
+    def record_clock_lag(self) -> None:
         """Log a wall clock that is behind the last capture time of an earlier process."""
         behind = self._pipeline.clock.behind_ns
         if behind:
@@ -104,14 +104,14 @@ class Incidents:
                 since="the recorder before",
             )
 
-    def suspects(self, segments: list[str]) -> None:
+    def record_suspects(self, segments: list[str]) -> None:
         """Log parts of the recording whose fsync failed, once each."""
         known = self._pipeline.counts.get("suspect_segments", 0)
-        for told in segments[known:]:
+        for segment in segments[known:]:
             self._count("suspect_segments")
-            self._events.write(self._pipeline.clock.now_ns(), "fsync_failed", segment=told)
+            self._events.write(self._pipeline.clock.now_ns(), "fsync_failed", segment=segment)
 
-    def look_at_clock(self, least_ns: int) -> None:
+    def check_clock(self, least_ns: int) -> None:
         """Log a step of the wall clock."""
         step = self._pipeline.clock.step_ns(least_ns)
         if step:
