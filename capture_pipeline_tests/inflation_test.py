@@ -29,7 +29,7 @@ from capture_pipeline.sessions import gzip_members
 from capture_pipeline.sessions.gzip_members import (
     FULL_BYTES,
     HEAD_BYTES,
-    MOST_LINES_BYTES,
+    MAX_LINES_BYTES,
     Ending,
     build_member,
     inflate_member,
@@ -69,17 +69,17 @@ def hostile_member(megabytes: int, stated: int) -> bytes:
     return member
 
 
-@pytest.mark.parametrize("stated", [HUGE_MB * MB, MOST_LINES_BYTES, 10 * MB, 0])
+@pytest.mark.parametrize("stated", [HUGE_MB * MB, MAX_LINES_BYTES, 10 * MB, 0])
 def test_a_member_of_a_recording(stated: int) -> None:
     """One that states too much is not inflated; one that states less than it holds is, up to what it states."""
     member = hostile_member(HUGE_MB, stated)
-    with memory_below(min(stated, MOST_LINES_BYTES if stated <= MOST_LINES_BYTES else 0) * 2 + 16 * MB):
+    with memory_below(min(stated, MAX_LINES_BYTES if stated <= MAX_LINES_BYTES else 0) * 2 + 16 * MB):
         assert inflate_member(member) is None
 
 
 def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved of it is bounded, and so is what is read of it."""
-    monkeypatch.setattr(gzip_members, "MOST_LINES_BYTES", 8 * MB)
+    monkeypatch.setattr(gzip_members, "MAX_LINES_BYTES", 8 * MB)
     tail = hostile_member(200, 0)[:-100]
     with memory_below(64 * MB):
         found = scan(tail, 0, lambda _: None)

@@ -22,7 +22,7 @@ from capture_pipeline.parsing import guard_parser
 
 _ZSTD_LEVEL = 1
 _ROWS_IN_GROUP = 1 << 18
-_LONGEST_INTEGER = 18
+_MAX_INTEGER_DIGITS = 18
 """Decimals with at most this many digits are stored as 64-bit integers."""
 _PARQUET_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
 """Arrow reports damage as `OSError`, and as `ArrowMemoryError` if a damaged file states a huge size."""
@@ -195,6 +195,6 @@ def guard_parquet(
 
 def _encoding(kind: pl.DataType) -> str:
     is_integer = isinstance(kind, pl.Int64) or (
-        isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _LONGEST_INTEGER
+        isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _MAX_INTEGER_DIGITS
     )
     return "DELTA_BINARY_PACKED" if is_integer else "PLAIN"

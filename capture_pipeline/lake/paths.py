@@ -115,7 +115,7 @@ class Lake:
 
     def trading_period_file(self, market: Market, symbol: str, interval: Interval) -> Path:
         """Path of the first and last candle of a symbol in one interval."""
-        # Minutes have no suffix: old versions asked only for minutes and wrote this name.
+        # Minutes have no suffix: old versions requested only minutes and wrote this name.
         suffix = "" if interval is Interval.M1 else f"-{interval}"
         return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}{suffix}.json")
 

@@ -21,7 +21,7 @@ from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status
 
 LOOK_S = 1.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 8.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 8.0
 _STEADY_S = 60.0
 _STARTING_S = 60.0
 
@@ -92,7 +92,7 @@ def follow(
                 )
             if is_dead:
                 time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                wait_s = min(2 * wait_s, _MAX_WAIT_S)
             process, started_s = launch(folder, config, environment), time.monotonic()
         yield live_status(folder)
         time.sleep(LOOK_S)

@@ -21,16 +21,16 @@ class Markdown(str):
     __slots__ = ()
 
 
-def text(value: object, most: int = LONGEST) -> Markdown:
+def text(value: object, limit: int = LONGEST) -> Markdown:
     """Escape a value as one line of literal text.
 
     Args:
         value: Any value; a `Markdown` is returned unchanged.
-        most: Limit of the characters before they are escaped.
+        limit: Limit of the characters before they are escaped.
     """
     if isinstance(value, Markdown):
         return value
-    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, most)))
+    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, limit)))
 
 
 def plain(escaped: str) -> str:

@@ -33,7 +33,7 @@ LISTED_COUNTS = {
 }
 """Messages that are not lines of the recording: the name of their count, and its name in the account."""
 _BASE_BYTES, _STREAM_BYTES = 32 << 10, 512
-_MOST_KEPT = 50
+_MAX_KEPT = 50
 
 
 class AccountState(StrEnum):
@@ -144,7 +144,7 @@ def settle_account(
             "mark": mark.model_copy(update=changed),
             "processes": max(account.processes, checkpoint.process),
             "killed": account.killed + is_killed,
-            "unknown": unknown[-_MOST_KEPT:],
+            "unknown": unknown[-_MAX_KEPT:],
         }
     )
 

@@ -23,9 +23,9 @@ _TAIL = struct.Struct("<II")
 _MAGIC, _DEFLATE, _EXTRA, _UNKNOWN_OS = b"\x1f\x8b", 8, 4, 255
 _SUBFIELD, _PAYLOAD = b"CP", 8
 _START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
-MOST_MEMBER_BYTES = 256 << 20
+MAX_MEMBER_BYTES = 256 << 20
 """Longest member of a recorder; a head that states more is not valid."""
-MOST_LINES_BYTES = 512 << 20
+MAX_LINES_BYTES = 512 << 20
 """Most bytes that a member inflates to; the recorder writes a member once `FULL_BYTES` are pending."""
 FULL_BYTES = 32 << 20
 _STEP = 1 << 20
@@ -107,7 +107,7 @@ def member_size(head: bytes) -> tuple[int, int] | None:
         return None
     *_, subfield, payload, size, count = _HEAD.unpack_from(head)
     is_ours = (
-        subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MOST_MEMBER_BYTES
+        subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MAX_MEMBER_BYTES
     )
     return (size, count) if is_ours else None
 
@@ -127,7 +127,7 @@ HEAD_BYTES = _HEAD.size
 def inflate_member(member: bytes) -> bytes | None:
     """Return the lines of a whole member; None if it is cut, altered, followed by more, or too long."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
-    if stated > MOST_LINES_BYTES:
+    if stated > MAX_LINES_BYTES:
         return None
     inflater = zlib.decompressobj(31)
     try:
@@ -153,7 +153,7 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
             following = _next_sound(source, at + 1)
             if following is None:
                 found.ending = Ending.ZEROS if _is_zero(source, at) else Ending.TORN
-                found.salvaged, found.open_line = _salvaged(source[at : min(total, at + MOST_MEMBER_BYTES)])
+                found.salvaged, found.open_line = _salvaged(source[at : min(total, at + MAX_MEMBER_BYTES)])
                 break
             found.damage.append(Damage(at, following))
             at = following
@@ -202,7 +202,7 @@ def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
     try:
         for at in range(0, len(tail), 4096):
             out += inflater.decompress(tail[at : at + 4096])
-            if len(out) > MOST_LINES_BYTES:
+            if len(out) > MAX_LINES_BYTES:
                 break
     except zlib.error:
         pass

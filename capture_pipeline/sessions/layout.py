@@ -28,7 +28,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import parse_count
 
 FOLDER = "golden_samples"
-_MOST_SHOWN = 80
+_MAX_SHOWN = 80
 _REGIME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _SESSION = re.compile(
     r"[0-9]{8}T[0-9]{6}Z_(?:[a-z0-9][a-z0-9_-]{0,39}_)?([^_]+?)(?:-plus[0-9]{1,4}-[0-9a-f]{4})?"
@@ -57,7 +57,7 @@ def valid_session(text: str) -> str:
     found = _SESSION.fullmatch(text)
     if not found or not _is_label(found[1]):
         raise ConfigError(
-            f"{text[:_MOST_SHOWN]!r} is no session id", remedy="`capture session list` shows the ids"
+            f"{text[:_MAX_SHOWN]!r} is no session id", remedy="`capture session list` shows the ids"
         )
     return text
 

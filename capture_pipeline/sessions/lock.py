@@ -21,7 +21,7 @@ from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.layout import SessionFolder
 
 _PATIENCE_S, _TRY_EVERY_S = 2.0, 0.02
-_MOST_BYTES = 1000
+_MAX_BYTES = 1000
 _START_TIME = 19
 """Index of the start time in `/proc/PID/stat`, counted after the process name."""
 
@@ -104,7 +104,7 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
 
 def _owner_in(descriptor: int) -> Owner | None:
     try:
-        return Owner.model_validate_json(os.pread(descriptor, _MOST_BYTES, 0))
+        return Owner.model_validate_json(os.pread(descriptor, _MAX_BYTES, 0))
     except PARSE_ERRORS:
         return None
 

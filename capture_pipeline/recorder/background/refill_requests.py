@@ -24,7 +24,7 @@ from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, count_refills
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 3.0, 900.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 3.0, 900.0
 _SHARE = 0.25
 """Largest share of the request weight that refills use; snapshots of the books need the rest."""
 
@@ -70,7 +70,7 @@ class Refills:
             attempts=None,
             timeout=None,
             wait_initial=_FIRST_WAIT_S,
-            wait_max=_LONGEST_WAIT_S,
+            wait_max=_MAX_WAIT_S,
         ):
             with attempt:
                 try:

@@ -24,7 +24,7 @@ from capture_pipeline.sessions.models import Gap
 from capture_pipeline.settings.sessions import Recording
 
 _LOOK_S = 0.1
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
 
 
 class BackgroundTasks:
@@ -117,7 +117,7 @@ class BackgroundTasks:
     def _put_off(self, symbol: str, min_s: float = 0.0) -> None:
         wait = self._waits.get(symbol, _FIRST_WAIT_S)
         self._not_before[symbol] = time.monotonic() + min_s + wait
-        self._waits[symbol] = min(2 * wait, _LONGEST_WAIT_S)
+        self._waits[symbol] = min(2 * wait, _MAX_WAIT_S)
 
     def _schedule_retry(self, symbol: str) -> None:
         """Schedule the next request for a snapshot if this one did not connect to the buffered diffs."""

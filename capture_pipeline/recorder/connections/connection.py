@@ -29,12 +29,12 @@ from capture_pipeline.recorder.connections.frame_parser import CLOSE, PING, Fram
 from capture_pipeline.sessions.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
-MOST_FRAME = 2 << 20
+MAX_MESSAGE_BYTES = 2 << 20
 """Bytes of a message. The largest message of the exchange has 5000 levels per side and 0.3 MB."""
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
-_MOST_HEAD = 64 << 10
-_MOST_PINGS = 100
+_MAX_HEAD = 64 << 10
+_MAX_PINGS = 100
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
@@ -78,7 +78,7 @@ class Connection:
     detail: str = ""
     failure: Exception | None = None
     answer: tuple[int, dict[str, str]] | None = None
-    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_PINGS))
+    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_PINGS))
     limits: Limits | None = None
     wait_s: float = 0.0
     _refusal: HandshakeRefusal | None = None
@@ -130,7 +130,7 @@ class Connection:
                 url,
                 create_connection=_Socket,
                 compression=None,
-                max_size=MOST_FRAME,
+                max_size=MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_S,
                 close_timeout=CLOSE_S,
                 ping_interval=None,
@@ -271,7 +271,7 @@ class _Socket(ClientConnection):
             on_ping: Called on each ping.
         """
         self._parser, self._guard, self._on_ping = (
-            FrameParser(on_message, self._control, MOST_FRAME),
+            FrameParser(on_message, self._control, MAX_MESSAGE_BYTES),
             guard,
             on_ping,
         )
@@ -330,7 +330,7 @@ class _Socket(ClientConnection):
     def _receive_head(self, data: bytes) -> None:
         self._head += data
         end = self._head.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if end < len(_END_OF_HEAD) and len(self._head) <= _MOST_HEAD:
+        if end < len(_END_OF_HEAD) and len(self._head) <= _MAX_HEAD:
             return
         head, self._head = self._head, b""
         super().data_received(head[:end])
@@ -350,7 +350,7 @@ def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
 
 
 def _close_text(error: ConnectionClosed) -> str:
-    """The close code that came, or 1006 where the connection broke without one."""
+    """Format the received close code; 1006 if the connection broke without one."""
     if error.rcvd is not None:
         return f"{error.rcvd.code} {error.rcvd.reason}".strip()
     if error.sent is not None:

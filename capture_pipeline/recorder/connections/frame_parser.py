@@ -163,7 +163,7 @@ class FrameParser:
             self._pass_on(ping)
         return count
 
-    def _parse_common_frames(self, data: bytes, at: int, most: int) -> tuple[int, int]:
+    def _parse_common_frames(self, data: bytes, at: int, limit: int) -> tuple[int, int]:
         """Process whole messages of 126 to 65,535 bytes, the most common ones.
 
         Returns:
@@ -172,7 +172,7 @@ class FrameParser:
         count, end, on_message = 0, len(data), self._on_message
         if self._fragments.is_open:
             return at, 0
-        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < most:
+        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < limit:
             after = at + 4 + (data[at + 2] << 8 | data[at + 3])
             if after > end:
                 break

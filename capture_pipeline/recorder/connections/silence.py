@@ -21,7 +21,7 @@ _PAUSES = 4
 """A silence longer than this many times the longest pause is suspicious."""
 _KNOWN_AFTER = 100
 """Calls that found new messages before the pauses count as known; a busy book reaches it in two minutes."""
-_LONGEST_LIMITS = 450
+_MAX_LIMITS = 450
 """Longest wait, in units of the limit: one hour for a limit of 8 s. Pauses older than once or twice this time
 are forgotten."""
 
@@ -56,7 +56,7 @@ class Silence:
         Args:
             limit_s: Longest time without received bytes.
         """
-        self._limit_s, self._most_s = limit_s, limit_s * _LONGEST_LIMITS
+        self._limit_s, self._max_s = limit_s, limit_s * _MAX_LIMITS
         self._behind: dict[int, tuple[float, float]] = {}
         self._newest_s: float | None = None
         self._since_s: float | None = None
@@ -97,7 +97,7 @@ class Silence:
         newest_s = max((one.last_s for one in lines if one.messages), default=None)
         if self._since_s is None or self._turned_s is None:
             self._since_s = self._turned_s = now_s
-        if now_s - self._turned_s > self._most_s:
+        if now_s - self._turned_s > self._max_s:
             self._turned_s, self._earlier_pause_s, self._pause_s = now_s, self._pause_s, 0.0
         if newest_s is not None and (self._newest_s is None or newest_s > self._newest_s):
             if self._newest_s is not None:
@@ -116,9 +116,9 @@ class Silence:
     def _patience_s(self) -> float:
         """Return how long all connections may be silent together."""
         if self._looks < _KNOWN_AFTER:
-            return self._most_s
+            return self._max_s
         known_s = max(self._limit_s, _PAUSES * max(self._pause_s, self._earlier_pause_s))
-        return min(self._most_s, known_s * float(1 << min(self._tries, 30)))
+        return min(self._max_s, known_s * float(1 << min(self._tries, 30)))
 
     def _fault(self, one: Line, now_s: float) -> str:
         if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:

@@ -21,7 +21,7 @@ from capture_pipeline.sessions.models import Cause
 
 _SUCCESSOR_S = 20.0
 """Seconds after which a successor that answers pings replaces the old one in a quiet market."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 30.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.1, 30.0
 
 
 class Supervisor:
@@ -181,4 +181,4 @@ def _waits() -> Iterator[float]:
     wait = _FIRST_WAIT_S
     while True:
         yield wait * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-        wait = min(wait * 2, _LONGEST_WAIT_S)
+        wait = min(wait * 2, _MAX_WAIT_S)

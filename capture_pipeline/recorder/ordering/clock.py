@@ -53,11 +53,11 @@ class CaptureClock:
         self._last = stamp = now_ns if now_ns > last else last  # noqa: FURB136 - `max` takes 3 times as long
         return stamp
 
-    def step_ns(self, least_ns: int) -> int:
-        """Return the wall clock's step since the last report; 0 below `least_ns`, positive if forward."""
+    def step_ns(self, min_ns: int) -> int:
+        """Return the wall clock's step since the last report; 0 below `min_ns`, positive if forward."""
         offset = self._wall() - self.now_ns()
         step = offset - self._offset
-        if abs(step) < least_ns:
+        if abs(step) < min_ns:
             return 0
         self._offset = offset
         return step

@@ -15,7 +15,7 @@ LATER_US: Final = 1_000_000
 WINDOW_US: Final = 600_000_000
 """Period of event time in which the messages that prove a new count must arrive."""
 _RUN: Final = 3
-_MOST: Final = 64
+_MAX_CANDIDATES: Final = 64
 
 
 def add(reset_candidates: list[Message], message: Message) -> bool:
@@ -49,7 +49,7 @@ def remove_outdated(reset_candidates: list[Message], now_us: int) -> list[Messag
     """
     gone = [one for one in reset_candidates if now_us - event_us(one.event_time) > WINDOW_US]
     left = [one for one in reset_candidates if one not in gone]
-    if len(left) > _MOST:
+    if len(left) > _MAX_CANDIDATES:
         oldest = min(left, key=lambda one: one.received_ns)
         gone.append(oldest)
         left.remove(oldest)

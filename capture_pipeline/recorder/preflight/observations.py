@@ -27,11 +27,11 @@ from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.ordering.message_ids import ids_of
 from capture_pipeline.sessions.line_format import split_message
 
-MOST_ENTRIES = 100
+MAX_ENTRIES = 100
 """Entries of one list or table of the record."""
-LONGEST = 300
+MAX_TEXT = 300
 """Characters of one text of the exchange."""
-_MOST_EXAMPLES = 10
+_MAX_EXAMPLES = 10
 _VALUES = ("X", "st", "ps")
 """Fields whose values are counted: order type, market, and pair."""
 _RETRY_AFTER = "retry-after"
@@ -61,14 +61,14 @@ class RestRecord:
         parts = urlsplit(url)
         endpoint, limit = parts.path.rpartition("/")[2], dict(parse_qsl(parts.query)).get("limit")
         name = f"GET {parts.path}" + (f" limit={limit}" if limit else "")
-        if name not in self.requests and len(self.requests) >= MOST_ENTRIES:
+        if name not in self.requests and len(self.requests) >= MAX_ENTRIES:
             return
         new: dict[str, Any] = {
             "statuses": Counter(),
             "weight_expected": self._expected(endpoint, limit),
             "weights_seen": Counter(),
         }
-        seen = self.requests.setdefault(name[:LONGEST], new)
+        seen = self.requests.setdefault(name[:MAX_TEXT], new)
         seen["statuses"][str(status)] += 1
         used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
         minute = _minute_of(headers)
@@ -84,8 +84,8 @@ class RestRecord:
         self._used, self._minute = used, minute
         for header, value in headers.items():
             _keep_header(self.headers, header, value)
-            if header.lower() == _RETRY_AFTER and len(self.retry_after) < MOST_ENTRIES:
-                self.retry_after.append({"status": status, "value": value[:LONGEST]})
+            if header.lower() == _RETRY_AFTER and len(self.retry_after) < MAX_ENTRIES:
+                self.retry_after.append({"status": status, "value": value[:MAX_TEXT]})
 
     def _expected(self, endpoint: str, limit: str | None) -> int | None:
         """Return the documented weight, or None for a request that a redirect changed."""
@@ -150,14 +150,14 @@ class StreamRecord:
         found, ids = _decode(data), ids_of(self.kind, data)
         self.messages += 1
         for name, value in found.items():
-            _count(self.fields, name[:LONGEST])
+            _count(self.fields, name[:MAX_TEXT])
             if name not in self.expected:
                 _keep(self.unknown_fields, name, bytes(value).decode("utf-8", "backslashreplace"))
         for name in _VALUES:
             if name in found:
                 _count(
                     self.values.setdefault(name, Counter()),
-                    bytes(found[name]).decode("utf-8", "backslashreplace")[:LONGEST],
+                    bytes(found[name]).decode("utf-8", "backslashreplace")[:MAX_TEXT],
                 )
         if "nq" in found:
             _count(
@@ -171,7 +171,7 @@ class StreamRecord:
         if self._last is not None and first > self._last + 1:
             self.holes["count"] += 1
             self.holes["ids"] += first - self._last - 1
-            if len(self.holes["examples"]) < _MOST_EXAMPLES:
+            if len(self.holes["examples"]) < _MAX_EXAMPLES:
                 self.holes["examples"].append([self._last + 1, first - 1])
         self._last = last if self._last is None else max(last, self._last)
 
@@ -212,8 +212,8 @@ class FrameRecord:
             self.streams[name.decode()].take(data)
         except _FAILURES:
             kept = self.shutdowns if is_close_notice(raw) else self.others
-            if len(kept) < _MOST_EXAMPLES:
-                kept.append(raw[:LONGEST].decode("utf-8", "backslashreplace"))
+            if len(kept) < _MAX_EXAMPLES:
+                kept.append(raw[:MAX_TEXT].decode("utf-8", "backslashreplace"))
 
 
 def connection_document(url: str, connection: Connection, market: Market) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
         "url": url.partition("?")[0],
         "status": status,
         "headers": kept,
-        "end": connection.detail[:LONGEST],
+        "end": connection.detail[:MAX_TEXT],
     }
     return {
         **seen,
@@ -253,10 +253,10 @@ def _keep_header(table: dict[str, str], name: str, value: str) -> None:
 
 def _keep(table: dict[str, str], name: str, value: str) -> None:
     """Store the value of a name; the number of names is bounded."""
-    if name in table or len(table) < MOST_ENTRIES:
-        table[name[:LONGEST]] = value[:LONGEST]
+    if name in table or len(table) < MAX_ENTRIES:
+        table[name[:MAX_TEXT]] = value[:MAX_TEXT]
 
 
 def _count(table: Counter[str], name: str) -> None:
-    if name in table or len(table) < MOST_ENTRIES:
+    if name in table or len(table) < MAX_ENTRIES:
         table[name] += 1

@@ -27,9 +27,9 @@ from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.models import Settings
 
 _REQUESTS = 10
-_MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
-_LEAST_FILES = 256
-_FSYNCS, _MOST_FSYNC_MS = 20, 100.0
+_MAX_OFFSET_MS, _MAX_ROUND_TRIP_MS, _MAX_JITTER_MS = 1000.0, 2000.0, 500.0
+_MIN_FILES = 256
+_FSYNCS, _MAX_FSYNC_MS = 20, 100.0
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def _problem(error: CaptureError) -> str:
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
-def _check_disk(root: Path, least_gb: float) -> PreflightFinding:
+def _check_disk(root: Path, min_gb: float) -> PreflightFinding:
     create_folder(root)
     free = free_bytes(root) / 1e9
-    measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
+    measured = f"{free:,.1f} GB free, {min_gb:g} wanted"
     return PreflightFinding(
-        "free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb"
+        "free disk", free >= min_gb, measured, "free the disk, or lower recording.free_disk_gb"
     )
 
 
@@ -130,16 +130,16 @@ def _check_fsync(root: Path) -> PreflightFinding:
     measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
     return PreflightFinding(
         "fsync latency",
-        worst <= _MOST_FSYNC_MS,
+        worst <= _MAX_FSYNC_MS,
         measured,
-        f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms",
+        f"record to a disk that syncs within {_MAX_FSYNC_MS:g} ms",
     )
 
 
 def _check_files() -> PreflightFinding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return PreflightFinding(
-        "open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more"
+        "open files", soft >= _MIN_FILES, f"limit {soft:,}", f"ulimit -n {_MIN_FILES} or more"
     )
 
 
@@ -178,15 +178,15 @@ def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) ->
         ", which is a sandbox with a clock of its own" if is_sandbox else ""
     )
     yield PreflightFinding(
-        "clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, measured, "set the clock by NTP"
+        "clock offset", is_sandbox or abs(offset) <= _MAX_OFFSET_MS, measured, "set the clock by NTP"
     )
     yield PreflightFinding(
-        "round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
+        "round trip", trip <= _MAX_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
     )
     yield _run_check("symbols", lambda: _check_symbols(rest, symbols))
     yield PreflightFinding(
         "jitter",
-        jitter <= _MOST_JITTER_MS,
+        jitter <= _MAX_JITTER_MS,
         f"{jitter:.1f} ms over {len(trips)} requests",
         "use a steadier network",
     )

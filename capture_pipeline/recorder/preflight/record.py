@@ -17,8 +17,8 @@ from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.preflight.observations import (
-    LONGEST,
-    MOST_ENTRIES,
+    MAX_ENTRIES,
+    MAX_TEXT,
     FrameRecord,
     RestRecord,
     connection_document,
@@ -77,7 +77,7 @@ class ExchangeRecord:
             try:
                 ask()
             except CaptureError as error:
-                self._refusals.append(str(error)[:LONGEST])
+                self._refusals.append(str(error)[:MAX_TEXT])
                 if not isinstance(error, PermanentError):
                     return
 
@@ -154,9 +154,9 @@ class ExchangeRecord:
             "retry_after": answers.retry_after,
             "statuses": {
                 "counts": dict(
-                    Counter(status[:LONGEST] for status in self._statuses.values()).most_common(MOST_ENTRIES)
+                    Counter(status[:MAX_TEXT] for status in self._statuses.values()).most_common(MAX_ENTRIES)
                 ),
-                "symbols": {name: self._statuses.get(name, "")[:LONGEST] for name in self._symbols},
+                "symbols": {name: self._statuses.get(name, "")[:MAX_TEXT] for name in self._symbols},
             },
             "connections": self._connections,
             "streams": {name: seen.document for name, seen in self.frames.streams.items()},

@@ -16,7 +16,7 @@ from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import ENDED_BY, Cause
 
-_MOST_KEPT = 1000
+_MAX_KEPT = 1000
 _KEPT_BYTES = 64 << 10
 
 
@@ -88,7 +88,7 @@ class Incidents:
 
     def _keep(self, kind: str, raw: bytes, **details: object) -> None:
         self._kept[kind] = self._kept.get(kind, 0) + 1
-        if self._kept[kind] <= _MOST_KEPT:
+        if self._kept[kind] <= _MAX_KEPT:
             kept = base64.b64encode(raw[:_KEPT_BYTES]).decode()
             self._events.write(self._pipeline.clock.now_ns(), kind, **details, base64=kept)
 
@@ -111,9 +111,9 @@ class Incidents:
             self._count("suspect_segments")
             self._events.write(self._pipeline.clock.now_ns(), "fsync_failed", segment=segment)
 
-    def check_clock(self, least_ns: int) -> None:
+    def check_clock(self, min_ns: int) -> None:
         """Log a step of the wall clock."""
-        step = self._pipeline.clock.step_ns(least_ns)
+        step = self._pipeline.clock.step_ns(min_ns)
         if step:
             self._count("clock_steps")
             self._events.write(self._pipeline.clock.now_ns(), "clock_step", step_ms=step / 1e6)

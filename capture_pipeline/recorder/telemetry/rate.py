@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_S = 5.0
-_LEAST_S = 0.2
+_MIN_S = 0.2
 
 
 class Rate:
@@ -36,4 +36,4 @@ class Rate:
             return 0.0
         old = [sample for sample in self._samples if now_s - sample[0] >= WINDOW_S]
         since_s, before = old[-1] if old else self._samples[0]
-        return round((count - before) / max(now_s - since_s, _LEAST_S), 2)
+        return round((count - before) / max(now_s - since_s, _MIN_S), 2)
