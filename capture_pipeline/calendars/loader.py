@@ -40,5 +40,5 @@ def utc(moment: datetime) -> datetime:
 
 
 def _validate(model: type[Calendar], content: object, where: str) -> Calendar:
-    with guard_parser(where, "is no calendar", kind=ConfigError):
+    with guard_parser(where, "is not a valid calendar", kind=ConfigError):
         return model.model_validate(content)

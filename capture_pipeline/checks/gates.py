@@ -105,7 +105,7 @@ CHECKSUM_GATE = GateSpec(
 OFF_GRID_GATE = GateSpec(
     "off_grid_rows_known",
     "bars",
-    "The calendar lists the rows that open off the grid and are no bars.",
+    "The calendar lists all rows that open off the grid.",
     severity=Severity.WARN,
     check=VALUES,
 )

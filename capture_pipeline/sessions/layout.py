@@ -43,7 +43,8 @@ def valid_regime(text: str) -> str:
     """
     if not _REGIME.fullmatch(text):
         raise ConfigError(
-            f"{text!r} is no regime", remedy="use small letters, digits, _ and -, for instance high_volume"
+            f"{text!r} is not a valid regime",
+            remedy="use small letters, digits, _ and -, for instance high_volume",
         )
     return text
 
@@ -57,7 +58,7 @@ def valid_session(text: str) -> str:
     found = _SESSION.fullmatch(text)
     if not found or not _is_label(found[1]):
         raise ConfigError(
-            f"{text[:_MAX_SHOWN]!r} is no session id", remedy="`capture session list` shows the ids"
+            f"{text[:_MAX_SHOWN]!r} is not a session id", remedy="`capture session list` shows the ids"
         )
     return text
 

@@ -227,7 +227,7 @@ def test_symbols_that_differ_have_labels_that_differ() -> None:
 )
 def test_what_is_no_session_id_never_reaches_a_path(text: str) -> None:
     """Also where the part of the symbol holds what no symbol holds."""
-    with pytest.raises(ConfigError, match="is no session id"):
+    with pytest.raises(ConfigError, match="is not a session id"):
         valid_session(text)
 
 

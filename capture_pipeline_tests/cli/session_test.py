@@ -211,7 +211,7 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
     [
         (["session", "start", "--duration", "9x"], {}, "is no length of time"),
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
-        (["session", "start", "--regime", "../x"], {}, "is no regime"),
+        (["session", "start", "--regime", "../x"], {}, "is not a valid regime"),
         (["session", "start", "--duration", "99999d"], {}, "a session cannot take"),
         (
             ["session", "start"],

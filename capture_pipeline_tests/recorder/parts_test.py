@@ -203,7 +203,7 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
         (b'{"stream":"btcusdt@trade","data":{"t":5,"E":1,"x":"\xff"}}', "utf-8"),
         (b'{"stream": "btcusdt@trade", "data": {"t":5,"E":1}}', "not a message of the combined stream"),
         (b'{"stream":"btcusdt@trade","data":{"t":5,\n"E":1}}', "not a message of the combined stream"),
-        (b'{"stream":"ethusdt@trade","data":{"t":5,"E":1}}', "was not asked for"),
+        (b'{"stream":"ethusdt@trade","data":{"t":5,"E":1}}', "is not subscribed"),
         (b'{"result":null,"id":1}', "not a message of the combined stream"),
         (b"", "not a message of the combined stream"),
     ],

@@ -101,7 +101,7 @@ class Refills:
         self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
         if not refill.is_complete:
             raise TransientError(
-                f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come",
+                f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids are still missing",
                 where=gap.stream,
             )
         self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)

@@ -76,7 +76,9 @@ class Fragments:
         """
         is_first = bool(kind & _OPCODE)
         if is_first == self.is_open:
-            what = "a message begins inside another one" if is_first else "a fragment continues no message"
+            what = (
+                "a message begins inside another one" if is_first else "a fragment comes before any message"
+            )
             raise FrameError(PROTOCOL_ERROR, what)
         if is_first:
             self._is_text = kind & _OPCODE == _TEXT
@@ -199,7 +201,7 @@ class FrameParser:
         if size >= _TWO_BYTES:
             size = int.from_bytes(data[at + _SHORTEST : at + head], "big")
         if size > self._max_bytes:
-            raise FrameError(TOO_BIG, f"a frame has {size:,} bytes, {self._max_bytes:,} are the most")
+            raise FrameError(TOO_BIG, f"a frame has {size:,} bytes, the limit is {self._max_bytes:,}")
         if here < head + size:
             self._needed = head + size
             return None
@@ -214,7 +216,7 @@ class FrameParser:
         if size >= _MASKED:
             raise FrameError(PROTOCOL_ERROR, "a server's frame is masked")
         if kind not in _DATA and (kind not in _CONTROL or size >= _TWO_BYTES):
-            what = "is long or in fragments" if kind | _FIN in _CONTROL else "has a kind that there is not"
+            what = "is too long or in fragments" if kind | _FIN in _CONTROL else "is unknown"
             raise FrameError(PROTOCOL_ERROR, f"a frame of the kind 0x{kind & _OPCODE:x} {what}")
 
     def _handle_frame(self, kind: int, frame: bytes, head: int) -> None:

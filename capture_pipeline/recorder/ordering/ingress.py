@@ -57,7 +57,7 @@ class Intake:
 
     def _reject_unknown_stream(self, connection: int, raw: bytes) -> None:
         stream, _ = split_envelope(raw)
-        self._reject(connection, f"of the stream {stream!r}, which was not asked for", raw)
+        self._reject(connection, f"of the stream {stream!r}, which is not subscribed", raw)
 
     def _reject(self, connection: int, reason: str, raw: bytes) -> None:
         if is_close_notice(raw):

@@ -106,7 +106,7 @@ def _problem(error: CaptureError) -> str:
 def _check_disk(root: Path, min_gb: float) -> PreflightFinding:
     create_folder(root)
     free = free_bytes(root) / 1e9
-    measured = f"{free:,.1f} GB free, {min_gb:g} wanted"
+    measured = f"{free:,.1f} GB free, {min_gb:g} required"
     return PreflightFinding(
         "free disk", free >= min_gb, measured, "free the disk, or lower recording.free_disk_gb"
     )
@@ -174,8 +174,8 @@ def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) ->
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
     is_sandbox = settings.venue == "sandbox"
-    measured = f"{offset:+.1f} ms against the exchange" + (
-        ", which is a sandbox with a clock of its own" if is_sandbox else ""
+    measured = f"{offset:+.1f} ms relative to the exchange" + (
+        ", which is a sandbox with its own clock" if is_sandbox else ""
     )
     yield PreflightFinding(
         "clock offset", is_sandbox or abs(offset) <= _MAX_OFFSET_MS, measured, "set the clock by NTP"
@@ -188,7 +188,7 @@ def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) ->
         "jitter",
         jitter <= _MAX_JITTER_MS,
         f"{jitter:.1f} ms over {len(trips)} requests",
-        "use a steadier network",
+        "use a network with stable delays",
     )
 
 
@@ -255,5 +255,5 @@ async def _sample_streams(
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
     seen.note_connections(urls, connections)
-    wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
+    wrong = [f"{urls[0]}: a message has a wrong form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")
