@@ -239,9 +239,8 @@ def _evaluate_irregular_rule(
         spec,
         passed=unknown.is_empty(),
         level=Level.WARNING,
-        summary=(
-            f"{unknown.height:,} of {bars.height:,} rows are irregular ({counts_text}): {rule.description} {remedy}"
-        ),
+        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({counts_text}): "
+        f"{rule.description} {remedy}",
         values={"rows": bars.height, "irregular": counts},
         failing=unknown.head(max_shown),
         failing_count=unknown.height,

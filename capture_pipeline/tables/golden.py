@@ -132,7 +132,7 @@ COLUMN_DESCRIPTIONS = {
     "quantity_places": "Decimals of the quantity as sent",
     "buyer_maker": "Whether the buyer was the maker, so that the seller was the taker",
     "order_type": (
-        "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for trades that no bar contains; "
+        "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for trades that are in no bar; "
         "null on spot"
     ),
 }

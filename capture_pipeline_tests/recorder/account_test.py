@@ -1,4 +1,4 @@
-"""The account of a session: what is counted, what a recorder leaves when it ends or is killed, and what the next one makes of it."""
+"""The account of a session: its counts, its state after an end or a kill, and its recovery."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, left, los
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -43,7 +43,7 @@ def folder(settings: Settings) -> SessionFolder:
 
 
 def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, settings: Settings) -> None:
-    """Recorded, doubled by the other connection, rejected, about the connection, early, or held back at the end; and snapshots."""
+    """Recorded, duplicate, rejected, control, early and held messages, and snapshots."""
     desk = Desk(folder).start()
     desk.send(10, 20)
     desk.pipeline.merge.add_connection(2)
@@ -74,7 +74,7 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
 def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """No later message would show it: one stream had something before, the other nothing at all."""
+    """No later message shows the loss. One stream had earlier messages, the other none."""
     desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(6, 12)
@@ -102,7 +102,7 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
 def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """The first messages of a stream were dropped, and it goes on: nothing in the recording precedes the gap."""
+    """The first messages of a stream are dropped, and the stream continues."""
     desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(101, 110, OTHERS)
@@ -119,7 +119,7 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
 
 
 def unwritten(folder: SessionFolder) -> Desk:
-    """A recorder that ends while the disk refuses its last messages."""
+    """Run a recorder that ends while the disk refuses its last messages."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.writer.finish(10)
@@ -134,7 +134,7 @@ def unwritten(folder: SessionFolder) -> Desk:
 def test_what_was_never_written_is_listed_by_whoever_comes_next(
     resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
-    """With its ids and the disk as the cause, whether the session is finished or goes on."""
+    """The gap has the ids and the disk as cause, whether the session is finished or continued."""
     unwritten(folder)
     if resumed:
         desk = Desk(folder, 1000).start()
@@ -157,7 +157,7 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(
 def test_a_ledger_that_could_not_be_written_is_not_written(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but a line of the ledger waits for a disk that is too slow: it is no less lost than a message."""
+    """Only a line of the ledger waits for a slow disk; its loss counts like the loss of a message."""
     calls, syncing = Calls(monkeypatch), threading.Event()
 
     def slow(line: str) -> None:
@@ -197,7 +197,7 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
     folder: SessionFolder,
     settings: Settings,
 ) -> None:
-    """Whoever finishes it, and whatever the time is: it received until the planned end, and all that it took is on the disk."""
+    """The recorder received until the planned end, and everything is on the disk."""
     past = read_plan(folder).model_copy(update={"start_us": 10**15})
     publish_model(folder.plan, past)
     desk = Desk(folder).start()
@@ -218,7 +218,7 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
 
 
 def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, settings: Settings) -> None:
-    """From its last line until the next one began; what it received is known as far as it was written."""
+    """The unknown period lasts from the last line to the next recorder."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.writer.finish(10)
@@ -238,7 +238,7 @@ def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, setting
 def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """An earlier version recorded it, or somebody removed the account: the next recorder does not claim to know."""
+    """An older version recorded it, or the account was removed."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.end()
@@ -260,7 +260,7 @@ def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
 
 
 def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
-    """A loss of power in the middle of a write in place."""
+    """After a loss of power during a write in place."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.end()
@@ -271,7 +271,7 @@ def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
 
 
 def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None:
-    """A checkpoint behind what was taken away counts it still, and spares no scan."""
+    """A checkpoint that still counts the removed lines is not used."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     folder.growing.unlink()
@@ -289,7 +289,7 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
 
 
 def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
-    """The largest one that a session can leave fits into what was allocated."""
+    """The largest possible account fits into the allocated file."""
     streams = {
         f"{'x' * 20}{number}usdt@depth@100ms": {"first": 2**60, "last": 2**61, "messages": 2**50}
         for number in range(512)

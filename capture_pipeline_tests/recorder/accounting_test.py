@@ -1,4 +1,4 @@
-"""The account of a session: every message received is recorded, a duplicate, or listed, also where the disk is full at the end."""
+"""Every received message is recorded, a duplicate, or listed, also if the disk is full at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT = Thresholds(min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end
 
 
 def fill(session: Live) -> None:
-    """Let the recording take nothing more: a real limit on the size of the recorder's files."""
+    """Fill the disk of the recording with a real limit on the size of the recorder's files."""
     assert session.process is not None
     # What remains has to be enough for its status and its account.
     session.wait(lambda status: status.file_bytes > 8_000)
@@ -37,7 +37,7 @@ def fill(session: Live) -> None:
 
 
 def balanced(metadata: SessionMetadata) -> dict[str, Any]:
-    """The account of a finished session, after a check that it is closed."""
+    """Return the account of a finished session after a check that it is closed."""
     account: dict[str, Any] = metadata.statistics["accounting"]
     assert account["received"] == account["written"] + sum(account[name] for name in LISTED_COUNTS.values())
     assert (account["difference"], account["written"]) == (0, metadata.statistics["messages"])
@@ -49,13 +49,13 @@ def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
 
 
 def finished_by_start(session: Live) -> None:
-    """The same command again: it prepares, finds the session over, and finishes it."""
+    """Finish the session by the same command, which finds that its time is over."""
     settings = session.deployment.workspace.settings
     prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
 
 
 def finished_by_recorder(session: Live) -> None:
-    """As Dagster starts one again for a session that is not finished."""
+    """Finish the session by a new recorder, as Dagster starts one."""
     session.start()
     assert session.ended()[0] == 0
 
@@ -65,7 +65,7 @@ def finished_by_stop(session: Live) -> None:
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path) -> None:
-    """The session stays open and says why; whoever finishes it lists the ids that were received and never written."""
+    """The session stays open and reports why; the next process lists the ids that were never written."""
     with live(tmp_path, seconds=10, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
         session.recording()
@@ -113,7 +113,7 @@ def _check_unwritten(session: Live, account: Account) -> None:
 
 
 def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:
-    """Two connections: each message is received twice; strays, rejected and control messages are counted too."""
+    """Two connections deliver each message twice; strays, rejected and control messages are counted too."""
     with live(tmp_path, seconds=10) as session:
         session.deployment.faults({"fault": "ws_duplicate", "every": 7, "times": "always"})
         session.start()
@@ -135,7 +135,7 @@ def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -
 
 
 def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
-    """SIGTERM while the disk is full; the next recorder goes on, the gap is the disk's, and all of it is closed."""
+    """SIGTERM during a full disk: the next recorder continues, and the gap has the disk as cause."""
     with live(tmp_path, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
         session.recording()
@@ -155,7 +155,7 @@ def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> None:
-    """Of one in the middle the ledger has the ids; behind the last one nothing is known, and the account fails."""
+    """After a kill in the middle, the ledger has the ids; after a kill at the end, the account fails."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -173,7 +173,7 @@ def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> No
 
 
 def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path) -> None:
-    """It waited for a full disk: what it held is gone, and the session does not claim to be complete."""
+    """The recorder waited for a full disk, so its messages are lost and the session is not complete."""
     with live(tmp_path, seconds=10, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="60")
         session.recording()
@@ -197,7 +197,7 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
 
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
-    """A tmpfs that is filled to the last byte: the account was allocated before, and is overwritten in place."""
+    """On a full tmpfs, the account is overwritten in place, because it was allocated before."""
     with mounted(tmp_path / "small", "size=1m") as disk:
         file = AccountFile(disk / "account.json", 2)
         file.allocate()

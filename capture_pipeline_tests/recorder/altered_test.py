@@ -1,4 +1,4 @@
-"""A recording that somebody removes, replaces, cuts or overwrites while it is written: noticed, reported, listed, and gone on with."""
+"""A recording that is removed, replaced, cut or overwritten during the recording."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def remove(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """`mv`, and another file in its place."""
+    """Move the file away and write another one in its place."""
     path.rename(path.with_name("moved"))
     path.write_bytes(b"not of this session\n" * 50)
 
@@ -49,7 +49,7 @@ def empty(path: Path) -> None:
 
 
 def overwrite(path: Path) -> None:
-    """As an editor or `>` does: cut, then written."""
+    """Cut the file and write to it, as an editor or `>` does."""
     path.write_bytes(b"overwritten" * 3)
 
 
@@ -70,7 +70,7 @@ HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -86,7 +86,7 @@ def folder(settings: Settings) -> SessionFolder:
 def test_it_is_noticed_and_its_ids_are_listed(
     name: str, resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
-    """Within the fsync interval, without another message; recording goes on in a new part, and only what was taken away is lost."""
+    """Within the fsync interval, without another message; only the altered lines are lost."""
     harm, cause = HARMS[name]
     desk = Desk(folder).start()
     desk.send(1, 40)
@@ -126,7 +126,7 @@ def test_it_is_noticed_and_its_ids_are_listed(
 def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
     harm: Callable[[Path], None], folder: SessionFolder, settings: Settings
 ) -> None:
-    """Nothing is written behind a hole, and nothing over what somebody appended."""
+    """No line is written after a hole or over foreign bytes."""
     desk = Desk(folder).start()
     desk.send(1, 20)
     harm(folder.growing)
@@ -141,7 +141,7 @@ def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
 def test_gaps_of_a_part_that_was_removed_are_within_its_own(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """The ledger lists no id twice: what was missing before is missing still."""
+    """The ledger lists each id once; earlier gaps stay."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.send(16, 30)
@@ -158,7 +158,7 @@ def test_gaps_of_a_part_that_was_removed_are_within_its_own(
 def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """Parts are taken up by their number, not by their count."""
+    """Parts are recovered by their number, not by their count."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     cut(folder.growing)
@@ -179,7 +179,7 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
 def test_it_is_noticed_while_nothing_is_written(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a quiet market too: everything had been flushed, and looked at, before."""
+    """In a quiet market, after everything was flushed and checked."""
     calls = Calls(monkeypatch)
     desk = Desk(folder)
     desk.send(1, 10)
@@ -201,7 +201,7 @@ def test_it_is_noticed_while_nothing_is_written(
 
 
 def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
-    """The first of two parts is gone: what comes next belongs behind the second one."""
+    """After the loss of the first of two parts, the third part is the next one."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     remove(folder.growing)
@@ -215,7 +215,7 @@ def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
 
 @pytest.mark.slow
 def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
-    """A real process: removed, replaced, cut, overwritten, one after the other; said in status and on standard error."""
+    """A real process reports all four alterations in its status and on standard error."""
     with live(tmp_path, speed=60) as session:
         session.start(CAPTURE_RECORDING_FSYNC_S="0.1")
         session.recording()

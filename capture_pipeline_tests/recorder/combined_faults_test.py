@@ -1,4 +1,4 @@
-"""A session and a backfill at once, at an exchange that does all at once what its documents allow."""
+"""A session and a backfill at the same time, with several faults of the exchange at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSING = [
 def test_both_complete_and_every_id_is_accounted_for(
     market: str, trades: str, connections: int, tmp_path: Path
 ) -> None:
-    """REST lags, passing errors, a ban stated in the body alone that cuts every connection, an old zip in the archive's cache."""
+    """REST lags, temporary errors, a ban stated only in the body, which cuts every connection, a stale zip."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
     with exchange(tmp_path, config, CAPTURE_MARKET=market) as deployment:
         session = Live(deployment, 600, ["BTCUSDT"])

@@ -39,19 +39,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strac
 
 @dataclass(frozen=True)
 class Crash:
-    """What is done at the n-th call of a kind."""
+    """Fault at the n-th call of a kind."""
 
     call: str
     number: int
     how: str
 
     def __str__(self) -> str:
-        """As strace writes it."""
+        """Format the fault as strace expects it."""
         return f"inject={self.call}:{self.how}:when={self.number}"
 
 
 def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the session for the first time, under strace, which watches or ends it."""
+    """Run the session for the first time under strace."""
     inject = ["-e", str(crash)] if crash else []
     watched = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject]
     command = [*watched, sys.executable, "-B", str(PROGRAM), str(path), *(str(each) for each in FIRST_RUN)]
@@ -60,14 +60,14 @@ def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.Complet
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The calls of a session that nothing happens to."""
+    """Return the calls of a session without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert run(folder / "20260803T143000Z_btcusdt", folder / "log").returncode == 0
     return (folder / "log").read_text()
 
 
 def matrix(undisturbed: str) -> list[Crash]:
-    """All of it, or a sample spread evenly over it."""
+    """Return the whole matrix, or an even sample of it."""
     counts = {call: len(re.findall(rf"\b{call}\(", undisturbed)) for call in CALLS}
     cases = [
         Crash(call, number, how)
@@ -79,7 +79,7 @@ def matrix(undisturbed: str) -> list[Crash]:
 
 
 def checked(folder: SessionFolder, last_sent: int) -> None:
-    """One file, in order; persisted == sent − ledger, exactly."""
+    """Check the recording: one file, in order, and persisted == sent − ledger."""
     assert not folder.segments()
     subprocess.run(["sha256sum", "-c", "--quiet", folder.checksums.name], cwd=folder.path, check=True)
     lines = [json.loads(line) for line in gzip.decompress(folder.recording.read_bytes()).splitlines()]
@@ -107,7 +107,7 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
 
 @pytest.mark.timeout(7200)
 def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_path: Path) -> None:
-    """Ended anywhere and started again; refused anywhere, it says so or goes on, and nothing is lost in silence."""
+    """After a kill at any call and a restart, or an error at any call, no loss is silent."""
     cases = matrix(undisturbed)
     assert len(cases) >= SAMPLE
     injected = 0
@@ -134,7 +134,7 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
 
 
 def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) -> None:
-    """The recording is flushed before it is renamed, its folder after, and the metadata come last."""
+    """The recording is flushed before its rename, its folder after it, and the metadata come last."""
     lines = undisturbed.splitlines()
     part = [
         found[1]

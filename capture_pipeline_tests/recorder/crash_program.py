@@ -1,7 +1,8 @@
-"""A small session without a network, for tests that end it at any system call: `crash_program.py FOLDER FIRST LAST`.
+"""A small session without a network that tests end at any system call: `crash_program.py FOLDER FIRST LAST`.
 
-`session.record` itself decides, locks and finishes. In the place of the network, messages with the ids FIRST..LAST of a trade and a depth
-stream go the whole way to the disk. What was left before is taken up first, as every recorder does.
+`lifecycle.record` decides, locks and finishes as usual. Instead of the network, messages with the ids
+FIRST..LAST of a trade stream and a depth stream are written to disk. An earlier recording is recovered first,
+as every recorder does.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from capture_pipeline.settings.sessions import Recording
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MISSING = {17}
-"""An id that the exchange never sent: the session has a gap of its own."""
+"""An id that the exchange never sent, so that the session has a gap of its own."""
 REFUSED = 3
 _NEVER_OVER_US = 4_000_000_000_000_000
-"""A session whose time is over would only be finished."""
+"""Start of the plan, so that the session does not end by itself."""
 
 
 def main(path: Path, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Capture, writer and account of a session without a network, and what is left of it in the end."""
+"""Pipeline, writer and account of a session without a network, and readers of its files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 
 class Desk:
-    """Capture, writer and account of a session, without a network."""
+    """Pipeline, writer and account of a session, without a network."""
 
     def __init__(self, folder: SessionFolder, clock: int = 0, max_waiting_bytes: int = 1 << 20) -> None:
-        """Take up what is there, and open the account."""
+        """Recover the session and open the account."""
         resumed = recover_session(folder)
         self.folder = folder
         self.writer = Writer(
@@ -43,12 +43,12 @@ class Desk:
         self.accounting.begin()
 
     def start(self) -> Desk:
-        """Let the writer work."""
+        """Start the writer thread."""
         self.writer.start()
         return self
 
     def send(self, first: int, last: int, stream: str = TRADES) -> None:
-        """Trades first..last, in batches of five."""
+        """Send the trades first..last, in batches of five."""
         for number in range(first, last + 1):
             self.pipeline.receive(
                 1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number)
@@ -57,7 +57,7 @@ class Desk:
             self.writer.drain(10)
 
     def notice(self) -> list[str]:
-        """What the writer finds within some of its fsync intervals."""
+        """Return the alterations that the writer finds within some fsync intervals."""
         for _ in range(200):
             if self.writer.alterations:
                 return self.accounting.take_alterations()
@@ -65,7 +65,7 @@ class Desk:
         return []
 
     def end(self, until_ns: int = 1) -> None:
-        """Write all, and close the account."""
+        """Write all lines and close the account."""
         self.pipeline.finish()
         assert self.writer.finish(10)
         self.accounting.take_alterations()
@@ -74,7 +74,7 @@ class Desk:
 
 
 def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
-    """Ids that are in the finished recording."""
+    """Return the trade ids in the finished recording."""
     inflater, content, lines = zlib.decompressobj(31), folder.recording.read_bytes(), b""
     while content:
         lines += inflater.decompress(content)
@@ -83,7 +83,7 @@ def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
 
 
 def lost(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
-    """Ids that the ledger lists with these causes."""
+    """Return the ids that the ledger lists with these causes."""
     gaps = [gap for gap in read_gaps(folder.gaps) if gap.stream == stream and gap.cause in causes]
     found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]
     assert len(found) == len(set(found))

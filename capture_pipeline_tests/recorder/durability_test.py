@@ -1,4 +1,4 @@
-"""The order in which a recorder writes and flushes: each promise after a loss of power rests on one of these calls."""
+"""The order of writes and flushes of a recorder, on which its promises after a loss of power depend."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def batch(number: int, mark: Checkpoint | None = None) -> Batch:
 
 
 def writer_of(folder: SessionFolder) -> Writer:
-    """One that flushes after each batch."""
+    """Create a writer that flushes after each batch."""
     return Writer(folder, segment=1, max_waiting_bytes=1 << 20, fsync_s=0.0)
 
 
 def written(writer: Writer) -> None:
-    """Run it here, to its end."""
+    """Run a writer to its end."""
     writer.end()
     writer.run()
     assert writer.failure is None
 
 
 def test_a_new_part_is_in_its_folder_for_good(folder: SessionFolder, calls: Calls) -> None:
-    """The name of a file is durable once its folder is."""
+    """The name of a file is durable once its folder is flushed."""
     Journal(folder.growing).close()
     assert calls == [f"create {PART}", f"fsync {folder.session}"]
 
 
 def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: SessionFolder, calls: Calls) -> None:
-    """The ledger is written first, both are flushed, and only then the checkpoint is published."""
+    """The ledger is written first, both are flushed, and then the checkpoint is published."""
     writer = writer_of(folder)
     calls.clear()
     writer.put(
@@ -93,7 +93,7 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
 def test_behind_a_failed_fsync_nothing_goes_into_that_file(
     refused: str, folder: SessionFolder, calls: Calls
 ) -> None:
-    """Nobody knows what of it is on the disk: it is not tried again, nothing is claimed of it, and a second part goes on."""
+    """The fsync is not repeated, because the content on the disk is unknown; a second part is started."""
     writer = writer_of(folder)
     append_line(folder.gaps, GAP.model_dump_json() + "\n")
     calls.refuse = lambda line: (
@@ -113,7 +113,7 @@ def test_behind_a_failed_fsync_nothing_goes_into_that_file(
 
 
 def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> None:
-    """The tail is kept first, and the shorter file is flushed before anything is appended."""
+    """The tail is copied first, and the shorter file is flushed before an append."""
     sound = build_member(LINE % (1, 1), 1)
     folder.growing.write_bytes(sound + build_member(LINE % (2, 2), 1)[:20])
     calls.clear()
@@ -133,7 +133,7 @@ def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
 
 
 def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
-    """Flushed before it is renamed, and its folder after; then the checksums, and the metadata last."""
+    """Flushed before the rename, and its folder after it; then the checksums, and the metadata last."""
     folder, settings = prepared
     folder.growing.write_bytes(build_member(LINE % (1, 1), 1))
     calls.clear()
@@ -151,7 +151,7 @@ def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settin
 def test_parts_are_removed_once_the_whole_is_durable(
     prepared: tuple[SessionFolder, Settings], calls: Calls
 ) -> None:
-    """A loss of power leaves the parts or the whole."""
+    """A loss of power leaves the parts or the whole file."""
     folder, settings = prepared
     for number in (1, 2):
         folder.segment(number).write_bytes(build_member(LINE % (number, number), 1))
@@ -170,7 +170,7 @@ def test_parts_are_removed_once_the_whole_is_durable(
 
 
 def test_an_account_is_durable(folder: SessionFolder, calls: Calls) -> None:
-    """Its room from the start, and each of its states."""
+    """Its allocation and each of its states are flushed."""
     file = AccountFile(folder.account, 1)
     file.allocate()
     assert calls == [

@@ -1,4 +1,4 @@
-"""Bytes that come twice: found without a second look, and counted as the merge would count them."""
+"""Copies of messages are found by their bytes and counted as the merger counts them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def message(number: int, connection: int = 1) -> Message:
 
 
 def test_an_echo_is_known_once() -> None:
-    """With two connections no third one comes; one that does takes the long way."""
+    """With two connections there is one copy; a third one is parsed again."""
     echoes = DuplicateFilter()
     one = message(7)
     echoes.add(one)
@@ -26,7 +26,7 @@ def test_an_echo_is_known_once() -> None:
 
 
 def test_what_lies_far_back_is_forgotten() -> None:
-    """A connection that is gone would otherwise leave everything behind."""
+    """Otherwise the messages of a lost connection would stay in memory."""
     echoes = DuplicateFilter()
     for number in range(10 * _GENERATION):
         echoes.add(message(number))
@@ -37,7 +37,7 @@ def test_what_lies_far_back_is_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 30)), max_size=80))
 def test_an_echo_does_what_the_whole_way_would_do(arrivals: list[tuple[int, int]]) -> None:
-    """The same messages pass, and every count is the same, in whatever order two connections bring them."""
+    """The same messages are emitted, with the same counts, in any order of two connections."""
     plain, short, echoes = Merger(), Merger(), DuplicateFilter()
     for merge in (plain, short):
         merge.add_connection(1)

@@ -1,4 +1,4 @@
-"""A real recorder against an exchange that violates the WebSocket protocol or floods it: it says so, records what is sound, and ends."""
+"""A real recorder against an exchange that violates the WebSocket protocol or floods it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _AGAIN_AT_ONCE = {"CAPTURE_RECORDING_STEADY_S": "0.000001", "CAPTURE_RECORDING_S
 
 
 def bomb() -> bytes:
-    """A gigabyte of zeros as permessage-deflate packs it, twice."""
+    """A gigabyte of zeros in a permessage-deflate frame, twice."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return b"".join(packer.compress(bytes(MIB)) for _ in range(64)) + packer.flush(zlib.Z_SYNC_FLUSH)[:-4]
 
@@ -69,7 +69,7 @@ VIOLATIONS: dict[str, tuple[Behaviour, str]] = {
 
 
 def slow_handshake(one: socket.socket) -> None:
-    """A byte now and then, for ever."""
+    """Send one byte at a time, forever."""
     for letter in b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"x" * 10_000:
         one.sendall(bytes([letter]))
         time.sleep(0.1)
@@ -79,7 +79,7 @@ slow_handshake.is_before_the_handshake = True  # type: ignore[attr-defined]
 
 
 def slow_frame(one: socket.socket) -> None:
-    """A frame of 2 MiB, in the smallest pieces."""
+    """Send a frame of 2 MiB in the smallest pieces."""
     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     one.sendall(frame(FIN | TEXT, size=2 * MIB))
     for _ in range(2 * MIB):
@@ -103,7 +103,7 @@ ENDLESS: dict[str, Behaviour] = {
 
 @contextmanager
 def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: float = 600) -> Iterator[Live]:
-    """A session of one connection to a hostile server; its REST answers nothing."""
+    """A session with one connection to a hostile server whose REST never answers."""
     with hostile_server(*behaviours, answer=answer) as server:
         deployment = Deployment(server.url, root, CAPTURE_HTTP_ATTEMPTS="1")
         live = Live(deployment, seconds, ["BTCUSDT"], connections=1)
@@ -116,7 +116,7 @@ def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: f
 
 @pytest.mark.slow
 def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> None:
-    """At once, with the close code; sound messages around it are recorded, and the next connection goes on."""
+    """At once, with the close code; valid messages are recorded, and the next connection continues."""
     last = sending(
         *(frame(FIN | TEXT, trade(number)) for number in range(len(VIOLATIONS) + 2, len(VIOLATIONS) + 50))
     )
@@ -141,7 +141,7 @@ def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("flood", ENDLESS)
 def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str) -> None:
-    """Work is linear in what is received and done in slices: neither the signal nor the second one waits for the flood."""
+    """Work is linear in the received bytes and done in slices, so a flood delays neither signals nor timers."""
     with recorder(tmp_path, ENDLESS[flood]) as live:
         live.start(CAPTURE_RECORDING_SILENCE_S="600")
         live.wait(
@@ -164,7 +164,7 @@ def test_the_planned_end_is_obeyed_in_a_flood(tmp_path: Path) -> None:
 
 
 def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path) -> None:
-    """In a message of the combined stream, in the place of an id and beside the ids."""
+    """In a message of the combined stream, as the value of an id or next to the ids."""
     deep = b"[" * 100_000 + b"]" * 100_000
     beside = trade(2).replace(b'"M":true', b'"M":' + deep)
     instead = trade(2).replace(b'"t":2', b'"t":' + deep)
@@ -182,7 +182,7 @@ def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path) ->
 
 
 def test_an_extension_that_was_not_offered_is_refused(tmp_path: Path) -> None:
-    """A server that compresses without being asked has not understood the handshake."""
+    """A server that compresses without an agreement violates the handshake."""
     with recorder(tmp_path, sending(), answer=b"Sec-WebSocket-Extensions: permessage-deflate\r\n") as live:
         live.start()
         live.wait(lambda _: bool(live.folder.events.exists() and live.events("connection_refused")))

@@ -1,4 +1,4 @@
-"""Limits of the exchange obeyed by real processes together: whatever one of them was refused, none asks before the end."""
+"""Limits of the exchange across processes: after a refusal, no process sends a request before its end."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Process:
             )
 
     def told(self) -> str:
-        """What it has said."""
+        """Output so far."""
         return self._told.read_text()
 
     def says(self, text: str) -> None:
-        """Wait until it has said something."""
+        """Wait for an output."""
         until(lambda: text in self.told() or self.process.poll() is not None)
         assert text in self.told(), self.told()
 
     def end(self) -> int:
-        """Wait for its end."""
+        """Wait for the end of the process."""
         return self.process.wait(120)
 
 
@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 
 def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the exchange says of its limits, after it was made to refuse this address."""
+    """Return the exchange's limits after it was made to refuse this address."""
     url = f"{deployment.url}/_sandbox/limits"
     answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
     answer.raise_for_status()
@@ -66,7 +66,7 @@ def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict
 
 @contextmanager
 def command(deployment: Deployment, told: Path, *arguments: str, **environment: str) -> Iterator[Process]:
-    """Run a command, which is killed if a test fails before its end."""
+    """Run a command, and kill it if the test fails."""
     one = Process(deployment, told, *arguments, **environment)
     try:
         yield one
@@ -80,7 +80,7 @@ BACKFILL = ("backfill", "--from", "2025-02", "--to", "2025-02")
 
 @pytest.mark.parametrize(("status", "stated"), [(418, "body"), (429, "both")])
 def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_path: Path) -> None:
-    """One request of the two comes while the refusal is in force; afterwards both complete."""
+    """One request is sent during the refusal; afterwards both processes complete."""
     with deployed(tmp_path / "lake") as deployment, ExitStack() as stack:
         limits(deployment, {"status": status, "seconds": 30, "stated": stated})
         one = stack.enter_context(command(deployment, tmp_path / "one", *BACKFILL))
@@ -94,7 +94,7 @@ def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_p
 
 
 def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -> None:
-    """The recorder loses its connections in a ban that only the body states: no handshake and no request is repeated before its end."""
+    """A ban stated only in the body cuts the connections; no handshake and no request is repeated before its end."""
     with live(tmp_path, connections=1) as session, ExitStack() as stack:
         session.start()
         session.recording(1)
@@ -123,7 +123,7 @@ def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -
 
 @pytest.mark.parametrize(("status", "stated"), [(429, "both"), (418, "body"), (403, "both")])
 def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: str, tmp_path: Path) -> None:
-    """The slots share what one of them was told; each may have been under way once."""
+    """The slots share a refusal; each may have sent one handshake before it."""
     with live(tmp_path, connections=2) as session:
         session.start()
         session.recording(2)
@@ -138,7 +138,7 @@ def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: s
 
 
 def test_connection_attempts_stay_within_the_budget(tmp_path: Path) -> None:
-    """Connections that end again and again: further attempts wait, the status says so, none is refused, also after a restart."""
+    """Connections end repeatedly: further attempts wait, the status shows it, also after a restart."""
     config = {"connection_attempts": 20, "connection_window_s": 300}
     environment = {"CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES": "20"}
     with live(tmp_path, connections=1, config=config) as session:

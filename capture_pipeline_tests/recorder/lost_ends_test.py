@@ -1,4 +1,4 @@
-"""Losses that no later message shows: the last messages of a stream were on the disk, and damage took them."""
+"""Losses that no later message shows: damage removed the last messages of a stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -35,12 +35,12 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    """A session of an hour that was just prepared."""
+    """A prepared session of one hour."""
     return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 def member(stream: str, first: int, count: int = 10) -> bytes:
-    """Trades in one member; the stamp is the id."""
+    """Build a member of trades whose capture time is the id."""
     form = b'{"capture_ns":%d,"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}\n'
     return build_member(
         b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)),
@@ -49,12 +49,12 @@ def member(stream: str, first: int, count: int = 10) -> bytes:
 
 
 def broken(part: bytes) -> bytes:
-    """A member that does not inflate to what it was."""
+    """Return a member that is damaged."""
     return part[:40] + bytes([part[40] ^ 1]) + part[41:]
 
 
 def marked(folder: SessionFolder, parts: list[bytes]) -> None:
-    """A sound recording with its checkpoint, as a recorder leaves it."""
+    """Write a valid recording with its checkpoint, as a recorder leaves it."""
     folder.checkpoint.unlink(missing_ok=True)
     folder.growing.write_bytes(b"".join(parts))
     state = recover_session(folder, whole=True)
@@ -72,7 +72,7 @@ def told(gap: Gap) -> tuple[str, int, int, bool]:
 def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """Its last messages lay in the middle of the file, and other streams go on behind them: no later id shows the loss."""
+    """The last messages were in the middle of the file, before those of other streams."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
     marked(folder, parts)
     folder.growing.write_bytes(parts[0] + broken(parts[1]) + parts[2])
@@ -100,7 +100,7 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
 def test_a_recording_that_ends_before_its_checkpoint_is_told(
     left: int, folder: SessionFolder, settings: Settings
 ) -> None:
-    """What was fsynced and is gone, of each stream; also where the whole file is."""
+    """Flushed messages that are gone, of each stream; also if the whole file is gone."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
     marked(folder, parts)
     folder.growing.write_bytes(b"".join(parts[:left]))
@@ -114,7 +114,7 @@ def test_a_recording_that_ends_before_its_checkpoint_is_told(
 
 
 def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, settings: Settings) -> None:
-    """Its line supersedes the one that was open, and it stays so when the session is finished: by the data, nothing is at an end."""
+    """The line of the next message replaces the open line, also when the session is finished."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     state = recover_session(folder)
@@ -131,7 +131,7 @@ def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, setting
 
 
 def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings: Settings) -> None:
-    """They know of the stream only what is left of it."""
+    """Later checkpoints count only the remaining ids of the stream."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     recover_session(folder)
@@ -142,7 +142,7 @@ def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings
 
 
 def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
-    """The stream's next message was the very next id: nothing had been lost that did not come again."""
+    """The next message of the stream was the next id, so nothing is lost."""
     marked(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     recover_session(folder)
@@ -163,7 +163,7 @@ def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
 def test_only_what_a_checkpoint_counted_is_lost(
     scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]
 ) -> None:
-    """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
+    """Nothing is lost if the data reach as far, or if a later message has a lower id after a reset."""
     mark = Checkpoint(
         tracks=checkpoint_tracks({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)})
     )
@@ -173,7 +173,7 @@ def test_only_what_a_checkpoint_counted_is_lost(
 
 
 def test_a_stream_without_ids_is_no_loss() -> None:
-    """A checkpoint counts its messages and knows no id of it."""
+    """A checkpoint counts its messages and has no ids."""
     mark = Checkpoint(tracks=checkpoint_tracks({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
     assert not find_lost_ends(mark, {}, {})
 
@@ -181,7 +181,7 @@ def test_a_stream_without_ids_is_no_loss() -> None:
 def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """A member says how many lines it holds; those that could not be saved are counted when the session is finished."""
+    """A member states its count of lines; lines that could not be saved are counted at the finish."""
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 11)[:-30])
     stop(folder, settings)
     statistics = json.loads(folder.metadata.read_bytes())["statistics"]

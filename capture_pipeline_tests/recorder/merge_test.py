@@ -1,4 +1,4 @@
-"""Connections merged: each message once, in order, nothing given up that a live connection could still bring."""
+"""Merging of connections: each message once, in order; no hole is skipped that a live connection can fill."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ STREAM = "btcusdt@depth@100ms"
 
 @dataclass
 class Desk:
-    """A merge with a clock of its own."""
+    """A merger with a clock that the test sets."""
 
     merge: Merger
     now: int = 0
 
     def push(self, connection: int, first: int, last: int | None = None) -> list[tuple[int, int]]:
-        """Ids let through by a message."""
+        """Return the ids that a message releases."""
         last = first if last is None else last
         raw = f"{connection}:{first}-{last}".encode()
         return [
@@ -30,7 +30,7 @@ class Desk:
         ]
 
     def wait(self, ms: int) -> list[tuple[int, int]]:
-        """Ids let through by time."""
+        """Return the ids that the passing of time releases."""
         self.now += ms * MILLISECOND
         return [(one.first, one.last) for one in self.merge.flush_expired(self.now)]
 
@@ -53,7 +53,7 @@ def test_each_message_goes_once_whoever_is_first() -> None:
 
 
 def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> None:
-    """A reconnected connection is ahead; the old one is behind and delivers all."""
+    """A reconnected connection is ahead; the old one is behind and delivers all messages."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -69,7 +69,7 @@ def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> 
 
 
 def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
-    """Both connections are past it."""
+    """Both connections have passed it."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -80,7 +80,7 @@ def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
 
 
 def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
-    """What it held back goes with the next tick."""
+    """The held messages are released by the next `flush_expired`."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -91,7 +91,7 @@ def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
 
 
 def test_a_single_connection_is_not_waited_for() -> None:
-    """Only messages out of order get the grace."""
+    """Only the grace for messages out of order is waited."""
     one = desk(1)
     one.push(1, 1)
     assert one.push(1, 3) == []
@@ -103,7 +103,7 @@ def test_a_single_connection_is_not_waited_for() -> None:
 
 
 def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
-    """It may have subscribed before the hole; it is not waited for ever."""
+    """It may have subscribed before the hole, so the wait is limited."""
     one = desk(1)
     one.push(1, 1)
     one.merge.add_connection(2)
@@ -113,7 +113,7 @@ def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
 
 
 def test_an_exact_successor_is_preferred_to_one_that_overlaps() -> None:
-    """Connections may cut the same ids differently."""
+    """Connections may divide the same ids differently."""
     one = desk(1, 2)
     one.push(1, 1, 5)
     one.push(2, 1, 5)
@@ -124,7 +124,7 @@ def test_an_exact_successor_is_preferred_to_one_that_overlaps() -> None:
 
 
 def test_an_overlap_goes_if_nothing_exact_comes() -> None:
-    """It brings ids that would be lost otherwise."""
+    """The overlap contains ids that would be lost otherwise."""
     one = desk(1)
     one.push(1, 1, 5)
     assert one.push(1, 4, 9) == []
@@ -133,7 +133,7 @@ def test_an_overlap_goes_if_nothing_exact_comes() -> None:
 
 
 def test_too_much_held_back_is_let_through() -> None:
-    """Memory is bounded, whatever a connection does."""
+    """The memory is bounded for any behaviour of a connection."""
     one = desk(1, 2)
     one.merge = Merger(max_bytes=10)
     one.merge.add_connection(1)
@@ -146,7 +146,7 @@ def test_too_much_held_back_is_let_through() -> None:
 
 
 def test_nothing_is_held_longer_than_the_limit() -> None:
-    """A connection that is alive and stands still ends the patience."""
+    """A connection that is open and silent ends the wait."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -156,7 +156,7 @@ def test_nothing_is_held_longer_than_the_limit() -> None:
 
 
 def test_a_resumed_stream_takes_nothing_that_was_recorded() -> None:
-    """The first message of a new process can repeat what the last one wrote."""
+    """The first message of a new process can repeat the last one of the old process."""
     one = desk(1)
     one.merge.resume(STREAM, 10)
     assert one.push(1, 8, 10) == []
@@ -164,7 +164,7 @@ def test_a_resumed_stream_takes_nothing_that_was_recorded() -> None:
 
 
 def test_the_end_lets_everything_through() -> None:
-    """Nothing more will come."""
+    """No further message will come."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -174,7 +174,7 @@ def test_the_end_lets_everything_through() -> None:
 
 @st.composite
 def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
-    """Steps of two connections over ids 1..n: each delivers in order, and may be cut while the other is up."""
+    """Steps of two connections over ids 1..n: each delivers in order, and may be cut while the other is open."""
     count = draw(st.integers(5, 60))
     return count, draw(
         st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["go", "go", "go", "cut"])), max_size=300)
@@ -183,10 +183,7 @@ def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
 
 @given(journeys())
 def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple[int, str]]]) -> None:
-    """Whatever the interleaving, and however often one of them is cut and comes back at the exchange's present position.
-
-    The exchange stands where the faster connection has got to; one that comes back starts right behind that.
-    """
+    """For any order of two connections; one that was cut continues right after the position of the faster one."""
     count, steps = journey
     merge, numbers = Merger(), [1, 2]
     at = [0, 0]
@@ -219,7 +216,7 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(1, 3))
 def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -> None:
-    """Any ids in any order on any connection: each comes out at most once, in order."""
+    """Any ids in any order on any connection: each is emitted at most once, in order."""
     merge = Merger()
     for number in range(connections):
         merge.add_connection(number)
@@ -237,7 +234,7 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
 
 @pytest.mark.parametrize("streams", [2, 5])
 def test_streams_do_not_wait_for_each_other(streams: int) -> None:
-    """A hole in one holds back nothing in another."""
+    """A hole in one stream holds back no message of another."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
@@ -250,7 +247,7 @@ def test_streams_do_not_wait_for_each_other(streams: int) -> None:
 
 
 def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
-    """Ids let through by a message of an event time."""
+    """Return the ids that a message with an event time releases."""
     message = Message(
         number,
         number,
@@ -264,7 +261,7 @@ def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
 
 
 def test_ids_that_the_exchange_counts_anew_go_on() -> None:
-    """Lower ids of a later time are let through once there are a few of them, and nothing of them is lost."""
+    """Lower ids with a later time are emitted once there are enough of them, and none is lost."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
@@ -280,7 +277,7 @@ def test_ids_that_the_exchange_counts_anew_go_on() -> None:
 
 
 def test_what_a_slow_connection_repeats_is_no_new_count() -> None:
-    """Its messages are of an earlier time."""
+    """The messages of the slow connection have an earlier time."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
@@ -294,7 +291,7 @@ HOUR_S = 3600
 
 
 def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
-    """One or two messages of it were held back for a third one that never comes."""
+    """One or two candidates wait for a third one that never comes."""
     merge = Merger()
     merge.add_connection(1)
     at(merge, 1, 5000, 0)
@@ -317,7 +314,7 @@ def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
     ids=["hours apart", "hours apart in a living stream", "no sequence", "the old count goes on in between"],
 )
 def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) -> None:
-    """They are handed to whoever keeps them, and the stream goes on with its ids."""
+    """They are passed to `on_stray`, and the stream continues with its ids."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     merge.add_connection(1)
@@ -339,7 +336,7 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
 
 
 def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
-    """It waits behind a hole when the exchange begins to count anew."""
+    """A message waits behind a hole when the exchange restarts its count."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
@@ -352,7 +349,7 @@ def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
 
 
 def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
-    """The slower connection still brings it; what was recorded is a duplicate, what was not is a stray."""
+    """The slower connection still delivers it: recorded ids are a duplicate, others a stray."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     merge.add_connection(1)
@@ -367,7 +364,7 @@ def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
 
 
 def test_a_closed_connection_delays_no_hole() -> None:
-    """Only the grace is waited for, not the patience with a connection that has brought nothing yet."""
+    """Only the grace is waited, not the wait for a connection without messages."""
     one = desk(1, 2)
     for connection in (1, 2):
         one.push(connection, 1)
@@ -378,7 +375,7 @@ def test_a_closed_connection_delays_no_hole() -> None:
 
 
 def test_a_diff_that_reaches_into_a_lost_hole_is_late() -> None:
-    """It is no duplicate: some of its ids were never let through."""
+    """Some of its ids were never emitted, so it is not a duplicate."""
     one = desk(1)
     one.push(1, 1, 5)
     one.push(1, 9, 10)
@@ -388,7 +385,7 @@ def test_a_diff_that_reaches_into_a_lost_hole_is_late() -> None:
 
 
 def test_what_precedes_the_first_message_is_counted_apart() -> None:
-    """A second connection that is behind brings ids from before the recording: neither twice there nor in a gap."""
+    """A second connection delivers ids from before the recording: neither recorded twice nor a gap."""
     one = desk(1, 2)
     one.push(1, 5)
     one.push(2, 3)
@@ -397,7 +394,7 @@ def test_what_precedes_the_first_message_is_counted_apart() -> None:
 
 
 def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> None:
-    """They are in the recording then, and what repeats them is a duplicate."""
+    """The earlier ids are recorded with it, and their repetition is a duplicate."""
     one = desk(1)
     one.push(1, 5, 6)
     one.push(1, 4, 9)
@@ -408,7 +405,7 @@ def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> No
 
 @st.composite
 def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
-    """Connection, first id, width and event second of messages: in order, doubled, ahead, behind, counted anew, far behind."""
+    """Generate connection, first id, width and event second of messages in many orders."""
     steps = draw(
         st.lists(
             st.tuples(st.integers(1, 3), st.sampled_from("nnnnnndaslr"), st.integers(0, 30)),
@@ -441,7 +438,7 @@ def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
 def test_every_message_is_passed_once_or_counted(
     steps: list[tuple[int, int, int, int]], data: st.DataObject
 ) -> None:
-    """Of any offers: let through once, or counted as duplicate, late, early or stray; nothing is left at the end."""
+    """For any messages: emitted once, or counted as duplicate, late, early or stray; none is left at the end."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     for connection in (1, 2, 3):
@@ -483,7 +480,7 @@ def test_every_message_is_passed_once_or_counted(
     )
 )
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
-    """Without a new count: all ids of a duplicate were let through, a late one reaches into a gap, an early one precedes the first."""
+    """Without a reset: a duplicate was emitted, a late one reaches into a gap, an early one precedes the first."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
