@@ -1,4 +1,4 @@
-"""The catalogue's views: renewed aside, and over roots of any name."""
+"""The views of the catalogue: atomic replacement, and roots with any name."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ FOLDER = Path("market=spot", "interval=1h", "symbol=BTCUSDT", "month=2025-01")
 
 
 def filled(root: Path) -> Lake:
-    """A lake with one table of one row."""
+    """Create a lake with one table of one row."""
     lake = Lake(root)
     publish_table(pl.DataFrame({"a": [7]}, schema=SCHEMA), lake.table("bars") / FOLDER / "bars.parquet")
     return lake
 
 
 def answer(lake: Lake) -> list[tuple[object, ...]]:
-    """What is in the view."""
+    """Query the view."""
     with connect(lake) as connection:
         return connection.sql("SELECT a, symbol FROM bars").fetchall()
 
 
 @pytest.mark.parametrize("name", ["plain", "a[b]", "a*", "it's", "{a,b}", "[!x]"])
 def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
-    """What DuckDB would take for a pattern is a name."""
+    """Glob characters in the name are literal."""
     lake = filled(tmp_path / name)
     assert refresh_views(lake, {"bars": Table(SCHEMA)}) == ["bars"]
     assert answer(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> None:
-    """The same views leave the file; others, or a file that is none, give a new one."""
+    """The same views leave the file unchanged; other views or an invalid file give a new one."""
     lake = Lake(tmp_path)
     refresh_views(lake, {"bars": Table(SCHEMA)})
     assert answer(lake) == []
@@ -56,7 +56,7 @@ def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> 
 
 
 def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
-    """And does not hold up the renewal."""
+    """The reader does not block the replacement."""
     lake = Lake(tmp_path)
     refresh_views(lake, {"bars": Table(SCHEMA)})
     with duckdb.connect(str(lake.catalog()), read_only=True) as reader:
@@ -67,7 +67,7 @@ def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
 
 
 def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> None:
-    """One line, and no catalogue is left half made."""
+    """The error is one line, and no partial catalogue is left."""
     lake = filled(tmp_path)
     (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
     with pytest.raises(LakeError, match="cannot be created") as caught:
@@ -78,7 +78,7 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("has_newer", [False, True])
 def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: Path) -> None:
-    """With and without a newer file beside them."""
+    """With and without a newer file next to them."""
     lake = filled(tmp_path)
     newer: dict[str, pl.DataType] = {**SCHEMA, "kind": pl.String()}
     if has_newer:

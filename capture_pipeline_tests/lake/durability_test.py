@@ -1,4 +1,4 @@
-"""What a file goes through before it stands, in system calls: killed or refused at any, readers see the old file or the new."""
+"""System calls of an atomic publication: after a kill or an error at any call, readers see a whole file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strac
 def traced(
     target: Path, *options: str, program: str = PROGRAM
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Publish over `target` under strace; its end, and the calls on files in the target's folder."""
+    """Publish over `target` under strace; return the result and the calls on files in its folder."""
     log = target.parent.parent / "strace.log"
     command = [
         str(STRACE),
@@ -76,7 +76,7 @@ def traced(
 
 
 def old(folder: Path) -> Path:
-    """A file that stands already."""
+    """Create a file that exists already."""
     target = folder / "published" / "f"
     target.parent.mkdir()
     target.write_bytes(b"old")
@@ -84,7 +84,7 @@ def old(folder: Path) -> Path:
 
 
 def kinds(calls: list[str]) -> list[str]:
-    """Which call on what: the file beside, the folder, or the rename between them."""
+    """Classify the calls by file: the temporary file, the folder, or the rename."""
     found = []
     for line in calls:
         name = re.search(r"\b(openat|write|fsync|rename|unlink|unlinkat)\(", line)
@@ -94,7 +94,7 @@ def kinds(calls: list[str]) -> list[str]:
 
 
 def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) -> None:
-    """In this order; without either fsync a power cut may leave an empty file or none."""
+    """In this order; without one of the fsyncs, a loss of power may leave an empty file or none."""
     target = old(tmp_path)
     ended, calls = traced(target)
     assert ended.returncode == 0
@@ -102,7 +102,7 @@ def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) ->
 
 
 def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) -> None:
-    """The file before the rename, the folder after a mkdir, a rename and a removal in it."""
+    """The file before the rename, the folder after each mkdir, rename and removal in it."""
     target = old(tmp_path)
     ended, calls = traced(target, program=LIFE_OF_A_DOWNLOAD)
     assert ended.returncode == 0, ended.stderr
@@ -126,7 +126,7 @@ def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) ->
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
 def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Path) -> None:
-    """One line that says so, nothing left beside it."""
+    """The error is one line, and no temporary file is left."""
     target = old(tmp_path)
     # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
     ended, calls = traced(
@@ -141,7 +141,7 @@ def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Pa
 
 @pytest.mark.parametrize("call", ["write:1", "fsync:1", "rename:1", "fsync:2"])
 def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_path: Path) -> None:
-    """Never a part of either; the signal comes before the call takes effect."""
+    """Never a part of either; the signal arrives before the call takes effect."""
     target = old(tmp_path)
     name, _, when = call.partition(":")
     ended, _ = traced(

@@ -1,7 +1,8 @@
-"""A day of the market in minutes: recorded by a real process from an exchange in another, hit again and again, and accounted for.
+"""A day of the market in minutes, recorded by a real process under repeated faults, with all ids counted.
 
-Two days. In the first one connection at a time is lost, and no id may be. In the second everything is lost four times, and what is
-missing has to be what the ledger says, no more and no less, and only from those times.
+There are two days. In the first one, only one connection at a time is lost, and no id may be lost. In the
+second one, everything is lost four times. The missing ids must be exactly those of the ledger, and only from
+those times.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ _PATIENCE_S = 60.0
 _ADVISORY = Thresholds().advisory
 _FLUSH_S = 0.2
 _SLACK_NS = round((_FLUSH_S + 1.0) * 1e9)
-"""A kill loses what was not yet written, and the first message afterwards comes a little after the connection."""
+"""A kill loses unwritten messages, and the first message comes shortly after the connection."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long and how fast.
+    """Length and speed of a day.
 
     Attributes:
-        hours: Of the market.
-        speed: Sandbox seconds a second.
-        cuts: How often each of two connections is cut at least.
-        queue_mb: What may wait for the disk: less than comes in while it is full, and more than comes in one go.
+        hours: Hours of the market.
+        speed: Sandbox seconds per second.
+        cuts: Smallest count of cuts of each connection.
+        queue_mb: Limit of the waiting bytes: less than arrives while the disk is full, more than arrives at
+            once.
     """
 
     hours: float
@@ -53,17 +55,17 @@ class Pace:
 
 @dataclass
 class Account:
-    """What became of one day.
+    """Result of one day.
 
     Attributes:
-        name: Which.
-        messages: In the recording.
-        cuts: Connections that ended, of each of the two.
-        outages: What was done beside that.
-        gaps: In the ledger.
-        ids_lost: In them.
-        seconds: How long it took.
-        wrong: Everything that does not hold.
+        name: Name of the day.
+        messages: Count of messages in the recording.
+        cuts: Count of ended connections, of each of the two.
+        outages: Other faults.
+        gaps: Count of gaps in the ledger.
+        ids_lost: Count of ids in the gaps.
+        seconds: Duration.
+        wrong: Failed conditions.
     """
 
     name: str
@@ -76,14 +78,14 @@ class Account:
     wrong: list[str] = field(default_factory=list)
 
     def hold(self, condition: object, told: str) -> None:
-        """Note it if something does not hold."""
+        """Record an error if a condition does not hold."""
         if not condition:
             self.wrong.append(told)
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A time in which everything was lost on purpose, real nanoseconds."""
+    """A period in which all messages were lost on purpose, real nanoseconds."""
 
     what: str
     start_ns: int
@@ -91,7 +93,7 @@ class Outage:
 
 
 def one_at_a_time(root: Path, pace: Pace) -> Account:
-    """Each connection is cut so many times while the other is up, and in the end one is told to go: no id may be lost."""
+    """Cut each connection this many times while the other is open, and announce a close: no id may be lost."""
     account = Account("one connection at a time")
     begins = parse_time(NOW)
     last = iso(begins + round(pace.hours * _HOUR_US * 0.93))
@@ -120,7 +122,7 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
 
 
 def everything_at_once(root: Path, pace: Pace) -> Account:
-    """Killed twice, the disk full once, both connections cut once: what is missing is what the ledger says, and from those times."""
+    """Kill the recorder twice, fill the disk once, cut both connections once; the ledger lists the lost ids."""
     account = Account("everything at once")
     outages: list[Outage] = []
 
@@ -145,7 +147,7 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
 
 
 def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Callable[[Live], None]) -> Live:
-    """Record from the first message that is sent to the last one, spoil it on the way, and hold the file to what was sent."""
+    """Record all messages of a period with faults, and compare the recording with the sent messages."""
     began = time.monotonic()
     session = Live(deployment, 7200, [str(BUSY["symbol"])])
     try:
@@ -168,7 +170,7 @@ def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Calla
 
 
 def _start(session: Live, pace: Pace) -> None:
-    """Start its recorder, with a time between tries of connections and a queue that suit a market so fast."""
+    """Start the recorder with a retry time and a queue that suit such a fast market."""
     session.start(
         CAPTURE_RECORDING_SILENCE_S="8",
         CAPTURE_RECORDING_STEADY_S="0.3",
@@ -214,7 +216,7 @@ def _until(
 
 
 def _until_market(session: Live, until_us: int) -> None:
-    """Wait for a time of the market; the recorder has to live until then."""
+    """Wait for a time of the market; the recorder must not end before."""
 
     def has_come() -> bool:
         assert session.process is not None
@@ -226,7 +228,7 @@ def _until_market(session: Live, until_us: int) -> None:
 
 
 def _is_drained(session: Live) -> bool:
-    """Whether the clock stands, everything up to it was sent, and the recorder has written it."""
+    """Return whether the clock stands, everything up to it was sent, and the recorder has written it."""
     told, status = session.streams(), session.status()
     now = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()["now"]
     last = {stream: sent["last_id"] for stream, sent in told["streams"].items()}
@@ -238,7 +240,7 @@ def _slot_of(session: Live) -> dict[int, int]:
 
 
 def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
-    """Persisted == sent - ledger, stream by stream and id by id."""
+    """Check persisted == sent − ledger for each stream and id."""
     found, wrong = persisted(session.folder.recording)
     account.wrong += wrong
     account.messages = sum(one.count for one in found.values())
@@ -263,7 +265,7 @@ def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
 
 
 def _validate(session: Live, pace: Pace, account: Account) -> None:
-    """Every check of the project's own validation; where outages were made their share of so short a time decides nothing."""
+    """Run the validation of the project, without the checks on the share of outages in this short time."""
     outages = bool(account.gaps)
     thresholds = Thresholds(
         min_messages=0 if outages else round(pace.hours * 41_700),

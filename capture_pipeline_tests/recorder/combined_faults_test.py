@@ -31,7 +31,7 @@ PASSING = [
 def test_both_complete_and_every_id_is_accounted_for(
     market: str, trades: str, connections: int, tmp_path: Path
 ) -> None:
-    """REST lags, temporary errors, a ban stated only in the body, which cuts every connection, a stale zip."""
+    """REST lags, temporary errors, a ban stated only in the body that cuts every connection, stale zips."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
     with exchange(tmp_path, config, CAPTURE_MARKET=market) as deployment:
         session = Live(deployment, 600, ["BTCUSDT"])

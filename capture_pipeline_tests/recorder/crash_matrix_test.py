@@ -1,7 +1,7 @@
-"""Every write, fsync, rename and truncation of a small session: killed at it, or refused by the disk, and then taken up again.
+"""Every write, fsync, rename and truncation of a small session: killed at it or refused, and then recovered.
 
-In the end: one sound file, its checksums hold, and what is persisted is what was sent without what the ledger says is lost. CI runs a
-sample of the matrix, `make crash-matrix` all of it.
+At the end there is one valid file with valid checksums, and persisted == sent − ledger. CI runs a sample of
+the matrix, `make crash-matrix` all of it.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("flood", ENDLESS)
 def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str) -> None:
-    """Work is linear in the received bytes and done in slices, so a flood delays neither signals nor timers."""
+    """The work is linear in the received bytes, in slices, so a flood delays neither signals nor timers."""
     with recorder(tmp_path, ENDLESS[flood]) as live:
         live.start(CAPTURE_RECORDING_SILENCE_S="600")
         live.wait(

@@ -94,7 +94,7 @@ def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_p
 
 
 def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -> None:
-    """A ban stated only in the body cuts the connections; no handshake and no request is repeated before its end."""
+    """A ban stated only in the body cuts the connections; no handshake or request is sent before its end."""
     with live(tmp_path, connections=1) as session, ExitStack() as stack:
         session.start()
         session.recording(1)

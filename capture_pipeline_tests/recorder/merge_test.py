@@ -174,7 +174,7 @@ def test_the_end_lets_everything_through() -> None:
 
 @st.composite
 def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
-    """Steps of two connections over ids 1..n: each delivers in order, and may be cut while the other is open."""
+    """Generate steps of two connections over ids 1..n: each is in order, and one may be cut at a time."""
     count = draw(st.integers(5, 60))
     return count, draw(
         st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["go", "go", "go", "cut"])), max_size=300)
@@ -183,7 +183,7 @@ def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
 
 @given(journeys())
 def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple[int, str]]]) -> None:
-    """For any order of two connections; one that was cut continues right after the position of the faster one."""
+    """For any order of two connections; a cut one continues after the position of the faster one."""
     count, steps = journey
     merge, numbers = Merger(), [1, 2]
     at = [0, 0]
@@ -438,7 +438,7 @@ def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
 def test_every_message_is_passed_once_or_counted(
     steps: list[tuple[int, int, int, int]], data: st.DataObject
 ) -> None:
-    """For any messages: emitted once, or counted as duplicate, late, early or stray; none is left at the end."""
+    """For any messages: emitted once, or counted as duplicate, late, early or stray; none is left."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     for connection in (1, 2, 3):
@@ -480,7 +480,7 @@ def test_every_message_is_passed_once_or_counted(
     )
 )
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
-    """Without a reset: a duplicate was emitted, a late one reaches into a gap, an early one precedes the first."""
+    """Without a reset: a duplicate was emitted, a late one is within a gap, an early one before the first."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)

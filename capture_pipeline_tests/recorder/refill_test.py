@@ -19,7 +19,7 @@ Range = tuple[int, int]
 
 
 class PagesOfTrades:
-    """The two calls of a REST client that a refill makes, answered from a list of aggregates."""
+    """The two REST calls of a refill, answered from a list of aggregates."""
 
     def __init__(self, ranges: list[Range]) -> None:
         self._aggregates = [
@@ -39,13 +39,13 @@ class PagesOfTrades:
         self.is_stuck = False
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
-        """The first page."""
+        """Return the first page."""
         del symbol, start_ms, end_ms
         self.calls_by_time += 1
         return self._page(0)
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
-        """A later page."""
+        """Return a later page."""
         del symbol
         return self._page(0 if self.is_stuck else agg_id)
 
@@ -67,7 +67,7 @@ def gap_of(last_good: int, first_good: int) -> Gap:
 
 
 def refilled(pages: PagesOfTrades, gap: Gap, path: Path) -> Refill:
-    """One attempt, as a new process would make it."""
+    """Run one attempt, as in a new process."""
     refill = Refill(gap, path)
     refill.begin()
     while refill.has_next_page:
@@ -95,7 +95,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_gap_is_complete_only_once_every_lost_id_came_back(
     ranges: list[Range], ids_refilled: int, tmp_path: Path
 ) -> None:
-    """Ids 11 to 20 are lost; aggregates that have none of them are not written."""
+    """Ids 11 to 20 are lost; aggregates without any of them are not written."""
     path = tmp_path / "refilled_trades.jsonl"
     refill = refilled(PagesOfTrades(ranges), gap_of(10, 21), path)
     assert (refill.ids_refilled, refill.is_complete) == (ids_refilled, ids_refilled == 10)
@@ -110,7 +110,7 @@ def test_gap_is_complete_only_once_every_lost_id_came_back(
 
 
 def test_lost_ids_beyond_a_page_are_asked_for(tmp_path: Path) -> None:
-    """Page after page until the last lost id is there."""
+    """Page by page until the last lost id is returned."""
     rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
     assert refilled(rest, gap_of(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl").is_complete
     assert rest.calls == 3
@@ -124,7 +124,7 @@ def test_long_gap_goes_on_after_200_pages(tmp_path: Path) -> None:
 
 
 def test_later_attempt_requests_and_writes_only_what_is_lacking(tmp_path: Path) -> None:
-    """Half a line that a kill left is passed over; a hole in the middle is asked for without the pages behind it."""
+    """A torn line is ignored, and a hole in the middle is requested without the later pages."""
     path = tmp_path / "refilled_trades.jsonl"
     whole = [(number, number) for number in range(1, 5 * PAGE_ROWS)]
     lost = gap_of(10, 4 * PAGE_ROWS)
@@ -144,7 +144,7 @@ def test_later_attempt_requests_and_writes_only_what_is_lacking(tmp_path: Path) 
 
 
 def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) -> None:
-    """Their ids are contiguous, and futures refuse windows that are older than two days."""
+    """Ids of aggregates are contiguous, and futures refuse windows that are older than two days."""
     rest = PagesOfTrades([(2 * number, 2 * number + 1) for number in range(2500)])
     edge = GapBounds("btcusdt@aggTrade", 10, 2100, MessageTime(10**18), MessageTime(10**18 + 1))
     assert refilled(

@@ -1,4 +1,4 @@
-"""What carries messages: frames cut out of bytes, and what the library reports of an end."""
+"""Frames parsed from bytes, and reasons for the end of a connection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = Fal
 
 
 def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
-    """Messages, frames that were passed on, and the violation, of bytes that come in pieces of these sizes, again and again."""
+    """Feed the bytes in pieces of these sizes; return messages, passed frames and the violation."""
     messages: list[bytes] = []
     passed: list[bytes] = []
     cutter = FrameParser(messages.append, passed.append, MOST)
@@ -59,7 +59,7 @@ payloads = st.one_of(
 def test_messages_come_out_as_they_went_in_however_the_bytes_come(
     sent: list[tuple[bytes, int, bool]], sizes: list[int]
 ) -> None:
-    """In one frame or several, with pings between the frames of one message; of pings the last one is passed on, whole."""
+    """In one frame or several, with pings between fragments; the last ping is passed on."""
     data, pings = b"", 0
     for payload, pieces, pinged in sent:
         step = max(1, -(-len(payload) // pieces))
@@ -95,7 +95,7 @@ def test_messages_come_out_as_they_went_in_however_the_bytes_come(
     ],
 )
 def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
-    """Messages before it came through, none behind it."""
+    """Earlier messages are emitted, later ones are not."""
     before, after = framed(Opcode.TEXT, b"good"), framed(Opcode.TEXT, b"never")
     messages, _, violation = cut(before + bad + after, [len(before + bad + after)])
     assert messages == [b"good"]
@@ -104,14 +104,14 @@ def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
 
 
 def test_a_character_may_be_cut_by_a_fragment() -> None:
-    """Only the whole message has to be UTF-8."""
+    """Only the whole message must be UTF-8."""
     euro = "€".encode()
     data = framed(Opcode.TEXT, euro[:1], fin=False) + framed(Opcode.CONT, euro[1:])
     assert cut(data, [1]) == ([euro], [], None)
 
 
 def test_a_call_takes_a_limited_number_of_frames() -> None:
-    """What is left waits for the next call, in order."""
+    """The remaining frames wait for the next call, in order."""
     messages: list[bytes] = []
     cutter = FrameParser(messages.append, lambda _: None, MOST)
     sent = [b"%d" % number for number in range(3 * MAX_FRAMES)]
@@ -157,7 +157,7 @@ def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
 
 
 def test_a_bug_behind_a_connection_is_raised_and_not_swallowed() -> None:
-    """An event loop would log it and go on without the messages."""
+    """An event loop would only log it and continue."""
     from websockets.asyncio.server import ServerConnection, serve  # noqa: PLC0415
 
     async def talk(socket: ServerConnection) -> None:
