@@ -35,9 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="folder that contains session.json")
     parser.add_argument("--config", type=Path, help="path of pipeline.yaml; the nearest one by default")
     sys.excepthook = show_traceback
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        ended = record(load_settings(given.config), SessionFolder(given.folder.absolute()))
+        ended = record(load_settings(options.config), SessionFolder(options.folder.absolute()))
     except CaptureError as error:
         write_line(f"Error: {error}", err=True)
         return _EXIT_COULD_NOT_RUN

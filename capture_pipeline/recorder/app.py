@@ -98,7 +98,7 @@ class Recorder:
         )
         self.follower = BookFollower(setup.plan.symbols, self._on_malformed)
         intake = Intake(setup.plan.streams, self._on_shutdown, self._on_reject)
-        hooks = Hooks(self.follower.diff, self._on_gap, self._complete_checkpoint, self._on_stray)
+        hooks = Hooks(self.follower.apply_diff, self._on_gap, self._complete_checkpoint, self._on_stray)
         self.pipeline = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
         self.pipeline.resume(resumed)
         self._accounting = Accounting(
@@ -139,7 +139,7 @@ class Recorder:
             setup.folder, setup.plan, *parts, refills=self._background.refills, pauses=self._pauses
         )
         self._outcome = COMPLETE
-        for line in resumed.mended:
+        for line in resumed.repairs:
             self._events.write(self._clock.now_ns(), "mended", what=line)
 
     async def run(self) -> str:
@@ -251,8 +251,8 @@ class Recorder:
         return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
 
     async def _run_when_due(self, work: Callable[[], Awaitable[None]]) -> None:
-        while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - no event reports that the wall clock was set
-            await asyncio.sleep(min(left, 1.0))
+        while (remaining_s := self._due_in_s) > 0:  # noqa: ASYNC110 - no event reports that the wall clock was set
+            await asyncio.sleep(min(remaining_s, 1.0))
         await work()
 
     async def _wait_for_end(self) -> None:
@@ -297,11 +297,11 @@ class Recorder:
             self._publisher.publish(
                 "disk" if self._writer.trouble else "recording" if self._supervisor.live else idle
             )
-            left = (deadline_ns - self._clock.now_ns()) / 1e9
-            if left <= 0:
+            remaining_s = (deadline_ns - self._clock.now_ns()) / 1e9
+            if remaining_s <= 0:
                 self.end(COMPLETE)
             following += 1
-            await asyncio.sleep(max(0.01, min(following - time.monotonic(), left)))
+            await asyncio.sleep(max(0.01, min(following - time.monotonic(), remaining_s)))
 
     def _on_open(self, connection: Connection) -> None:
         self._publisher.begin()

@@ -103,9 +103,9 @@ class RecordingPipeline:
     def receive(self, connection: int, raw: bytes) -> None:
         """Process one message of one connection."""
         self.received += 1
-        known = self._duplicates.pop(raw)
-        if known is not None:
-            self.merge.count_repeat(known, connection)
+        original = self._duplicates.pop(raw)
+        if original is not None:
+            self.merge.count_repeat(original, connection)
             return
         now_ns = self.clock.now_ns()
         placed = self._intake.place(connection, raw, now_ns)

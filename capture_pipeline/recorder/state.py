@@ -31,9 +31,9 @@ def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
     holder = lock_owner_pid(folder)
     if holder is None:
         plan = read_plan(folder)
-        begun = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
+        state = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
         return (
-            "ended, not finished" if is_ending(folder, plan) else begun
+            "ended, not finished" if is_ending(folder, plan) else state
         ), status.without_live_values() if status else None
     if status is None or status.pid != holder:
         return "starting", status.without_live_values() if status else None

@@ -122,10 +122,10 @@ def settle_account(
     """
     is_killed = account.state is AccountState.OPEN
     mark = checkpoint if is_killed and checkpoint.process >= account.processes else account.mark
-    counts, known = dict(mark.counts), lines if mark.lines is None else mark.lines
+    counts, line_count = dict(mark.counts), lines if mark.lines is None else mark.lines
     if is_killed:
-        counts["received"] = max(known, lines) + count_listed(counts)
-    missing = max(0, known - lines)
+        counts["received"] = max(line_count, lines) + count_listed(counts)
+    missing = max(0, line_count - lines)
     reason = (
         "removed_messages"
         if account.altered

@@ -98,5 +98,5 @@ def compute_gap_ratios(tracks: list[Track]) -> GapRatios:
 
 def estimate_lost_events(track: Track) -> float:
     """Estimate the events that the lost ids of a stream belong to, by the mean count of ids per event."""
-    came = track.ids - track.lost
-    return track.lost * track.messages / came if came > 0 else 0.0
+    received_ids = track.ids - track.lost
+    return track.lost * track.messages / received_ids if received_ids > 0 else 0.0

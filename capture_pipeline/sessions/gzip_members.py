@@ -115,8 +115,8 @@ def member_size(head: bytes) -> tuple[int, int] | None:
 def claimed_lines(content: Source, at: int) -> int:
     """Count the lines that the members from an offset on state, as long as their heads can be followed."""
     lines = 0
-    while (known := member_size(content[at : at + HEAD_BYTES])) is not None:
-        at, lines = at + known[0], lines + known[1]
+    while (head := member_size(content[at : at + HEAD_BYTES])) is not None:
+        at, lines = at + head[0], lines + head[1]
     return lines
 
 
@@ -148,12 +148,14 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
     found = Scan(good_end=start)
     at, total = start, len(source)
     while at < total:
-        lines = _sound(source, at)
+        lines = _read_member(source, at)
         if lines is None:
-            following = _next_sound(source, at + 1)
+            following = _find_next_member(source, at + 1)
             if following is None:
                 found.ending = Ending.ZEROS if _is_zero(source, at) else Ending.TORN
-                found.salvaged, found.open_line = _salvaged(source[at : min(total, at + MAX_MEMBER_BYTES)])
+                found.salvaged, found.open_line = _salvage_lines(
+                    source[at : min(total, at + MAX_MEMBER_BYTES)]
+                )
                 break
             found.damage.append(Damage(at, following))
             at = following
@@ -167,15 +169,15 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
     return found
 
 
-def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
-    known = member_size(source[at : at + _HEAD.size])
-    if known is None or at + known[0] > len(source):
+def _read_member(source: Source, at: int) -> tuple[bytes, int] | None:
+    head = member_size(source[at : at + _HEAD.size])
+    if head is None or at + head[0] > len(source):
         return None
-    lines = inflate_member(source[at : at + known[0]])
-    return None if lines is None or lines.count(b"\n") != known[1] else (lines, known[0])
+    lines = inflate_member(source[at : at + head[0]])
+    return None if lines is None or lines.count(b"\n") != head[1] else (lines, head[0])
 
 
-def _next_sound(source: Source, at: int) -> int | None:
+def _find_next_member(source: Source, at: int) -> int | None:
     """Return the offset of the next sound member, searched by its first bytes."""
     total = len(source)
     while at < total:
@@ -185,7 +187,7 @@ def _next_sound(source: Source, at: int) -> int | None:
             at += _STEP
             continue
         at += found
-        if _sound(source, at) is not None:
+        if _read_member(source, at) is not None:
             return at
         at += 1
     return None
@@ -195,7 +197,7 @@ def _is_zero(source: Source, start: int) -> bool:
     return not any(source[at : at + _STEP].strip(b"\0") for at in range(start, len(source), _STEP))
 
 
-def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
+def _salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
     """Return the whole lines that can be inflated from a torn member, and the bytes after them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()

@@ -37,7 +37,7 @@ class Owner(BaseModel):
     @property
     def is_alive(self) -> bool:
         """Whether this process still runs."""
-        return self.boot_id == _boot_id() and self.started == _started(self.pid) != ""
+        return self.boot_id == _boot_id() and self.started == _read_start_time(self.pid) != ""
 
 
 def lock_owner_pid(folder: SessionFolder) -> int | None:
@@ -49,7 +49,7 @@ def lock_owner_pid(folder: SessionFolder) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = _owner_in(descriptor)
+        owner = _read_owner(descriptor)
         return owner.pid if owner is not None and owner.is_alive else None
     else:
         return None
@@ -69,10 +69,10 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
     with storage_errors(folder.lock):
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _take(descriptor, folder)
+        _acquire(descriptor, folder)
         with storage_errors(folder.lock):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _me().model_dump_json().encode(), 0)
+            os.pwrite(descriptor, _this_process().model_dump_json().encode(), 0)
         try:
             yield
         finally:
@@ -82,13 +82,13 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(descriptor: int, folder: SessionFolder) -> None:
+def _acquire(descriptor: int, folder: SessionFolder) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _owner_in(descriptor)
+            owner = _read_owner(descriptor)
             if (
                 owner is None or not owner.is_alive or owner.pid == os.getpid()
             ) and time.monotonic() < deadline:
@@ -102,16 +102,16 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
             return
 
 
-def _owner_in(descriptor: int) -> Owner | None:
+def _read_owner(descriptor: int) -> Owner | None:
     try:
         return Owner.model_validate_json(os.pread(descriptor, _MAX_BYTES, 0))
     except PARSE_ERRORS:
         return None
 
 
-def _me() -> Owner:
+def _this_process() -> Owner:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Owner(pid=os.getpid(), since=since, boot_id=_boot_id(), started=_started(os.getpid()))
+    return Owner(pid=os.getpid(), since=since, boot_id=_boot_id(), started=_read_start_time(os.getpid()))
 
 
 def _boot_id() -> str:
@@ -119,7 +119,7 @@ def _boot_id() -> str:
     return boot.read_text().strip() if boot.exists() else ""
 
 
-def _started(pid: int) -> str:
+def _read_start_time(pid: int) -> str:
     """Return the start time of a process in kernel ticks; empty if it is gone, `?` if unknown."""
     if not Path("/proc/self/stat").exists():
         return "?"

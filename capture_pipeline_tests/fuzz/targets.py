@@ -85,15 +85,15 @@ def _message(data: bytes, _: Path) -> None:
     for message in data.split(b"\n"):
         placed = intake.place(1, message, 1)
         if placed is not None and placed.diff is not None:
-            follower.diff(placed.stream, placed.diff)
+            follower.apply_diff(placed.stream, placed.diff)
     with contextlib.suppress(MalformedDataError):
-        follower.snapshot("ETHUSDT", DATA["snapshot"])
+        follower.apply_snapshot("ETHUSDT", DATA["snapshot"])
     follower.begin_audits()
 
 
 def _snapshot(data: bytes, _: Path) -> None:
     follower = BookFollower(["ETHUSDT"], lambda *_: None)
-    follower.snapshot("ETHUSDT", data)
+    follower.apply_snapshot("ETHUSDT", data)
     follower.begin_audits()
 
 

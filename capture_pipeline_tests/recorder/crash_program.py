@@ -55,7 +55,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
     resumed = recover_session(folder)
     events = EventLog(folder.events)
-    for line in resumed.mended:
+    for line in resumed.repairs:
         events.write(0, "mended", what=line)
     writer = Writer(folder, segment=resumed.segment, max_waiting_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)

@@ -343,7 +343,7 @@ def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes)
     capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
     capture.receive(1, form % (1, 1, b'[["1.0","2.0"]]'))
-    assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    assert follower.apply_snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
     assert follower.states() == {"BTCUSDT": "synced"}
     capture.receive(1, form % (2, 2, levels))
     follower.begin_audits()
@@ -364,14 +364,14 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
     capture.receive(1, form % (1, 1, b"{}"))
     capture.receive(1, form % (2, 2, b"[]"))
-    assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    assert follower.apply_snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
     for number in range(3, MOST_GATHERED + 1):
         capture.receive(1, form % (number, number, b"[]"))
     assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 
 
 def capturing(folder: Path, follower: BookFollower) -> RecordingPipeline:
-    hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
+    hooks = Hooks(follower.apply_diff, lambda _: None, lambda mark: mark)
     writer = Writer(SessionFolder(folder), segment=1, max_waiting_bytes=1 << 20, fsync_s=1)
     return RecordingPipeline(
         Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks

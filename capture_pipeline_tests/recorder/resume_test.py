@@ -53,7 +53,7 @@ def written(folder: SessionFolder) -> bytes:
 def test_nothing_there_is_a_fresh_start(folder: SessionFolder) -> None:
     """No file is created."""
     state = recover_session(folder)
-    assert (state.segment, state.last_ns, state.tracks, state.mended) == (1, 0, {}, [])
+    assert (state.segment, state.last_ns, state.tracks, state.repairs) == (1, 0, {}, [])
 
 
 def test_a_sound_recording_is_taken_up_as_it_is(folder: SessionFolder) -> None:
@@ -63,7 +63,7 @@ def test_a_sound_recording_is_taken_up_as_it_is(folder: SessionFolder) -> None:
     state = recover_session(folder)
     assert folder.growing.read_bytes() == content
     assert (state.tracks[TRADES].last, state.tracks[DEPTH].last, state.last_ns) == (9, 99, 1019)
-    assert not state.mended
+    assert not state.repairs
 
 
 @pytest.mark.parametrize("cut", [1, 9, 30, 80, 120])
@@ -77,8 +77,8 @@ def test_a_torn_tail_is_kept_apart_and_what_is_whole_of_it_saved(folder: Session
     assert (first[0] + second[0]).startswith(lines)
     assert next(folder.quarantine.iterdir()).read_bytes() == second[1][:-cut]
     assert state.tracks[TRADES].last == lines.count(b"@trade") - 1
-    assert len(state.mended) == 1
-    assert not recover_session(folder).mended
+    assert len(state.repairs) == 1
+    assert not recover_session(folder).repairs
 
 
 def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
@@ -87,7 +87,7 @@ def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
     folder.growing.write_bytes(member + b"\0" * 4096)
     state = recover_session(folder)
     assert folder.growing.read_bytes() == member
-    assert "zeros" in state.mended[0]
+    assert "zeros" in state.repairs[0]
     assert written(folder) == lines
 
 
@@ -100,7 +100,7 @@ def test_damage_in_the_middle_is_set_aside_and_becomes_a_gap(folder: SessionFold
     state = recover_session(folder)
     assert written(folder) == parts[0][0] + parts[2][0]
     assert next(folder.quarantine.iterdir()).read_bytes() == bytes(bad)
-    assert "damaged" in state.mended[0]
+    assert "damaged" in state.repairs[0]
     gaps = {gap.stream: gap for gap in read_gaps(folder.gaps)}
     assert (gaps[TRADES].last_good_id, gaps[TRADES].first_good_id, gaps[TRADES].ids_lost) == (4, 10, 5)
     assert gaps[DEPTH].ids_lost == 50
@@ -121,8 +121,8 @@ def test_a_checkpoint_spares_the_scan_before_it_and_keeps_its_counts(folder: Ses
     state = recover_session(folder)
     assert state.tracks == whole.tracks
     assert state.checkpoint.counts == {"ended by silence": 3}
-    assert not state.mended
-    assert recover_session(folder, whole=True).mended
+    assert not state.repairs
+    assert recover_session(folder, whole=True).repairs
 
 
 def resume_of(content: bytes, folder: SessionFolder) -> dict[str, dict[str, int]]:

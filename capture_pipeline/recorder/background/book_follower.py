@@ -31,23 +31,23 @@ class BookFollower:
         """
         self._on_malformed = on_malformed
         self._books = {symbol: BookSync(TextBook()) for symbol in symbols}
-        self._flowing: set[str] = set()
+        self._symbols_with_diffs: set[str] = set()
         self._symbol_of: dict[str, str] = {}
         self._audits: set[str] = set()
-        self._ahead: dict[str, DepthSnapshot] = {}
-        self._found: list[dict[str, Any]] = []
+        self._early_snapshots: dict[str, DepthSnapshot] = {}
+        self._audit_results: list[dict[str, Any]] = []
 
-    def diff(self, stream: str, diff: WireDiff) -> None:
+    def apply_diff(self, stream: str, diff: WireDiff) -> None:
         """Apply a diff that is being recorded."""
         symbol = self._symbol_of.get(stream)
         if symbol is None:
             symbol = self._symbol_of[stream] = symbol_of(stream)
-        self._flowing.add(symbol)
+        self._symbols_with_diffs.add(symbol)
         try:
             self._books[symbol].diff(diff)
         except MalformedDataError as error:
             self._on_malformed(symbol, str(error))
-        if self._ahead:
+        if self._early_snapshots:
             self._compare_again(symbol)
 
     def invalidate(self, stream: str) -> None:
@@ -55,7 +55,7 @@ class BookFollower:
         book = self._books[symbol_of(stream)]
         if book.state is State.SYNCED:
             book.invalidate()
-            self._flowing.discard(symbol_of(stream))
+            self._symbols_with_diffs.discard(symbol_of(stream))
 
     def list_wanted_symbols(self) -> list[str]:
         """List the symbols whose book needs a snapshot, for synchronization or for an audit.
@@ -65,7 +65,7 @@ class BookFollower:
         return [
             symbol
             for symbol, book in self._books.items()
-            if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
+            if symbol in self._audits or (book.snapshot_wanted and symbol in self._symbols_with_diffs)
         ]
 
     def begin_audits(self) -> None:
@@ -83,7 +83,7 @@ class BookFollower:
         """Return whether the requested snapshot is for an audit."""
         return symbol in self._audits
 
-    def snapshot(self, symbol: str, body: bytes) -> bool:
+    def apply_snapshot(self, symbol: str, body: bytes) -> bool:
         """Apply a snapshot to a book, or compare it with the book for an audit.
 
         Returns:
@@ -102,7 +102,7 @@ class BookFollower:
 
     def take_audit_results(self) -> list[dict[str, Any]]:
         """Return the results of the audits since the last call."""
-        found, self._found = self._found, []
+        found, self._audit_results = self._audit_results, []
         return found
 
     def states(self) -> dict[str, str]:
@@ -117,16 +117,16 @@ class BookFollower:
             return False
         if audit.outcome is AuditOutcome.AHEAD:
             # The diffs up to this snapshot have not arrived yet.
-            self._ahead[symbol] = snapshot
+            self._early_snapshots[symbol] = snapshot
             self._audits.discard(symbol)
         elif audit.outcome is not AuditOutcome.TOO_OLD:
             self._audits.discard(symbol)
-            self._found.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
+            self._audit_results.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
         return audit.outcome is not AuditOutcome.TOO_OLD
 
     def _compare_again(self, symbol: str) -> None:
-        snapshot = self._ahead.get(symbol)
+        snapshot = self._early_snapshots.get(symbol)
         if snapshot is None or self._books[symbol].last_id < snapshot.last_id:
             return
-        del self._ahead[symbol]
+        del self._early_snapshots[symbol]
         self._audit(symbol, snapshot)

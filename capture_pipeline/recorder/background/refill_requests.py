@@ -37,7 +37,7 @@ class Refills:
         self._rest, self._pipeline, self._events = rest, pipeline, events
         self._gaps: dict[tuple[str, int], Gap] = {}
         self._new: asyncio.Queue[Gap] = asyncio.Queue()
-        self._turn = asyncio.Lock()
+        self._request_lock = asyncio.Lock()
 
     def add(self, gaps: Iterable[Gap]) -> None:
         """Add gaps, also those of an earlier process; gaps that need no request are only counted."""
@@ -76,9 +76,9 @@ class Refills:
                 try:
                     await self._attempt(gap, path)
                 except (CaptureError, OSError) as error:
-                    if (state := self._final(error, gap)) is None:
+                    if (state := self._final_state(error, gap)) is None:
                         raise
-                    self._settle(self._gaps[gap.stream, gap.last_good_id], state)
+                    self._finish_gap(self._gaps[gap.stream, gap.last_good_id], state)
 
     async def _attempt(self, gap: Gap, path: Path) -> None:
         """Request all pages from the first missing id on.
@@ -91,9 +91,9 @@ class Refills:
         try:
             refill.begin()
             while refill.has_next_page:
-                async with self._turn:
+                async with self._request_lock:
                     await run_in_daemon_thread(lambda: refill.request_page(self._rest))
-                    self._note(gap, refill.ids_refilled)
+                    self._update_progress(gap, refill.ids_refilled)
                     await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
         except (CaptureError, OSError) as error:
             self._write("refill_failed", gap, error=str(error))
@@ -104,9 +104,9 @@ class Refills:
                 f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids are still missing",
                 where=gap.stream,
             )
-        self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
+        self._finish_gap(self._update_progress(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
 
-    def _final(self, error: Exception, gap: Gap) -> RefillState | None:
+    def _final_state(self, error: Exception, gap: Gap) -> RefillState | None:
         """Return the final state of a gap after an error, or None if the gap is retried.
 
         A refusal with a code of the exchange is final, for instance -4166 of USD-M futures for trades older
@@ -123,15 +123,15 @@ class Refills:
         is_due = newest is not None and event_us(newest.event_time) >= due_us(from_us(end_us).date())
         return RefillState.OVERDUE if is_due else None
 
-    def _note(self, gap: Gap, ids_refilled: int) -> Gap:
+    def _update_progress(self, gap: Gap, ids_refilled: int) -> Gap:
         known = self._gaps[gap.stream, gap.last_good_id].model_copy(update={"ids_refilled": ids_refilled})
         self._gaps[gap.stream, gap.last_good_id] = known
         return known
 
-    def _settle(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
-        settled = gap.model_copy(update={"refill": state, "filled_by": filled_by})
-        self._gaps[gap.stream, gap.last_good_id] = settled
-        self._pipeline.write_gap_update(settled)
+    def _finish_gap(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
+        final = gap.model_copy(update={"refill": state, "filled_by": filled_by})
+        self._gaps[gap.stream, gap.last_good_id] = final
+        self._pipeline.write_gap_update(final)
         if state is not RefillState.COMPLETE:
             self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
 

@@ -91,7 +91,7 @@ class BackgroundTasks:
         reason = "audit" if self._follower.is_audit(symbol) else "synchronisation"
         try:
             body = await run_in_daemon_thread(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
-            is_useful = self._follower.snapshot(symbol, body)
+            is_useful = self._follower.apply_snapshot(symbol, body)
             stamp = (
                 self._pipeline.record_unframed(snapshot_stream(symbol), body)
                 if is_useful

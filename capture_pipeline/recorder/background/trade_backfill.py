@@ -40,7 +40,7 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 @dataclass(slots=True)
-class _Covered:
+class _ReturnedRange:
     """Returned ids `low..high`; `agg_id` is the aggregate that contains `high`."""
 
     low: int
@@ -64,14 +64,14 @@ class Refill:
         self.gap, self._path = gap, path
         self._first, self._last = gap.last_good_id + 1, gap.first_good_id - 1
         self._is_of_aggregates = kind_of(gap.stream) is StreamKind.AGG_TRADE
-        self._covered: list[_Covered] = []
+        self._covered: list[_ReturnedRange] = []
         self._next_agg_id: int | None = None
         self.has_next_page = False
         if path.is_file():
             self._read(path)
 
     @property
-    def covered(self) -> list[tuple[int, int]]:
+    def returned_ranges(self) -> list[tuple[int, int]]:
         """Returned ids of the gap, as sorted ranges `first..last`."""
         return [(each.low, each.high) for each in self._covered]
 
@@ -100,10 +100,10 @@ class Refill:
             OSError: The file cannot be written; the next call requests the same page again.
         """
         page = _page(self._request(rest))
-        asked = self._next_agg_id
-        if page and asked is not None and page[0][0].agg_id < asked:
+        requested_id = self._next_agg_id
+        if page and requested_id is not None and page[0][0].agg_id < requested_id:
             raise ProtocolViolationError(
-                f"the answer begins at aggregate {page[0][0].agg_id}, not at {asked}",
+                f"the answer begins at aggregate {page[0][0].agg_id}, not at {requested_id}",
                 where=f"aggTrades {self.gap.stream}",
             )
         new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
@@ -152,11 +152,11 @@ class Refill:
         start = bisect_right(self._covered, low, key=lambda each: each.low)
         if start and self._covered[start - 1].high >= low - 1:
             start -= 1
-        end, added = start, _Covered(low, high, trade.agg_id)
+        end, added = start, _ReturnedRange(low, high, trade.agg_id)
         while end < len(self._covered) and self._covered[end].low <= added.high + 1:
             other = self._covered[end]
             newest = max(added, other, key=lambda each: each.high)
-            added = _Covered(min(added.low, other.low), newest.high, newest.agg_id)
+            added = _ReturnedRange(min(added.low, other.low), newest.high, newest.agg_id)
             end += 1
         self._covered[start:end] = [added]
 

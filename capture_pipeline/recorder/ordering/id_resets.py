@@ -47,18 +47,18 @@ def remove_outdated(reset_candidates: list[Message], now_us: int) -> list[Messag
         reset_candidates: Candidates of one stream; the list is changed.
         now_us: Current event time of the stream, known or estimated from the time since their arrival.
     """
-    gone = [one for one in reset_candidates if now_us - event_us(one.event_time) > WINDOW_US]
-    left = [one for one in reset_candidates if one not in gone]
-    if len(left) > _MAX_CANDIDATES:
-        oldest = min(left, key=lambda one: one.received_ns)
-        gone.append(oldest)
-        left.remove(oldest)
-    reset_candidates[:] = left
-    return gone
+    removed = [one for one in reset_candidates if now_us - event_us(one.event_time) > WINDOW_US]
+    remaining = [one for one in reset_candidates if one not in removed]
+    if len(remaining) > _MAX_CANDIDATES:
+        oldest = min(remaining, key=lambda one: one.received_ns)
+        removed.append(oldest)
+        remaining.remove(oldest)
+    reset_candidates[:] = remaining
+    return removed
 
 
 def remove_disproved(reset_candidates: list[Message], event_time: int) -> list[Message]:
     """Remove and return the candidates that are older than a message that continues the old count."""
-    gone = [one for one in reset_candidates if event_us(event_time) > event_us(one.event_time) + LATER_US]
-    reset_candidates[:] = [one for one in reset_candidates if one not in gone]
-    return gone
+    removed = [one for one in reset_candidates if event_us(event_time) > event_us(one.event_time) + LATER_US]
+    reset_candidates[:] = [one for one in reset_candidates if one not in removed]
+    return removed

@@ -42,11 +42,11 @@ class Intake:
         """Return a message with its ids, or None if it is rejected or is about the connection."""
         try:
             name, data = split_message(raw)
-            known = self._id_parsers.get(name)
-            if known is None:
+            entry = self._id_parsers.get(name)
+            if entry is None:
                 self._reject_unknown_stream(connection, raw)
                 return None
-            stream, place = known
+            stream, place = entry
             first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)

@@ -68,13 +68,13 @@ class Merger:
         """Remove a connection; `flush_expired` emits the messages that waited only for it."""
         self._live.discard(connection)
         for buffer in self._buffers.values():
-            buffer.seen.pop(connection, None)
+            buffer.last_ids.pop(connection, None)
 
     @property
     def held(self) -> int:
         """Count of messages that are held back now."""
-        held = sum(len(self._buffers[stream].held) for stream in self._streams_with_held)
-        return held + sum(
+        held_count = sum(len(self._buffers[stream].held) for stream in self._streams_with_held)
+        return held_count + sum(
             len(self._buffers[stream].reset_candidates) for stream in self._streams_with_candidates
         )
 
@@ -87,9 +87,9 @@ class Merger:
         buffer = self._buffers.get(message.stream)
         if buffer is None:
             buffer = self._buffers[message.stream] = StreamBuffer()
-        seen = buffer.seen
-        if message.last > seen.get(message.connection, -1):
-            seen[message.connection] = message.last
+        last_ids = buffer.last_ids
+        if message.last > last_ids.get(message.connection, -1):
+            last_ids[message.connection] = message.last
         if message.first == buffer.next_id or buffer.next_id < 0:
             if buffer.next_id < 0:
                 buffer.first_id = message.first
@@ -155,7 +155,7 @@ class Merger:
         self._skipped_ranges.pop(stream, None)
         buffer.before = (buffer.next_id, min(event_us(one.event_time) for one in new))
         buffer.first_id, buffer.next_id, buffer.newest = new[0].first, new[-1].last + 1, new[-1].event_time
-        buffer.seen = dict.fromkeys(buffer.seen, -1)
+        buffer.last_ids = dict.fromkeys(buffer.last_ids, -1)
         new[0].is_reset = True
         self.counts.resets += 1
         self.counts.passed += len(new)
@@ -170,9 +170,9 @@ class Merger:
 
     def count_repeat(self, message: Message, connection: int) -> None:
         """Count a byte-for-byte copy of an emitted message: the effect of `push` without parsing it again."""
-        seen = self._buffers[message.stream].seen
-        if message.last > seen.get(connection, -1):
-            seen[connection] = message.last
+        last_ids = self._buffers[message.stream].last_ids
+        if message.last > last_ids.get(connection, -1):
+            last_ids[connection] = message.last
         self.counts.duplicates += 1
 
     def flush_expired(self, now_ns: int) -> Sequence[Message]:
@@ -250,7 +250,7 @@ class Merger:
         if waited < self._grace:
             return False
         for connection in self._live:
-            last = buffer.seen.get(connection)
+            last = buffer.last_ids.get(connection)
             if (last is None and waited < self._unseen) or (last is not None and last < buffer.next_id):
                 return False
         return True

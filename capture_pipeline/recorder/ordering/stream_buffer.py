@@ -52,7 +52,7 @@ class StreamBuffer:
     Attributes:
         next_id: Id after the last emitted message; -1 before any.
         first_id: First emitted id since the last reset; -1 if unknown.
-        seen: Last id by live connection.
+        last_ids: Last id by live connection.
         held: Messages after a hole, sorted.
         newest: Event time of the last emitted message, as sent.
         reset_candidates: Sorted messages with lower ids and a later time: a new count of ids, or strays.
@@ -62,7 +62,7 @@ class StreamBuffer:
 
     next_id: int = -1
     first_id: int = -1
-    seen: dict[int, int] = field(default_factory=dict)
+    last_ids: dict[int, int] = field(default_factory=dict)
     held: list[Message] = field(default_factory=list)
     newest: int = NEVER
     reset_candidates: list[Message] = field(default_factory=list)

@@ -70,15 +70,15 @@ def preflight(
     yield network
     if not network.passed:  # the following checks would only repeat its message
         return
-    seen = ExchangeRecord(settings, symbols)
-    yield from _check_rest(settings, symbols, seen)
-    yield _run_check("test capture", lambda: _check_streams(settings, symbols, seconds, seen))
+    exchange = ExchangeRecord(settings, symbols)
+    yield from _check_rest(settings, symbols, exchange)
+    yield _run_check("test capture", lambda: _check_streams(settings, symbols, seconds, exchange))
     yield from (
-        PreflightFinding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes()
+        PreflightFinding(name, passed=True, measured=text, is_note=True) for name, text in exchange.notes()
     )
     yield _run_check(
         "record",
-        lambda: PreflightFinding("record", passed=True, measured=str(seen.publish(root)), is_note=True),
+        lambda: PreflightFinding("record", passed=True, measured=str(exchange.publish(root)), is_note=True),
     )
 
 
@@ -150,9 +150,11 @@ def _check_network(settings: Settings, symbols: list[str]) -> PreflightFinding:
     )
 
 
-def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[PreflightFinding]:
+def _check_rest(
+    settings: Settings, symbols: list[str], exchange: ExchangeRecord
+) -> Iterator[PreflightFinding]:
     """Check answers, clock offset, round trip, symbols and jitter with a series of requests."""
-    rest = seen.rest
+    rest = exchange.rest
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
     for _ in range(_REQUESTS):
@@ -169,7 +171,7 @@ def _check_rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) ->
         f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
     )
     yield PreflightFinding("requests", not lost, measured, remedy)
-    seen.send_each_request()
+    exchange.send_each_request()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
@@ -202,13 +204,13 @@ def _check_symbols(rest: RestClient, symbols: list[str]) -> PreflightFinding:
 
 
 def _check_streams(
-    settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord
+    settings: Settings, symbols: list[str], seconds: float, exchange: ExchangeRecord
 ) -> PreflightFinding:
     """Check that the streams deliver messages in the form that a session records."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
     kind = partial(Connection, limits=limits_of(settings))
-    counts, refused = asyncio.run(_sample_streams(kind, urls, streams, seconds, seen))
+    counts, refused = asyncio.run(_sample_streams(kind, urls, streams, seconds, exchange))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return PreflightFinding(
@@ -227,13 +229,17 @@ def _check_streams(
 
 
 async def _sample_streams(
-    kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+    kind: Callable[..., Connection],
+    urls: list[str],
+    streams: list[str],
+    seconds: float,
+    exchange: ExchangeRecord,
 ) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
     def take(number: int, raw: bytes) -> None:
-        seen.frames.take(raw)
+        exchange.frames.take(raw)
         placed = intake.place(number, raw, time.time_ns())
         if placed is not None:
             decode_line(splice_line(time.time_ns(), raw))
@@ -254,6 +260,6 @@ async def _sample_streams(
     for task in opening:
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
-    seen.note_connections(urls, connections)
+    exchange.note_connections(urls, connections)
     wrong = [f"{urls[0]}: a message has a wrong form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")

@@ -59,7 +59,7 @@ def finish_session(
         StorageError: A file cannot be written; the session can be finished later.
     """
     read = recover_session(folder, whole=True)
-    for line in read.mended:
+    for line in read.repairs:
         EventLog(folder.events).write(read.last_ns, "mended", what=line)
     # Only the latest version of each gap is kept.
     write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
@@ -163,7 +163,7 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.mended)
+        "mended_damage": sum("damaged" in line for line in read.repairs)
         + read.checkpoint.counts.get("mended_damage", 0),
         "accounting": account_summary(read.account, read.messages) if read.account else None,
         **{

@@ -37,31 +37,31 @@ class ScanEvidence:
     is_damaged: bool = False
 
 
-def reconcile_gaps(gaps: list[Gap], found: ScanEvidence) -> list[Gap]:
+def reconcile_gaps(gaps: list[Gap], evidence: ScanEvidence) -> list[Gap]:
     """Return the ledger that agrees with the recording.
 
     A gap is removed if the message after it was never written: the next message of its stream shows the
     actual gap. A gap that the ledger lacks is added, for instance after damage. Ids that the checkpoints
     count outside the remaining messages of a stream are added too.
     """
-    kept = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, found.tracks)}
-    for gap in found.gaps:
-        known = kept.get((gap.stream, gap.last_good_id))
-        if known is None or known.first_good_id != gap.first_good_id:
-            kept[gap.stream, gap.last_good_id] = _with_cause(
-                gap, found, Cause.DISK if found.is_damaged else Cause.UNKNOWN
+    ledger = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, evidence.tracks)}
+    for gap in evidence.gaps:
+        existing = ledger.get((gap.stream, gap.last_good_id))
+        if existing is None or existing.first_good_id != gap.first_good_id:
+            ledger[gap.stream, gap.last_good_id] = _with_cause(
+                gap, evidence, Cause.DISK if evidence.is_damaged else Cause.UNKNOWN
             )
-    for mark in found.marks:
+    for mark in evidence.marks:
         for gap in (
-            *find_lost_ends(mark, found.tracks, found.last_times),
-            *find_lost_starts(mark, found.tracks, found.first_ns),
+            *find_lost_ends(mark, evidence.tracks, evidence.last_times),
+            *find_lost_starts(mark, evidence.tracks, evidence.first_ns),
         ):
-            known = kept.get((gap.stream, gap.last_good_id))
-            if known is None or known.first_good_id < gap.first_good_id:
-                kept[gap.stream, gap.last_good_id] = _with_cause(gap, found, gap.cause)
-    if found.altered or found.is_damaged:
-        kept = _without_contained(kept)
-    return sorted(kept.values(), key=lambda gap: (gap.end_ns, gap.stream))
+            existing = ledger.get((gap.stream, gap.last_good_id))
+            if existing is None or existing.first_good_id < gap.first_good_id:
+                ledger[gap.stream, gap.last_good_id] = _with_cause(gap, evidence, gap.cause)
+    if evidence.altered or evidence.is_damaged:
+        ledger = _without_contained(ledger)
+    return sorted(ledger.values(), key=lambda gap: (gap.end_ns, gap.stream))
 
 
 def _is_in_data(gap: Gap, tracks: Mapping[str, Track]) -> bool:
@@ -69,9 +69,9 @@ def _is_in_data(gap: Gap, tracks: Mapping[str, Track]) -> bool:
     return is_outside(gap, track.first, track.last) if gap.is_outside else gap.first_good_id <= track.last
 
 
-def _with_cause(gap: Gap, found: ScanEvidence, otherwise: Cause) -> Gap:
+def _with_cause(gap: Gap, evidence: ScanEvidence, otherwise: Cause) -> Gap:
     """Return the gap with the cause of an alteration at its time, or with the given cause."""
-    for one in reversed(found.altered):
+    for one in reversed(evidence.altered):
         if gap.start_ns <= one.to_ns and gap.end_ns >= one.from_ns:
             return gap.model_copy(
                 update={

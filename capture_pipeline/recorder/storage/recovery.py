@@ -54,7 +54,7 @@ class RecoveredSession:
         last_times: Time of the last message by stream.
         checkpoint: Last checkpoint of the recorder; its counts are those of the account if there is one.
         account: Account of the received messages, settled with the recording; None if no recorder kept one.
-        mended: Descriptions of the repairs, for the event log.
+        repairs: Descriptions of the repairs, for the event log.
         gaps: Gaps in the scanned lines.
         messages: Count of lines: those up to the checkpoint and the scanned ones.
         bad: Count of scanned lines that are not valid lines of a recording.
@@ -68,7 +68,7 @@ class RecoveredSession:
     last_times: dict[str, MessageTime] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
-    mended: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
     bad: int = 0
@@ -92,11 +92,11 @@ class RecoveredSession:
     def _place(self, stream: str, ids: Ids, moment: MessageTime) -> None:
         first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
-        known = self.last_times.get(stream)
+        previous = self.last_times.get(stream)
         if (
             last <= track.last
-            and known is not None
-            and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US
+            and previous is not None
+            and (moment.event_us or 0) > (previous.event_us or _NEVER_US) + _RESET_US
         ):
             # Lower ids with a later time: the exchange restarted its count.
             track.restart()
@@ -188,11 +188,11 @@ def _remove_joined_parts(folder: SessionFolder, parts: list[Path]) -> None:
 def _apply_checkpoint(state: RecoveredSession, checkpoint: Checkpoint) -> None:
     state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
-        kept = dict(counts)
-        state.last_times[stream] = MessageTime(kept.pop("last_ns"), kept.pop("last_event_us") or None)
-        state.tracks[stream] = Track(**kept)
-    known = sum(track.messages for track in state.tracks.values())
-    state.messages = known if checkpoint.lines is None else checkpoint.lines
+        fields = dict(counts)
+        state.last_times[stream] = MessageTime(fields.pop("last_ns"), fields.pop("last_event_us") or None)
+        state.tracks[stream] = Track(**fields)
+    message_count = sum(track.messages for track in state.tracks.values())
+    state.messages = message_count if checkpoint.lines is None else checkpoint.lines
 
 
 def _usable_checkpoint(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | None:
@@ -248,7 +248,7 @@ def _repair_tail(
     lost = max(0, lost - len(lines))
     state.torn_lines += lost
     summary = f"{len(lines):,} lines saved, {lost:,} known to be lost"
-    state.mended.append(
+    state.repairs.append(
         f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {summary}"
     )
 
@@ -263,7 +263,7 @@ def _quarantine_damage(
             folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end
         )
         edges += [hole.start, hole.end]
-        state.mended.append(
+        state.repairs.append(
             f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine"
         )
     edges.append(len(content))
@@ -298,7 +298,7 @@ def _reconcile(folder: SessionFolder, state: RecoveredSession) -> None:
     marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
     altered = state.account.altered if state.account else []
     evidence = ScanEvidence(
-        state.tracks, state.last_times, state.gaps, state.first_ns, marks, altered, bool(state.mended)
+        state.tracks, state.last_times, state.gaps, state.first_ns, marks, altered, bool(state.repairs)
     )
     result = reconcile_gaps(gaps, evidence)
     if result != gaps or not ends_with_whole_line(folder.gaps):

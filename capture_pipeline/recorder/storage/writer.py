@@ -145,12 +145,12 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Write batches until the end; this is the body of the thread."""
         try:
-            while not self._is_over():
-                batch = self._next()
+            while not self._can_stop():
+                batch = self._next_batch()
                 if batch is not None:
                     self._write(batch)
                 if time.monotonic() - self._checked_s >= self._fsync_s:
-                    self._check()
+                    self._check_file()
                 if self._dirty_since is not None and time.monotonic() - self._dirty_since >= self._fsync_s:
                     self._sync()
             if self._dirty_since is not None:
@@ -160,12 +160,12 @@ class Writer(threading.Thread):
         finally:
             self._journal.close()
 
-    def _is_over(self) -> bool:
+    def _can_stop(self) -> bool:
         """Return whether the thread can stop; the lock makes sure that no last batch is missed."""
         with self._wake:
             return self._abandon.is_set() or (self._closing and not self._queue)
 
-    def _next(self) -> Batch | None:
+    def _next_batch(self) -> Batch | None:
         """Return the next batch, or None when an fsync or the end is due."""
         with self._wake:
             if not self._queue and not self._closing:
@@ -228,14 +228,14 @@ class Writer(threading.Thread):
             self.suspects.append(f"{self._journal.path.name}: {error}")
             self._next_segment()
             return
-        if not self._check():
+        if not self._check_file():
             return
         if self._mark is not None:
             mark, self._mark = self._mark, None
             with contextlib.suppress(StorageError, OSError):
                 publish_model(self._folder.checkpoint, mark)
 
-    def _check(self) -> bool:
+    def _check_file(self) -> bool:
         """Return whether the file is as it was written; if it is not, continue in a new one."""
         self._checked_s = time.monotonic()
         try:
