@@ -30,9 +30,9 @@ from capture_pipeline.recorder.lifecycle import (
     RecorderResult,
     create_plan,
     find_session,
+    list_hidden_sessions,
     list_open_sessions,
     list_sessions,
-    list_sessions_set_aside,
     prepare,
     record,
     sessions_root,
@@ -103,7 +103,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         if options["no_resume"] or not list_open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
             plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
-        folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
+        folder = prepare(root, plan, resume_open=not options["no_resume"], on_hide=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
     _report_end(ended)
@@ -285,7 +285,7 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         rows = [session_row(folder) for folder in list_sessions(root)]
-        aside = [set_aside_row(folder) for folder in list_sessions_set_aside(root)] if with_set_aside else []
+        aside = [set_aside_row(folder) for folder in list_hidden_sessions(root)] if with_set_aside else []
         rows += aside
     if as_json:
         emit_json(rows)

@@ -32,7 +32,7 @@ from capture_pipeline.sessions.status import publish_status, read_status
 from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import report
 
-_ASIDE = ".aside-"
+_HIDDEN_PREFIX = ".aside-"
 MAX_DURATION_S = 31 * 86_400
 _CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
@@ -145,7 +145,7 @@ def prepare(
     plan: SessionPlan,
     *,
     resume_open: bool = True,
-    on_set_aside: Callable[[Path], None] = lambda _: None,
+    on_hide: Callable[[Path], None] = lambda _: None,
 ) -> SessionFolder:
     """Return the folder to record into: an unfinished session of the same symbols and regime, or a new one.
 
@@ -153,7 +153,7 @@ def prepare(
         root: Folder of all sessions.
         plan: Plan of a new session.
         resume_open: Whether to resume an unfinished session; otherwise its folder is renamed and kept.
-        on_set_aside: Receives the new path of each folder that was renamed.
+        on_hide: Receives the new path of each folder that was renamed.
 
     Raises:
         BusyError: A recorder is at work on the session, or another process holds the lock for too long.
@@ -161,15 +161,15 @@ def prepare(
     """
     # Without the lock, two simultaneous starts would each find no open session and record twice.
     with file_lock(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
-        return _choose_folder(root, plan, on_set_aside, resume_open=resume_open)
+        return _choose_folder(root, plan, on_hide, resume_open=resume_open)
 
 
 def _choose_folder(
-    root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool
+    root: Path, plan: SessionPlan, on_hide: Callable[[Path], None], *, resume_open: bool
 ) -> SessionFolder:
     for folder in list_open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
-            on_set_aside(set_aside(folder))
+            on_hide(hide_session(folder))
         elif not is_ending(folder, read_plan(folder)):
             return folder
         else:
@@ -192,17 +192,17 @@ def _choose_folder(
     return folder
 
 
-def set_aside(folder: SessionFolder) -> Path:
-    """Rename the folder of an unfinished session, so that it is kept and not resumed.
+def hide_session(folder: SessionFolder) -> Path:
+    """Rename the folder of an unfinished session to a hidden name, so that it is kept and not resumed.
 
     Raises:
         BusyError: A recorder is at work on the session.
     """
     with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
-        folder.path.rename(aside)
-        return aside
+        hidden = folder.path.with_name(f"{_HIDDEN_PREFIX}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
+        folder.path.rename(hidden)
+        return hidden
 
 
 def record(
@@ -340,9 +340,9 @@ def list_sessions(root: Path) -> list[SessionFolder]:
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
-def list_sessions_set_aside(root: Path) -> list[SessionFolder]:
-    """List the sessions that `set_aside` renamed, newest first."""
-    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
+def list_hidden_sessions(root: Path) -> list[SessionFolder]:
+    """List the sessions that `hide_session` renamed, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_HIDDEN_PREFIX}*/session.json")]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 

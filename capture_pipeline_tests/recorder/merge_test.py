@@ -460,11 +460,11 @@ def test_every_message_is_passed_once_or_counted(
         out.extend(merge.push(message))
         if data.draw(st.booleans()):
             out.extend(merge.flush_expired(now))
-        assert merge.held + merge.counts.settled == len(offered)
+        assert merge.held + merge.counts.finished_count == len(offered)
     out.extend(merge.finish(len(steps) * 700 * MILLISECOND))
     counts = merge.counts
     assert merge.held == 0
-    assert counts.settled == len(offered)
+    assert counts.finished_count == len(offered)
     assert (len(out), len(kept)) == (counts.passed, counts.stray)
     came = [one.raw for one in (*out, *kept)]
     assert len(set(came)) == len(came)

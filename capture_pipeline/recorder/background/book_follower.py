@@ -38,7 +38,7 @@ class BookFollower:
         self._audit_results: list[dict[str, Any]] = []
 
     def apply_diff(self, stream: str, diff: WireDiff) -> None:
-        """Apply a diff that is being recorded."""
+        """Apply a recorded diff to its book."""
         symbol = self._symbol_of.get(stream)
         if symbol is None:
             symbol = self._symbol_of[stream] = symbol_of(stream)

@@ -53,7 +53,7 @@ class Refills:
         return count_refills(self._gaps.values())
 
     async def run(self, path: Path) -> None:
-        """Request the ids of every gap that was added, until cancelled.
+        """Request the ids of every added gap until cancelled.
 
         Args:
             path: `refilled_trades.jsonl` of the session.

@@ -340,7 +340,7 @@ class _Socket(ClientConnection):
 
 
 def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
-    """Translate for websockets, which otherwise reads the environment by rules of its own."""
+    """Return the arguments for websockets, which would otherwise read the environment by its own rules."""
     arguments: dict[str, Any] = {"proxy": egress.proxy.url if egress.proxy else None}
     if urlsplit(url).scheme == "wss":
         arguments["ssl"] = egress.tls

@@ -10,7 +10,7 @@ from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
 
 _PATIENCE_S = 10.0
-"""Order-book diffs come ten times a second: a recorder without a message for this long records nothing."""
+"""Seconds; diffs come ten times a second, so a recorder without a message for this long receives nothing."""
 _BRIEF_S = 1.0
 """Seconds; a shorter failure is only in the event log."""
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}

@@ -98,6 +98,6 @@ class MergeCounts:
     stray: int = 0
 
     @property
-    def settled(self) -> int:
+    def finished_count(self) -> int:
         """Count of messages that are not held any more."""
         return self.passed + self.duplicates + self.late + self.early + self.stray

@@ -28,9 +28,9 @@ from capture_pipeline.recorder.ordering.message_ids import ids_of
 from capture_pipeline.sessions.line_format import split_message
 
 MAX_ENTRIES = 100
-"""Entries of one list or table of the record."""
+"""Largest count of entries in one list or table of the record."""
 MAX_TEXT = 300
-"""Characters of one text of the exchange."""
+"""Largest count of characters in one text of the exchange."""
 _MAX_EXAMPLES = 10
 _VALUES = ("X", "st", "ps")
 """Fields whose values are counted: order type, market, and pair."""
