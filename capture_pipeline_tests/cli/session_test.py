@@ -155,7 +155,7 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deploy
     result = capture(exchange, "session", "start", "--duration", "14s")
     told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
     assert len(told) == 1, result.output
-    assert "recording goes on trying" in told[0]
+    assert "the recorder continues to try" in told[0]
 
 
 def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(

@@ -17,14 +17,14 @@ SCHEMA: dict[str, pl.DataType] = {"a": pl.Int64()}
 FOLDER = Path("market=spot", "interval=1h", "symbol=BTCUSDT", "month=2025-01")
 
 
-def filled(root: Path) -> Lake:
+def create_lake(root: Path) -> Lake:
     """Create a lake with one table of one row."""
     lake = Lake(root)
     publish_table(pl.DataFrame({"a": [7]}, schema=SCHEMA), lake.table("bars") / FOLDER / "bars.parquet")
     return lake
 
 
-def answer(lake: Lake) -> list[tuple[object, ...]]:
+def query_view(lake: Lake) -> list[tuple[object, ...]]:
     """Query the view."""
     with connect(lake) as connection:
         return connection.sql("SELECT a, symbol FROM bars").fetchall()
@@ -33,25 +33,25 @@ def answer(lake: Lake) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("name", ["plain", "a[b]", "a*", "it's", "{a,b}", "[!x]"])
 def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
     """Glob characters in the name are literal."""
-    lake = filled(tmp_path / name)
+    lake = create_lake(tmp_path / name)
     assert refresh_views(lake, {"bars": Table(SCHEMA)}) == ["bars"]
-    assert answer(lake) == [(7, "BTCUSDT")]
+    assert query_view(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> None:
     """The same views leave the file unchanged; other views or an invalid file give a new one."""
     lake = Lake(tmp_path)
     refresh_views(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == []
+    assert query_view(lake) == []
     empty = lake.catalog().stat().st_ino
     refresh_views(lake, {"bars": Table(SCHEMA)})
     assert lake.catalog().stat().st_ino == empty
-    filled(tmp_path)
+    create_lake(tmp_path)
     refresh_views(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == [(7, "BTCUSDT")]
+    assert query_view(lake) == [(7, "BTCUSDT")]
     lake.catalog().write_bytes(b"no database")
     refresh_views(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == [(7, "BTCUSDT")]
+    assert query_view(lake) == [(7, "BTCUSDT")]
     assert [path.name for path in tmp_path.iterdir() if "catalog" in path.name] == ["catalog.duckdb"]
 
 
@@ -60,15 +60,15 @@ def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     refresh_views(lake, {"bars": Table(SCHEMA)})
     with duckdb.connect(str(lake.catalog()), read_only=True) as reader:
-        filled(tmp_path)
+        create_lake(tmp_path)
         refresh_views(lake, {"bars": Table(SCHEMA)})
         assert reader.sql("SELECT a FROM bars").fetchall() == []
-    assert answer(lake) == [(7, "BTCUSDT")]
+    assert query_view(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> None:
     """The error is one line, and no partial catalogue is left."""
-    lake = filled(tmp_path)
+    lake = create_lake(tmp_path)
     (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
     with pytest.raises(LakeError, match="cannot be created") as caught:
         refresh_views(lake, {"bars": Table(SCHEMA)})
@@ -79,7 +79,7 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
 @pytest.mark.parametrize("has_newer", [False, True])
 def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: Path) -> None:
     """With and without a newer file next to them."""
-    lake = filled(tmp_path)
+    lake = create_lake(tmp_path)
     newer: dict[str, pl.DataType] = {**SCHEMA, "kind": pl.String()}
     if has_newer:
         path = lake.table("bars") / FOLDER.with_name("month=2025-02") / "bars.parquet"

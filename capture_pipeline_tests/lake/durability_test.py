@@ -52,7 +52,7 @@ if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strace is not installed")]
 
 
-def traced(
+def run_under_strace(
     target: Path, *options: str, program: str = PROGRAM
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Publish over `target` under strace; return the result and the calls on files in its folder."""
@@ -75,7 +75,7 @@ def traced(
     return ended, [line for line in log.read_text().splitlines() if str(target.parent) in line]
 
 
-def old(folder: Path) -> Path:
+def create_old_file(folder: Path) -> Path:
     """Create a file that exists already."""
     target = folder / "published" / "f"
     target.parent.mkdir()
@@ -83,7 +83,7 @@ def old(folder: Path) -> Path:
     return target
 
 
-def kinds(calls: list[str]) -> list[str]:
+def classify_calls(calls: list[str]) -> list[str]:
     """Classify the calls by file: the temporary file, the folder, or the rename."""
     found = []
     for line in calls:
@@ -95,16 +95,16 @@ def kinds(calls: list[str]) -> list[str]:
 
 def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) -> None:
     """In this order; without one of the fsyncs, a loss of power may leave an empty file or none."""
-    target = old(tmp_path)
-    ended, calls = traced(target)
+    target = create_old_file(tmp_path)
+    ended, calls = run_under_strace(target)
     assert ended.returncode == 0
-    assert kinds(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
+    assert classify_calls(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
 
 
 def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) -> None:
     """The file before the rename, the folder after each mkdir, rename and removal in it."""
-    target = old(tmp_path)
-    ended, calls = traced(target, program=LIFE_OF_A_DOWNLOAD)
+    target = create_old_file(tmp_path)
+    ended, calls = run_under_strace(target, program=LIFE_OF_A_DOWNLOAD)
     assert ended.returncode == 0, ended.stderr
     folder, steps = str(target.parent), []
     for line in calls:
@@ -127,9 +127,9 @@ def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) ->
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
 def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Path) -> None:
     """The error is one line, and no temporary file is left."""
-    target = old(tmp_path)
+    target = create_old_file(tmp_path)
     # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
-    ended, calls = traced(
+    ended, calls = run_under_strace(
         target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1"
     )
     assert ended.returncode == 3, ended.stderr
@@ -142,9 +142,9 @@ def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Pa
 @pytest.mark.parametrize("call", ["write:1", "fsync:1", "rename:1", "fsync:2"])
 def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_path: Path) -> None:
     """Never a part of either; the signal arrives before the call takes effect."""
-    target = old(tmp_path)
+    target = create_old_file(tmp_path)
     name, _, when = call.partition(":")
-    ended, _ = traced(
+    ended, _ = run_under_strace(
         target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}"
     )
     assert ended.returncode in {-9, 137}
@@ -160,6 +160,6 @@ def test_ban_is_flushed_and_a_count_of_attempts_is_only_whole(
 ) -> None:
     """A ban survives a loss of power; a connection does not wait for the disk."""
     (tmp_path / "state").mkdir()
-    ended, found = traced(tmp_path / "state" / name, program=REFUSAL)
+    ended, found = run_under_strace(tmp_path / "state" / name, program=REFUSAL)
     assert ended.returncode == 0, ended.stderr
-    assert [call.split()[0] for call in kinds(found)] == calls
+    assert [call.split()[0] for call in classify_calls(found)] == calls

@@ -24,7 +24,7 @@ from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline_tests.deployment import NOW, Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
-from capture_pipeline_tests.recorder.persisted import persisted
+from capture_pipeline_tests.recorder.persisted import read_ids
 
 _HOUR_US = 3_600_000_000
 _CONNECTIONS = 2
@@ -77,10 +77,10 @@ class Account:
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
-    def hold(self, condition: object, told: str) -> None:
+    def check(self, condition: object, problem: str) -> None:
         """Record an error if a condition does not hold."""
         if not condition:
-            self.wrong.append(told)
+            self.wrong.append(problem)
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
             _slot_of(session).get(event["connection"]) for event in session.events("connection_ended")
         )
         account.cuts = [ended[0], ended[1]]
-        account.hold(
+        account.check(
             min(account.cuts) >= pace.cuts,
             f"connections were cut {account.cuts} times instead of {pace.cuts} or more each",
         )
-        account.hold(session.events("serverShutdown"), "no shutdown was announced")
-        account.hold(not account.gaps, f"{account.gaps} gaps of {account.ids_lost} ids")
+        account.check(session.events("serverShutdown"), "no shutdown was announced")
+        account.check(not account.gaps, f"{account.gaps} gaps of {account.ids_lost} ids")
     return account
 
 
@@ -126,14 +126,14 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
     account = Account("everything at once")
     outages: list[Outage] = []
 
-    def spoil(session: Live) -> None:
+    def inject_faults(session: Live) -> None:
         start_us, span_us = parse_time(NOW), pace.hours * _HOUR_US
         for number, hit in enumerate((_kill, _fill_disk, _kill, _cut_both), 1):
             _until_market(session, start_us + round(span_us * number / 5))
             outages.append(hit(session, pace))
 
     with exchange(root, {"symbols": [BUSY], "frozen": True}) as deployment:
-        session = _recorded(deployment, pace, account, spoil)
+        session = _recorded(deployment, pace, account, inject_faults)
         account.outages = [outage.what for outage in outages]
         for gap in session.gaps:
             inside = [
@@ -141,12 +141,14 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
                 for one in outages
                 if one.start_ns - _SLACK_NS <= gap.start_ns and gap.end_ns <= one.end_ns + _SLACK_NS
             ]
-            account.hold(inside, f"a gap outside of every outage: {gap.model_dump_json()}")
-        account.hold(account.gaps, "nothing was lost, so that nothing was tried")
+            account.check(inside, f"a gap outside of every outage: {gap.model_dump_json()}")
+        account.check(account.gaps, "nothing was lost, so that nothing was tried")
     return account
 
 
-def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Callable[[Live], None]) -> Live:
+def _recorded(
+    deployment: Deployment, pace: Pace, account: Account, inject_faults: Callable[[Live], None]
+) -> Live:
     """Record all messages of a period with faults, and compare the recording with the sent messages."""
     began = time.monotonic()
     session = Live(deployment, 7200, [str(BUSY["symbol"])])
@@ -154,7 +156,7 @@ def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Calla
         _start(session, pace)
         _until(lambda: len(session.connections()) == _CONNECTIONS, "two connections")
         deployment.clock(speed=pace.speed)
-        spoil(session)
+        inject_faults(session)
         _until_market(session, parse_time(NOW) + round(pace.hours * _HOUR_US))
         deployment.clock(speed=0)
         _until(lambda: _is_drained(session), "the last message")
@@ -200,7 +202,7 @@ def _fill_disk(session: Live, _: Pace) -> Outage:
 
 def _cut_both(session: Live, _: Pace) -> Outage:
     start_ns = time.time_ns()
-    session.hit("ws_cut", "all")
+    session.inject_fault("ws_cut", "all")
     _until(lambda: not session.connections(), "the cut of both connections", every_s=0.002)
     session.recording()
     return Outage("both connections cut", start_ns, time.time_ns())
@@ -218,21 +220,25 @@ def _until(
 def _until_market(session: Live, until_us: int) -> None:
     """Wait for a time of the market; the recorder must not end before."""
 
-    def has_come() -> bool:
+    def has_arrived() -> bool:
         assert session.process is not None
         assert session.process.poll() is None, session.process.communicate()
         answer = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()
         return int(answer["now_us"]) >= until_us
 
-    _until(has_come, iso(until_us), every_s=0.05, patience_s=3600)
+    _until(has_arrived, iso(until_us), every_s=0.05, patience_s=3600)
 
 
 def _is_drained(session: Live) -> bool:
     """Return whether the clock stands, everything up to it was sent, and the recorder has written it."""
-    told, status = session.streams(), session.status()
+    sent_streams, status = session.streams(), session.status()
     now = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()["now"]
-    last = {stream: sent["last_id"] for stream, sent in told["streams"].items()}
-    return parse_time(told["position"]) >= parse_time(now) and status is not None and status.last_ids == last
+    last = {stream: sent["last_id"] for stream, sent in sent_streams["streams"].items()}
+    return (
+        parse_time(sent_streams["position"]) >= parse_time(now)
+        and status is not None
+        and status.last_ids == last
+    )
 
 
 def _slot_of(session: Live) -> dict[int, int]:
@@ -241,24 +247,24 @@ def _slot_of(session: Live) -> dict[int, int]:
 
 def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
     """Check persisted == sent − ledger for each stream and id."""
-    found, wrong = persisted(session.folder.recording)
+    found, wrong = read_ids(session.folder.recording)
     account.wrong += wrong
     account.messages = sum(one.count for one in found.values())
     account.gaps, account.ids_lost = len(session.gaps), sum(gap.ids_lost for gap in session.gaps)
-    account.hold(found.keys() == sent.keys(), f"recorded {sorted(found)}, sent {sorted(sent)}")
+    account.check(found.keys() == sent.keys(), f"recorded {sorted(found)}, sent {sorted(sent)}")
     for stream, one in found.items():
         listed = [
             (gap.last_good_id + 1, gap.first_good_id - 1) for gap in session.gaps if gap.stream == stream
         ]
-        account.hold(
+        account.check(
             one.holes == listed, f"{stream}: the file lacks {one.holes[:5]}, the ledger says {listed[:5]}"
         )
         ends = sent[stream]["first_id"], sent[stream]["last_id"]
-        account.hold(
+        account.check(
             (one.first, one.last) == ends, f"{stream}: recorded {one.first}..{one.last}, sent {ends}"
         )
         if not listed:
-            account.hold(
+            account.check(
                 one.count == sent[stream]["count"],
                 f"{stream}: {one.count:,} recorded, {sent[stream]['count']:,} sent",
             )
@@ -281,6 +287,6 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
     report = validate(session.folder.path, thresholds, book=True)
     account.wrong += [f"validation: {check.name}: {check.reason}" for check in report.failed]
     for name in ("ledger", "checksums"):
-        account.hold(
+        account.check(
             report.check(name).verdict is Verdict.PASS, f"validation: {name}: {report.check(name).reason}"
         )

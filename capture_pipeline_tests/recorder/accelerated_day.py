@@ -40,7 +40,7 @@ def main() -> int:
                 )
                 accounts.append(record(Path(folder) / name, pace))
     Console().print(_table(accounts))
-    wrong = [f"{account.name}: {told}" for account in accounts for told in account.wrong]
+    wrong = [f"{account.name}: {problem}" for account in accounts for problem in account.wrong]
     sys.stdout.write(
         "".join(f"WRONG {line}\n" for line in wrong)
         or "Persisted is what was sent less what the ledger says, id by id.\n"

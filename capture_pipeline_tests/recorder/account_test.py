@@ -26,7 +26,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, left, lost
+from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     desk.start()
     desk.end()
     # By the recorder itself, before anybody reads the recording again.
-    assert lost(folder, Cause.DISK) == set(range(6, 13))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     stop(folder, settings)
-    assert left(folder) == set(range(1, 6))
-    assert lost(folder, Cause.DISK) == set(range(6, 13))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    assert recorded_ids(folder) == set(range(1, 6))
+    assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     assert {gap.at_end for gap in read_gaps(folder.gaps)} == {True}
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert {name: report.check(name).verdict for name in ("ledger", "disk", "accounting")} == {
@@ -111,14 +111,14 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     desk.send(111, 120, OTHERS)
     desk.end()
     stop(folder, settings)
-    assert left(folder, OTHERS) | lost(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
-    assert lost(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
+    assert recorded_ids(folder, OTHERS) | lost_ids(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
     assert "before the first message of a stream" in report.check("disk").reason
 
 
-def unwritten(folder: SessionFolder) -> Desk:
+def leave_unwritten(folder: SessionFolder) -> Desk:
     """Run a recorder that ends while the disk refuses its last messages."""
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -135,15 +135,15 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(
     resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
     """The gap has the ids and the disk as cause, whether the session is finished or continued."""
-    unwritten(folder)
+    leave_unwritten(folder)
     if resumed:
         desk = Desk(folder, 1000).start()
         desk.send(31, 40)
         desk.end()
     metadata = stop(folder, settings)
     assert metadata is not None
-    assert lost(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
+    assert lost_ids(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
     account = metadata.statistics["accounting"]
     assert (account["unwritten"], account["difference"], account["end"]) == (
         20,
@@ -232,7 +232,7 @@ def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, setting
     assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
     ((from_ns, to_ns),) = [tuple(one.values()) for one in account["unknown"]]
     assert 0 < from_ns < to_ns
-    assert lost(folder, Cause.PROCESS) == set(range(11, 21))
+    assert lost_ids(folder, Cause.PROCESS) == set(range(11, 21))
 
 
 def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
@@ -275,7 +275,7 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
     desk = Desk(folder).start()
     desk.send(1, 10)
     folder.growing.unlink()
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 15)
     desk.end()
     place = {"segment": 2, "offset": folder.segment(2).stat().st_size}
@@ -285,7 +285,7 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
     )
     state = recover_session(folder)
     assert (state.messages, state.tracks[TRADES].first) == (5, 11)
-    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 11))
+    assert lost_ids(folder, Cause.FILE_REMOVED) == set(range(1, 11))
 
 
 def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:

@@ -20,7 +20,7 @@ from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions,
 from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline_tests.recorder.live import Live, live
-from capture_pipeline_tests.recorder.mounts import mounted
+from capture_pipeline_tests.recorder.mounts import mount_tmpfs
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def fill(session: Live) -> None:
     resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
 
 
-def balanced(metadata: SessionMetadata) -> dict[str, Any]:
+def closed_account(metadata: SessionMetadata) -> dict[str, Any]:
     """Return the account of a finished session after a check that it is closed."""
     account: dict[str, Any] = metadata.statistics["accounting"]
     assert account["received"] == account["written"] + sum(account[name] for name in LISTED_COUNTS.values())
@@ -48,19 +48,19 @@ def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
     return {name: report.check(name).verdict for name in names}
 
 
-def finished_by_start(session: Live) -> None:
+def finish_by_start(session: Live) -> None:
     """Finish the session by the same command, which finds that its time is over."""
     settings = session.deployment.workspace.settings
     prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
 
 
-def finished_by_recorder(session: Live) -> None:
+def finish_by_recorder(session: Live) -> None:
     """Finish the session by a new recorder, as Dagster starts one."""
     session.start()
-    assert session.ended()[0] == 0
+    assert session.wait_for_end()[0] == 0
 
 
-def finished_by_stop(session: Live) -> None:
+def finish_by_stop(session: Live) -> None:
     stop(session.folder, session.deployment.workspace.settings)
 
 
@@ -70,16 +70,16 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path)
         session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
         session.recording()
         fill(session)
-        code, told = session.ended()
-        assert code == 2, told
-        assert "messages that could not be written" in told
+        code, output = session.wait_for_end()
+        assert code == 2, output
+        assert "messages that could not be written" in output
         assert not session.folder.metadata.exists()
         account = read_account(session.folder.account)
         assert account is not None
         assert (account.state, account.trouble != "") == (AccountState.UNWRITTEN, True)
         assert session_document(session.folder)["state"] == "ended, not finished"
         left = shutil.copytree(session.folder.path, tmp_path / "left")
-        for again in (finished_by_start, finished_by_recorder, finished_by_stop):
+        for again in (finish_by_start, finish_by_recorder, finish_by_stop):
             shutil.rmtree(session.folder.path)
             shutil.copytree(left, session.folder.path)
             again(session)
@@ -87,10 +87,10 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path)
 
 
 def _check_unwritten(session: Live, account: Account) -> None:
-    closed = balanced(session.metadata)
+    closed = closed_account(session.metadata)
     assert closed["unwritten"] > 20
     assert session.metadata.state == "interrupted"
-    session.exact()
+    session.check_ids()
     ends = {gap.stream: gap for gap in session.gaps if gap.at_end}
     assert {gap.cause for gap in ends.values()} == {Cause.DISK}
     assert {stream: gap.first_good_id - 1 for stream, gap in ends.items()} == {
@@ -120,9 +120,9 @@ def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -
         status = session.recording()
         assert status.account["received"] >= status.account["written"]
         session.wait(lambda status: status.account["written"] > 50)
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         assert session.metadata.state == "complete"
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert account["duplicates"] > account["written"] / 2
         assert (account["killed"], account["processes"], account["end"]) == (0, 1, "closed")
         assert not session.folder.account.exists()
@@ -143,13 +143,13 @@ def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
         session.wait(lambda status: status.state == "disk" and status.waiting_bytes > 10_000)
         assert session.process is not None
         session.process.send_signal(signal.SIGTERM)
-        assert session.ended()[0] == 2
+        assert session.wait_for_end()[0] == 2
         session.start()
         session.recording()
         session.wait(lambda status: status.gaps >= 2)
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.DISK}
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert account["unwritten"] > 0
         assert (account["killed"], account["processes"], account["end"]) == (0, 2, "closed")
 
@@ -163,7 +163,7 @@ def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> No
         session.start()
         session.recording()
         session.end()
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
         (unknown,) = account["unknown"]
         assert 0 < unknown["from_ns"] < unknown["to_ns"] < time.time_ns()
@@ -184,7 +184,7 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         while time.time_ns() < session.status().ends_us * 1000 + 5 * 10**8:  # type: ignore[union-attr]
             time.sleep(0.05)
         session.kill()
-        finished_by_start(session)
+        finish_by_start(session)
         assert session.metadata.state == "interrupted"
         account = session.metadata.statistics["accounting"]
         assert (account["killed"], account["end"]) == (1, "open")
@@ -198,7 +198,7 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
     """On a full tmpfs, the account is overwritten in place, because it was allocated before."""
-    with mounted(tmp_path / "small", "size=1m") as disk:
+    with mount_tmpfs(tmp_path / "small", "size=1m") as disk:
         file = AccountFile(disk / "account.json", 2)
         file.allocate()
         file.write(Account(state=AccountState.OPEN))

@@ -19,7 +19,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, Desk, left, lost
+from capture_pipeline_tests.recorder.desk import OTHERS, Desk, lost_ids, recorded_ids
 from capture_pipeline_tests.recorder.live import live
 
 
@@ -92,10 +92,10 @@ def test_it_is_noticed_and_its_ids_are_listed(
     desk.send(1, 40)
     desk.send(1, 5, OTHERS)
     harm(folder.growing)
-    told = desk.notice()
-    assert len(told) == 1
-    assert folder.growing.name in told[0]
-    assert desk.accounting.altered == told
+    reports = desk.wait_for_alterations()
+    assert len(reports) == 1
+    assert folder.growing.name in reports[0]
+    assert desk.accounting.altered == reports
     desk.send(41, 60)
     if resumed:
         desk.end()
@@ -105,13 +105,15 @@ def test_it_is_noticed_and_its_ids_are_listed(
     metadata = stop(folder, settings)
     assert metadata is not None
     last = 80 if resumed else 60
-    assert left(folder) == set(range(1, last + 1)) - lost(folder, cause)
-    assert left(folder) >= set(range(41, last + 1))
-    assert left(folder, OTHERS) | lost(folder, cause, stream=OTHERS) == set(range(1, 6))
+    assert recorded_ids(folder) == set(range(1, last + 1)) - lost_ids(folder, cause)
+    assert recorded_ids(folder) >= set(range(41, last + 1))
+    assert recorded_ids(folder, OTHERS) | lost_ids(folder, cause, stream=OTHERS) == set(range(1, 6))
     assert {gap.cause for gap in read_gaps(folder.gaps)} <= {cause}
     account = metadata.statistics["accounting"]
     assert account["received"] == account["written"] + sum(account[part] for part in LISTED_COUNTS.values())
-    assert account["removed"] == 40 + 5 - len(left(folder) & set(range(1, 41))) - len(left(folder, OTHERS))
+    assert account["removed"] == 40 + 5 - len(recorded_ids(folder) & set(range(1, 41))) - len(
+        recorded_ids(folder, OTHERS)
+    )
     assert [one["cause"] for one in account["altered"]] == [cause]
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("accounting").verdict) == (
@@ -131,11 +133,13 @@ def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
     desk.send(1, 20)
     harm(folder.growing)
     desk.send(21, 25)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.end()
     stop(folder, settings)
-    assert left(folder) >= {21, 22, 23, 24, 25} or harm is remove
-    assert left(folder) | lost(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(range(1, 26))
+    assert recorded_ids(folder) >= {21, 22, 23, 24, 25} or harm is remove
+    assert recorded_ids(folder) | lost_ids(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(
+        range(1, 26)
+    )
 
 
 def test_gaps_of_a_part_that_was_removed_are_within_its_own(
@@ -147,11 +151,11 @@ def test_gaps_of_a_part_that_was_removed_are_within_its_own(
     desk.send(16, 30)
     desk.pipeline.flush_due()
     remove(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(31, 40)
     desk.end()
     stop(folder, settings)
-    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 41)) - left(folder)
+    assert lost_ids(folder, Cause.FILE_REMOVED) == set(range(1, 41)) - recorded_ids(folder)
     assert len(read_gaps(folder.gaps)) == 1
 
 
@@ -162,7 +166,7 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
     desk = Desk(folder).start()
     desk.send(1, 10)
     cut(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 20)
     desk.end()
     folder.segment(2).rename(folder.path / "away")
@@ -171,9 +175,9 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
     again.send(21, 30)
     again.end()
     stop(folder, settings)
-    assert left(folder) >= set(range(21, 31))
+    assert recorded_ids(folder) >= set(range(21, 31))
     every = set(Cause)
-    assert left(folder) | lost(folder, *every) == set(range(1, 31))
+    assert recorded_ids(folder) | lost_ids(folder, *every) == set(range(1, 31))
 
 
 def test_it_is_noticed_while_nothing_is_written(
@@ -196,7 +200,7 @@ def test_it_is_noticed_while_nothing_is_written(
         time.sleep(0.005)
     time.sleep(0.2)
     remove(folder.growing)
-    assert len(desk.notice()) == 1
+    assert len(desk.wait_for_alterations()) == 1
     desk.end()
 
 
@@ -205,7 +209,7 @@ def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
     desk = Desk(folder).start()
     desk.send(1, 10)
     remove(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 20)
     desk.end()
     again = Desk(folder, 500).start()
@@ -242,11 +246,11 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
         session.wait(lambda status: status.file_bytes > 8000)
         assert session.process is not None
         session.process.send_signal(10)
-        code, told = session.ended()
-        assert code == 0, told
-        assert told.count("recording continues in a new part") == 4
+        code, output = session.wait_for_end()
+        assert code == 0, output
+        assert output.count("recording continues in a new part") == 4
         assert {gap.cause for gap in session.gaps} <= {Cause.FILE_REMOVED, Cause.FILE_ALTERED}
-        session.exact()
+        session.check_ids()
         account = session.metadata.statistics["accounting"]
         assert account["difference"] == 0
         assert account["removed"] > 0

@@ -44,12 +44,12 @@ def test_both_complete_and_every_id_is_accounted_for(
             *({**fault, "match": {"path": "*/klines"}} for fault in PASSING),
         )
         limits(deployment, {"status": 418, "seconds": 15})
-        session.hit("ws_cut", "all")
+        session.inject_fault("ws_cut", "all")
         session.wait(lambda status: OVER in status.paused)
         with command(
             deployment, tmp_path / "told", "backfill", "--from", "2025-01", "--to", "2025-02"
         ) as backfill:
-            assert backfill.end() == 0, backfill.told()
+            assert backfill.end() == 0, backfill.output()
         session.recording(connections)
         session.wait(lambda status: status.refills.keys() == {RefillState.COMPLETE})
         refused = limits(deployment)["refused"]
@@ -62,4 +62,4 @@ def test_both_complete_and_every_id_is_accounted_for(
         with command(
             deployment, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01"
         ) as checked:
-            assert checked.end() == 0, checked.told()
+            assert checked.end() == 0, checked.output()

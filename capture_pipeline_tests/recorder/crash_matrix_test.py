@@ -59,16 +59,16 @@ def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.Complet
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def calls_without_fault(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the calls of a session without a fault."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    folder = tmp_path_factory.mktemp("calls_without_fault")
     assert run(folder / "20260803T143000Z_btcusdt", folder / "log").returncode == 0
     return (folder / "log").read_text()
 
 
-def matrix(undisturbed: str) -> list[Crash]:
+def matrix(calls_without_fault: str) -> list[Crash]:
     """Return the whole matrix, or an even sample of it."""
-    counts = {call: len(re.findall(rf"\b{call}\(", undisturbed)) for call in CALLS}
+    counts = {call: len(re.findall(rf"\b{call}\(", calls_without_fault)) for call in CALLS}
     cases = [
         Crash(call, number, how)
         for call, count in counts.items()
@@ -78,7 +78,7 @@ def matrix(undisturbed: str) -> list[Crash]:
     return cases if ALL else cases[:: max(1, len(cases) // SAMPLE)]
 
 
-def checked(folder: SessionFolder, last_sent: int) -> None:
+def check_recording(folder: SessionFolder, last_sent: int) -> None:
     """Check the recording: one file, in order, and persisted == sent − ledger."""
     assert not folder.segments()
     subprocess.run(["sha256sum", "-c", "--quiet", folder.checksums.name], cwd=folder.path, check=True)
@@ -106,9 +106,9 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_path: Path) -> None:
+def test_a_session_survives_every_crash_and_every_refusal(calls_without_fault: str, tmp_path: Path) -> None:
     """After a kill at any call and a restart, or an error at any call, no loss is silent."""
-    cases = matrix(undisturbed)
+    cases = matrix(calls_without_fault)
     assert len(cases) >= SAMPLE
     injected = 0
     for place, crash in enumerate(cases):
@@ -125,7 +125,7 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
             assert "Traceback" not in first.stderr, (crash, first.stderr)
         try:
             main(folder.path, *SECOND_RUN)
-            checked(folder, SECOND_RUN[1])
+            check_recording(folder, SECOND_RUN[1])
         except (AssertionError, CaptureError, subprocess.CalledProcessError) as error:
             raise AssertionError(f"{crash}: {error}") from error
         shutil.rmtree(folder.path.parent)
@@ -133,9 +133,9 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
     print(f"\n{len(cases)} crashes and refusals: each ended in one sound session")  # noqa: T201 - the figure of `make crash-matrix`
 
 
-def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) -> None:
+def test_a_batch_is_written_flushed_and_the_end_is_in_order(calls_without_fault: str) -> None:
     """The recording is flushed before its rename, its folder after it, and the metadata come last."""
-    lines = undisturbed.splitlines()
+    lines = calls_without_fault.splitlines()
     part = [
         found[1]
         for line in lines

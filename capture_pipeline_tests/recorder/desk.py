@@ -56,7 +56,7 @@ class Desk:
         if self.writer.is_alive():
             self.writer.drain(10)
 
-    def notice(self) -> list[str]:
+    def wait_for_alterations(self) -> list[str]:
         """Return the alterations that the writer finds within some fsync intervals."""
         for _ in range(200):
             if self.writer.alterations:
@@ -73,7 +73,7 @@ class Desk:
         self.accounting.close(until_ns, is_written=True)
 
 
-def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
+def recorded_ids(folder: SessionFolder, stream: str = TRADES) -> set[int]:
     """Return the trade ids in the finished recording."""
     inflater, content, lines = zlib.decompressobj(31), folder.recording.read_bytes(), b""
     while content:
@@ -82,7 +82,7 @@ def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
     return {line["data"]["t"] for line in map(json.loads, lines.splitlines()) if line["stream"] == stream}
 
 
-def lost(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
+def lost_ids(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
     """Return the ids that the ledger lists with these causes."""
     gaps = [gap for gap in read_gaps(folder.gaps) if gap.stream == stream and gap.cause in causes]
     found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]

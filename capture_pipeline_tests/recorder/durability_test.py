@@ -43,12 +43,12 @@ def batch(number: int, mark: Checkpoint | None = None) -> Batch:
     return Batch(LINE % (number, number), 1, [], mark)
 
 
-def writer_of(folder: SessionFolder) -> Writer:
+def create_writer(folder: SessionFolder) -> Writer:
     """Create a writer that flushes after each batch."""
     return Writer(folder, segment=1, max_waiting_bytes=1 << 20, fsync_s=0.0)
 
 
-def written(writer: Writer) -> None:
+def run_writer(writer: Writer) -> None:
     """Run a writer to its end."""
     writer.end()
     writer.run()
@@ -63,7 +63,7 @@ def test_a_new_part_is_in_its_folder_for_good(folder: SessionFolder, calls: Call
 
 def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: SessionFolder, calls: Calls) -> None:
     """The ledger is written first, both are flushed, and then the checkpoint is published."""
-    writer = writer_of(folder)
+    writer = create_writer(folder)
     calls.clear()
     writer.put(
         Batch(
@@ -75,7 +75,7 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
             ),
         )
     )
-    written(writer)
+    run_writer(writer)
     assert calls == [
         "create gaps.jsonl",
         "write gaps.jsonl",
@@ -94,14 +94,14 @@ def test_behind_a_failed_fsync_nothing_goes_into_that_file(
     refused: str, folder: SessionFolder, calls: Calls
 ) -> None:
     """The fsync is not repeated, because the content on the disk is unknown; a second part is started."""
-    writer = writer_of(folder)
+    writer = create_writer(folder)
     append_line(folder.gaps, GAP.model_dump_json() + "\n")
     calls.refuse = lambda line: (
         OSError(errno.EIO, "planted") if line == refused and not folder.segment(2).exists() else None
     )
     writer.put(batch(1, Checkpoint(lines=1)))
     writer.put(batch(2))
-    written(writer)
+    run_writer(writer)
     assert [line for line in calls.of(PART, SECOND) if line.startswith("write")] == [
         f"write {PART}",
         f"write {SECOND}",

@@ -181,7 +181,7 @@ def test_authority_is_trusted_where_a_variable_names_it(
 
 @ASKED
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (407, "the proxy http://127.0.0.1:{port} rejects the login (407)"),
         (403, "the proxy http://127.0.0.1:{port} refuses the connection (403)"),
@@ -197,7 +197,7 @@ def test_authority_is_trusted_where_a_variable_names_it(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxy_that_fails_is_one_text_that_names_it(
     answer: int | bytes | None,
-    told: str,
+    expected: str,
     scheme: str,
     ask: Callable[[str], str],
     world: World,
@@ -212,7 +212,7 @@ def test_proxy_that_fails_is_one_text_that_names_it(
     if (
         scheme == "https" or ask is not rest or answer == 407
     ):  # a proxy's answer to an absolute address may be the exchange's own
-        assert told.format(port=port) in failure
+        assert expected.format(port=port) in failure
     assert SECRET not in failure
     assert "\n" not in failure
 
@@ -240,7 +240,7 @@ def test_only_a_proxy_that_may_recover_is_asked_again(
 
 @ASKED
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         ("HTTPS_PROXY", f"http://user:{SECRET}@p:port", "HTTPS_PROXY: is not the address of a proxy"),
         ("HTTPS_PROXY", f"socks5://user:{SECRET}@p:1", "HTTPS_PROXY: names a proxy of the kind socks5"),
@@ -250,7 +250,7 @@ def test_only_a_proxy_that_may_recover_is_asked_again(
 def test_variable_that_cannot_be_used_is_one_text(
     variable: str,
     value: str,
-    told: str,
+    expected: str,
     ask: Callable[[str], str],
     world: World,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,5 +259,5 @@ def test_variable_that_cannot_be_used_is_one_text(
     del world
     monkeypatch.setenv(variable, value)
     failure = ask(f"https://{HOST}/api")
-    assert failure.startswith(told)
+    assert failure.startswith(expected)
     assert SECRET not in failure

@@ -170,7 +170,7 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "seconds", "told"),
+    ("symbols", "seconds", "expected"),
     [
         (["BTCUSDT"], 1e12, "cannot take"),
         (["BTCUSDT", "BTCUSDT"], 60, "name each symbol once"),
@@ -178,10 +178,10 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
     ],
 )
 def test_a_plan_beyond_what_a_connection_carries_is_one_line(
-    symbols: list[str], seconds: float, told: str, settings: Settings
+    symbols: list[str], seconds: float, expected: str, settings: Settings
 ) -> None:
     """The error comes before anything is written."""
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         create_plan(settings, symbols, "custom", seconds)
 
 
@@ -232,7 +232,7 @@ def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
         assert session.process is not None
         sent = time.monotonic()
         session.process.send_signal(signal.SIGTERM)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         assert time.monotonic() - sent < 8
 
 

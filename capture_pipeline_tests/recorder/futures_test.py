@@ -59,7 +59,7 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
     open_ones = {one["number"]: one["path"] for one in session.streams()["connections"]}
     for endpoint in ("market", "public"):
         victim = next(number for number, path in open_ones.items() if path == f"/fstream/{endpoint}/stream")
-        session.hit("ws_cut", victim)
+        session.inject_fault("ws_cut", victim)
     messages = session.recording(2 * ENDPOINTS).messages
     session.wait(lambda status: status.messages > messages + 500)
     session.wait(lambda _: any(audit["clean"] for audit in session.events("audit")))
@@ -90,7 +90,7 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
 def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) -> None:
     """Exactly, by stream; lost aggregates are requested by their ids, and the book gets another snapshot."""
     _synced(session)
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
     _synced(session)
     session.wait(lambda _: any(event["filled"] for event in session.events("refill")))
@@ -124,9 +124,9 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     """Preflight tests both endpoints; `session start` records both streams."""
     checked = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2")
     started = _capture(futures, "session", "start", "--symbol", "btcusdt", "--duration", "4s")
-    told = checked.communicate(timeout=60)[0]
-    capture = next(line for line in told.splitlines() if "test capture" in line)
-    assert capture.startswith("PASS"), told
+    output = checked.communicate(timeout=60)[0]
+    capture = next(line for line in output.splitlines() if "test capture" in line)
+    assert capture.startswith("PASS"), output
     assert all(
         part in capture
         for part in ("/fstream/market/stream", "/fstream/public/stream", f"{AGG_TRADE} ", f"{DEPTH} ")
@@ -150,12 +150,12 @@ def test_preflight_names_the_endpoint_that_refuses(futures: Deployment) -> None:
         {"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}}
     )
     try:
-        told = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
+        output = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
             timeout=60
         )[0]
     finally:
         futures.faults()
-    capture = next(line for line in told.splitlines() if "test capture" in line)
+    capture = next(line for line in output.splitlines() if "test capture" in line)
     assert capture.startswith("FAIL")
     assert "/fstream/market/stream" in capture
     assert "503" in capture

@@ -39,7 +39,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         one.start()
         try:
             one.recording(2)
-            one.hit("ws_cut", one.connections()[0])
+            one.inject_fault("ws_cut", one.connections()[0])
             # Whole minutes of the market, of which twenty seconds are one.
             until_us = deployment.workspace.now_us() + 200_000_000
             one.wait(lambda _: deployment.workspace.now_us() > until_us)

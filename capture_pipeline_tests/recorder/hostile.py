@@ -129,7 +129,7 @@ def read_to_the_end(one: socket.socket) -> None:
         pass
 
 
-def sending(*pieces: bytes) -> Behaviour:
+def send_pieces(*pieces: bytes) -> Behaviour:
     """Send these bytes and wait for the end."""
 
     def behave(one: socket.socket) -> None:
@@ -139,7 +139,7 @@ def sending(*pieces: bytes) -> Behaviour:
     return behave
 
 
-def flooding(piece: bytes, *, before: bytes = b"") -> Behaviour:
+def flood(piece: bytes, *, before: bytes = b"") -> Behaviour:
     """Send the same bytes forever and read nothing."""
 
     def behave(one: socket.socket) -> None:

@@ -69,22 +69,22 @@ class Live:
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def ended(self) -> tuple[int, str]:
+    def wait_for_end(self) -> tuple[int, str]:
         """Wait for the end of the recorder; return the exit code and the output."""
         assert self.process is not None
         _, output = self.process.communicate(timeout=60)
         return self.process.returncode, output
 
     def finish(self) -> dict[str, list[tuple[int, int]]]:
-        """End the session and check it; return the ids by stream as `exact` does."""
+        """End the session and check it; return the ids by stream as `check_ids` does."""
         self.end()
-        return self.exact()
+        return self.check_ids()
 
     def end(self) -> None:
         """End the session for good."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
-        code, output = self.ended()
+        code, output = self.wait_for_end()
         assert code == 0, output
         # Only reports about connections and REST are expected.
         assert all(
@@ -137,7 +137,7 @@ class Live:
         answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=60).json()
         return answer
 
-    def hit(self, fault: str, connection: int | str, **parameters: object) -> None:
+    def inject_fault(self, fault: str, connection: int | str, **parameters: object) -> None:
         """Inject a fault into a connection, by its number at the exchange."""
         document = {"connection": connection, "fault": fault, **parameters}
         requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=60).raise_for_status()
@@ -161,7 +161,7 @@ class Live:
         events = [json.loads(line) for line in self.folder.events.read_text().splitlines()]
         return [event for event in events if event["event"] == kind]
 
-    def exact(self) -> dict[str, list[tuple[int, int]]]:
+    def check_ids(self) -> dict[str, list[tuple[int, int]]]:
         """Return the persisted ids by stream; check that they and the ledger cover each id exactly once."""
         ranges: dict[str, list[tuple[int, int]]] = {}
         stamps = []

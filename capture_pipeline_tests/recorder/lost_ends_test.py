@@ -48,12 +48,12 @@ def member(stream: str, first: int, count: int = 10) -> bytes:
     )
 
 
-def broken(part: bytes) -> bytes:
+def damage_member(part: bytes) -> bytes:
     """Return a member that is damaged."""
     return part[:40] + bytes([part[40] ^ 1]) + part[41:]
 
 
-def marked(folder: SessionFolder, parts: list[bytes]) -> None:
+def write_recording(folder: SessionFolder, parts: list[bytes]) -> None:
     """Write a valid recording with its checkpoint, as a recorder leaves it."""
     folder.checkpoint.unlink(missing_ok=True)
     folder.growing.write_bytes(b"".join(parts))
@@ -65,7 +65,7 @@ def marked(folder: SessionFolder, parts: list[bytes]) -> None:
     )
 
 
-def told(gap: Gap) -> tuple[str, int, int, bool]:
+def summarize(gap: Gap) -> tuple[str, int, int, bool]:
     return gap.stream, gap.last_good_id, gap.first_good_id, gap.at_end
 
 
@@ -74,11 +74,11 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
 ) -> None:
     """The last messages were in the middle of the file, before those of other streams."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
-    marked(folder, parts)
-    folder.growing.write_bytes(parts[0] + broken(parts[1]) + parts[2])
+    write_recording(folder, parts)
+    folder.growing.write_bytes(parts[0] + damage_member(parts[1]) + parts[2])
     assert stop(folder, settings) is not None
     (gap,) = read_gaps(folder.gaps)
-    assert told(gap) == (TRADES, 10, 21, True)
+    assert summarize(gap) == (TRADES, 10, 21, True)
     assert (gap.ids_lost, gap.cause, gap.start_ns, gap.end_ns, gap.recoverable) == (
         10,
         Cause.DISK,
@@ -102,23 +102,23 @@ def test_a_recording_that_ends_before_its_checkpoint_is_told(
 ) -> None:
     """Flushed messages that are gone, of each stream; also if the whole file is gone."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
-    marked(folder, parts)
+    write_recording(folder, parts)
     folder.growing.write_bytes(b"".join(parts[:left]))
     if not left:
         folder.growing.unlink()
     recover_session(folder)
     expected = [(TRADES, 10 * left, 21, True), (OTHERS, 20, 31, True)]
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == expected
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == expected
 
 
 def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, settings: Settings) -> None:
     """The line of the next message replaces the open line, also when the session is finished."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     state = recover_session(folder)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
     ledger = Ledger()
     ledger.resume(TRADES, state.tracks[TRADES], state.last_times[TRADES])
     gap = ledger.count_message(TRADES, 25, 25, MessageTime(25))
@@ -126,27 +126,27 @@ def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, setting
     append_line(folder.gaps, gap.model_dump_json() + "\n")
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 25))
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 25, False)]
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 25, False)]
     assert validate(folder.path).check("disk").verdict is Verdict.PASS
 
 
 def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings: Settings) -> None:
     """Later checkpoints count only the remaining ids of the stream."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     recover_session(folder)
-    marked(folder, [member(TRADES, 1), member(OTHERS, 40)])
+    write_recording(folder, [member(TRADES, 1), member(OTHERS, 40)])
     recover_session(folder)
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
 
 
 def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
     """The next message of the stream was the next id, so nothing is lost."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
     recover_session(folder)
-    marked(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
     recover_session(folder)
     assert not read_gaps(folder.gaps)
 
@@ -168,7 +168,7 @@ def test_only_what_a_checkpoint_counted_is_lost(
         tracks=checkpoint_tracks({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)})
     )
     assert [
-        told(gap) for gap in find_lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})
+        summarize(gap) for gap in find_lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})
     ] == lost
 
 

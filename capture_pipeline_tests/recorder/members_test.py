@@ -25,7 +25,7 @@ MEMBERS = [build_member(lines, 10) for lines in BATCHES]
 FILE = b"".join(MEMBERS)
 
 
-def scanned(content: bytes, start: int = 0) -> tuple[bytes, Scan]:
+def scan_bytes(content: bytes, start: int = 0) -> tuple[bytes, Scan]:
     """Return the lines of a file and the result of the scan."""
     out = bytearray()
     found = scan(content, start, out.extend)
@@ -52,7 +52,7 @@ def test_the_same_lines_give_the_same_bytes() -> None:
 
 def test_a_sound_file_is_read_whole() -> None:
     """All lines, and a clean ending."""
-    out, found = scanned(FILE)
+    out, found = scan_bytes(FILE)
     assert out == b"".join(BATCHES)
     assert (found.ending, found.good_end, found.lines, found.members, found.damage) == (
         Ending.CLEAN,
@@ -66,7 +66,7 @@ def test_a_sound_file_is_read_whole() -> None:
 @given(st.integers(1, len(FILE) - 1))
 def test_a_file_cut_anywhere_keeps_its_whole_members(size: int) -> None:
     """The scan reports the end of the whole members, and saves whole lines of the torn one."""
-    out, found = scanned(FILE[:size])
+    out, found = scan_bytes(FILE[:size])
     whole = sum(1 for number in range(1, 5) if len(b"".join(MEMBERS[:number])) <= size)
     assert out == b"".join(BATCHES[:whole])
     assert found.good_end == len(b"".join(MEMBERS[:whole]))
@@ -80,7 +80,7 @@ def test_a_flipped_bit_costs_one_member_and_is_told(at: int, bit: int) -> None:
     """All returned lines were written, and damage in the middle does not hide later members."""
     flipped = bytearray(FILE)
     flipped[at] ^= 1 << bit
-    out, found = scanned(bytes(flipped))
+    out, found = scan_bytes(bytes(flipped))
     hit = next(number for number in range(4) if at < len(b"".join(MEMBERS[: number + 1])))
     kept = [lines for number, lines in enumerate(BATCHES) if number != hit]
     if out != b"".join(BATCHES):
@@ -93,13 +93,13 @@ def test_a_flipped_bit_costs_one_member_and_is_told(at: int, bit: int) -> None:
 def test_zeros_at_the_end_are_told(zeros: int) -> None:
     """As after a loss of power; Python's gzip treats zeros as padding."""
     assert gzip.decompress(FILE + b"\0" * zeros) == b"".join(BATCHES)
-    _, found = scanned(FILE + b"\0" * zeros)
+    _, found = scan_bytes(FILE + b"\0" * zeros)
     assert (found.ending, found.good_end) == (Ending.ZEROS, len(FILE))
 
 
 def test_a_member_that_lies_about_its_lines_is_damage() -> None:
     """The count of lines is checked."""
-    out, found = scanned(MEMBERS[0] + build_member(BATCHES[1], 11) + MEMBERS[2])
+    out, found = scan_bytes(MEMBERS[0] + build_member(BATCHES[1], 11) + MEMBERS[2])
     assert out == BATCHES[0] + BATCHES[2]
     assert len(found.damage) == 1
 
@@ -113,7 +113,7 @@ def test_what_follows_a_member_in_its_length_is_no_member() -> None:
 
 def test_a_scan_can_start_at_any_member() -> None:
     """A scan starts at the position of a checkpoint."""
-    out, found = scanned(FILE, len(MEMBERS[0]))
+    out, found = scan_bytes(FILE, len(MEMBERS[0]))
     assert out == b"".join(BATCHES[1:])
     assert found.members == 3
 

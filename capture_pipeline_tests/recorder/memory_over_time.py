@@ -23,7 +23,7 @@ _AUDITS = {"CAPTURE_RECORDING_AUDIT_MINUTES": "3", "CAPTURE_RECORDING_FLUSH_S": 
 _MOST_MB_A_MARKET_DAY = 50.0
 
 
-def sampled(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float, float]], int]:
+def sample_memory(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float, float]], int]:
     """Record, and measure the resident memory each second.
 
     Returns:
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--speed", type=float, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        samples, messages = sampled(given.minutes, given.speed, Path(folder))
+        samples, messages = sample_memory(given.minutes, given.speed, Path(folder))
     megabytes = [size for _, size in samples]
     later = samples[len(samples) // 2 :]
     an_hour = linear_regression([at for at, _ in later], [size for _, size in later]).slope * 3600

@@ -12,7 +12,7 @@ import pytest
 
 
 @contextmanager
-def mounted(path: Path, options: str) -> Iterator[Path]:
+def mount_tmpfs(path: Path, options: str) -> Iterator[Path]:
     """Mount a tmpfs, which only root can do."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts a tmpfs")

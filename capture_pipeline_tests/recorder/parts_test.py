@@ -194,7 +194,7 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "expected"),
     [
         (b'{"stream":"btcusdt@trade","data":{"t":"5"}}', "Expected `int`"),
         (b'{"stream":"btcusdt@trade","data":{"t":-5,"E":1}}', "int"),
@@ -208,26 +208,26 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
         (b"", "not a message of the combined stream"),
     ],
 )
-def test_what_cannot_be_a_line_is_kept_apart_with_its_reason(raw: bytes, told: str) -> None:
+def test_what_cannot_be_a_line_is_kept_apart_with_its_reason(raw: bytes, expected: str) -> None:
     """It is counted, and no message is created."""
     reasons: list[str] = []
     intake = Intake([TRADES, DEPTH], lambda _: None, lambda reason, _: reasons.append(reason))
     assert intake.place(1, raw, 0) is None
-    assert told in reasons[0]
+    assert expected in reasons[0]
     assert intake.rejected == 1
 
 
 def test_a_message_is_placed_by_its_ids() -> None:
     """Trades by `t`, diffs by `U..u`; a shutdown notice is reported."""
-    told: list[int] = []
-    intake = Intake([TRADES, DEPTH], told.append, lambda *_: None)
+    reports: list[int] = []
+    intake = Intake([TRADES, DEPTH], reports.append, lambda *_: None)
     trade = intake.place(1, b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":7}}', 5)
     diff = intake.place(2, b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"U":3,"u":8,"b":[],"a":[]}}', 6)
     assert trade is not None
     assert diff is not None
     assert (trade.first, trade.last, diff.first, diff.last) == (7, 7, 3, 8)
     assert intake.place(2, b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}', 6) is None
-    assert told == [2]
+    assert reports == [2]
 
 
 @given(st.binary(max_size=60))
@@ -338,8 +338,8 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("levels", [b'[["one","2.0"]]', b'[["1.0","2,0"]]', b"{}", b"null", b'[["1.0"]]'])
 def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes) -> None:
     """A diff with ids and malformed levels is recorded and reported once; the book waits for a snapshot."""
-    told: list[str] = []
-    follower = BookFollower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    reports: list[str] = []
+    follower = BookFollower(["BTCUSDT"], lambda symbol, _: reports.append(symbol))
     capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
     capture.receive(1, form % (1, 1, b'[["1.0","2.0"]]'))
@@ -348,7 +348,7 @@ def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes)
     capture.receive(1, form % (2, 2, levels))
     follower.begin_audits()
     capture.finish()
-    assert (told, follower.states(), follower.list_wanted_symbols()) == (
+    assert (reports, follower.states(), follower.list_wanted_symbols()) == (
         ["BTCUSDT"],
         {"BTCUSDT": "invalid"},
         ["BTCUSDT"],
@@ -358,8 +358,8 @@ def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes)
 
 def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     """Without an audit, because levels are parsed in groups of some hundred diffs."""
-    told: list[str] = []
-    follower = BookFollower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    reports: list[str] = []
+    follower = BookFollower(["BTCUSDT"], lambda symbol, _: reports.append(symbol))
     capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
     capture.receive(1, form % (1, 1, b"{}"))
@@ -367,7 +367,7 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     assert follower.apply_snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
     for number in range(3, MOST_GATHERED + 1):
         capture.receive(1, form % (number, number, b"[]"))
-    assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
+    assert (reports, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 
 
 def capturing(folder: Path, follower: BookFollower) -> RecordingPipeline:

@@ -35,7 +35,7 @@ class Persisted:
     holes: list[tuple[int, int]] = field(default_factory=list)
 
 
-def persisted(recording: Path) -> tuple[dict[str, Persisted], list[str]]:
+def read_ids(recording: Path) -> tuple[dict[str, Persisted], list[str]]:
     """Read a recording line by line; return the ids by stream, and all errors of order."""
     found: dict[str, Persisted] = {}
     wrong: list[str] = []

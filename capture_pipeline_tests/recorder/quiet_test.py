@@ -48,7 +48,7 @@ def test_a_close_frame_is_obeyed_though_tcp_stays_open(tmp_path: Path) -> None:
     with live(tmp_path) as session:
         session.start(**PATIENT)
         session.recording()
-        session.hit("ws_close_half", session.connections()[0], code=1012)
+        session.inject_fault("ws_close_half", session.connections()[0], code=1012)
         session.wait(lambda status: status.reconnects == {Cause.CLOSED: 1})
         session.recording()
         session.finish()
@@ -67,7 +67,7 @@ def test_a_connection_that_only_seems_to_be_there_is_replaced(
     with live(tmp_path, connections=count) as session:
         session.start(CAPTURE_RECORDING_SILENCE_S="4")
         session.recording(count)
-        session.hit(fault, session.connections()[0])
+        session.inject_fault(fault, session.connections()[0])
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) > 0)
         session.recording(count)
         session.finish()
@@ -84,7 +84,7 @@ def test_a_busy_market_that_falls_silent_on_every_connection_is_connected_to_aga
         session.start(CAPTURE_RECORDING_SILENCE_S="0.8")
         session.recording()
         time.sleep(12)  # a hundred looks, eight in each 0.8 s
-        session.hit("ws_silent", "all")
+        session.inject_fault("ws_silent", "all")
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) >= 2)
         session.recording()
         session.finish()

@@ -53,7 +53,7 @@ def _requests(session: Live) -> list[str]:
 def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
     """REST lags at first: the gap is pending, and it is complete once REST has the trades."""
     session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda _: any(not event["filled"] for event in session.events("refill")))
     pending = session.wait(lambda status: "pending" in status.refills).refills["pending"]
     assert (pending.gaps, pending.ids_refilled) == (1, 0)
@@ -116,7 +116,7 @@ def _prove(session: Live) -> None:
 def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -> None:
     """The ledger of the finished session and its status agree."""
     session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
     session.finish()
     gap = _gap(session)

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> SessionFolder:
     return SessionFolder(path)
 
 
-def written(folder: SessionFolder) -> bytes:
+def read_lines(folder: SessionFolder) -> bytes:
     """Return the lines that a gzip reader reads."""
     return gzip.decompress(folder.growing.read_bytes())
 
@@ -72,7 +72,7 @@ def test_a_torn_tail_is_kept_apart_and_what_is_whole_of_it_saved(folder: Session
     first, second = batch(0), batch(10)
     folder.growing.write_bytes(first[1] + second[1][:-cut])
     state = recover_session(folder)
-    lines = written(folder)
+    lines = read_lines(folder)
     assert lines.startswith(first[0])
     assert (first[0] + second[0]).startswith(lines)
     assert next(folder.quarantine.iterdir()).read_bytes() == second[1][:-cut]
@@ -88,7 +88,7 @@ def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
     state = recover_session(folder)
     assert folder.growing.read_bytes() == member
     assert "zeros" in state.repairs[0]
-    assert written(folder) == lines
+    assert read_lines(folder) == lines
 
 
 def test_damage_in_the_middle_is_set_aside_and_becomes_a_gap(folder: SessionFolder) -> None:
@@ -98,7 +98,7 @@ def test_damage_in_the_middle_is_set_aside_and_becomes_a_gap(folder: SessionFold
     bad[60] ^= 1
     folder.growing.write_bytes(parts[0][1] + bytes(bad) + parts[2][1])
     state = recover_session(folder)
-    assert written(folder) == parts[0][0] + parts[2][0]
+    assert read_lines(folder) == parts[0][0] + parts[2][0]
     assert next(folder.quarantine.iterdir()).read_bytes() == bytes(bad)
     assert "damaged" in state.repairs[0]
     gaps = {gap.stream: gap for gap in read_gaps(folder.gaps)}

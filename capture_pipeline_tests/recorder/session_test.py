@@ -54,7 +54,7 @@ def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> Non
     for fault, parameters in faults:
         session.recording()
         victim = session.connections()[0]
-        session.hit(fault, victim, **parameters)
+        session.inject_fault(fault, victim, **parameters)
         deadline = time.monotonic() + 20
         while victim in session.connections():
             assert time.monotonic() < deadline, fault
@@ -118,7 +118,7 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path)
     with live(tmp_path) as session:
         session.start()
         session.recording()
-        session.hit("ws_reset", "all")
+        session.inject_fault("ws_reset", "all")
         session.wait(lambda status: status.gaps == 2)
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.CLOSED}
@@ -161,8 +161,8 @@ def test_one_connection_is_enough_where_it_is_asked_for(tmp_path: Path) -> None:
     with live(tmp_path, seconds=4, connections=1) as session:
         session.start()
         session.recording(1)
-        assert session.ended()[0] == 0
-        session.exact()
+        assert session.wait_for_end()[0] == 0
+        session.check_ids()
         assert not session.gaps
         assert session.metadata.statistics["merge"]["duplicates"] == 0
 
@@ -180,12 +180,12 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
         assert lock_owner_pid(session.folder) == session.process.pid
         first, session.process = session.process, None
         session.start()
-        code, told = session.ended()
-        assert (code, f"pid {first.pid}" in told) == (2, True)
+        code, output = session.wait_for_end()
+        assert (code, f"pid {first.pid}" in output) == (2, True)
         session.process = first
         sent = time.monotonic()
         first.send_signal(number)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         assert time.monotonic() - sent < 10
         assert session.status().state == "interrupted"  # type: ignore[union-attr]
         plan = session.metadata.plan if session.folder.metadata.exists() else None
@@ -195,7 +195,7 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
         metadata = stop(session.folder, settings)
         assert metadata is not None
         assert metadata.state == "interrupted"
-        session.exact()
+        session.check_ids()
         assert session.status().state == "interrupted"  # type: ignore[union-attr]
 
 

@@ -58,8 +58,8 @@ class _Ended:
     """Connection health with a clock that the test sets, and its reported lines."""
 
     def __init__(self) -> None:
-        self.now_s, self.told = 0.0, list[str]()
-        self.troubles = ConnectionHealth("ws://host", self.told.append, lambda: self.now_s)
+        self.now_s, self.reports = 0.0, list[str]()
+        self.troubles = ConnectionHealth("ws://host", self.reports.append, lambda: self.now_s)
 
     def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
         """End a connection."""
@@ -89,7 +89,7 @@ def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
         "cannot connect to ws://host: ConnectionRefusedError",
         "cannot connect to ws://host: refused with HTTP 451",
     ]
-    assert case.told == [*refused, "every connection delivers again"]
+    assert case.reports == [*refused, "every connection delivers again"]
     assert not case.troubles.current
 
 
@@ -101,30 +101,33 @@ def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
     case.end(Cause.LIFE, "after 23.5 h", opened=True)
     case.end(Cause.SHUTDOWN, "announced by the exchange", opened=True)
     case.look(5)
-    assert case.told == []
+    assert case.reports == []
     case.end(Cause.SILENCE, "no data for 8 s", opened=True)
     case.look(2)
-    assert case.told == ["connection to ws://host lost: silence, no data for 8 s"]
+    assert case.reports == ["connection to ws://host lost: silence, no data for 8 s"]
 
 
 def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     """And again if its end changes; the status shows it while it lasts."""
     now_s = [1_800_000_000.0]
-    limits, told = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]), list[str]()
-    pauses = RestPauses(limits, told.append)
+    limits, reports = (
+        AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]),
+        list[str](),
+    )
+    pauses = RestPauses(limits, reports.append)
     pauses.report_changes()
-    assert (pauses.current, told) == ("", [])
+    assert (pauses.current, reports) == ("", [])
     limits.refuse(Part.REST, 429, 60.0)
     for _ in range(3):
         pauses.report_changes()
     assert (
-        told
+        reports
         == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"]
         == [pauses.current]
     )
     now_s[0] += 60
     pauses.report_changes()
-    assert (pauses.current, len(told)) == ("", 1)
+    assert (pauses.current, len(reports)) == ("", 1)
 
 
 def test_a_connection_error_is_a_metric_with_its_text() -> None:
@@ -182,7 +185,7 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         assert session_document(session.folder)["state"] == "recording"
         rates.append(later.messages_per_s)
         session.process.send_signal(signal.SIGUSR1)
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         lines = [
             json.loads(line) for line in gzip.decompress(session.folder.recording.read_bytes()).splitlines()
         ]
@@ -209,7 +212,7 @@ def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path
         )
         assert session.process is not None
         session.process.send_signal(signal.SIGINT)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         count = len(gzip.decompress(session.folder.growing.read_bytes()).splitlines())
         assert (session.status() or pytest.fail("no status")).messages == count
         session.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
@@ -251,7 +254,7 @@ def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path)
         assert (waiting.messages, waiting.connections, waiting.last_error) == (0, [], "")
         synced = session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
         assert synced.updated_ns < start_us * 1000
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         metadata = session.metadata
         assert metadata.started_ns is not None
         assert metadata.ended_ns is not None

@@ -22,11 +22,11 @@ from capture_pipeline.sessions.models import Cause
 MOST = 70_000
 
 
-def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
+def build_frame(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
     return Frame(opcode, payload, fin=fin).serialize(mask=mask)
 
 
-def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
+def parse_pieces(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
     """Feed the bytes in pieces of these sizes; return messages, passed frames and the violation."""
     messages: list[bytes] = []
     passed: list[bytes] = []
@@ -65,39 +65,43 @@ def test_messages_come_out_as_they_went_in_however_the_bytes_come(
         step = max(1, -(-len(payload) // pieces))
         parts = [payload[at : at + step] for at in range(0, len(payload), step)] or [b""]
         for number, part in enumerate(parts):
-            data += framed(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
+            data += build_frame(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
             if pinged:
                 pings += 1
-                data += framed(Opcode.PING, b"beat %d" % pings) + framed(Opcode.PONG, b"")
-    messages, passed, violation = cut(data, sizes)
+                data += build_frame(Opcode.PING, b"beat %d" % pings) + build_frame(Opcode.PONG, b"")
+    messages, passed, violation = parse_pieces(data, sizes)
     assert (messages, violation) == ([payload for payload, _, _ in sent], None)
-    assert passed[-1:] == ([framed(Opcode.PING, b"beat %d" % pings)] if pings else [])
+    assert passed[-1:] == ([build_frame(Opcode.PING, b"beat %d" % pings)] if pings else [])
     assert len(passed) <= pings
 
 
 @pytest.mark.parametrize(
     ("bad", "code"),
     [
-        (framed(Opcode.TEXT, b"masked", mask=True), 1002),
-        (framed(Opcode.CONT, b"continues nothing"), 1002),
-        (framed(Opcode.TEXT, b"x" * (MOST + 1)), 1009),
+        (build_frame(Opcode.TEXT, b"masked", mask=True), 1002),
+        (build_frame(Opcode.CONT, b"continues nothing"), 1002),
+        (build_frame(Opcode.TEXT, b"x" * (MOST + 1)), 1009),
         (b"\xc1\x02ab", 1002),
         (b"\x83\x02ab", 1002),
         (b"\x81\xff" + b"\xff" * 8, 1002),
         (b"\x81\x7f" + b"\xff" * 8, 1009),
         (b"\x09\x00", 1002),
-        (framed(Opcode.TEXT, b"begins", fin=False) + framed(Opcode.TEXT, b"begins again"), 1002),
-        (framed(Opcode.TEXT, b"y" * MOST, fin=False) + framed(Opcode.CONT, b"more"), 1009),
-        (framed(Opcode.TEXT, b"", fin=False) + framed(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS, 1009),
-        (framed(Opcode.TEXT, b"\xff"), 1007),
-        (framed(Opcode.TEXT, b"\xff" * 200), 1007),
-        (framed(Opcode.TEXT, b"\xc3", fin=False) + framed(Opcode.CONT, b"("), 1007),
+        (build_frame(Opcode.TEXT, b"begins", fin=False) + build_frame(Opcode.TEXT, b"begins again"), 1002),
+        (build_frame(Opcode.TEXT, b"y" * MOST, fin=False) + build_frame(Opcode.CONT, b"more"), 1009),
+        (
+            build_frame(Opcode.TEXT, b"", fin=False)
+            + build_frame(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS,
+            1009,
+        ),
+        (build_frame(Opcode.TEXT, b"\xff"), 1007),
+        (build_frame(Opcode.TEXT, b"\xff" * 200), 1007),
+        (build_frame(Opcode.TEXT, b"\xc3", fin=False) + build_frame(Opcode.CONT, b"("), 1007),
     ],
 )
 def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
     """Earlier messages are emitted, later ones are not."""
-    before, after = framed(Opcode.TEXT, b"good"), framed(Opcode.TEXT, b"never")
-    messages, _, violation = cut(before + bad + after, [len(before + bad + after)])
+    before, after = build_frame(Opcode.TEXT, b"good"), build_frame(Opcode.TEXT, b"never")
+    messages, _, violation = parse_pieces(before + bad + after, [len(before + bad + after)])
     assert messages == [b"good"]
     assert violation is not None
     assert violation.code == code
@@ -106,8 +110,8 @@ def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
 def test_a_character_may_be_cut_by_a_fragment() -> None:
     """Only the whole message must be UTF-8."""
     euro = "€".encode()
-    data = framed(Opcode.TEXT, euro[:1], fin=False) + framed(Opcode.CONT, euro[1:])
-    assert cut(data, [1]) == ([euro], [], None)
+    data = build_frame(Opcode.TEXT, euro[:1], fin=False) + build_frame(Opcode.CONT, euro[1:])
+    assert parse_pieces(data, [1]) == ([euro], [], None)
 
 
 def test_a_call_takes_a_limited_number_of_frames() -> None:
@@ -115,7 +119,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
     messages: list[bytes] = []
     cutter = FrameParser(messages.append, lambda _: None, MOST)
     sent = [b"%d" % number for number in range(3 * MAX_FRAMES)]
-    data = b"".join(framed(Opcode.TEXT, each) for each in sent)
+    data = b"".join(build_frame(Opcode.TEXT, each) for each in sent)
     counts = [cutter.feed(data)]
     while cutter.is_behind:
         counts.append(cutter.feed())
@@ -125,7 +129,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", "429"),
         (b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", ""),
@@ -134,7 +138,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
     ],
     ids=["429", "redirect", "no http", "nothing"],
 )
-def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
+def test_a_refusal_is_an_end_with_its_reason(answer: bytes, expected: str) -> None:
     """Nothing is raised, and no connection was open."""
 
     async def refused() -> Connection:
@@ -152,7 +156,7 @@ def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
 
     connection = asyncio.run(refused())
     assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
-    assert told in connection.detail
+    assert expected in connection.detail
     assert connection.detail
 
 
