@@ -204,7 +204,7 @@ class Recorder:
         if difference := self._accounting.difference:
             self._report(
                 "account_differs",
-                f"{difference:,} messages were received that are neither recorded nor listed as lost",
+                f"{difference:,} messages were received that are neither recorded nor accounted for",
             )
         if is_written:
             with contextlib.suppress(StorageError):  # the checkpoint only saves a scan; the account decides

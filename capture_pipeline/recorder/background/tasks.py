@@ -63,7 +63,7 @@ class BackgroundTasks:
         """Run all tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots(group))
-            group.create_task(self._every(self._settings.audit_minutes * 60, self._begin_audits))
+            group.create_task(self._every(self._settings.audit_minutes * 60, self._follower.begin_audits))
             group.create_task(self._sample_clock_forever())
             group.create_task(self.refills.run(refilled_file))
 
@@ -125,9 +125,6 @@ class BackgroundTasks:
             self._put_off(symbol)
         else:
             self._waits.pop(symbol, None)
-
-    def _begin_audits(self) -> None:
-        self._follower.begin_audits()
 
     async def _sample_clock_forever(self) -> None:
         while True:

@@ -116,7 +116,7 @@ class Accounting:
 
     @property
     def difference(self) -> int:
-        """Received messages that are neither passed to the writer nor listed; 0 at the end of a session."""
+        """Received messages that are neither passed to the writer nor accounted for; 0 at the end."""
         return self._pipeline.received - self._pipeline.messages - count_listed(self._pipeline.total_counts())
 
     def figures(self) -> dict[str, int]:
