@@ -1,8 +1,6 @@
 """One WebSocket connection: it passes each message on at once and reports its end with the cause.
 
-Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. The websockets library does
-the handshake, control frames and the close. Messages are cut out of the bytes before the library sees them,
-which takes a fraction of its time.
+Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. `sockets` receives the messages.
 """
 
 from __future__ import annotations
@@ -17,23 +15,23 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidStatus, WebSocketException
-from websockets.protocol import State
 
 from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recorder.connections.admission import HandshakeRefusal, count_attempt, record_refusal
-from capture_pipeline.recorder.connections.frame_parser import CLOSE, PING, FrameError, FrameParser
+from capture_pipeline.recorder.connections.frame_parser import FrameError
+from capture_pipeline.recorder.connections.sockets import (
+    MAX_MESSAGE_BYTES,
+    Connect,
+    MessageSocket,
+    socket_class,
+)
 from capture_pipeline.sessions.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
-MAX_MESSAGE_BYTES = 2 << 20
-"""Bytes of a message. The largest message of the exchange has 5000 levels per side and 0.3 MB."""
 USER_AGENT = "capture-pipeline"
-_END_OF_HEAD = b"\r\n\r\n"
-_MAX_HEAD = 64 << 10
 _MAX_PINGS = 100
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
@@ -82,7 +80,7 @@ class Connection:
     limits: Limits | None = None
     wait_s: float = 0.0
     _refusal: HandshakeRefusal | None = None
-    _socket: _Socket | None = None
+    _socket: MessageSocket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
         """Receive messages until the connection ends, and set `cause` and `detail`.
@@ -126,9 +124,9 @@ class Connection:
     ) -> None:
         """Open the connection and receive until it ends."""
         try:
-            async with _Connect(
+            async with Connect(
                 url,
-                create_connection=_Socket,
+                create_connection=socket_class(),
                 compression=None,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_S,
@@ -137,16 +135,14 @@ class Connection:
                 user_agent_header=USER_AGENT,
                 **_egress_arguments(url, egress),
             ) as socket:
-                if not isinstance(socket, _Socket):
+                if not isinstance(socket, MessageSocket):
                     raise TypeError(type(socket))
                 self._socket = socket
                 if socket.response is not None:
                     self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
                 self._mark_open(on_open)
                 socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
-                await socket.wait_closed()
-                await socket.wait_until_parsed()
-                self._set_end(_close_text(socket.protocol.close_exc))
+                self._set_end(_close_text(await socket.wait_end()))
         except ConnectionClosed as error:
             self._set_end(_close_text(error))
 
@@ -188,8 +184,7 @@ class Connection:
     def _fail(self, error: FrameError) -> None:
         """End at once after a protocol violation; the peer receives the close code."""
         if self._socket is not None:
-            self._socket.protocol.fail(error.code, error.reason)
-            self._socket.send_data()
+            self._socket.fail(error)
         self.abort(Cause.PROTOCOL, str(error))
 
     def _set_end(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
@@ -211,13 +206,8 @@ class Connection:
         self._send_ping()
 
     def _send_ping(self) -> None:
-        if (
-            self._socket is not None
-            and not self._socket.transport.get_write_buffer_size()
-            and self._socket.protocol.state is State.OPEN
-        ):
-            self._socket.protocol.send_ping(b"")
-            self._socket.send_data()
+        if self._socket is not None and not self._socket.transport.get_write_buffer_size():
+            self._socket.send_ping()
 
     def retire(self, cause: Cause, detail: str) -> None:
         """Request a successor; this connection continues until the successor delivers messages."""
@@ -238,105 +228,6 @@ class Connection:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
-
-
-class _Connect(connect):
-    """Connection attempt without redirects: recorded data come only from the configured host."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return the error, which ends the attempt."""
-        return exc
-
-
-class _Socket(ClientConnection):
-    """Connection of websockets that sees the handshake and control frames; messages wait until `begin`."""
-
-    _head = _early_bytes = b""
-    _is_open = False
-    _parser: FrameParser | None = None
-    _guard: Callable[[Callable[[bytes], int], bytes], None]
-    _on_ping: Callable[[], None]
-
-    def begin(
-        self,
-        on_message: Callable[[bytes], None],
-        guard: Callable[[Callable[[bytes], int], bytes], None],
-        on_ping: Callable[[], None],
-    ) -> None:
-        """Start to pass on messages, beginning with those that arrived earlier.
-
-        Args:
-            on_message: Receives each message.
-            guard: Receives the parser's `feed` and the bytes for it, on each arrival of bytes.
-            on_ping: Called on each ping.
-        """
-        self._parser, self._guard, self._on_ping = (
-            FrameParser(on_message, self._control, MAX_MESSAGE_BYTES),
-            guard,
-            on_ping,
-        )
-        early_bytes, self._early_bytes = self._early_bytes, b""
-        self._feed_parser(early_bytes)
-
-    async def wait_until_parsed(self) -> None:
-        """Wait until all frames that arrived before the end are processed."""
-        while self._parser is not None and self._parser.is_behind:  # noqa: ASYNC110 - callbacks do the work
-            await asyncio.sleep(0)
-
-    def end(self) -> None:
-        """Discard all further frames."""
-        self._parser = None
-
-    def _feed_parser(self, data: bytes = b"") -> None:
-        """Process frames; if many are left, pause reading and continue in the next iteration of the loop."""
-        parser = self._parser
-        if parser is None:
-            return
-        self._guard(parser.feed, data)
-        if parser.is_behind:
-            self.loop.call_soon(self._feed_parser)
-        if self.transport.is_closing():
-            return  # a closed TLS transport cannot pause
-        if parser.is_behind:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
-    def _control(self, frame: bytes) -> None:
-        """Pass a close or a ping to the library, which answers it.
-
-        Raises:
-            FrameError: The close frame violates the protocol.
-        """
-        if frame[0] == PING:
-            self._on_ping()
-        if frame[0] == PING and self.transport.get_write_buffer_size():
-            return  # the peer does not read the answers to earlier pings
-        super().data_received(frame)
-        if frame[0] == CLOSE:
-            self.transport.close()  # a peer may leave TCP open; the answer is still sent
-        if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
-            raise FrameError(sent.code, sent.reason)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass the answer to the handshake to the library, and everything after it to the frame parser."""
-        if self._parser is not None:
-            self._feed_parser(data)
-        elif self._is_open:
-            self._early_bytes += data
-        else:
-            self._receive_head(data)
-
-    def _receive_head(self, data: bytes) -> None:
-        self._head += data
-        end = self._head.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if end < len(_END_OF_HEAD) and len(self._head) <= _MAX_HEAD:
-            return
-        head, self._head = self._head, b""
-        super().data_received(head[:end])
-        self._is_open = self.protocol.state is State.OPEN
-        if head[end:]:
-            self.data_received(head[end:]) if self._is_open else super().data_received(head[end:])
 
 
 def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
