@@ -17,7 +17,7 @@ from offline import NOW_US, archive_file_of, partition_of, read_from_folder
 from stopwatch import parse_folders, serve
 
 from capture_pipeline.binance.archive.protocol import Trust, evaluate_digest, parse_checksum
-from capture_pipeline.checks.gates import judge_rows
+from capture_pipeline.checks.gates import evaluate_row_gates
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import map_threads_ordered
 from capture_pipeline.klines.bars import build_bars
@@ -77,7 +77,9 @@ def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
     )
     publish_model(workspace.lake.archives_manifest(partition), ArchivesManifest(files=[record]))
     result, bars = build_bars(workspace, partition)
-    failed = [gate.spec.name for gate in judge_rows(bars, partition.interval, NOW_US, 1) if not gate.passed]
+    failed = [
+        gate.spec.name for gate in evaluate_row_gates(bars, partition.interval, NOW_US, 1) if not gate.passed
+    ]
     if failed:
         raise ValueError(f"{file.name}: {failed}")
     return result.rows

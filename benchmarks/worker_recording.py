@@ -21,7 +21,7 @@ from stopwatch import serve
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import list_streams
 from capture_pipeline.recorder.app import STOPPED, Recorder, Setup
-from capture_pipeline.recorder.storage.recovery import Resumed
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline.settings.sessions import Recording
@@ -74,9 +74,10 @@ async def _record(
         connections=2,
     )
     recorder = Recorder(
-        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())), Resumed()
+        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())),
+        RecoveredSession(),
     )
-    counts = recorder.capture.merge.counts
+    counts = recorder.pipeline.merge.counts
 
     async def end() -> None:
         while counts.passed < messages or counts.duplicates < messages:  # noqa: ASYNC110 - no event
@@ -88,11 +89,11 @@ async def _record(
     await ending
     books = recorder.follower.states()
     if (
-        recorder.capture.counts["dropped_messages"]
+        recorder.pipeline.counts["dropped_messages"]
         or counts.passed != messages
         or set(books.values()) != {"synced"}
     ):
-        raise RuntimeError(f"{counts}, {recorder.capture.counts}, {books}")
+        raise RuntimeError(f"{counts}, {recorder.pipeline.counts}, {books}")
     return counts.passed
 
 

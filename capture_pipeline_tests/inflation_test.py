@@ -29,10 +29,10 @@ from capture_pipeline.sessions import gzip_members
 from capture_pipeline.sessions.gzip_members import (
     FULL_BYTES,
     HEAD_BYTES,
-    MOST_LINES_BYTES,
+    MAX_LINES_BYTES,
     Ending,
-    inflated,
-    member_of,
+    build_member,
+    inflate_member,
     member_size,
     scan,
 )
@@ -47,7 +47,7 @@ HUGE_MB = 1200
 
 
 @contextmanager
-def memory_below(most_bytes: int) -> Iterator[None]:
+def memory_below(max_waiting_bytes: int) -> Iterator[None]:
     """Fail where more memory was held at once than allowed."""
     tracemalloc.start()
     try:
@@ -55,13 +55,13 @@ def memory_below(most_bytes: int) -> Iterator[None]:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < most_bytes, f"{peak:,}"
+    assert peak < max_waiting_bytes, f"{peak:,}"
 
 
 def hostile_member(megabytes: int, stated: int) -> bytes:
     """A member of a recording that inflates to so many megabytes and states so many bytes."""
     packed = gzip_bomb(megabytes)[10:-4]
-    head = bytearray(member_of(b"x\n", 1)[:HEAD_BYTES])
+    head = bytearray(build_member(b"x\n", 1)[:HEAD_BYTES])
     size = HEAD_BYTES + len(packed) + 4
     head[16:20] = size.to_bytes(4, "little")
     member = bytes(head) + packed + stated.to_bytes(4, "little")
@@ -69,17 +69,17 @@ def hostile_member(megabytes: int, stated: int) -> bytes:
     return member
 
 
-@pytest.mark.parametrize("stated", [HUGE_MB * MB, MOST_LINES_BYTES, 10 * MB, 0])
+@pytest.mark.parametrize("stated", [HUGE_MB * MB, MAX_LINES_BYTES, 10 * MB, 0])
 def test_a_member_of_a_recording(stated: int) -> None:
     """One that states too much is not inflated; one that states less than it holds is, up to what it states."""
     member = hostile_member(HUGE_MB, stated)
-    with memory_below(min(stated, MOST_LINES_BYTES if stated <= MOST_LINES_BYTES else 0) * 2 + 16 * MB):
-        assert inflated(member) is None
+    with memory_below(min(stated, MAX_LINES_BYTES if stated <= MAX_LINES_BYTES else 0) * 2 + 16 * MB):
+        assert inflate_member(member) is None
 
 
 def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved of it is bounded, and so is what is read of it."""
-    monkeypatch.setattr(gzip_members, "MOST_LINES_BYTES", 8 * MB)
+    monkeypatch.setattr(gzip_members, "MAX_LINES_BYTES", 8 * MB)
     tail = hostile_member(200, 0)[:-100]
     with memory_below(64 * MB):
         found = scan(tail, 0, lambda _: None)
@@ -89,10 +89,10 @@ def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_member_is_written_before_its_lines_are_too_many(tmp_path: Path) -> None:
     """By the recorder: bytes end a batch as messages do."""
-    desk = Desk(SessionFolder(tmp_path), most_bytes=1 << 30).start()
-    desk.capture._settings = RecordingSettings(flush_messages=100_000)
+    desk = Desk(SessionFolder(tmp_path), max_waiting_bytes=1 << 30).start()
+    desk.pipeline._settings = RecordingSettings(flush_messages=100_000)
     for number in range(20):
-        desk.capture.bare("btcusdt@depth", b'{"pad":"%b"}' % (b"x" * (4 * MB) + b"%d" % number))
+        desk.pipeline.record_unframed("btcusdt@depth", b'{"pad":"%b"}' % (b"x" * (4 * MB) + b"%d" % number))
     desk.end()
     sizes: list[int] = []
     scan(desk.folder.growing.read_bytes(), 0, lambda lines: sizes.append(len(lines)))

@@ -1,6 +1,7 @@
-"""Known irregular rows: the shipped calendar, extended by the deployment's own, and the candles that listed outages cut.
+"""Known irregular rows: the shipped calendar, the deployment's own, and the candles that listed outages cut.
 
-A row of a verified file is a fact, however odd it is. Its class follows from the row itself; the calendars say which rows are known.
+A row of a verified file is kept even if it is irregular. Its class follows from the row itself; the calendars
+list which rows are known.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from capture_pipeline.tables.bars import Irregularity
 
 _CUT_KINDS = frozenset({Irregularity.EARLY_CLOSE, Irregularity.NEGATIVE_LENGTH})
 _CUT_INTERVALS = (Interval.S1, Interval.H12)
-"""Intervals of which the public archive has candles that a halt cut; those of a day were whole."""
+"""Intervals for which the archive has candles that a halt cut; daily candles were complete."""
 _OUTAGES = "outage calendar"
 
 
 @dataclass(frozen=True)
 class KnownIrregularity:
-    """A time around which rows of some classes are known to be irregular.
+    """A period in which rows of some classes are known to be irregular.
 
     Attributes:
-        start_us: Microseconds UTC.
-        end_us: Exclusive. It concerns candles of which at least a part lies in `[start_us, end_us)`.
-        kinds: Classes of rows.
-        reason: In a few words.
-        source: Where it was reported.
+        start_us: Start, microseconds UTC.
+        end_us: End, exclusive; candles that overlap `[start_us, end_us)` are concerned.
+        kinds: Classes of the rows.
+        reason: Reason in a few words.
+        source: Source of the report.
         intervals: Shortest and longest interval of the candles.
-        symbols: Symbols that it concerns; None for all.
-        markets: Markets that it concerns; None for all.
+        symbols: Symbols; None for all.
+        markets: Markets; None for all.
     """
 
     start_us: int
@@ -50,8 +51,8 @@ class KnownIrregularity:
     symbols: frozenset[str] | None = None
     markets: frozenset[Market] | None = None
 
-    def holds_for(self, market: Market, symbol: str, interval: Interval) -> bool:
-        """Return whether it concerns candles of this symbol, market and interval."""
+    def applies_to(self, market: Market, symbol: str, interval: Interval) -> bool:
+        """Return whether the entry concerns candles of this market, symbol and interval."""
         shortest, longest = self.intervals
         return (
             (self.symbols is None or symbol in self.symbols)
@@ -87,13 +88,13 @@ class _Calendar(BaseModel):
 
 
 def load_irregularities(extra: Path | None = None) -> list[KnownIrregularity]:
-    """Load all known irregularities, the deployment's own after the shipped ones.
+    """Load all known irregularities: the shipped ones, then the deployment's own.
 
     Args:
-        extra: The deployment's file, in the form of the shipped one.
+        extra: File of the deployment, in the form of the shipped one.
 
     Raises:
-        ConfigError: The file cannot be read, or an entry is wrong.
+        ConfigError: The file cannot be read, or an entry is not valid.
     """
     calendars = load_entries(_Calendar, "irregularities.yaml", extra, "gaps.irregularity_calendar")
     return [
@@ -113,11 +114,11 @@ def load_irregularities(extra: Path | None = None) -> list[KnownIrregularity]:
 
 
 def known_from_outages(outages: Sequence[Outage], edge_us: int) -> list[KnownIrregularity]:
-    """Return the candles that outages cut: those that end early before a halt, and those that close before they open.
+    """Return the candles that outages cut: early closes before a halt, and closes before the open time.
 
     Args:
         outages: Listed outages; suspensions of single symbols cut no candle.
-        edge_us: Symbols stop up to this long before the listed start, microseconds.
+        edge_us: Longest time before the listed start at which a symbol stops, microseconds.
     """
     return [
         KnownIrregularity(
@@ -136,10 +137,10 @@ def known_from_outages(outages: Sequence[Outage], edge_us: int) -> list[KnownIrr
 
 
 def is_known(known: Sequence[KnownIrregularity], interval: Interval, kind: pl.Expr) -> pl.Expr:
-    """Build the expression that is true for irregular rows that the calendar lists.
+    """Build an expression that is true for irregular rows that the calendar lists.
 
     Args:
-        known: Entries that hold for the rows' market, symbol and interval.
+        known: Entries for the market, symbol and interval of the rows.
         interval: Interval of the rows.
         kind: Class of each row.
     """

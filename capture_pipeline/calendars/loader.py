@@ -1,4 +1,4 @@
-"""Reader of calendars in YAML: the one shipped with the package, and the deployment's own in the same form."""
+"""Loader of YAML calendars: the one shipped with the package, and the deployment's own in the same form."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def load_entries(model: type[Calendar], shipped: str, extra: Path | None, key: s
     """Read the shipped calendar and the deployment's own.
 
     Args:
-        model: Form of a calendar.
+        model: Model of a calendar.
         shipped: File name of the shipped calendar.
-        extra: The deployment's file; None for none.
+        extra: File of the deployment; None for none.
         key: Setting that names the deployment's file, for errors.
 
     Raises:
-        ConfigError: The file cannot be read, or an entry is wrong.
+        ConfigError: The file cannot be read, or an entry is not valid.
     """
     text = files("capture_pipeline.calendars").joinpath(shipped).read_text(encoding="utf-8")
     first = _validate(model, parse_yaml(text, shipped), shipped)
@@ -35,10 +35,10 @@ def load_entries(model: type[Calendar], shipped: str, extra: Path | None, key: s
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a time with its zone; one without is UTC."""
+    """Return a time with its zone; a time without one is UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _validate(model: type[Calendar], content: object, where: str) -> Calendar:
-    with guard_parser(where, "is no calendar", kind=ConfigError):
+    with guard_parser(where, "is not a valid calendar", kind=ConfigError):
         return model.model_validate(content)

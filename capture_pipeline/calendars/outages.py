@@ -1,4 +1,4 @@
-"""The calendar of outages and suspensions: the shipped one, extended by the deployment's own."""
+"""Calendar of outages and suspensions: the shipped one, then the deployment's own."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from capture_pipeline.settings.sessions import Symbol
 
 
 class Kind(StrEnum):
-    """What an entry of the calendar is about."""
+    """Kind of an entry of the calendar."""
 
     OUTAGE = "outage"
-    """The exchange stood still. Its candles are expected, and their absence is explained."""
+    """The exchange halted. Candles are expected, and the entry explains their absence."""
     SUSPENSION = "suspension"
-    """Single symbols did not trade. No candle of theirs is expected."""
+    """Single symbols did not trade. Their candles are not expected."""
 
 
 class Edges(StrEnum):
-    """Where the start and the end of an entry come from."""
+    """Origin of the start and the end of an entry."""
 
     REPORTED = "reported"
     """The source states these times."""
     DERIVED = "derived"
-    """Taken from the last candle before and the first one after it, rounded down to whole minutes."""
+    """Taken from the last candle before and the first one after, rounded down to whole minutes."""
     APPROXIMATE = "approximate"
-    """The source states the day, or sources differ. A candle beside it is explained once REST has been seen without it."""
+    """The source states only the day, or sources differ. A missing candle next to the period is explained
+    once REST was seen without it."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A time during which the exchange made no candle.
+    """A period without candles.
 
     Attributes:
-        start_us: Microseconds UTC.
-        end_us: Exclusive.
-        reason: In a few words.
-        symbols: Those it holds for; None for all.
-        markets: Those it holds for; None for all.
+        start_us: Start, microseconds UTC.
+        end_us: End, exclusive.
+        reason: Reason in a few words.
+        symbols: Symbols; None for all.
+        markets: Markets; None for all.
         kind: Outage of the exchange, or suspension of single symbols.
-        source: Who states it; None where the entry does not say.
-        edges: Where start and end come from.
+        source: Source of the report; None if the entry has none.
+        edges: Origin of start and end.
     """
 
     start_us: int
@@ -59,8 +60,8 @@ class Outage:
     source: str | None = None
     edges: Edges = Edges.REPORTED
 
-    def holds_for(self, market: Market, symbol: str) -> bool:
-        """Whether it concerns this symbol of this market."""
+    def applies_to(self, market: Market, symbol: str) -> bool:
+        """Return whether the entry concerns this market and symbol."""
         return (self.symbols is None or symbol in self.symbols) and (
             self.markets is None or market in self.markets
         )
@@ -86,10 +87,10 @@ class _Entry(BaseModel):
         return self
 
     def entry(self) -> Outage:
-        """Return the entry in microseconds.
+        """Return the entry with times in microseconds.
 
-        Without `kind` one that names symbols and lasts a day or longer is a suspension, any other an outage: a halt of hours is no
-        suspension, and its candles stay expected.
+        Without `kind`, an entry with symbols and of a day or longer is a suspension. Any other is an outage,
+        because the candles of a halt of hours stay expected.
         """
         start_us, end_us = to_us(utc(self.start)), to_us(utc(self.end))
         kind = self.kind or (Kind.SUSPENSION if self.symbols and end_us - start_us >= DAY_US else Kind.OUTAGE)
@@ -111,13 +112,13 @@ class _Calendar(BaseModel):
 
 
 def load_calendar(extra: Path | None = None) -> list[Outage]:
-    """All known outages, the deployment's own after the shipped ones.
+    """Load all known outages: the shipped ones, then the deployment's own.
 
     Args:
-        extra: The deployment's file, in the shipped one's form.
+        extra: File of the deployment, in the form of the shipped one.
 
     Raises:
-        ConfigError: It cannot be read, or an entry is wrong.
+        ConfigError: The file cannot be read, or an entry is not valid.
     """
     return [
         entry.entry()

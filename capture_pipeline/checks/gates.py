@@ -1,6 +1,7 @@
-"""The gates: one definition for the asset checks, the command line and the report.
+"""Gates on bars: one definition for the asset checks, the command line and the report.
 
-A gate judges data; a mistake in a gate is an error of the program and is raised as such, never reported as bad data.
+A gate evaluates data. An error in a gate itself is raised as an error of the program and never reported as
+bad data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ROWS_AT_ONCE = 500_000
 
 
 class Severity(StrEnum):
-    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is reported."""
+    """Effect of a failed gate: an ERROR fails a run of `capture check`, a WARN is only reported."""
 
     ERROR = "ERROR"
     WARN = "WARN"
@@ -32,15 +33,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class GateSpec:
-    """What a gate is, before it is evaluated.
+    """Specification of a gate.
 
     Attributes:
-        name: Unique.
-        table: The table that it judges.
+        name: Unique name.
+        table: Table that the gate evaluates.
         description: One sentence.
-        severity: What its failure does.
-        blocking: Whether what lies downstream must wait.
-        check: Name of the asset check in Dagster that evaluates the gate together with others; empty if the check has the gate's own name.
+        severity: Effect of a failure.
+        blocking: Whether downstream assets must wait after a failure.
+        check: Name of the asset check that evaluates the gate together with others; empty if the check has
+            the name of the gate.
     """
 
     name: str
@@ -53,19 +55,19 @@ class GateSpec:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found in one partition, or in the whole lake.
+    """Result of a gate for one partition, or for the whole lake.
 
     Attributes:
-        spec: Which gate.
-        passed: Whether the data keep it.
-        symbol: The partition's; None for the whole lake.
-        month: The partition's; None for the whole lake.
-        level: How loud its alert is.
-        summary: One line.
-        values: Numbers and texts behind the verdict.
-        failing: Failing rows, capped.
-        failing_count: How many fail in all.
-        file: The judged file below the storage root; empty where the gate judges several.
+        spec: Specification of the gate.
+        passed: Whether the data pass.
+        symbol: Symbol of the partition; None for the whole lake.
+        month: Month of the partition; None for the whole lake.
+        level: Level of the alert.
+        summary: One line for people.
+        values: Numbers and texts that explain the result.
+        failing: Failing rows, up to a limit.
+        failing_count: Count of all failing rows.
+        file: Path of the evaluated file below the storage root; empty if there are several.
     """
 
     spec: GateSpec
@@ -86,8 +88,8 @@ class GateResult:
 
 
 TIMESTAMPS, VALUES = "timestamps", "values"
-"""Asset checks of several gates. All gates of a check block, or none does: Dagster's automation holds back what is downstream of a failed
-blocking check, whatever the severity of its evaluation."""
+"""Asset checks of several gates. Either all gates of a check block, or none does: Dagster's automation waits
+after a failed blocking check, whatever the severity of its evaluation."""
 
 SCHEMA_GATE = GateSpec(
     "schema",
@@ -103,19 +105,19 @@ CHECKSUM_GATE = GateSpec(
 OFF_GRID_GATE = GateSpec(
     "off_grid_rows_known",
     "bars",
-    "The calendar lists the rows that open off the grid and are no bars.",
+    "The calendar lists all rows that open off the grid.",
     severity=Severity.WARN,
     check=VALUES,
 )
 
 
 def row_gates() -> list[GateSpec]:
-    """The gates of single rows, in order."""
+    """Return the gates of single rows, in order."""
     return [SCHEMA_GATE, *(_gate_of(rule) for rule in bar_table.rules(Interval.M1, 0))]
 
 
 def _gate_of(rule: bar_table.Rule) -> GateSpec:
-    """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
+    """Build the gate of a rule; if a verified file of the exchange can break it, the gate only warns."""
     if rule.irregularity is None:
         return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
     return GateSpec(
@@ -127,27 +129,27 @@ def _gate_of(rule: bar_table.Rule) -> GateSpec:
     )
 
 
-def judge_rows(
+def evaluate_row_gates(
     bars: pl.DataFrame,
     interval: Interval,
     now_us: int,
-    most_shown: int,
+    max_shown: int,
     known: Sequence[KnownIrregularity] = (),
 ) -> list[GateResult]:
-    """Hold one partition's bars to every row gate.
+    """Evaluate every row gate on the bars of one partition.
 
     Args:
-        bars: A frame that should be of `BAR_SCHEMA`.
-        interval: Its interval.
-        now_us: The present.
-        most_shown: Cap on failing rows.
+        bars: Frame that should have `BAR_SCHEMA`.
+        interval: Interval of the bars.
+        now_us: Current time.
+        max_shown: Limit of failing rows in a result.
         known: Irregularities that the calendar lists for this market, symbol and interval.
 
     Returns:
-        One result a gate, in the order of `row_gates`.
+        One result per gate, in the order of `row_gates`.
     """
     specs = row_gates()
-    if is_sound(bars, interval, now_us):
+    if is_valid(bars, interval, now_us):
         return [GateResult(spec, passed=True, values={"rows": bars.height}) for spec in specs]
     wrong = _schema_failures(bars)
     if wrong is not None:
@@ -156,7 +158,7 @@ def judge_rows(
             passed=False,
             level=Level.CRITICAL,
             summary=_schema_summary(bars),
-            failing=wrong.head(most_shown),
+            failing=wrong.head(max_shown),
             failing_count=wrong.height,
         )
         untested = "not evaluated: the schema gate failed"
@@ -171,16 +173,16 @@ def judge_rows(
         if not broken:
             results.append(GateResult(spec, passed=True, values={"rows": bars.height}))
         elif kind is None:
-            results.append(_judge_rule(bars, spec, rule, most_shown))
+            results.append(_evaluate_rule(bars, spec, rule, max_shown))
         else:
             results.append(
-                _judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown)
+                _evaluate_irregular_rule(bars, rule, spec, (kind, is_known(known, interval, kind)), max_shown)
             )
     return results
 
 
 def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]:
-    """Add up irregular rows over gates: by class, how many are known and unknown."""
+    """Sum the irregular rows over all gates: counts of known and unknown rows by class."""
     found: dict[str, dict[str, int]] = {}
     for result in results:
         for kind, counts in result.values.get("irregular", {}).items():
@@ -190,17 +192,17 @@ def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]
     return found
 
 
-def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
-    """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
+def is_valid(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
+    """Return whether bars have the schema and meet every rule; a fast check for valid data."""
     if not bar_table.has_schema(bars):
         return False
     model = bar_table.rules_model(interval, now_us)
-    # Slices bound the memory; each begins with the last row of the one before, to which open times are compared.
+    # Slices limit the memory. Each begins with the last row of the slice before, to compare open times.
     starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
     return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
-def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:
+def _evaluate_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, max_shown: int) -> GateResult:
     failing = bars.filter(~rule.holds.fill_null(value=False))
     summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
     return GateResult(
@@ -209,19 +211,19 @@ def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_s
         level=Level.CRITICAL,
         summary=summary,
         values={"rows": bars.height},
-        failing=failing.head(most_shown),
+        failing=failing.head(max_shown),
         failing_count=failing.height,
     )
 
 
-def _judge_irregular(
+def _evaluate_irregular_rule(
     bars: pl.DataFrame,
     rule: bar_table.Rule,
     spec: GateSpec,
     kind_and_known: tuple[pl.Expr, pl.Expr],
-    most_shown: int,
+    max_shown: int,
 ) -> GateResult:
-    """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
+    """Classify the rows that break a rule; the gate fails if the calendar does not list one of them."""
     kind, known = kind_and_known
     irregular = bars.filter(~rule.holds.fill_null(value=False)).with_columns(kind=kind, known=known)
     counts: dict[str, dict[str, int]] = {
@@ -229,15 +231,18 @@ def _judge_irregular(
         for (name,), group in irregular.group_by("kind", maintain_order=True)
     }
     unknown = irregular.filter(~pl.col("known")).drop("known")
-    told = ", ".join(f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"])
+    counts_text = ", ".join(
+        f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"]
+    )
     remedy = "the rows are kept as sent; list them in gaps.irregularity_calendar once they are explained"
     return GateResult(
         spec,
         passed=unknown.is_empty(),
         level=Level.WARNING,
-        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}",
+        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({counts_text}): "
+        f"{rule.description} {remedy}",
         values={"rows": bars.height, "irregular": counts},
-        failing=unknown.head(most_shown),
+        failing=unknown.head(max_shown),
         failing_count=unknown.height,
     )
 
@@ -268,10 +273,10 @@ def _schema_summary(bars: pl.DataFrame) -> str:
 
 
 def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame | None:
-    """Failure cases, None if there are none; always with data checks, whatever the environment says of Pandera.
+    """Return the failing cases, or None; data checks run whatever the environment says about Pandera.
 
     Raises:
-        RuntimeError: A check itself broke.
+        RuntimeError: A check itself raised an error.
     """
     try:
         with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
@@ -288,8 +293,8 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
     return None
 
 
-def worst(results: Sequence[GateResult]) -> Level:
-    """The loudest level among failed gates."""
+def worst_level(results: Sequence[GateResult]) -> Level:
+    """Return the highest level among failed gates."""
     return max(
         (result.level for result in results if not result.passed),
         key=lambda level: level.rank,

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from capture_pipeline.checks.gates import GateResult, worst
+from capture_pipeline.checks.gates import GateResult, worst_level
 from capture_pipeline.cli.console import (
     CliError,
     emit_json,
@@ -109,7 +109,9 @@ def _show(results: list[GateResult]) -> None:
             )
     errors = sum(result.fails_check for result in results)
     told = (
-        f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst(results)}" if failed else ""
+        f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst_level(results)}"
+        if failed
+        else ""
     )
     write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
 
@@ -153,7 +155,7 @@ def to_document(results: list[GateResult]) -> dict[str, Any]:
     return {
         "passed": len(results) - failed,
         "failed": failed,
-        "level": worst(results),
+        "level": worst_level(results),
         "results": [to_dict(result) for result in results],
     }
 

@@ -77,7 +77,7 @@ class Workspace:
         return [
             each
             for each in self.irregularities
-            if each.holds_for(partition.market, partition.symbol, partition.interval)
+            if each.applies_to(partition.market, partition.symbol, partition.interval)
         ]
 
     def now_us(self) -> int:

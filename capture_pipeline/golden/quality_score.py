@@ -27,7 +27,7 @@ from capture_pipeline.golden.comparison.stretches import Span, joined, stretches
 from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import MOST_SILENT_NS, Scan
-from capture_pipeline.sessions.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 
 __all__ = ["Diagnosis", "diagnose", "joined"]
 
@@ -241,5 +241,5 @@ def _parts(files: list[CaptureFile], series: list[Series], tracks: list[Track]) 
         "coverage": sum(one.continuous_s for one in series) / span if span else 0.0,
         "continuity": sum(one.longest_s for one in series) / span if span else 0.0,
         "wholeness": sum(not file.troubles for file in files) / len(files),
-        "completeness": max(0.0, 1 - 100 * gap_ratios(tracks).lost_events) if tracks else 0.0,
+        "completeness": max(0.0, 1 - 100 * compute_gap_ratios(tracks).lost_events) if tracks else 0.0,
     }

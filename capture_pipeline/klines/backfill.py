@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.symbols import unknown_symbols_error
-from capture_pipeline.checks.gates import irregular_counts, judge_rows
+from capture_pipeline.checks.gates import evaluate_row_gates, irregular_counts
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.bars import BarsResult, build_bars
@@ -222,7 +222,9 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
     try:
         now_us = _find_latest_time(workspace, partition, now_us)
         bars, frame = build_bars(workspace, partition)
-        results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
+        results = evaluate_row_gates(
+            frame, partition.interval, now_us, 1, workspace.known_irregularities(partition)
+        )
         failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
             names = ", ".join(result.spec.name for result in failed)

@@ -21,8 +21,8 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, Res
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.tables.bars import SOURCES
-from capture_pipeline.tables.exclusions import Exclusion, Separated, separate
-from capture_pipeline.tables.merge import Merged, Part, merge
+from capture_pipeline.tables.exclusions import Exclusion, SeparatedRows, separate_rows
+from capture_pipeline.tables.merge import MergeResult, Part, merge
 
 _MB = 1 << 20
 
@@ -104,7 +104,7 @@ def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def read_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, dict[str, str]]:
+def read_parts(workspace: Workspace, partition: Partition) -> tuple[SeparatedRows, dict[str, str]]:
     """Read every usable raw file of one partition and separate the rows that are not bars.
 
     Returns:
@@ -118,7 +118,7 @@ def read_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, d
     limit = workspace.settings.http.max_csv_mb * _MB
     parts = [_read_archive_part(workspace, record, limit) for record in archives.usable()]
     parts += [_read_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate(parts, partition.interval.us), _list_digests(archives, topups)
+    return separate_rows(parts, partition.interval.us), _list_digests(archives, topups)
 
 
 def read_raw_digests(workspace: Workspace, partition: Partition) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
 
 def _build_result(
     partition: Partition,
-    merged: Merged,
+    merged: MergeResult,
     exclusions: pl.DataFrame,
     published: PublishedTable,
     raw_digests: dict[str, str],

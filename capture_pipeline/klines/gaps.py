@@ -95,7 +95,9 @@ def find_gaps(
     trading_period = load_trading_period(workspace, partition.symbol)
     trading = find_trading_range(trading_period, partition, archives)
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
-    outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
+    outages = [
+        outage for outage in workspace.outages if outage.applies_to(partition.market, partition.symbol)
+    ]
     settings = workspace.settings.gaps
     requested, later = (
         find_ranges_to_request(

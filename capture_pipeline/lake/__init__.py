@@ -1,1 +1,4 @@
-"""Where files live: paths, atomic publication, checksums, manifests, the catalogue. Knows no exchange and no Dagster."""
+"""Files of the lake: paths, atomic publication, checksums, manifests, Parquet, catalogue.
+
+The package depends on neither Dagster nor an exchange client.
+"""

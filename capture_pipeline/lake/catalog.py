@@ -1,7 +1,7 @@
-"""The DuckDB catalogue: views over the lake's tables, so that any SQL client sees them under their names.
+"""The DuckDB catalogue: a view for each table of the lake, so that any SQL client can query it by name.
 
-Views hold no data: they read the Parquet files as they are when asked. A table without a file yet is an empty view of the right
-columns.
+Views contain no data: they read the Parquet files at the time of the query. A table without files is an empty
+view with its columns.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Table:
     """A table of the lake.
 
     Attributes:
-        schema: Its columns.
-        keys: The keys of its folders.
+        schema: Columns.
+        keys: Keys of the folders, which become columns.
         optional: Columns that older files do not have; they are null there.
     """
 
@@ -41,49 +41,49 @@ class Table:
     optional: frozenset[str] = frozenset()
 
 
-def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
-    """Build the catalogue's views anew, where they are not what they should be.
+def refresh_views(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
+    """Replace the catalogue if its views are not the current ones.
 
-    The catalogue is built aside and renamed, so that nobody who has it open is in the way; he keeps the former one until he closes it.
+    A new catalogue is written and renamed, so that open connections do not block it; they keep the old one.
 
     Args:
-        lake: Whose.
-        tables: By name.
+        lake: Lake of the catalogue.
+        tables: Tables by name.
 
     Returns:
-        The views' names.
+        The names of the views.
 
     Raises:
         BusyError: Another program is writing to the catalogue.
         LakeError: A table cannot be read.
-        StorageError: The disk refused, or a file cannot be read.
+        StorageError: The catalogue cannot be written, or a file cannot be read.
     """
     path = lake.catalog()
-    views = {name: select(lake, name, table) for name, table in tables.items()}
+    views = {name: build_select(lake, name, table) for name, table in tables.items()}
     try:
-        if _made(Path(":memory:"), views) != _present(path):
-            _end_writing(path)
-            with atomic_write(path) as beside:
-                _made(beside, views)
+        if _create_views(Path(":memory:"), views) != _read_definitions(path):
+            _finish_journal(path)
+            with atomic_write(path) as temporary:
+                _create_views(temporary, views)
     except duckdb.IOException as error:
-        raise StorageError(f"cannot be made: {_first_line(error)}", where=str(path)) from None
+        raise StorageError(f"cannot be created: {_first_line(error)}", where=str(path)) from None
     except duckdb.Error as error:
         raise LakeError(
-            f"cannot be made: {_first_line(error)}", where=str(path), remedy="see `capture check`"
+            f"cannot be created: {_first_line(error)}", where=str(path), remedy="see `capture check`"
         ) from None
     return list(views)
 
 
-def _made(path: Path, views: Mapping[str, str]) -> dict[str, str]:
-    """Make the views in a new catalogue; their definitions as DuckDB words them."""
+def _create_views(path: Path, views: Mapping[str, str]) -> dict[str, str]:
+    """Create the views in a new catalogue; return their definitions as DuckDB formats them."""
     with duckdb.connect(str(path)) as connection:
         for name, query in views.items():
             connection.execute(f"CREATE VIEW {name} AS {query}")
         return _definitions(connection)
 
 
-def _present(path: Path) -> dict[str, str] | None:
-    """The definitions of the views that are there, or None where they cannot be read."""
+def _read_definitions(path: Path) -> dict[str, str] | None:
+    """Return the definitions of the existing views; None if they cannot be read."""
     if not path.is_file():
         return None
     try:
@@ -97,11 +97,11 @@ def _definitions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
 
 
-def _end_writing(path: Path) -> None:
-    """See to it that no journal of the former catalogue is left, which would be taken for the new one's.
+def _finish_journal(path: Path) -> None:
+    """Apply a journal of the old catalogue, which would otherwise be applied to the new one.
 
     Raises:
-        BusyError: Another program is still writing it.
+        BusyError: Another program is writing to the catalogue.
     """
     if not path.with_name(f"{path.name}.wal").exists():
         return
@@ -111,8 +111,8 @@ def _end_writing(path: Path) -> None:
         raise _busy(path, error) from None
 
 
-def select(lake: Lake, name: str, table: Table) -> str:
-    """The SELECT over one table; its columns, then the keys of its folders."""
+def build_select(lake: Lake, name: str, table: Table) -> str:
+    """Build the SELECT over one table: its columns, then the keys of its folders."""
     columns = ", ".join(table.schema)
     empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())
     keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in table.keys)
@@ -124,16 +124,18 @@ def select(lake: Lake, name: str, table: Table) -> str:
     by_name = ", union_by_name = true" if table.optional else ""
     source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}}{by_name})"
     if table.optional:
-        # The empty SELECT has the columns that no file may have.
-        source = f"(SELECT {empty}, {keys} WHERE false UNION ALL BY NAME SELECT * FROM {source})"  # noqa: S608 - as below
-    return f"SELECT {columns}, {', '.join(table.keys)} FROM {source}"  # noqa: S608 - names are the project's own, the pattern is quoted
+        # The empty SELECT provides the columns that no file may have.
+        nothing = f"SELECT {empty}, {keys} WHERE false"
+        source = f"({nothing} UNION ALL BY NAME SELECT * FROM {source})"  # noqa: S608 - see below
+    # The names are constants of the project, and the pattern is quoted.
+    return f"SELECT {columns}, {', '.join(table.keys)} FROM {source}"  # noqa: S608 - see above
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the catalogue, in bounded memory.
+    """Open a read-only connection to the catalogue with a memory limit.
 
     Raises:
-        BusyError: Another program holds it open for writing.
+        BusyError: Another program has it open for writing.
     """
     try:
         connection = duckdb.connect(str(lake.catalog()), read_only=True)
@@ -148,14 +150,14 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
 def check_reads_only(query: str) -> None:
     """Refuse statements that can write a file, attach a database or change a setting.
 
-    DuckDB's list of allowed folders is for reading and writing alike, so that `COPY … TO` could overwrite published bars.
+    DuckDB's list of allowed folders applies to reading and writing, so `COPY … TO` could overwrite bars.
 
     Args:
         query: One or more statements.
 
     Raises:
-        ValueError: A statement is not a SELECT (DESCRIBE, SHOW and SUMMARIZE are) and not EXPLAIN of one.
-        duckdb.Error: The query is not SQL.
+        ValueError: A statement is neither SELECT, DESCRIBE, SHOW or SUMMARIZE nor EXPLAIN of one of them.
+        duckdb.Error: The query is not valid SQL.
     """
     for statement in duckdb.extract_statements(query):
         kind = statement.type
@@ -164,13 +166,14 @@ def check_reads_only(query: str) -> None:
             kind = explained[0].type if len(explained) == 1 else kind
         if kind is not duckdb.StatementType.SELECT:
             raise ValueError(
-                f"{statement.type.name} is not allowed; a query may SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, and cannot write"
+                f"{statement.type.name} is not allowed; a query may SELECT, DESCRIBE, SHOW, SUMMARIZE or "
+                "EXPLAIN, and cannot write"
             )
 
 
 def _restrict(connection: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
-    """Let a connection open files in these folders only, for good."""
-    # DuckDB compares with the pattern that a view reads, in which letters of a glob are escaped.
+    """Restrict a connection permanently to files in these folders."""
+    # DuckDB compares with the pattern that a view reads, in which glob characters are escaped.
     names = {name for folder in folders for name in (str(folder), _GLOB.sub(r"[\1]", str(folder)))}
     quoted = ", ".join("'{}/'".format(name.replace("'", "''")) for name in sorted(names))
     connection.execute(f"SET allowed_directories = [{quoted}]")
@@ -179,7 +182,7 @@ def _restrict(connection: duckdb.DuckDBPyConnection, folders: list[Path]) -> Non
 
 
 def configure_duckdb(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
-    """Hold a connection to a fixed amount of memory; what does not fit goes to `spill`."""
+    """Limit the memory of a connection; data that do not fit are written to `spill`."""
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     connection.execute("SET temp_directory = '{}'".format(str(spill).replace("'", "''")))
     connection.execute("SET enable_progress_bar = false")

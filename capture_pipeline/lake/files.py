@@ -1,6 +1,7 @@
-"""Files published whole: written beside, fsynced, renamed, the directory fsynced. A reader never sees half a file.
+"""Atomic publication of files: write a temporary file, fsync, rename, fsync the folder.
 
-A disk that is full, read-only or broken becomes `StorageError`; what was there before stays as it was.
+A reader never sees a partial file. An error of the disk (full, read-only, broken) becomes `StorageError`, and
+the previous file stays unchanged.
 """
 
 from __future__ import annotations
@@ -41,67 +42,67 @@ _STORAGE_ERRNO = {
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what a disk can do to us into `StorageError`; anything else passes."""
+    """Turn errors of the disk into `StorageError`; other errors are raised unchanged."""
     try:
         yield
     except OSError as error:
         if error.errno in _STORAGE_ERRNO:
-            remedy = "free space or mend the disk, then run again; nothing published was changed"
+            remedy = "free space or repair the disk, then run again; nothing published was changed"
             raise StorageError(
                 f"cannot be written: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy
             ) from error
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, durably.
+def create_folder(path: Path) -> None:
+    """Create a folder and its parents, durably.
 
     Raises:
-        StorageError: The disk refused.
+        StorageError: The folder cannot be created.
     """
     if path.is_dir():
         return
-    make_folder(path.parent)
+    create_folder(path.parent)
     try:
         path.mkdir(exist_ok=True)
         fsync(path.parent)
     except OSError as error:
-        remedy = "mend storage.root, or the permissions of what is there"
+        remedy = "correct storage.root, or the permissions of the folders in it"
         raise StorageError(
-            f"cannot be made: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy
+            f"cannot be created: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy
         ) from error
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
-    """Yield a file beside `path` to write to; on a clean exit it becomes `path`, otherwise it is removed.
+    """Yield a temporary file; on a clean exit it is renamed to `path`, otherwise it is removed.
 
     Args:
-        path: Where the file is to appear; its folder is made.
-        is_durable: Whether it survives a loss of power, at the price of two fsyncs; without it a process may be killed at any time.
+        path: Final path; its folder is created.
+        is_durable: Whether the file survives a loss of power, which takes two fsyncs. Without it the file
+            still survives a kill of the process.
 
     Raises:
-        StorageError: The disk refused; `path` is as before.
+        StorageError: The file cannot be written; `path` is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        make_folder(path.parent)
+        create_folder(path.parent)
         with storage_errors(path):
-            yield beside
+            yield temporary
             if is_durable:
-                fsync(beside)
-            beside.replace(path)
+                fsync(temporary)
+            temporary.replace(path)
             if is_durable:
                 fsync(path.parent)
     finally:
-        with contextlib.suppress(
-            NotADirectoryError
-        ):  # a file is in the way of its folder, which has been told
-            beside.unlink(missing_ok=True)
+        # NotADirectoryError: a file is in the place of the folder, and `create_folder` has raised for it.
+        with contextlib.suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
 def unpublish(path: Path) -> None:
-    """Remove what was published as `path`, durably, if anything was."""
+    """Remove a published file, durably, if it exists."""
     with storage_errors(path):
         if path.exists():
             path.unlink()
@@ -110,41 +111,41 @@ def unpublish(path: Path) -> None:
 
 def publish_bytes(path: Path, content: bytes | memoryview, *, is_durable: bool = True) -> None:
     """Publish `content` as `path`."""
-    with atomic_write(path, is_durable=is_durable) as beside, beside.open("wb") as file:
+    with atomic_write(path, is_durable=is_durable) as temporary, temporary.open("wb") as file:
         file.write(content)
 
 
 def publish_model(path: Path, model: BaseModel, *, is_durable: bool = True) -> None:
-    """Publish a manifest as indented JSON."""
+    """Publish a model as indented JSON."""
     publish_bytes(path, (model.model_dump_json(indent=1) + "\n").encode(), is_durable=is_durable)
 
 
 def read_model(path: Path, kind: type[M]) -> M | None:
-    """Read a manifest, or None where there is none.
+    """Read a published model; None if the file does not exist.
 
     Raises:
-        LakeError: The file is there and is not what was written.
+        LakeError: The file is a folder, or its content is not valid.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     except IsADirectoryError:
-        raise LakeError("is a folder", where=str(path), remedy="move it aside") from None
+        raise LakeError("is a folder", where=str(path), remedy="move it away") from None
     with guard_parser(
         str(path),
         "is damaged",
         kind=LakeError,
-        remedy="move it aside; the next run fetches anew what it recorded",
+        remedy="move it away; the next run downloads again what it listed",
     ):
         return kind.model_validate_json(content)
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits, in constant memory.
+    """Return the SHA-256 of a file as 64 hex digits, in constant memory.
 
     Raises:
-        LakeError: It is not there.
+        LakeError: The file does not exist.
     """
     try:
         with path.open("rb") as file:
@@ -166,16 +167,16 @@ def fsync(path: Path) -> None:
 
 @contextlib.contextmanager
 def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock on `path` while inside; the kernel releases it when the process dies.
+    """Lock `path` exclusively; the kernel releases the lock when the process dies.
 
     Args:
-        path: The lock's file, which is made if it is not there.
-        patience_s: How long to wait for another process that holds it.
+        path: File of the lock; it is created if it does not exist.
+        patience_s: Longest time to wait for another process.
 
     Raises:
-        BusyError: Another process holds it, and still does after `patience_s`.
+        BusyError: Another process has the lock, after `patience_s` too.
     """
-    make_folder(path.parent)
+    create_folder(path.parent)
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -183,9 +184,9 @@ def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
         while not (is_ours := _try_lock(descriptor)) and time.monotonic() < deadline:
             time.sleep(_TRY_EVERY_S)
         if not is_ours:
-            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+            owner = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
             raise BusyError(
-                f"is held by {holder or 'another process'}",
+                f"is locked by {owner or 'another process'}",
                 where=str(path),
                 remedy="wait for it to end, or stop it",
             ) from None

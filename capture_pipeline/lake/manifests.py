@@ -1,6 +1,7 @@
-"""What is recorded beside raw files: one JSON manifest an asset and partition, published whole after the files it names.
+"""Manifests: one JSON file per asset and partition, published after the raw files that it lists.
 
-A manifest is the commit point: readers trust only what it lists. All times are microseconds UTC, paths relative to the storage root.
+A manifest is the commit point: readers trust only the files in it. All times are microseconds UTC, and paths
+are relative to the storage root.
 """
 
 from __future__ import annotations
@@ -12,36 +13,36 @@ from capture_pipeline.binance.urls import Granularity
 
 
 class Record(BaseModel):
-    """Base of everything in a manifest: unknown keys are refused."""
+    """Base of the models in a manifest; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ArchiveRecord(Record):
-    """One archive file, in one published version.
+    """One archive file in one published version.
 
     Attributes:
-        name: The zip's name at the exchange.
+        name: Name of the zip at the exchange.
         granularity: Monthly or daily.
-        start_us: Start of the period it covers.
-        end_us: End of that period, exclusive.
-        trust: What is known of it.
+        start_us: Start of its period.
+        end_us: End of its period, exclusive.
+        trust: Result of its verification.
         usable: Whether its bars may be merged.
-        detail: Why it is not, in one line.
-        url: Where it was fetched.
-        path: Where it lies; None if there is no file.
+        detail: Reason why it is not usable, in one line.
+        url: URL of the download.
+        path: Path of the zip; None if there is no file.
         bytes: Size of the zip.
-        sha256_own: Of the bytes received.
-        sha256_published: From the `.CHECKSUM` file.
-        etag: As sent.
-        last_modified: As sent.
-        fetched_at_us: When it was fetched, or asked for in vain.
-        checked_at_us: When the published checksum was last read.
-        attempts: Downloads it took.
+        sha256_own: SHA-256 of the received bytes.
+        sha256_published: SHA-256 in the `.CHECKSUM` file.
+        etag: `ETag` as sent.
+        last_modified: `Last-Modified` as sent.
+        fetched_at_us: Time of the download, or of the request that found no file.
+        checked_at_us: Time at which the published checksum was last read.
+        attempts: Count of download attempts.
         seconds: Duration of the download.
-        rows: Rows in the file.
-        first_open_us: Its first open time.
-        last_open_us: Its last open time.
+        rows: Count of rows.
+        first_open_us: First open time.
+        last_open_us: Last open time.
         holes: Ranges of its period without a candle.
     """
 
@@ -70,14 +71,15 @@ class ArchiveRecord(Record):
 
     @property
     def quarantined(self) -> bool:
-        """Whether it was set aside as not to be trusted, and no version of it that may be used has come since."""
-        # Published anew, a file in quarantine is no longer referred to; one that only lacked its checksum lies with the raw files.
-        set_aside = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
-        return set_aside or self.trust in {Trust.MISMATCH, Trust.MALFORMED}
+        """Whether the file is in quarantine and no usable version of it has been published since."""
+        # A republished file in quarantine has no path any more. A file that only lacked its checksum stays
+        # with the raw files.
+        is_replaced = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
+        return is_replaced or self.trust in {Trust.MISMATCH, Trust.MALFORMED}
 
     @property
     def unverified(self) -> bool:
-        """Whether the file came and is not used because its checksum is missing or unreadable."""
+        """Whether the file was received and is not used because its checksum is missing or unreadable."""
         return self.trust is Trust.CHECKSUM_MISSING and not self.usable
 
 
@@ -85,15 +87,15 @@ class ArchivesManifest(Record):
     """All archive files of one partition.
 
     Attributes:
-        files: The current version of each name.
-        superseded: Earlier versions that were published under the same name; their files are kept.
+        files: Current version of each file.
+        superseded: Earlier versions under the same names; their files are kept.
     """
 
     files: list[ArchiveRecord] = []
     superseded: list[ArchiveRecord] = []
 
     def usable(self) -> list[ArchiveRecord]:
-        """Files whose bars may be merged."""
+        """List the files whose bars may be merged."""
         return [record for record in self.files if record.usable]
 
 
@@ -101,16 +103,18 @@ class RestPage(Record):
     """One REST answer.
 
     Attributes:
-        asked_start_us: First open time asked for.
-        asked_end_us: End of what was asked for, exclusive.
-        server_time_us: The exchange's time when the run began; candles that close after it are unfinished.
-        asked_at_us: The exchange's time at this request, which may come long after; where it was not read, `server_time_us`.
-        answered_end_us: Up to where the answer is complete, exclusive: a candle missing before it does not exist (yet).
-        url: The request.
-        path: The answer, as sent.
-        sha256: Of the answer.
-        rows: Finished candles in it.
-        present: Ranges of finished candles in it.
+        asked_start_us: First requested open time.
+        asked_end_us: End of the requested range, exclusive.
+        server_time_us: Time of the exchange at the start of the run; candles that close later are unfinished.
+        asked_at_us: Time of the exchange at this request, which may be much later; `server_time_us` if
+            unknown.
+        answered_end_us: End of the complete part of the answer, exclusive: a candle missing before it does
+            not exist (yet).
+        url: URL of the request.
+        path: Path of the answer as sent.
+        sha256: SHA-256 of the answer.
+        rows: Count of finished candles in the answer.
+        present: Ranges of finished candles in the answer.
     """
 
     asked_start_us: int
@@ -135,11 +139,12 @@ class TradingPeriod(Record):
     """First and last candle of a symbol.
 
     Attributes:
-        first_open_us: Open time of its first candle ever; None if it has none.
-        last_open_us: Open time of the newest candle where the symbol no longer trades; None while it trades.
-        status: The exchange's word for it, for instance TRADING or BREAK.
-        checked_at_us: When this was asked.
-        is_archive_only: Whether REST lists the symbol and refuses its klines, as for futures contracts that are being settled.
+        first_open_us: Open time of the first candle ever; None if there is none.
+        last_open_us: Open time of the last candle if the symbol no longer trades; None while it trades.
+        status: Status at the exchange, for instance TRADING or BREAK.
+        checked_at_us: Time of the request.
+        is_archive_only: Whether REST lists the symbol and refuses its klines, as for futures contracts in
+            settlement.
     """
 
     first_open_us: int | None

@@ -1,4 +1,4 @@
-"""A frame to one Parquet file, whole and deterministic: the same rows give the same bytes."""
+"""Parquet files of the lake: deterministic writing (same rows, same bytes) and guarded reading."""
 
 from __future__ import annotations
 
@@ -22,20 +22,15 @@ from capture_pipeline.parsing import guard_parser
 
 _ZSTD_LEVEL = 1
 _ROWS_IN_GROUP = 1 << 18
-_LONGEST_INTEGER = 18
-"""Decimals of up to so many digits are stored as 64-bit integers."""
+_MAX_INTEGER_DIGITS = 18
+"""Decimals with at most this many digits are stored as 64-bit integers."""
 _PARQUET_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
-"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size."""
+"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` if a damaged file states a huge size."""
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """What was written.
-
-    Attributes:
-        bytes: Size of the file.
-        sha256: Of the file.
-    """
+    """Size in bytes and SHA-256 of a published file."""
 
     bytes: int
     sha256: str
@@ -44,15 +39,16 @@ class PublishedTable:
 def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
     """Publish a frame, sorted by its first column, as Parquet.
 
-    Integers and prices are stored as differences to their neighbours, which takes a third less room than plain values; statistics are
-    kept of the first column, by which readers choose. The file is made in memory, so that a full disk shows where it is written.
+    Integers and prices are stored as differences to their neighbours, which takes a third less space than
+    plain values. Statistics are stored for the first column only, because readers filter by it. The file is
+    built in memory, so that a full disk fails only in the publication.
 
     Args:
-        frame: Of integers, decimals, strings and booleans.
-        path: Where it is to appear.
+        frame: Frame of integers, decimals, strings and booleans.
+        path: Final path of the file.
 
     Raises:
-        StorageError: The disk refused; `path` is as before.
+        StorageError: The file cannot be written; `path` is unchanged.
     """
     kinds = frame.schema
     content = io.BytesIO()
@@ -68,7 +64,7 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
         store_decimal_as_integer=True,
         write_statistics=frame.columns[:1],
     )
-    # Slices, so that a long frame is not copied as a whole.
+    # Slices avoid a copy of the whole frame.
     with writer:
         for start in range(0, max(frame.height, 1), _ROWS_IN_GROUP):
             writer.write_table(
@@ -87,17 +83,17 @@ def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         columns: Columns to read, in this order; None for all.
 
     Raises:
-        LakeError: The file is there and cannot be read.
+        LakeError: The file is damaged or lacks a column.
     """
     content = io.BytesIO(path.read_bytes())
     with (
-        guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"),
+        guard_parquet(path, remedy="move it away, then backfill its partition again to rebuild it"),
         pq.ParquetFile(content) as file,
     ):
         return _frame(_selected(file.read(columns), columns))
 
 
-def row_groups(
+def read_row_groups(
     path: Path, columns: list[str] | None = None, remedy: str = "convert the recording again"
 ) -> Iterator[pa.Table]:
     """Read a table one row group at a time.
@@ -105,10 +101,10 @@ def row_groups(
     Args:
         path: The file.
         columns: Columns to read, in this order; None for all.
-        remedy: What the user can do if the file cannot be read.
+        remedy: Remedy for the user if the file cannot be read.
 
     Raises:
-        LakeError: The file is not there or cannot be read, or lacks a column.
+        LakeError: The file does not exist, is damaged or lacks a column.
     """
     guard = partial(guard_parquet, path, remedy=remedy)
     with contextlib.ExitStack() as stack:
@@ -121,17 +117,17 @@ def row_groups(
 
 
 def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
-    """Scan tables of the same columns, one row group after the other, as one lazy frame.
+    """Scan tables of the same columns as one lazy frame, one row group after the other.
 
-    Arrow reads the files: on a damaged one, Polars' own reader can ask for so much memory that the process ends. An error while the
-    frame is collected names its file, as `row_groups` does.
+    Arrow reads the files: Polars' own reader can request so much memory for a damaged file that the process
+    is killed. An error during the collection of the frame names the file, as in `read_row_groups`.
 
     Args:
         paths: The files; at least one.
-        remedy: What the user can do if a file cannot be read.
+        remedy: Remedy for the user if a file cannot be read.
 
     Raises:
-        LakeError: The first file is not there or cannot be read.
+        LakeError: The first file does not exist or is damaged.
     """
     with guard_parquet(paths[0], remedy=remedy):
         schema = _frame(pq.read_schema(paths[0]).empty_table()).schema
@@ -141,7 +137,9 @@ def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
     ) -> Iterator[pl.DataFrame]:
         left = rows
         for path, table in (
-            (each, table) for each in paths for table in row_groups(each, columns or list(schema), remedy)
+            (each, table)
+            for each in paths
+            for table in read_row_groups(each, columns or list(schema), remedy)
         ):
             with guard_parquet(path, remedy=remedy):
                 frame = _frame(table)
@@ -162,16 +160,17 @@ def _selected(table: pa.Table, columns: list[str] | None) -> pa.Table:
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:
-    """Check a table and hand it to Polars, which panics at text or names that are not UTF-8."""
+    """Validate a table and convert it to Polars, which panics at text or names that are not UTF-8."""
     table.validate(full=True)
     return pl.DataFrame(pa.Table.from_arrays(table.columns, names=table.schema.names))
 
 
 def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statistics | None:
-    """Statistics of a column in a row group, None where there are none.
+    """Return the statistics of a column in a row group; None if there are none.
 
     Raises:
-        ValueError: The file has no such column, or contradicts itself about its type; Arrow 26 ends the process if it is asked then.
+        ValueError: The file lacks the column, or states two types for it, which would make Arrow 26 end the
+            process.
     """
     place = file.schema_arrow.names.index(name)
     chunk = file.metadata.row_group(group).column(place)
@@ -183,19 +182,19 @@ def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statist
 def guard_parquet(
     where: Path | str, *, remedy: str, kind: type[PermanentError] = LakeError, what: str = "cannot be read"
 ) -> AbstractContextManager[None]:
-    """Turn errors of Polars and Arrow for a file that they cannot read into one error; see `guard_parser`.
+    """Turn errors of Polars and Arrow for an unreadable file into one error; see `guard_parser`.
 
     Args:
         where: The file or files.
-        remedy: What the user can do.
+        remedy: Remedy for the user.
         kind: Type of the error.
-        what: What is wrong.
+        what: Problem, for the message.
     """
     return guard_parser(str(where), what, remedy=remedy, kind=kind, also=_PARQUET_ERRORS)
 
 
 def _encoding(kind: pl.DataType) -> str:
     is_integer = isinstance(kind, pl.Int64) or (
-        isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _LONGEST_INTEGER
+        isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _MAX_INTEGER_DIGITS
     )
     return "DELTA_BINARY_PACKED" if is_integer else "PLAIN"

@@ -1,22 +1,20 @@
-"""The layout of everything written below the storage root. Nothing else in the project joins such a path.
+"""Layout of all files below the storage root. Only this module joins such paths.
 
-raw/spot/klines/1m/BTCUSDT/2024-12/
-    archives.json  topups.json              what was fetched, when, and whether it is to be trusted
-    archives/<name>.<sha>.zip               as sent, never changed
-    rest/<start>-<end>.<sha>.json           as sent, never changed
-raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
-raw/spot/trades/BTCUSDT/<name>.<sha>.zip    daily trades as sent, never changed; sessions are proved by them
-raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, likewise, of days of which the lake has no bars
-quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
+raw/spot/klines/1m/BTCUSDT/2024-12/ archives.json  topups.json              manifests: files, times of
+download, trust archives/<name>.<sha>.zip               as sent, never changed rest/<start>-<end>.<sha>.json
+as sent, never changed raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
+raw/spot/trades/BTCUSDT/<name>.<sha>.zip    daily trades as sent, never changed, for the proof of sessions
+raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, in the same way, for days without bars in the
+lake quarantine/spot/klines/1m/BTCUSDT/2024-12/  files with a wrong checksum or form, with the reason
+quarantine/spot/trades/BTCUSDT/             the same for daily trades
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
-lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are no bars
-quarantine/spot/trades/BTCUSDT/             likewise
-lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whole books of a session, ten minutes apart
-lake/golden_refills/session=…/refills.parquet                           lost trades of a session, from the exchange's daily files
-reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
+lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are not bars
+lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet  books of a session every ten minutes
+lake/golden_refills/session=…/refills.parquet  lost trades of a session, from the exchange's daily files
+reports/feasibility/                        results of benchmarks: <asset>.json (latest), runs/, go_no_go.*
 reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
-state/                                      whose data these are (origin.json), limits of the exchange (limits-<host>.json), locks
+state/                                      origin.json, limits of the exchange (limits-<host>.json), locks
 catalog.duckdb                              views over the lake
 """
 
@@ -33,18 +31,18 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import LakeError
 
 _O_PATH = getattr(os, "O_PATH", os.O_RDONLY)
-"""Opens nothing but the name; Linux alone has it."""
+"""Opens only the name of a file; exists on Linux only."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One symbol-month of one market and interval.
+    """One month of one symbol, in one market and interval.
 
     Attributes:
         market: Spot or USD-M futures.
-        interval: Length of its candles.
+        interval: Length of the candles.
         symbol: For instance BTCUSDT.
-        month: UTC.
+        month: Month in UTC.
     """
 
     market: Market
@@ -53,12 +51,12 @@ class Partition:
     month: Month
 
     def __str__(self) -> str:
-        """`BTCUSDT 2024-12`."""
+        """Return for instance `BTCUSDT 2024-12`."""
         return f"{self.symbol} {self.month}"
 
     @property
     def expected(self) -> int:
-        """How many candles the whole month holds."""
+        """Count of candles in the whole month."""
         return self.interval.count_bars(self.month.start_us, self.month.end_us)
 
 
@@ -75,70 +73,70 @@ class Lake:
         )
 
     def archives_manifest(self, part: Partition) -> Path:
-        """What was fetched from the archive."""
+        """Path of the manifest of archive files."""
         return self.raw(part) / "archives.json"
 
     def topups_manifest(self, part: Partition) -> Path:
-        """What was asked of REST."""
+        """Path of the manifest of REST answers."""
         return self.raw(part) / "topups.json"
 
     def archive_file(self, part: Partition, name: str, sha256: str) -> Path:
-        """A raw zip; the digest in its name keeps every published version."""
+        """Path of a raw zip; the digest in its name keeps every published version."""
         return self.raw(part) / "archives" / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
 
     def rest_file(self, part: Partition, start_us: int, end_us: int, sha256: str) -> Path:
-        """A raw REST answer."""
+        """Path of a raw REST answer."""
         return self.raw(part) / "rest" / f"{start_us // 1000}-{end_us // 1000}.{sha256[:12]}.json"
 
     def quarantine(self, part: Partition) -> Path:
-        """Folder of what is not to be trusted."""
+        """Folder of files that failed their verification."""
         return self._inside(
             "quarantine", part.market, "klines", part.interval, validate_symbol(part.symbol), str(part.month)
         )
 
     def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
-        """A raw zip that sessions are proved by, of `trades`, `aggTrades` or `daily_klines`; its digest keeps every version."""
+        """Path of a zip for proofs: `trades`, `aggTrades` or `daily_klines`; every version is kept."""
         return self._published("raw", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
 
     def published_partial(self, market: Market, kind: str, symbol: str, name: str) -> Path:
-        """Such a zip while it is downloaded."""
+        """Path of such a zip during its download."""
         return self._published("raw", market, kind, symbol) / f".{name.removesuffix('.zip')}.partial"
 
     def published_quarantine(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
-        """Such a zip that is not to be trusted."""
+        """Path of such a zip that failed its verification."""
         return (
             self._published("quarantine", market, kind, symbol)
             / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
         )
 
     def published_lock(self, market: Market, kind: str, symbol: str) -> Path:
-        """The lock that whoever downloads such zips of a symbol holds."""
+        """Lock for the download of such zips of a symbol."""
         return self._inside("state", "locks", f"{market}-{kind}-{validate_symbol(symbol)}.lock")
 
-    def symbol_life(self, market: Market, symbol: str, interval: Interval) -> Path:
-        """First and last candle of a symbol in one interval."""
-        # Minutes keep the name that all intervals shared when minutes were asked for each of them.
+    def trading_period_file(self, market: Market, symbol: str, interval: Interval) -> Path:
+        """Path of the first and last candle of a symbol in one interval."""
+        # Minutes have no suffix: old versions requested only minutes and wrote this name.
         suffix = "" if interval is Interval.M1 else f"-{interval}"
         return self._inside("raw", market, "symbols", f"{validate_symbol(symbol)}{suffix}.json")
 
     def bars(self, part: Partition) -> Path:
-        """The merged bars of one partition."""
+        """Path of the merged bars of one partition."""
         return self._table("bars", part) / "bars.parquet"
 
     def conflicts(self, part: Partition) -> Path:
-        """Rows on which two sources disagree."""
+        """Path of the rows on which two sources disagree."""
         return self._table("bar_conflicts", part) / "conflicts.parquet"
 
     def exclusions(self, part: Partition) -> Path:
-        """Rows of raw files that are no bars."""
+        """Path of the rows of raw files that are not bars."""
         return self._table("bar_exclusions", part) / "exclusions.parquet"
 
     def gaps(self, part: Partition) -> Path:
-        """The gap ledger of one partition."""
+        """Path of the gap ledger of one partition."""
         return self._table("bar_gaps", part) / "gaps.parquet"
 
     def window(self, part: Partition) -> Path:
-        """What was expected of one partition."""
+        """Path of the expectations of one partition (`bar_windows`)."""
         return self._table("bar_windows", part) / "window.parquet"
 
     def tables(self) -> Path:
@@ -146,11 +144,11 @@ class Lake:
         return self._inside("lake")
 
     def table(self, name: str) -> Path:
-        """Root folder of a table, whether it is there or not."""
+        """Root folder of a table, which may not exist."""
         return self._inside("lake", name)
 
     def table_glob(self, name: str) -> str:
-        """All files of a table, for DuckDB."""
+        """Glob pattern of all files of a table, for DuckDB."""
         return str(self.table(name) / "**" / "*.parquet")
 
     def reports(self) -> Path:
@@ -158,24 +156,24 @@ class Lake:
         return self._inside("reports")
 
     def reconciliation(self, partition: Partition) -> Path:
-        """Comparison of the sources of a partition, JSON."""
+        """Path of the comparison of the sources of a partition (JSON)."""
         name = f"{partition.market}-{partition.interval}-{partition.symbol}-{partition.month}.json"
         return self._inside("reports", "reconciliation", name)
 
     def proof(self, session: str) -> Path:
-        """The next-day proof of a session."""
+        """Path of the proof of a session."""
         return self._inside("reports", "proofs", f"{session}.json")
 
     def refills(self, session: str) -> Path:
-        """Trades that a session lost and that files of the exchange have."""
+        """Path of the lost trades of a session that files of the exchange contain."""
         return self._inside("lake", "golden_refills", f"session={session}", "refills.parquet")
 
     def state(self, name: str) -> Path:
-        """A file of state that is not data."""
+        """Path of a state file, which is not data."""
         return self._inside("state", name)
 
     def lock(self, part: Partition) -> Path:
-        """The lock that a writer of this partition's raw files holds."""
+        """Lock for the writer of the raw files of a partition."""
         return self._inside(
             "state",
             "locks",
@@ -183,11 +181,11 @@ class Lake:
         )
 
     def origin(self) -> Path:
-        """Which exchange all of this is from."""
+        """Path of the record of the exchange from which all data come."""
         return self.state("origin.json")
 
     def origin_lock(self) -> Path:
-        """The lock of whoever records that."""
+        """Lock for the writer of that record."""
         return self._inside("state", "locks", "origin.lock")
 
     def catalog(self) -> Path:
@@ -195,14 +193,14 @@ class Lake:
         return self._inside("catalog.duckdb")
 
     def relative(self, path: Path) -> str:
-        """`path` as written into manifests: below the root, with forward slashes."""
+        """Return `path` as in manifests: relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
     def resolve(self, recorded: str) -> Path:
-        """The file that a manifest names, held under the root.
+        """Return the path of a file that a manifest lists.
 
         Raises:
-            LakeError: The name leads out of the root.
+            LakeError: The path leads out of the root.
         """
         return self._inside(*recorded.split("/"))
 
@@ -220,14 +218,14 @@ class Lake:
 
     @cached_property
     def _resolved_root(self) -> str:
-        """Absolute path of the root without links, with a slash at its end."""
+        """Absolute path of the root without links, with a slash at the end."""
         return f"{os.path.realpath(self.root).rstrip('/')}/"
 
     def _inside(self, *parts: str) -> Path:
         path = self.root.joinpath(*parts)
         if not f"{_real_path(path)}/".startswith(self._resolved_root):
             raise LakeError(
-                "leads out of the storage root", where=str(path), remedy="remove the link or mend the name"
+                "leads out of the storage root", where=str(path), remedy="remove the link or correct the name"
             )
         return path
 
@@ -235,8 +233,8 @@ class Lake:
 def _real_path(path: Path) -> str:
     """Return the absolute path without links.
 
-    Sensors build a path for each of many thousand partitions. The kernel resolves one that exists in 11 microseconds, and
-    `os.path.realpath` in 90, because it reads the state of each folder.
+    Sensors build a path for each of many thousand partitions. The kernel resolves an existing path in 11
+    microseconds, `os.path.realpath` needs 90, because it reads the state of each folder.
     """
     try:
         descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)

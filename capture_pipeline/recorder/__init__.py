@@ -1,1 +1,4 @@
-"""A live stream made durable: connections, merge, journal, session. Imports neither Dagster nor polars, so that it outlives both."""
+"""Recorder of live streams: connections, merger, journal, session.
+
+The package imports neither Dagster nor polars, so that a recording does not depend on them.
+"""

@@ -1,4 +1,4 @@
-"""`python -m capture_pipeline.recorder FOLDER`: record the session that was prepared in FOLDER, as a process of its own."""
+"""`python -m capture_pipeline.recorder FOLDER`: record the session that was prepared in FOLDER."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ _EXIT_EMPTY, _EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 1, 2, 130
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Refuse arguments, which may be names of files."""
+        """Exit with a usage error; arguments may be file names with control characters."""
         super().error(printable(message))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Record; 0 when the session is finished, 1 if nothing was recorded, 130 if it was interrupted, 2 if it could not go on."""
+    """Record a session.
+
+    Returns:
+        0 if the session is finished, 1 if nothing was recorded, 130 after an interruption, 2 after an error.
+    """
     parser = _Parser(prog="python -m capture_pipeline.recorder", description="Record a prepared session.")
-    parser.add_argument("folder", type=Path, help="folder that holds its session.json")
-    parser.add_argument("--config", type=Path, help="pipeline.yaml, if not the nearest one")
+    parser.add_argument("folder", type=Path, help="folder that contains session.json")
+    parser.add_argument("--config", type=Path, help="path of pipeline.yaml; the nearest one by default")
     sys.excepthook = show_traceback
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        ended = record(load_settings(given.config), SessionFolder(given.folder.absolute()))
+        ended = record(load_settings(options.config), SessionFolder(options.folder.absolute()))
     except CaptureError as error:
         write_line(f"Error: {error}", err=True)
         return _EXIT_COULD_NOT_RUN

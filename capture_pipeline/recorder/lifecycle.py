@@ -1,7 +1,7 @@
-"""Starting, resuming and ending sessions: which folder, which plan, one writer, and the finish.
+"""Start, resume and end sessions: choose the folder, allow one writer, and finish.
 
-Starting the same session again appends to its one file as long as its time is not over. A session whose time is over is finished by
-whoever looks at it next.
+If the same session is started again before its planned end, the recorder appends to its recording. A session
+whose planned end has passed is finished by the next command that opens it.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from pathlib import Path
 from capture_pipeline.binance.streams.names import MAX_STREAMS, list_streams
 from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import file_lock, make_folder, publish_model, read_model
+from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.finalize import finish_session
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import AccountState, read_account
-from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
+from capture_pipeline.sessions.layout import FOLDER, SessionFolder, session_id, symbols_label, valid_regime
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.status import publish_status, read_status
 from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import report
 
-_ASIDE = ".aside-"
-LONGEST_S = 31 * 86_400
+_HIDDEN_PREFIX = ".aside-"
+MAX_DURATION_S = 31 * 86_400
 _CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a recorder ended.
+class RecorderResult:
+    """Result of a recorder.
 
     Attributes:
-        folder: The session's folder.
-        metadata: What was recorded; None if it was interrupted and can be resumed.
+        folder: Folder of the session.
+        metadata: Metadata of the finished session; None if it was interrupted and can be resumed.
     """
 
     folder: SessionFolder
@@ -52,11 +52,11 @@ class Ended:
 
 
 def sessions_root(settings: Settings, output: Path | None = None) -> Path:
-    """Where sessions lie: below the storage root, or a folder of one's own."""
+    """Return the folder of all sessions: `output`, or a folder below the storage root."""
     return output.absolute() if output else settings.storage.root / FOLDER
 
 
-def new_plan(
+def create_plan(
     settings: Settings,
     symbols: list[str],
     regime: str,
@@ -65,16 +65,16 @@ def new_plan(
     description: str = "",
     start_us: int | None = None,
 ) -> SessionPlan:
-    """The plan of a session that starts now, or at a time.
+    """Create the plan of a session that starts at `start_us`, or now.
 
     Raises:
-        ConfigError: A name is not valid, or it would be too long or too wide.
+        ConfigError: The regime is not valid, or the session has too many streams or is too long.
     """
-    if not 0 < duration_s <= LONGEST_S:
+    if not 0 < duration_s <= MAX_DURATION_S:
         raise ConfigError(
-            f"{duration_s:g} s is no length of a session",
+            f"a session cannot take {duration_s:g} s",
             where="duration",
-            remedy=f"at most {LONGEST_S // 86_400} days",
+            remedy=f"use more than 0 s and at most {MAX_DURATION_S // 86_400} days",
         )
     streams = list_streams(symbols, settings.market)
     if len(set(streams)) != len(streams) or len(streams) > MAX_STREAMS:
@@ -82,7 +82,7 @@ def new_plan(
         raise ConfigError(
             what,
             where="symbols",
-            remedy=f"each once, and at most {MAX_STREAMS // 2}; make several sessions of them",
+            remedy=f"name each symbol once, and at most {MAX_STREAMS // 2} in one session",
         )
     start_us = time.time_ns() // 1000 if start_us is None else start_us
     return SessionPlan(
@@ -99,42 +99,43 @@ def new_plan(
     )
 
 
-def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
-    """Unfinished sessions of these symbols in a regime, oldest first."""
+def list_open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
+    """List the unfinished sessions of these symbols in a regime, oldest first."""
     folders = [
-        SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))
+        SessionFolder(path)
+        for path in sorted((root / valid_regime(regime)).glob(f"*_{symbols_label(symbols)}"))
     ]
     return [
         folder
         for folder in folders
-        if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols
+        if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)) and plan.symbols == symbols
     ]
 
 
-def known_plan(folder: SessionFolder) -> SessionPlan | None:
-    """The plan of a session, None where there is none that can be read: such a folder is left alone and stops nobody else."""
+def read_plan_if_valid(folder: SessionFolder) -> SessionPlan | None:
+    """Return the plan of a session, or None if it cannot be read: one damaged folder must not stop others."""
     try:
         return read_model(folder.plan, SessionPlan)
     except LakeError:
         return None
 
 
-def plan_of(folder: SessionFolder) -> SessionPlan:
-    """The plan of a session.
+def read_plan(folder: SessionFolder) -> SessionPlan:
+    """Read the plan of a session.
 
     Raises:
-        LakeError: There is none, or it is damaged.
+        LakeError: `session.json` does not exist or is damaged.
     """
     plan = read_model(folder.plan, SessionPlan)
     if plan is None:
         raise LakeError(
-            "holds no session.json", where=str(folder.path), remedy="name the folder of a session"
+            "contains no session.json", where=str(folder.path), remedy="name the folder of a session"
         )
     return plan
 
 
 def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
-    """Whether a session's time is over."""
+    """Return whether the planned end of a session has passed."""
     now_us = time.time_ns() // 1000 if now_us is None else now_us
     return now_us * 1000 >= plan.end_ns
 
@@ -144,113 +145,115 @@ def prepare(
     plan: SessionPlan,
     *,
     resume_open: bool = True,
-    on_set_aside: Callable[[Path], None] = lambda _: None,
+    on_hide: Callable[[Path], None] = lambda _: None,
 ) -> SessionFolder:
-    """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
+    """Return the folder to record into: an unfinished session of the same symbols and regime, or a new one.
 
     Args:
-        root: Where sessions lie.
-        plan: Of a new session.
-        resume_open: Otherwise an unfinished one is set aside under another name; nothing of it is lost.
-        on_set_aside: Called with the new folder of each session that was set aside.
+        root: Folder of all sessions.
+        plan: Plan of a new session.
+        resume_open: Whether to resume an unfinished session; otherwise its folder is renamed and kept.
+        on_hide: Receives the new path of each folder that was renamed.
 
     Raises:
-        BusyError: A recorder is at work on it, or another process has been choosing a session for long.
+        BusyError: A recorder is at work on the session, or another process holds the lock for too long.
+        ConfigError: The folder of the new session exists already.
     """
-    # Without the lock, two starts at once would each see no open session and record twice.
+    # Without the lock, two simultaneous starts would each find no open session and record twice.
     with file_lock(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
-        return _choose_folder(root, plan, on_set_aside, resume_open=resume_open)
+        return _choose_folder(root, plan, on_hide, resume_open=resume_open)
 
 
 def _choose_folder(
-    root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool
+    root: Path, plan: SessionPlan, on_hide: Callable[[Path], None], *, resume_open: bool
 ) -> SessionFolder:
-    for folder in open_sessions(root, plan.regime, plan.symbols):
+    for folder in list_open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
-            on_set_aside(set_aside(folder))
-        elif not is_ending(folder, plan_of(folder)):
+            on_hide(hide_session(folder))
+        elif not is_ending(folder, read_plan(folder)):
             return folder
         else:
             with session_lock(folder):
-                metadata = _finish(folder, plan_of(folder), settings=None)
+                metadata = _finish(folder, read_plan(folder), settings=None)
             figures = metadata.statistics
             report(
-                f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
+                f"{folder.session} is finished as {metadata.state}: "
+                f"{figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
             )
     folder = SessionFolder.under(root, plan.regime, plan.session)
-    make_folder(folder.path)
+    create_folder(folder.path)
     if folder.plan.exists():
         raise ConfigError(
-            "is there already",
+            "exists already",
             where=str(folder.path),
-            remedy="start again in a second: its name holds the time",
+            remedy="start again in a second: its name contains the time",
         )
     publish_model(folder.plan, plan)
     return folder
 
 
-def set_aside(folder: SessionFolder) -> Path:
-    """Rename an unfinished session's folder, so that it is neither resumed nor lost.
+def hide_session(folder: SessionFolder) -> Path:
+    """Rename the folder of an unfinished session to a hidden name, so that it is kept and not resumed.
 
     Raises:
-        BusyError: A recorder is at work on it.
+        BusyError: A recorder is at work on the session.
     """
     with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
-        folder.path.rename(aside)
-        return aside
+        hidden = folder.path.with_name(f"{_HIDDEN_PREFIX}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
+        folder.path.rename(hidden)
+        return hidden
 
 
 def record(
     settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None
-) -> Ended:
-    """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
+) -> RecorderResult:
+    """Record a prepared session until its planned end or a signal; call it in the main thread of a process.
 
-    Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
+    Once the end of a session is decided, nothing is recorded into it; the next start only finishes it.
 
     Args:
-        settings: Of the deployment.
+        settings: Settings of the deployment.
         folder: The session.
-        on_begin: Told the plan once this process is the session's one writer, and is about to record.
+        on_begin: Receives the plan when this process has the session's lock and is about to record.
 
     Raises:
-        BusyError: Another recorder is at work on it.
-        ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
-        StorageError: The disk refuses; the session can be resumed.
+        BusyError: Another recorder is at work on the session.
+        ConfigError: The environment names an unusable proxy or certificate file; the session is unchanged.
+        StorageError: The recording cannot be written; the session can be resumed.
     """
     with _stop_signal_ignored(), session_lock(folder):
-        plan = plan_of(folder)
+        plan = read_plan(folder)
         if folder.metadata.exists():
-            return Ended(folder, read_model(folder.metadata, SessionMetadata))
+            return RecorderResult(folder, read_model(folder.metadata, SessionMetadata))
         if not is_ending(folder, plan):
             check_network(settings, plan.streams)
             on_begin(plan)
             outcome = asyncio.run(_run_recorder(settings, folder, plan))
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the end of the loop restored the default action
             if outcome == INTERRUPTED and not folder.ending.exists():
-                return Ended(folder, None)
+                return RecorderResult(folder, None)
             if not folder.ending.exists():
                 publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
-        return Ended(folder, _finish(folder, plan, settings))
+        return RecorderResult(folder, _finish(folder, plan, settings))
 
 
 def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
-    """Whether there is nothing to record any more: its end was decided, or begun, or its time is over."""
+    """Return whether recording is over: the end was requested, the finish began, or the time is over."""
     return folder.ending.exists() or folder.recording.exists() or is_over(plan)
 
 
 def _finish(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
-    """Finish a session that its caller holds."""
+    """Finish a session; the caller has its lock."""
     metadata = finish_session(
-        folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {}
+        folder, plan, _final_state(folder, plan), recorder_configuration(settings) if settings else {}
     )
     _report_end(folder, metadata)
     return metadata
 
 
 def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
-    """`complete` where a recorder received until the planned end and wrote all that it took; otherwise `interrupted`."""
+    """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
     account, ending = read_account(folder.account), read_model(folder.ending, Ending)
     if account is None:
         return ending.state if ending else "interrupted"
@@ -260,7 +263,7 @@ def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
 
 @contextlib.contextmanager
 def _stop_signal_ignored() -> Iterator[None]:
-    """While no event loop listens, the signal of `stop` must not kill: its request stands in a file as well."""
+    """Ignore SIGUSR1 while no event loop handles it; `stop` also writes the request to a file."""
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
@@ -269,15 +272,15 @@ def _stop_signal_ignored() -> Iterator[None]:
 
 
 async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
-    resumed = await asyncio.to_thread(resume, folder)
-    # The recorder asks again by itself; a request that waits out a ban would make a useless sample of the clock.
+    resumed = await asyncio.to_thread(recover_session, folder)
+    # The recorder retries by itself; a request that waits for the end of a ban would distort a clock sample.
     rest = create_rest_client(settings, max_wait_s=0.0)
     setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, open_address_limits(settings))
     return await Recorder(setup, resumed).run()
 
 
-def configuration_of(settings: Settings) -> dict[str, object]:
-    """What of the settings decides how a session is recorded."""
+def recorder_configuration(settings: Settings) -> dict[str, object]:
+    """Return the settings that decide how a session is recorded."""
     return {
         "recording": settings.recording.model_dump(mode="json"),
         "stream_url": settings.stream_url,
@@ -287,15 +290,15 @@ def configuration_of(settings: Settings) -> dict[str, object]:
 
 
 def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
-    """End a session for good: its recorder finishes it, or, where none runs, it is finished here.
+    """End a session for good; its recorder finishes it, or this process does if no recorder runs.
 
     Returns:
-        The metadata if it was finished here; None if its recorder was told.
+        The metadata if the session is finished; None if its recorder was signalled.
 
     Raises:
-        LakeError: It is no session.
+        LakeError: `session.json` does not exist or is damaged.
     """
-    plan = plan_of(folder)
+    plan = read_plan(folder)
     if folder.metadata.exists():
         return read_model(folder.metadata, SessionMetadata)
     if not folder.ending.exists():
@@ -327,8 +330,8 @@ def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
         publish_status(folder.status, ended)
 
 
-def all_sessions(root: Path) -> list[SessionFolder]:
-    """Every session below a root, newest first."""
+def list_sessions(root: Path) -> list[SessionFolder]:
+    """List the sessions below a root, newest first."""
     found = [
         SessionFolder(path.parent)
         for path in root.glob("*/*/session.json")
@@ -337,21 +340,21 @@ def all_sessions(root: Path) -> list[SessionFolder]:
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
-def sessions_set_aside(root: Path) -> list[SessionFolder]:
-    """List the sessions that `set_aside` renamed, newest first."""
-    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
+def list_hidden_sessions(root: Path) -> list[SessionFolder]:
+    """List the sessions that `hide_session` renamed, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_HIDDEN_PREFIX}*/session.json")]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
 def find_session(root: Path, session: str) -> SessionFolder:
-    """A session by its id.
+    """Return the session of this id.
 
     Raises:
-        ConfigError: There is none of that id.
+        ConfigError: No session below `root` has this id.
     """
-    found = [folder for folder in all_sessions(root) if folder.session == session]
+    found = [folder for folder in list_sessions(root) if folder.session == session]
     if not found:
         raise ConfigError(
-            f"{session!r} is no session here", where=str(root), remedy="capture session list shows them"
+            f"{session!r} is not a session here", where=str(root), remedy="capture session list shows them"
         )
     return found[0]

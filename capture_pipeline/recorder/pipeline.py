@@ -1,4 +1,7 @@
-"""The way of a message through the recorder: intake → merge → stamp → pending → ledger → writer. Synchronous; opens no socket."""
+"""The path of a message through the recorder: intake, merge, stamp, batch, ledger, writer.
+
+The module is synchronous and opens no socket.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from capture_pipeline.recorder.ordering.dedup import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Merger, Message
-from capture_pipeline.recorder.storage.recovery import Resumed, tracks_of
-from capture_pipeline.recorder.storage.tail_losses import LostEnds
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, checkpoint_tracks
+from capture_pipeline.recorder.storage.tail_losses import UnwrittenMessages
 from capture_pipeline.recorder.storage.writer import Batch, Writer
-from capture_pipeline.sessions.account import AccountState, listed
+from capture_pipeline.sessions.account import AccountState, count_listed
 from capture_pipeline.sessions.gzip_members import FULL_BYTES
 from capture_pipeline.sessions.line_format import format_line, splice_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -27,13 +30,13 @@ _MARK_EVERY_S = 5.0
 
 @dataclass
 class Hooks:
-    """Who is told of what passes by.
+    """Callbacks of the pipeline.
 
     Attributes:
-        on_diff: Stream and levels of each diff that is recorded.
-        on_gap: Each gap, when its later edge is handed to the disk.
-        complete: Adds to a checkpoint what others know.
-        on_stray: Each message that has no place in its stream.
+        on_diff: Receives the stream and the levels of each recorded diff.
+        on_gap: Receives each gap when the first message after it goes to the writer.
+        complete: Adds the state of other parts of the recorder to a checkpoint.
+        on_stray: Receives each message that has no place in its stream.
     """
 
     on_diff: Callable[[str, WireDiff], None]
@@ -43,28 +46,28 @@ class Hooks:
 
 
 class RecordingPipeline:
-    """Takes messages of all connections and hands batches to the writer.
+    """Merges the messages of all connections and passes batches to the writer.
 
     Attributes:
-        clock: Gives the stamps.
-        merge: Puts connections together.
-        ledger: Counts what is written.
-        counts: What happened, over all processes of the session.
-        received: Messages that came in, over all processes, with snapshots.
-        messages: Lines recorded, over all processes; snapshots are lines too.
-        began_ns: Capture time of the first of them; 0 before any.
+        clock: Source of the capture times.
+        merge: Merger of the connections.
+        ledger: Counts of the written messages, and their gaps.
+        counts: Counts of events by name, over all processes of the session.
+        received: Received messages and snapshots, over all processes.
+        messages: Recorded lines, snapshots included, over all processes.
+        began_ns: Capture time of the first line; 0 before any.
     """
 
     def __init__(
         self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks
     ) -> None:
-        """Start empty; `resume` takes up an earlier process."""
+        """Start with an empty state; `resume` adds the state of an earlier process."""
         self.clock, self.merge, self.ledger = clock, Merger(on_stray=hooks.on_stray), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
         self.messages = self.began_ns = self.received = 0
         self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
-        self._echoes = DuplicateFilter()
+        self._duplicates = DuplicateFilter()
         self._pending: list[Message] = []
         self._lines: list[bytes] = []
         self._first_ns = self._last_ns = self._pending_bytes = 0
@@ -72,19 +75,21 @@ class RecordingPipeline:
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
         self._before: dict[str, int] = {}
-        self._lost = LostEnds()
+        self._lost = UnwrittenMessages()
 
-    def resume(self, resumed: Resumed) -> None:
-        """Go on behind what an earlier process recorded; the time in between is an outage of this process."""
+    def resume(self, resumed: RecoveredSession) -> None:
+        """Continue after the lines of an earlier process; the time in between is an outage of the process."""
         for stream, track in resumed.tracks.items():
-            self.ledger.resume(stream, track, resumed.last_of[stream])
-            self.merge.resume(stream, track.last, resumed.last_of[stream].event_us, track.first)
+            self.ledger.resume(stream, track, resumed.last_times[stream])
+            self.merge.resume(stream, track.last, resumed.last_times[stream].event_us, track.first)
         self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.counts |= resumed.checkpoint.counts
         self._before = dict(resumed.checkpoint.counts)
-        # Of a recorder that kept no account only the messages are known whose fate is.
+        # Without an account, only the messages that were recorded or listed are known to be received.
         self.received = (
-            self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
+            self.counts.get("received", 0)
+            if resumed.account
+            else resumed.messages + count_listed(self.counts)
         )
         if resumed.last_ns:
             cause, detail = Cause.PROCESS, "no recorder ran"
@@ -95,26 +100,26 @@ class RecordingPipeline:
                 )
             self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 
-    def message(self, connection: int, raw: bytes) -> None:
-        """Take one message of one connection."""
+    def receive(self, connection: int, raw: bytes) -> None:
+        """Process one message of one connection."""
         self.received += 1
-        known = self._echoes.known(raw)
-        if known is not None:
-            self.merge.repeated(known, connection)
+        original = self._duplicates.pop(raw)
+        if original is not None:
+            self.merge.count_repeat(original, connection)
             return
         now_ns = self.clock.now_ns()
         placed = self._intake.place(connection, raw, now_ns)
         if placed is not None:
-            self._admit(self.merge.offer(placed), now_ns)
+            self._emit(self.merge.push(placed), now_ns)
 
-    def bare(self, stream: str, data: bytes) -> int:
-        """Record data that no connection sent, for instance a snapshot.
+    def record_unframed(self, stream: str, data: bytes) -> int:
+        """Record data that did not come from a connection, for instance a snapshot.
 
         Returns:
             Its capture time.
 
         Raises:
-            MalformedDataError: The data hold a line break.
+            MalformedDataError: The data contain a line break.
         """
         stamp = self.clock.stamp(self.clock.now_ns())
         line = format_line(stamp, stream, data)
@@ -122,78 +127,88 @@ class RecordingPipeline:
         self._append(stamp, line)
         return stamp
 
-    def tick(self) -> None:
-        """Let through what waited long enough, and write what has been pending for the flush time."""
+    def flush_due(self) -> None:
+        """Emit messages that waited long enough, and write lines that are older than the flush time."""
         now_ns = self.clock.now_ns()
-        self._admit(self.merge.tick(now_ns), now_ns)
+        self._emit(self.merge.flush_expired(now_ns), now_ns)
         if self._lines and time.monotonic() - self._pending_since >= self._settings.flush_s:
             self.flush()
 
     def finish(self) -> None:
-        """Everything that is still on its way goes to the writer; what it has no room for goes into the ledger with its ids."""
+        """Emit all held messages and flush.
+
+        Messages for which the writer has no room are listed in the ledger with their ids.
+        """
         now_ns = self.clock.now_ns()
-        self._admit(self.merge.finish(now_ns), now_ns)
+        self._emit(self.merge.finish(now_ns), now_ns)
         self._marked_s = float("-inf")
         dropped = self.counts["dropped_messages"]
         self.flush()
         if self.counts["dropped_messages"] > dropped:
-            # No later message will show this loss.
+            # No later message would show this loss.
             self.counts["tail_dropped_messages"] = self.counts["dropped_messages"] - dropped
-        gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_of)
+        gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_times)
         if gaps:
             self._writer.put(Batch(b"", 0, gaps))
 
     def flush(self) -> None:
-        """Hand over a batch; where the writer has no room its messages are lost, and the next gap says so."""
+        """Pass a batch to the writer.
+
+        If the writer has no room, the messages are lost, and the next gap lists their ids.
+        """
         pending, self._pending = self._pending, []
         lines, self._lines, self._pending_bytes = self._lines, [], 0
         if not lines:
             return
         text = b"".join(lines)
         if not self._writer.has_room(len(text)):
-            self._lose(pending, len(lines))
+            self._drop_batch(pending, len(lines))
             return
         if self._disk is not None:
             self._disk.end_ns = self._first_ns
             self._disk = None
         gaps = self._lost.recover(pending, self.ledger.tracks)
-        gaps += self.ledger.see_all(pending)
+        gaps += self.ledger.count_messages(pending)
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
         self._writer.put(
-            Batch(text, len(lines), gaps, self._mark(self._last_ns), (self._first_ns, self._last_ns))
+            Batch(
+                text, len(lines), gaps, self._due_checkpoint(self._last_ns), (self._first_ns, self._last_ns)
+            )
         )
         for gap in gaps:
             self._hooks.on_gap(gap)
 
-    def supersede(self, gap: Gap) -> None:
-        """Write a later line of a gap, that it was filled for instance; the writer alone writes to the ledger."""
+    def write_gap_update(self, gap: Gap) -> None:
+        """Write a later version of a gap, for instance after a refill; only the writer changes the ledger."""
         self._writer.put(Batch(b"", 0, [gap]))
 
-    def mark(self, last_ns: int) -> Checkpoint:
-        """The state after everything handed over so far."""
-        tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
+    def create_checkpoint(self, last_ns: int) -> Checkpoint:
+        """Create a checkpoint of the state after all batches that were passed to the writer."""
+        tracks = checkpoint_tracks(self.ledger.tracks, self.ledger.last_times)
         mark = Checkpoint(
             first_ns=self.began_ns,
             last_ns=last_ns,
             lines=self.messages,
             tracks=tracks,
-            counts=self.all_counts(),
+            counts=self.total_counts(),
         )
         return self._hooks.complete(mark)
 
-    def all_counts(self) -> dict[str, int]:
-        """What happened, with what merge and intake count, over all processes of the session."""
+    def total_counts(self) -> dict[str, int]:
+        """Return all counts, those of merge and intake included, over all processes of the session."""
         ours = asdict(self.merge.counts)
         ours |= {"rejected_messages": self._intake.rejected, "control_messages": self._intake.control}
         total = {name: count + self._before.get(name, 0) for name, count in ours.items()}
         return {**self.counts, **total, "received": self.received}
 
-    def taken(self) -> Checkpoint:
-        """Counts and ids of all that was received and is to be in the recording, whether or not it was handed over."""
-        return self.mark(self._last_ns).model_copy(
+    def create_final_checkpoint(self) -> Checkpoint:
+        """Create a checkpoint that also covers messages that could not be passed to the writer."""
+        return self.create_checkpoint(self._last_ns).model_copy(
             update={
-                "tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_of)),
+                "tracks": self._lost.add_to_tracks(
+                    checkpoint_tracks(self.ledger.tracks, self.ledger.last_times)
+                ),
                 "audits": [],
                 "clock": [],
             }
@@ -201,14 +216,14 @@ class RecordingPipeline:
 
     @property
     def lag_ms(self) -> float | None:
-        """Capture time less event time of the newest message; negative where our clock is behind the exchange's."""
+        """Capture time minus event time of the newest message; negative if the local clock is behind."""
         newest = self.newest
         return newest.capture_ns / 1e6 - event_us(newest.event_time) / 1e3 if newest is not None else None
 
-    def _admit(self, messages: Iterable[Message], now_ns: int) -> None:
+    def _emit(self, messages: Iterable[Message], now_ns: int) -> None:
         for message in messages:
             message.capture_ns = stamp = self.clock.stamp(now_ns)
-            self._echoes.remember(message)
+            self._duplicates.add(message)
             self.newest = message
             self._pending.append(message)
             self._append(stamp, splice_line(stamp, message.raw))
@@ -224,16 +239,16 @@ class RecordingPipeline:
         if len(self._lines) >= self._settings.flush_messages or self._pending_bytes >= FULL_BYTES:
             self.flush()
 
-    def _lose(self, pending: list[Message], count: int) -> None:
+    def _drop_batch(self, pending: list[Message], count: int) -> None:
         self.counts["dropped_messages"] += count
         self._lost.add(pending)
         if self._disk is None:
             detail = self._writer.trouble or "the disk is slower than the stream"
             self._disk = self.ledger.begin(Outage(Cause.DISK, detail, self.clock.now_ns()))
 
-    def _mark(self, last_ns: int) -> Checkpoint | None:
+    def _due_checkpoint(self, last_ns: int) -> Checkpoint | None:
         now = time.monotonic()
         if now - self._marked_s < _MARK_EVERY_S:
             return None
         self._marked_s = now
-        return self.mark(last_ns)
+        return self.create_checkpoint(last_ns)

@@ -1,6 +1,6 @@
-"""A recorder as a process of its own: launched, or found at work and attached to; told of each second; started again if it dies.
+"""The recorder as a separate process: start it, attach to a running one, and restart it if it dies.
 
-Whoever follows may itself die at any time: the recorder is in a process group of its own and records on.
+The recorder has its own process group, so it continues if the process that follows it dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status
 
 LOOK_S = 1.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 8.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 8.0
 _STEADY_S = 60.0
 _STARTING_S = 60.0
 
@@ -29,21 +29,21 @@ _STARTING_S = 60.0
 def launch(
     folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a recorder for a prepared session; what it says goes to `recorder.log` beside the recording.
+    """Start a recorder for a prepared session; its output goes to `recorder.log` in the session folder.
 
     Args:
         folder: The session.
-        config: The settings' file, if not the nearest one.
-        environment: Variables beside those of this process.
+        config: Path of the settings file; None for the nearest one.
+        environment: Variables in addition to those of this process.
 
     Raises:
-        StorageError: The disk refuses the log.
+        StorageError: The log file cannot be written.
     """
     command = [sys.executable, "-m", "capture_pipeline.recorder", str(folder.path)]
     if config is not None:
         command += ["--config", str(config)]
     with storage_errors(folder.log), folder.log.open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 - this interpreter, and a folder of ours
+        return subprocess.Popen(  # noqa: S603 - the command is this interpreter and a folder of the project
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -61,16 +61,19 @@ def follow(
     *,
     patience_s: float = 900.0,
 ) -> Iterator[Status | None]:
-    """Keep a session recorded until it is finished: yields the status of the recorder at work each second, None while it has none.
+    """Keep a session recorded until it is finished.
 
     Args:
         folder: A prepared session.
-        config: The settings' file for a recorder that has to be started.
-        environment: Further variables for it.
-        patience_s: A recorder that dies again and again is given up after this long without progress.
+        config: Path of the settings file for a recorder that is started.
+        environment: Additional variables for that recorder.
+        patience_s: Longest time without progress while the recorder dies repeatedly.
+
+    Yields:
+        The status of the running recorder, each second; None while no recorder has written one.
 
     Raises:
-        TransientError: It was given up; its last words are in the message.
+        TransientError: The recorder died repeatedly; the message contains the last line of its log.
     """
     process: subprocess.Popen[bytes] | None = None
     wait_s, started_s, failing_since = _FIRST_WAIT_S, 0.0, time.monotonic()
@@ -83,13 +86,13 @@ def follow(
         elif process is None or is_dead or now - started_s > _STARTING_S:
             if now - failing_since > patience_s:
                 raise TransientError(
-                    f"its recorder dies again and again: {last_log_line(folder)}",
+                    f"the recorder dies repeatedly: {read_last_log_line(folder)}",
                     where=str(folder.path),
                     remedy="see recorder.log",
                 )
             if is_dead:
                 time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                wait_s = min(2 * wait_s, _MAX_WAIT_S)
             process, started_s = launch(folder, config, environment), time.monotonic()
         yield live_status(folder)
         time.sleep(LOOK_S)
@@ -97,11 +100,11 @@ def follow(
         process.wait(_STEADY_S)
 
 
-def finished(folder: SessionFolder) -> SessionMetadata:
-    """The metadata of a finished session.
+def read_finished_metadata(folder: SessionFolder) -> SessionMetadata:
+    """Read the metadata of a finished session.
 
     Raises:
-        StorageError: They are not there.
+        StorageError: `metadata.json` does not exist.
     """
     metadata = read_model(folder.metadata, SessionMetadata)
     if metadata is None:
@@ -109,10 +112,10 @@ def finished(folder: SessionFolder) -> SessionMetadata:
     return metadata
 
 
-def last_log_line(folder: SessionFolder) -> str:
-    """The last line that a recorder left in its log."""
+def read_last_log_line(folder: SessionFolder) -> str:
+    """Return the last line that a recorder wrote to its log."""
     try:
         lines = folder.log.read_text(errors="replace").splitlines()
     except OSError:
-        return "it left no log"
-    return lines[-1][:500] if lines else "it left no word"
+        return "recorder.log does not exist"
+    return lines[-1][:500] if lines else "recorder.log is empty"

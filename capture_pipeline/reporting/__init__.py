@@ -1,1 +1,1 @@
-"""Pages, tables and charts."""
+"""HTML pages, Markdown and charts of reports."""

@@ -1,4 +1,4 @@
-"""Plots of the reports on times and feeds: bars and lines as SVG that stands alone, and a page that needs no other file."""
+"""Charts of the reports on times and feeds: SVG bars and lines, and a page that needs no other file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FONT = 'font-family="system-ui, sans-serif" font-size="11"'
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """Section of a page.
 
     Attributes:
-        title: Its heading.
+        title: Heading.
         lines: Sentences.
-        head: Of its table; empty without one.
-        rows: Of it.
-        plots: Heading and SVG of each.
+        head: Headings of the table; empty without one.
+        rows: Rows of the table.
+        plots: Heading and SVG of each chart.
     """
 
     title: str
@@ -35,24 +35,24 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """Render the whole page."""
+    """Render a page as HTML."""
     return render_page("capture_pipeline.reporting", "times.html.j2", title=title, sections=sections)
 
 
 def markdown(section: Section) -> md.Markdown:
-    """Write a section in Markdown, without its plots."""
+    """Format a section as Markdown, without its charts."""
     tables = [md.table(section.head, section.rows)] if section.head else []
     return md.document(md.bold(section.title), md.bullets(section.lines), *tables)
 
 
-def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
-    """Bars of equal width.
+def draw_bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
+    """Draw bars of equal width.
 
     Args:
-        name: For readers that do not see.
+        name: Description for screen readers.
         counts: Heights.
-        ends: Texts below the first, the middle and the end.
-        unit: Of the heights.
+        ends: Labels below the start, the middle and the end.
+        unit: Unit of the heights; `lost` draws red bars.
     """
     highest = max(counts, default=0) or 1
     width = (_WIDTH - _LEFT) / max(1, len(counts))
@@ -62,11 +62,11 @@ def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: s
         for at, count in enumerate(counts)
         if count
     ]
-    return _framed(name, drawn, (0.0, highest), ends)
+    return _draw_frame(name, drawn, (0.0, highest), ends)
 
 
-def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
-    """A line through values at equal distances; None interrupts it."""
+def draw_line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
+    """Draw a line through values at equal distances; None interrupts the line."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     span = (high - low) or 1.0
@@ -80,11 +80,11 @@ def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) 
                 f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>'
             )
             points = []
-    return _framed(name, drawn, (low, low + span), ends)
+    return _draw_frame(name, drawn, (low, low + span), ends)
 
 
-def shown(value: float | str | None, digits: int = 3) -> str:
-    """A value for a cell; a dash where it is not known."""
+def format_value(value: float | str | None, digits: int = 3) -> str:
+    """Format a value for a cell; a dash if it is unknown."""
     if value is None:
         return "–"
     return (
@@ -96,11 +96,14 @@ def shown(value: float | str | None, digits: int = 3) -> str:
     )
 
 
-def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> Markup:
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} '
-    ]
-    parts.append(f'role="img" aria-label="{svg_text(name)}">')
+def _draw_frame(
+    name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]
+) -> Markup:
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" {_FONT} role="img" aria-label="{svg_text(name)}">'
+    )
+    parts = [head]
     for share, text, anchor in zip((0.0, 0.5, 1.0), ends, ("start", "middle", "end"), strict=True):
         y, value = _y(share), heights[0] + share * (heights[1] - heights[0])
         x = _LEFT + share * (_WIDTH - _LEFT)
@@ -109,7 +112,8 @@ def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tup
             f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>'
         )
         parts.append(
-            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{svg_text(text)}</text>'
+            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">'
+            f"{svg_text(text)}</text>"
         )
     return picture([*parts, *drawn, "</svg>"])
 

@@ -1,6 +1,6 @@
-"""Markdown for reports and for Dagster, in which text from outside stays text.
+"""Markdown for reports and for Dagster, in which external text cannot act as Markdown.
 
-A `Markdown` is built here only: `text` escapes, `table` and `document` put together.
+Only this module creates `Markdown`: `text` escapes, and `table` and `document` combine parts.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Iterable, Sequence
 
 from capture_pipeline.printable import LONGEST, printable
 
-# A backslash before punctuation makes it a letter (CommonMark 0.31, section 2.4). An underscore inside a word is one already.
+# A backslash makes punctuation literal (CommonMark 0.31, section 2.4); a `_` inside a word is always literal.
 _ESCAPED = re.compile(r"\\([\\`*\[\]<|~&#>+_-])")
 _SPECIAL = re.compile(r"[\\`*\[\]<|~&]|^[#>+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 class Markdown(str):
-    """Text whose special characters are meant."""
+    """Text in which special characters have their Markdown meaning."""
 
     __slots__ = ()
 
 
-def text(value: object, most: int = LONGEST) -> Markdown:
-    """Escape a value that is no Markdown: one line that is shown as it is.
+def text(value: object, limit: int = LONGEST) -> Markdown:
+    """Escape a value as one line of literal text.
 
     Args:
-        value: Anything; a `Markdown` is returned as it is.
-        most: Characters before they are escaped.
+        value: Any value; a `Markdown` is returned unchanged.
+        limit: Limit of the characters before they are escaped.
     """
     if isinstance(value, Markdown):
         return value
-    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, most)))
+    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, limit)))
 
 
 def stored(document: str) -> Markdown:
@@ -39,17 +39,17 @@ def stored(document: str) -> Markdown:
 
 
 def plain(escaped: str) -> str:
-    """Return the text that `text` escaped, for a reader that shows no Markdown."""
+    """Return the text that `text` escaped, for a reader that does not render Markdown."""
     return _ESCAPED.sub(r"\1", escaped)
 
 
 def bold(value: object) -> Markdown:
-    """Return a value in bold."""
+    """Format a value in bold."""
     return Markdown(f"**{text(value)}**")
 
 
 def code(value: object) -> Markdown:
-    """Return a value as code."""
+    """Format a value as code."""
     shown = printable(value).replace("|", "\\|")
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     pad = " " if "`" in shown else ""
@@ -57,26 +57,29 @@ def code(value: object) -> Markdown:
 
 
 def bullets(items: Iterable[object]) -> Markdown:
-    """Return a list; items that are no Markdown are escaped."""
+    """Build a list; items that are not Markdown are escaped."""
     return Markdown("\n".join(f"- {text(item)}" for item in items))
 
 
 def heading(value: object) -> Markdown:
-    """Return the heading of a document."""
+    """Build the heading of a document."""
     return Markdown(f"# {text(value)}")
 
 
 def sentence(*parts: object) -> Markdown:
-    """Return parts one behind the other; those that are no Markdown are escaped."""
+    """Concatenate parts; those that are not Markdown are escaped."""
     return Markdown("".join(text(part) for part in parts))
 
 
 def image(title: str, content: str) -> Markdown:
-    """Return a picture that the text holds itself.
+    """Build an image whose content is embedded in the text.
 
     Args:
-        title: Shown instead of the picture where there is none.
+        title: Text shown instead of the image if it cannot be shown.
         content: Address of the form `data:image/...;base64,...`.
+
+    Raises:
+        ValueError: `content` does not have this form.
     """
     if not re.fullmatch(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+", content):
         raise ValueError("an image is given as base64")
@@ -86,12 +89,12 @@ def image(title: str, content: str) -> Markdown:
 def table(
     head: Sequence[object], rows: Iterable[Iterable[object]], *, numbers_from: int | None = None
 ) -> Markdown:
-    """Return a table; cells that are no Markdown are escaped.
+    """Build a table; cells that are not Markdown are escaped.
 
     Args:
         head: Headings.
-        rows: Cells, as many each as there are headings.
-        numbers_from: Column from which on cells are set to the right; None for none.
+        rows: Rows of cells, one cell per heading.
+        numbers_from: Index of the first column that is aligned to the right; None for none.
     """
     aligned = (
         "---:" if numbers_from is not None and at >= numbers_from else "---" for at in range(len(head))
@@ -100,7 +103,7 @@ def table(
 
 
 def document(*parts: Markdown) -> Markdown:
-    """Return paragraphs, lists and tables one below the other."""
+    """Join paragraphs, lists and tables into one document."""
     return Markdown("\n\n".join(filter(None, parts)) + "\n")
 
 

@@ -1,6 +1,6 @@
-"""HTML pages and SVG pictures in which text from outside stays text.
+"""HTML pages and SVG pictures in which external text cannot act as markup.
 
-Every value that a template shows is made printable and escaped, but a `Markup` of `picture`.
+Every value in a template is made printable and escaped, except a `Markup` from `picture`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from markupsafe import Markup
 from capture_pipeline.printable import printable
 
 REPORTS = "/reports"
-"""Path below which the webserver answers with the pages of reports."""
+"""URL path under which the webserver serves the pages of reports."""
 
 
 def render_page(package: str, template: str, **values: object) -> str:
-    """Fill a template of a package.
+    """Render a template of a package.
 
     Args:
-        package: Name of the package that has the template.
-        template: File name.
-        values: By the names that the template uses; a missing one is an error.
+        package: Name of the package with the template.
+        template: Name of the template file.
+        values: Values by their names in the template; a missing one is an error.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
     return environment.from_string(files(package).joinpath(template).read_text(encoding="utf-8")).render(
@@ -38,8 +38,8 @@ def svg_text(value: object) -> str:
 
 
 def picture(parts: Iterable[str]) -> Markup:
-    """Join the parts of an SVG whose texts went through `svg_text`; a template shows the result as it is."""
-    return Markup("".join(parts))  # noqa: S704 - the promise of the caller
+    """Join the parts of an SVG whose texts were escaped by `svg_text`; templates do not escape the result."""
+    return Markup("".join(parts))  # noqa: S704 - the caller has escaped the texts
 
 
 def _shown(value: object) -> object:

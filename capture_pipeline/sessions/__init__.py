@@ -1,1 +1,1 @@
-"""Layout, models, files and status of a recorded session, for all that write or read one."""
+"""Layout, models, files and status of a session, for the packages that write or read one."""

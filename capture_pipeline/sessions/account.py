@@ -1,7 +1,8 @@
-"""The account of a session: how many messages were received and what became of each, and whether the last recorder could say so.
+"""The account of a session: the count of received messages, and the counts of what happened to them.
 
-`account.json` has its full size from the start and is overwritten in place, so that a recorder can still report a loss when the disk
-has no room left. It is `open` while a recorder is at work: one that is found open belongs to a process that was killed.
+`account.json` is allocated with its full size and overwritten in place, so that a recorder can report a loss
+when the disk is full. Its state is `open` while a recorder is at work. An open account without a recorder
+shows that the recorder was killed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from capture_pipeline.lake.files import fsync, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.models import Cause, Checkpoint, Int64
 
-LISTED = {
+LISTED_COUNTS = {
     "duplicates": "duplicates",
     "late": "late",
     "early": "early",
@@ -30,42 +31,42 @@ LISTED = {
     "unwritten_messages": "unwritten",
     "removed_messages": "removed",
 }
-"""What can become of a message that is no line of the recording: the name of its count, and its name in the account."""
+"""Messages that are not lines of the recording: the name of their count, and its name in the account."""
 _BASE_BYTES, _STREAM_BYTES = 32 << 10, 512
-_MOST_KEPT = 50
+_MAX_KEPT = 50
 
 
 class AccountState(StrEnum):
-    """How far the account of the last recorder can be relied on."""
+    """Reliability of the account of the last recorder."""
 
     OPEN = "open"
-    """It is at work, or it was killed."""
+    """The recorder is at work, or it was killed."""
     CLOSED = "closed"
-    """It ended, and all that it counts as written was on the disk."""
+    """The recorder ended, and all lines that it counts as written were on the disk."""
     UNWRITTEN = "unwritten"
-    """It ended while the disk refused the last messages."""
+    """The recorder ended while the disk refused the last messages."""
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Unknown(_Record):
-    """The time in which a recorder was killed: from its last line until somebody noticed. Nobody knows what it received then."""
+class UnknownPeriod(_Record):
+    """Time from the last line of a killed recorder until the kill was noticed; its messages are not known."""
 
     from_ns: Int64
     to_ns: Int64
 
 
 class Alteration(_Record):
-    """A part of the recording that was removed or altered while a recorder wrote it.
+    """Part of the recording that was removed or altered during the recording.
 
     Attributes:
         cause: `file removed` or `file altered`.
         segment: Name of the file.
-        detail: What was found.
-        from_ns: Capture time of the first line that the file may have held.
-        to_ns: Capture time of the last line written to it.
+        detail: Description of the alteration.
+        from_ns: Capture time of the first line that the file may have contained.
+        to_ns: Capture time of the last line written to the file.
     """
 
     cause: Cause
@@ -76,54 +77,55 @@ class Alteration(_Record):
 
 
 class Account(_Record):
-    """What is known of a session's messages when no recorder can be asked.
+    """Content of `account.json`.
 
     Attributes:
-        state: Of the last recorder.
-        processes: How many recorders worked on the session, with that one.
-        killed: How many of those before it were killed.
-        unknown: When; the last ones, if they are many.
-        altered: Parts of the recording that somebody removed or altered.
-        mark: Counts and ids: at the start of the recorder while it is open, else at its end, with all that it took.
-        until_ns: When it stopped to receive, capture clock; 0 while it is open.
-        trouble: What the disk said at its end.
+        state: State of the last recorder.
+        processes: Count of recorders of the session, with the last one.
+        killed: Count of earlier recorders that were killed.
+        unknown: Periods after the kills; only the last ones if there are many.
+        altered: Parts of the recording that were removed or altered.
+        mark: Counts and ids at the start of an open account, else at the end of the recorder.
+        until_ns: Time at which the recorder stopped to receive, capture clock; 0 while open.
+        trouble: Error of the disk at the end of the recorder.
     """
 
     state: AccountState
     processes: Int64 = 1
     killed: Int64 = 0
-    unknown: list[Unknown] = []
+    unknown: list[UnknownPeriod] = []
     altered: list[Alteration] = []
     mark: Checkpoint = Checkpoint()
     until_ns: Int64 = 0
     trouble: str = ""
 
 
-def listed(counts: Mapping[str, int]) -> int:
-    """How many messages are accounted for without being in the recording."""
-    return sum(counts.get(name, 0) for name in LISTED)
+def count_listed(counts: Mapping[str, int]) -> int:
+    """Count the messages that are accounted for and are not in the recording."""
+    return sum(counts.get(name, 0) for name in LISTED_COUNTS)
 
 
-def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, now_ns: int) -> Account:
-    """Bring the account of a recorder that is gone in line with what is on the disk.
+def settle_account(
+    account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, now_ns: int
+) -> Account:
+    """Reconcile the account of an ended recorder with the recording on the disk.
 
     Args:
-        account: As it was left.
-        checkpoint: The last one of the session.
-        lines: How many lines the recording has.
-        last_ns: Capture time of the last of them.
-        now_ns: The time.
+        account: Account that the recorder left.
+        checkpoint: Last checkpoint of the session.
+        lines: Count of lines in the recording.
+        last_ns: Capture time of the last line.
+        now_ns: Current time.
 
-    Returns:
-        The account with the counts at its end in its mark. Of a recorder that was killed `received` is the number of messages whose
-        fate is known.
+    Returns: The account with the final counts in its mark. For a killed recorder, `received` counts only the
+    messages that are recorded or listed.
     """
     is_killed = account.state is AccountState.OPEN
     mark = checkpoint if is_killed and checkpoint.process >= account.processes else account.mark
-    counts, known = dict(mark.counts), lines if mark.lines is None else mark.lines
+    counts, line_count = dict(mark.counts), lines if mark.lines is None else mark.lines
     if is_killed:
-        counts["received"] = max(known, lines) + listed(counts)
-    missing = max(0, known - lines)
+        counts["received"] = max(line_count, lines) + count_listed(counts)
+    missing = max(0, line_count - lines)
     reason = (
         "removed_messages"
         if account.altered
@@ -133,27 +135,29 @@ def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, n
     )
     if missing and reason:
         counts[reason] = counts.get(reason, 0) + missing
-    unknown = [*account.unknown, Unknown(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
+    unknown = (
+        [*account.unknown, UnknownPeriod(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
+    )
     changed = {"counts": counts, "lines": lines}
     return account.model_copy(
         update={
             "mark": mark.model_copy(update=changed),
             "processes": max(account.processes, checkpoint.process),
             "killed": account.killed + is_killed,
-            "unknown": unknown[-_MOST_KEPT:],
+            "unknown": unknown[-_MAX_KEPT:],
         }
     )
 
 
-def figures(account: Account, written: int) -> dict[str, Any]:
-    """The account for metadata and people.
+def account_summary(account: Account, written: int) -> dict[str, Any]:
+    """Return the account as a dictionary for the metadata of the session.
 
     Args:
-        account: After `settle`.
-        written: Lines of the recording.
+        account: Account after `settle_account`.
+        written: Count of lines in the recording.
     """
     counts = account.mark.counts
-    parts = {name: counts.get(count, 0) for count, name in LISTED.items()}
+    parts = {name: counts.get(count, 0) for count, name in LISTED_COUNTS.items()}
     received = counts.get("received", 0)
     return {
         "received": received,
@@ -169,23 +173,23 @@ def figures(account: Account, written: int) -> dict[str, Any]:
 
 
 class AccountFile:
-    """The file, of constant size."""
+    """`account.json`, a file of constant size."""
 
     def __init__(self, path: Path, streams: int) -> None:
-        """Keep the path; `allocate` makes the file.
+        """Store the path; `allocate` creates the file.
 
         Args:
-            path: Where it is.
-            streams: How many streams the session has.
+            path: Path of the file.
+            streams: Count of streams of the session.
         """
         self._path, self._size = path, _BASE_BYTES + _STREAM_BYTES * streams
         self._used = self._size
 
     def allocate(self) -> None:
-        """Give the file its size, durably, unless it has it.
+        """Create the file with its full size, durably, unless it exists with that size.
 
         Raises:
-            StorageError: There is no room.
+            StorageError: The disk has no room for the file.
         """
         with storage_errors(self._path):
             try:
@@ -196,7 +200,7 @@ class AccountFile:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 at = os.lseek(descriptor, 0, os.SEEK_END)
-                # Written and not only reserved: some file systems forget a reservation.
+                # Bytes are written, because some file systems do not honour a reservation.
                 room = memoryview(b" " * (self._size - at))
                 while room:
                     room = room[os.write(descriptor, room) :]
@@ -209,10 +213,11 @@ class AccountFile:
         """Replace the content in place, durably.
 
         Raises:
-            StorageError: The disk refuses even this.
+            StorageError: The file cannot be written or was removed.
         """
         text = account.model_dump_json().encode()
-        # Only as far as anything was written before: a limit on the size of files must not keep a short report from being written.
+        # Only the bytes of the previous content are overwritten: under a limit on the size of files, a short
+        # report can still be written.
         content = text.ljust(self._used)
         with storage_errors(self._path):
             try:
@@ -220,7 +225,7 @@ class AccountFile:
                 try:
                     if os.pwrite(descriptor, content, 0) != len(content):
                         raise StorageError(
-                            "could not be written whole", where=str(self._path), remedy="free the disk"
+                            "could not be written whole", where=str(self._path), remedy="free disk space"
                         )
                     os.fsync(descriptor)
                     self._used = len(text)
@@ -228,12 +233,17 @@ class AccountFile:
                     os.close(descriptor)
             except FileNotFoundError as error:
                 raise StorageError(
-                    "is gone", where=str(self._path), remedy="leave the files of a session at work alone"
+                    "was removed",
+                    where=str(self._path),
+                    remedy="do not touch the files of a session that is being recorded",
                 ) from error
 
 
 def read_account(path: Path) -> Account | None:
-    """The account of a session, None where no recorder kept one. One that cannot be read was cut off while it was written: it is open."""
+    """Read the account of a session; None if no recorder kept one.
+
+    A file that cannot be read was cut off during a write, so it counts as open.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:

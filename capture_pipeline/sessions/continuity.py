@@ -1,7 +1,7 @@
-"""Whether ids continue: trades by id, depth diffs by their range `U..u`. Pure counting, one `Track` a stream.
+"""Continuity of ids: trades by id, depth diffs by their range `U..u`. One `Track` per stream.
 
-A diff covers a range, so the next one has `U == previous u + 1`. Knows no file and no clock; the recorder, the resume scan and the
-validation all count with it.
+A diff covers a range, so the next one has `U == previous u + 1`. The recorder, the recovery and the
+validation count with this module. It uses no file and no clock.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Track:
-    """Ids of one stream in the order in which they stand.
+    """Ids of one stream in the order of its messages.
 
     Attributes:
-        first: First id of all; -1 before any.
-        last: Last id so far; -1 before any.
-        messages: Messages seen, whatever they were.
-        gaps: Places at which ids are missing.
-        lost: How many ids are missing there in all.
-        duplicates: Messages all of whose ids were there before.
-        overlaps: Messages some of whose ids were there before; they bring no loss.
+        first: First id; -1 before any.
+        last: Last id; -1 before any.
+        messages: Count of all messages.
+        gaps: Count of places at which ids are missing.
+        lost: Count of missing ids.
+        duplicates: Count of messages whose ids all occurred before.
+        overlaps: Count of messages some of whose ids occurred before; they are not a loss.
     """
 
     first: int = -1
@@ -31,11 +31,11 @@ class Track:
     duplicates: int = 0
     overlaps: int = 0
 
-    def see(self, first: int, last: int) -> int:
-        """Count the message of ids `first..last`.
+    def count(self, first: int, last: int) -> int:
+        """Count the message with the ids `first..last`.
 
         Returns:
-            How many ids are missing between its predecessor and it; 0 if it continues, overlaps or is a duplicate.
+            Count of ids missing before the message; 0 if it continues the stream, overlaps or is a duplicate.
         """
         self.messages += 1
         missing = first - self.last - 1
@@ -60,23 +60,23 @@ class Track:
         return 0
 
     def restart(self) -> None:
-        """Forget the ids, not the counts: they are counted anew from the next message on."""
+        """Forget the ids and keep the counts; the next message starts a new count of ids."""
         self.first = self.last = -1
 
     @property
     def ids(self) -> int:
-        """How many ids lie between first and last, missing ones included."""
+        """Count of ids between first and last, missing ones included."""
         return self.last - self.first + 1 if self.first >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class GapRatios:
-    """The three definitions of a gap ratio; they differ by orders of magnitude, so that each is stated by its name.
+    """Three definitions of a gap ratio, which differ by orders of magnitude.
 
     Attributes:
-        lost_ids: Ids lost against all ids between first and last.
-        lost_events: Events lost against all expected; of ranges the lost events are estimated by the mean ids an event.
-        discontinuities: Places at which ids are missing, against messages.
+        lost_ids: Lost ids as a share of all ids between first and last.
+        lost_events: Lost events as a share of the expected ones; the lost events of ranges are estimated.
+        discontinuities: Places with missing ids per message.
     """
 
     lost_ids: float
@@ -84,11 +84,11 @@ class GapRatios:
     discontinuities: float
 
 
-def gap_ratios(tracks: list[Track]) -> GapRatios:
-    """The ratios over some streams together; all 0 where nothing was seen."""
+def compute_gap_ratios(tracks: list[Track]) -> GapRatios:
+    """Compute the ratios over several streams together; all are 0 without messages."""
     ids, lost = sum(track.ids for track in tracks), sum(track.lost for track in tracks)
     messages, gaps = sum(track.messages for track in tracks), sum(track.gaps for track in tracks)
-    events = sum(lost_events(track) for track in tracks)
+    events = sum(estimate_lost_events(track) for track in tracks)
     return GapRatios(
         lost_ids=lost / ids if ids else 0.0,
         lost_events=events / (messages + events) if messages else 0.0,
@@ -96,7 +96,7 @@ def gap_ratios(tracks: list[Track]) -> GapRatios:
     )
 
 
-def lost_events(track: Track) -> float:
-    """How many events the lost ids of a stream stood for, by the mean number of ids of those that came."""
-    came = track.ids - track.lost
-    return track.lost * track.messages / came if came > 0 else 0.0
+def estimate_lost_events(track: Track) -> float:
+    """Estimate the events that the lost ids of a stream belong to, by the mean count of ids per event."""
+    received_ids = track.ids - track.lost
+    return track.lost * track.messages / received_ids if received_ids > 0 else 0.0

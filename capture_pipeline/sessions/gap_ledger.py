@@ -1,6 +1,7 @@
-"""The file of the gap ledger, `gaps.jsonl`: read as far as it goes, read strictly, published anew.
+"""The file of the gap ledger, `gaps.jsonl`: lenient reading, strict reading, replacement.
 
-A later line of the same stream and `last_good_id` supersedes an earlier one. What a kill leaves of a last line is none.
+A later line of the same stream and `last_good_id` replaces an earlier one. A torn last line, which a kill may
+leave, is ignored.
 """
 
 from __future__ import annotations
@@ -15,31 +16,31 @@ from capture_pipeline.sessions.models import Gap
 
 
 def read_gaps(path: Path) -> list[Gap]:
-    """What can be read of a ledger: a line that is no gap is left out, for a recorder goes on and a finish makes the ledger anew."""
+    """Read the valid lines of a ledger; invalid ones are ignored, because a finish rewrites the ledger."""
     return _latest(gap for _, gap in _lines(path) if isinstance(gap, Gap))
 
 
 def read_gaps_strictly(path: Path) -> list[Gap]:
-    """All of a ledger that others rely on.
+    """Read a ledger that others rely on.
 
     Raises:
-        LakeError: A whole line of it is no gap.
+        LakeError: A whole line is not a valid gap.
     """
-    return _latest(_sound(path, number, gap) for number, gap in _lines(path))
+    return _latest(_require_gap(path, number, gap) for number, gap in _lines(path))
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a ledger is there and ends with a whole line: half a one, as a kill leaves it, must not get lines behind it."""
+def ends_with_whole_line(path: Path) -> bool:
+    """Return whether the ledger exists and ends with a whole line, so that lines can be appended."""
     return path.exists() and path.read_bytes()[-1:] in {b"", b"\n"}
 
 
 def write_gaps(path: Path, gaps: list[Gap]) -> None:
-    """Publish the ledger anew."""
+    """Replace the ledger."""
     publish_bytes(path, "".join(gap.model_dump_json() + "\n" for gap in gaps).encode())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Gap | str]]:
-    """Each whole line with its number: the gap, or why it is none."""
+    """Yield each whole line with its number: the gap, or the reason why it is invalid."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -51,9 +52,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Gap | str]]:
             yield number, explain(error)
 
 
-def _sound(path: Path, number: int, gap: Gap | str) -> Gap:
+def _require_gap(path: Path, number: int, gap: Gap | str) -> Gap:
     if isinstance(gap, str):
-        raise LakeError(f"line {number} is no gap: {gap}", where=str(path), remedy="restore the ledger")
+        raise LakeError(f"line {number} is not a gap: {gap}", where=str(path), remedy="restore the ledger")
     return gap
 
 

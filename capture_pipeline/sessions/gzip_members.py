@@ -1,8 +1,9 @@
-"""Gzip members that know their own length, and the strict scan that tells sound bytes from torn ones.
+"""Gzip members with a stated length, and the scan that separates sound members from torn or damaged bytes.
 
-A recording is a chain of gzip members, each of whole lines. A member carries its length and its number of lines in an extra field
-(RFC 1952, subfield `CP`), which every gzip reader skips: so a reader of ours finds the next member without inflating this one, and a
-scan tells a torn tail from damage in the middle. Opens no file.
+A recording is a chain of gzip members, each of whole lines. A member states its length and its count of lines
+in an extra field (RFC 1952, subfield `CP`), which other gzip readers skip. With it a reader finds the next
+member without inflating this one, and a scan distinguishes a torn tail from damage in the middle. The module
+opens no file.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _TAIL = struct.Struct("<II")
 _MAGIC, _DEFLATE, _EXTRA, _UNKNOWN_OS = b"\x1f\x8b", 8, 4, 255
 _SUBFIELD, _PAYLOAD = b"CP", 8
 _START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
-MOST_MEMBER_BYTES = 256 << 20
-"""A member that claims more is not one of ours."""
-MOST_LINES_BYTES = 512 << 20
-"""Bytes that a member inflates to at most; the recorder writes a member once `FULL_BYTES` are pending."""
+MAX_MEMBER_BYTES = 256 << 20
+"""Longest member of a recorder; a head that states more is not valid."""
+MAX_LINES_BYTES = 512 << 20
+"""Most bytes that a member inflates to; the recorder writes a member once `FULL_BYTES` are pending."""
 FULL_BYTES = 32 << 20
 _STEP = 1 << 20
 
@@ -34,25 +35,25 @@ class Source(Protocol):
     """Bytes at an offset, for instance a memory map or a file."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the count of bytes."""
 
     def __getitem__(self, part: slice) -> bytes:
-        """Some of them."""
+        """Return a range of the bytes."""
 
 
 class Ending(StrEnum):
-    """How a chain of members ends."""
+    """End of a chain of members."""
 
     CLEAN = "clean"
     TORN = "torn"
-    """In the middle of a member, as after a kill."""
+    """The chain ends within a member, as after a kill."""
     ZEROS = "zeros"
-    """In zero bytes, as after a loss of power; Python's gzip would not notice."""
+    """The chain ends with zero bytes, as after a loss of power; Python's gzip does not report them."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes in the middle that are no member, although members follow."""
+    """Range of bytes between sound members that is not a member."""
 
     start: int
     end: int
@@ -60,16 +61,16 @@ class Damage:
 
 @dataclass
 class Scan:
-    """What a scan found.
+    """Result of a scan.
 
     Attributes:
         good_end: Offset after the last sound member.
-        ending: What comes after it.
-        damage: What lies between sound members.
-        lines: Lines in sound members.
-        members: Sound members.
-        salvaged: Whole lines that could still be inflated from the torn tail.
-        open_line: What follows them there: a line that is torn, or only lacks its line feed.
+        ending: Kind of the end of the file.
+        damage: Ranges between sound members.
+        lines: Count of lines in sound members.
+        members: Count of sound members.
+        salvaged: Whole lines that were inflated from the torn tail.
+        open_line: Bytes after those lines: a torn line, or a line without its line feed.
     """
 
     good_end: int = 0
@@ -81,12 +82,12 @@ class Scan:
     open_line: bytes = b""
 
 
-def member_of(lines: bytes, count: int) -> bytes:
-    """One member; the same lines give the same bytes.
+def build_member(lines: bytes, count: int) -> bytes:
+    """Build one member; the same lines give the same bytes.
 
     Args:
         lines: Whole lines.
-        count: How many they are.
+        count: Count of the lines.
     """
     body = isal_zlib.compress(lines, LEVEL, wbits=-15)
     size = _HEAD.size + len(body) + _TAIL.size
@@ -97,36 +98,36 @@ def member_of(lines: bytes, count: int) -> bytes:
 
 
 def member_size(head: bytes) -> tuple[int, int] | None:
-    """Length and number of lines of the member that starts here, None if it is none of ours.
+    """Return the stated length and count of lines of a member; None if the head is not one of a recorder.
 
     Args:
-        head: At least the first `HEAD_BYTES` bytes of it.
+        head: At least the first `HEAD_BYTES` bytes of the member.
     """
     if len(head) < _HEAD.size or not head.startswith(_START):
         return None
     *_, subfield, payload, size, count = _HEAD.unpack_from(head)
     is_ours = (
-        subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MOST_MEMBER_BYTES
+        subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MAX_MEMBER_BYTES
     )
     return (size, count) if is_ours else None
 
 
 def claimed_lines(content: Source, at: int) -> int:
-    """How many lines the members from an offset on say they hold, as far as the heads of damaged or torn members can be followed."""
+    """Count the lines that the members from an offset on state, as long as their heads can be followed."""
     lines = 0
-    while (known := member_size(content[at : at + HEAD_BYTES])) is not None:
-        at, lines = at + known[0], lines + known[1]
+    while (head := member_size(content[at : at + HEAD_BYTES])) is not None:
+        at, lines = at + head[0], lines + head[1]
     return lines
 
 
 HEAD_BYTES = _HEAD.size
-"""What `member_size` needs of a member."""
+"""Bytes that `member_size` needs."""
 
 
-def inflated(member: bytes) -> bytes | None:
-    """The lines of a whole member, None if it is damaged in any way: cut, altered, followed by more, or longer than it says."""
+def inflate_member(member: bytes) -> bytes | None:
+    """Return the lines of a whole member; None if it is cut, altered, followed by more, or too long."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
-    if stated > MOST_LINES_BYTES:
+    if stated > MAX_LINES_BYTES:
         return None
     inflater = zlib.decompressobj(31)
     try:
@@ -137,22 +138,24 @@ def inflated(member: bytes) -> bytes | None:
 
 
 def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
-    """Read members from an offset to the end, each of them inflated and checked.
+    """Read, inflate and check all members from an offset to the end.
 
     Args:
         source: The recording.
-        start: Where a member starts.
-        on_lines: Called with the lines of each sound member, in order.
+        start: Offset of a member.
+        on_lines: Receives the lines of each sound member, in order.
     """
     found = Scan(good_end=start)
     at, total = start, len(source)
     while at < total:
-        lines = _sound(source, at)
+        lines = _read_member(source, at)
         if lines is None:
-            following = _next_sound(source, at + 1)
+            following = _find_next_member(source, at + 1)
             if following is None:
                 found.ending = Ending.ZEROS if _is_zero(source, at) else Ending.TORN
-                found.salvaged, found.open_line = _salvaged(source[at : min(total, at + MOST_MEMBER_BYTES)])
+                found.salvaged, found.open_line = _salvage_lines(
+                    source[at : min(total, at + MAX_MEMBER_BYTES)]
+                )
                 break
             found.damage.append(Damage(at, following))
             at = following
@@ -166,16 +169,16 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
     return found
 
 
-def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
-    known = member_size(source[at : at + _HEAD.size])
-    if known is None or at + known[0] > len(source):
+def _read_member(source: Source, at: int) -> tuple[bytes, int] | None:
+    head = member_size(source[at : at + _HEAD.size])
+    if head is None or at + head[0] > len(source):
         return None
-    lines = inflated(source[at : at + known[0]])
-    return None if lines is None or lines.count(b"\n") != known[1] else (lines, known[0])
+    lines = inflate_member(source[at : at + head[0]])
+    return None if lines is None or lines.count(b"\n") != head[1] else (lines, head[0])
 
 
-def _next_sound(source: Source, at: int) -> int | None:
-    """Where the next sound member starts, searched for by its first bytes."""
+def _find_next_member(source: Source, at: int) -> int | None:
+    """Return the offset of the next sound member, searched by its first bytes."""
     total = len(source)
     while at < total:
         window = source[at : at + _STEP + len(_START) - 1]
@@ -184,7 +187,7 @@ def _next_sound(source: Source, at: int) -> int | None:
             at += _STEP
             continue
         at += found
-        if _sound(source, at) is not None:
+        if _read_member(source, at) is not None:
             return at
         at += 1
     return None
@@ -194,14 +197,14 @@ def _is_zero(source: Source, start: int) -> bool:
     return not any(source[at : at + _STEP].strip(b"\0") for at in range(start, len(source), _STEP))
 
 
-def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
-    """The whole lines that can be inflated from a torn member, and what follows them."""
+def _salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
+    """Return the whole lines that can be inflated from a torn member, and the bytes after them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()
     try:
         for at in range(0, len(tail), 4096):
             out += inflater.decompress(tail[at : at + 4096])
-            if len(out) > MOST_LINES_BYTES:
+            if len(out) > MAX_LINES_BYTES:
                 break
     except zlib.error:
         pass

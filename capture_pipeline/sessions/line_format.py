@@ -1,7 +1,8 @@
-r"""The line form of a recording: `{"capture_ns":<ns>,"stream":"<name>","data":<the exchange's bytes>}\n`.
+r"""The line format of a recording: `{"capture_ns":<ns>,"stream":"<name>","data":<the exchange's bytes>}\n`.
 
-`data` holds the exchange's own bytes, spliced and never written anew. Sources: a message of the combined stream, whose envelope
-already ends in the last two fields, or the body of a REST answer under a stream name of ours.
+`data` contains the bytes of the exchange unchanged. A line is built from a message of the combined stream,
+whose envelope already ends with the last two fields, or from the body of a REST answer and a stream name of
+this project.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ _DATA = b'","data":'
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One line, its data still undecoded.
+    """One line; its data are not decoded.
 
     Attributes:
-        capture_ns: When it was let through, nanoseconds UTC on the recorder's clock, never decreasing within a file.
-        stream: The exchange's name of the stream, or `<symbol>@depthSnapshot`.
-        data: The exchange's bytes.
+        capture_ns: Capture time, nanoseconds UTC on the recorder's clock; it never decreases within a file.
+        stream: Name of the stream at the exchange, or `<symbol>@depthSnapshot`.
+        data: Bytes of the exchange.
     """
 
     capture_ns: Int64
@@ -31,14 +32,14 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 decode_line = msgspec.json.Decoder(Line).decode
-"""Raises one of `parsing.PARSE_ERRORS` for what is no such line; of `data` only that it is JSON is known then."""
+"""Raises one of `parsing.PARSE_ERRORS` for an invalid line; of `data` it checks only that they are JSON."""
 
 
-def data_of(message: bytes) -> tuple[bytes, bytes]:
-    """Stream name and data of a combined-stream message.
+def split_message(message: bytes) -> tuple[bytes, bytes]:
+    """Return the stream name and the data of a combined-stream message.
 
     Raises:
-        MalformedDataError: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
+        MalformedDataError: The message is not in the exchange's compact form, or contains a line break.
     """
     end = message.find(_DATA, 11, 200)
     if (
@@ -48,31 +49,31 @@ def data_of(message: bytes) -> tuple[bytes, bytes]:
         or b"\n" in message
         or b"\r" in message
     ):
-        raise MalformedDataError(f"is no message of the combined stream: {message[:120]!r}")
+        raise MalformedDataError(f"is not a message of the combined stream: {message[:120]!r}")
     return message[11:end], message[end + 9 : -1]
 
 
 def split_envelope(message: bytes) -> tuple[str, int]:
-    """Stream name of a combined-stream message, and where its data start.
+    """Return the stream name of a combined-stream message and the offset of its data.
 
     Raises:
-        MalformedDataError: See `data_of`.
+        MalformedDataError: The message is not in the exchange's compact form, or contains a line break.
     """
-    name, _ = data_of(message)
+    name, _ = split_message(message)
     return name.decode("utf-8", "backslashreplace"), len(name) + 20
 
 
 def splice_line(capture_ns: int, message: bytes) -> bytes:
-    """A combined-stream message as a line."""
+    """Build a line from a combined-stream message."""
     return b"%b%d,%b\n" % (_HEAD, capture_ns, message[1:])
 
 
 def format_line(capture_ns: int, stream: str, data: bytes) -> bytes:
-    """Bare data as a line, for instance a REST snapshot.
+    """Build a line from data without an envelope, for instance a REST snapshot.
 
     Raises:
-        MalformedDataError: The data hold a line break.
+        MalformedDataError: The data contain a line break.
     """
     if b"\n" in data or b"\r" in data:
-        raise MalformedDataError(f"holds a line break: {data[:120]!r}", where=stream)
+        raise MalformedDataError(f"contains a line break: {data[:120]!r}", where=stream)
     return b'%b%d,"stream":"%b","data":%b}\n' % (_HEAD, capture_ns, stream.encode(), data)

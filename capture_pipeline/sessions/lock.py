@@ -1,6 +1,7 @@
-"""One writer a session: a lock that the kernel lets go of when its holder dies, with who holds it for whoever wants to know.
+"""Lock that allows one writer per session; the kernel releases it when the owner dies.
 
-Who only looks takes the lock shared, which disturbs nobody but a recorder that starts at that instant; that one tries again.
+The file names the owner. `lock_owner_pid` takes the lock shared for an instant. A recorder that starts at
+that instant retries.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from capture_pipeline.errors import BusyError
-from capture_pipeline.lake.files import make_folder, storage_errors
+from capture_pipeline.lake.files import create_folder, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.layout import SessionFolder
 
 _PATIENCE_S, _TRY_EVERY_S = 2.0, 0.02
-_MOST_BYTES = 1000
+_MAX_BYTES = 1000
 _START_TIME = 19
-"""Place of a process's start in `/proc/PID/stat`, counted behind its name."""
+"""Index of the start time in `/proc/PID/stat`, counted after the process name."""
 
 
 class Owner(BaseModel):
-    """Who holds a session: with its start time and the machine's boot a process id means one process only."""
+    """Owner of a lock. Pid, start time and boot id together identify one process."""
 
     pid: int
     since: str
@@ -35,12 +36,12 @@ class Owner(BaseModel):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is still that process."""
-        return self.boot_id == _boot_id() and self.started == _started(self.pid) != ""
+        """Whether this process still runs."""
+        return self.boot_id == _boot_id() and self.started == _read_start_time(self.pid) != ""
 
 
 def lock_owner_pid(folder: SessionFolder) -> int | None:
-    """The pid of the recorder at work on a session, None if there is none; told by the lock, not by the pid's existence."""
+    """Return the pid of the recorder at work on a session, or None; the lock decides, not the pid alone."""
     try:
         descriptor = os.open(folder.lock, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -48,7 +49,7 @@ def lock_owner_pid(folder: SessionFolder) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = _owner_in(descriptor)
+        owner = _read_owner(descriptor)
         return owner.pid if owner is not None and owner.is_alive else None
     else:
         return None
@@ -58,20 +59,20 @@ def lock_owner_pid(folder: SessionFolder) -> int | None:
 
 @contextlib.contextmanager
 def session_lock(folder: SessionFolder) -> Iterator[None]:
-    """Be the one writer of a session; the kernel lets go of the lock when the process dies.
+    """Lock a session as its only writer; the kernel releases the lock when the process dies.
 
     Raises:
-        BusyError: Another process is, with its pid and since when.
-        StorageError: The disk refuses.
+        BusyError: Another process has the lock; the message names its pid and start.
+        StorageError: The file of the lock cannot be written.
     """
-    make_folder(folder.path)
+    create_folder(folder.path)
     with storage_errors(folder.lock):
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _take(descriptor, folder)
+        _acquire(descriptor, folder)
         with storage_errors(folder.lock):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _me().model_dump_json().encode(), 0)
+            os.pwrite(descriptor, _this_process().model_dump_json().encode(), 0)
         try:
             yield
         finally:
@@ -81,17 +82,17 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(descriptor: int, folder: SessionFolder) -> None:
+def _acquire(descriptor: int, folder: SessionFolder) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _owner_in(descriptor)
+            owner = _read_owner(descriptor)
             if (
                 owner is None or not owner.is_alive or owner.pid == os.getpid()
             ) and time.monotonic() < deadline:
-                # Somebody looks, or has just taken it.
+                # Another process reads the owner, or has just taken the lock and not written its pid yet.
                 time.sleep(_TRY_EVERY_S)
                 continue
             who = f"pid {owner.pid} since {owner.since}" if owner is not None else "another process"
@@ -101,16 +102,16 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
             return
 
 
-def _owner_in(descriptor: int) -> Owner | None:
+def _read_owner(descriptor: int) -> Owner | None:
     try:
-        return Owner.model_validate_json(os.pread(descriptor, _MOST_BYTES, 0))
+        return Owner.model_validate_json(os.pread(descriptor, _MAX_BYTES, 0))
     except PARSE_ERRORS:
         return None
 
 
-def _me() -> Owner:
+def _this_process() -> Owner:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Owner(pid=os.getpid(), since=since, boot_id=_boot_id(), started=_started(os.getpid()))
+    return Owner(pid=os.getpid(), since=since, boot_id=_boot_id(), started=_read_start_time(os.getpid()))
 
 
 def _boot_id() -> str:
@@ -118,8 +119,8 @@ def _boot_id() -> str:
     return boot.read_text().strip() if boot.exists() else ""
 
 
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where it is gone, `?` where the system does not tell."""
+def _read_start_time(pid: int) -> str:
+    """Return the start time of a process in kernel ticks; empty if it is gone, `?` if unknown."""
     if not Path("/proc/self/stat").exists():
         return "?"
     try:

@@ -1,4 +1,4 @@
-"""What a session writes beside its messages: plan, gap ledger, metadata. Typed, without behaviour."""
+"""Models of the files of a session: plan, gap ledger, checkpoint, metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Int64 = Annotated[int, Field(ge=-(1 << 63), le=(1 << 63) - 1)]
-"""Ids, counts and nanoseconds."""
+"""Range of ids, counts and nanoseconds."""
 TimeUs = Annotated[int, Field(ge=0, le=7_258_118_400_000_000)]
 """Microseconds UTC, up to the year 2200."""
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
@@ -21,7 +21,7 @@ class _Record(BaseModel):
 
 
 class Cause(StrEnum):
-    """Why ids are missing."""
+    """Reason for missing ids."""
 
     LIFE = "connection life"
     """A connection reached the age at which the exchange ends it."""
@@ -29,63 +29,65 @@ class Cause(StrEnum):
     SILENCE = "silence"
     CLOSED = "connection closed"
     PROTOCOL = "protocol error"
-    """A connection was ended because the peer violated the WebSocket protocol."""
+    """The connection was ended because the peer violated the WebSocket protocol."""
     PROCESS = "process down"
     DISK = "disk"
     FILE_REMOVED = "file removed"
-    """Somebody removed or replaced a part of the recording while it was written."""
+    """A part of the recording was removed or replaced during the recording."""
     FILE_ALTERED = "file altered"
-    """Somebody cut or overwrote it."""
+    """A part of the recording was cut or overwritten during the recording."""
     EXCHANGE = "exchange"
-    """Live connections went on without them."""
+    """Live connections continued without these ids."""
     UNKNOWN = "unknown"
-    """Of recordings that kept no ledger."""
+    """Only in recordings without a ledger."""
 
 
 class RefillState(StrEnum):
-    """Whether REST is asked for the ids of a gap."""
+    """State of the REST requests for the ids of a gap."""
 
     PENDING = "pending"
-    """Asked again at growing intervals."""
+    """The ids are requested at growing intervals."""
     COMPLETE = "complete"
-    """Every id came; they are in the file that `filled_by` names."""
+    """Every id was returned; `filled_by` names the file."""
     REFUSED = "refused, archive pending"
-    """The exchange refused for good, for instance because the trades are older than its window."""
+    """The exchange refuses for good, for instance because the trades are too old."""
     OVERDUE = "incomplete, archive pending"
-    """Ids were lacking until the archive was due to have the day."""
+    """Ids were still missing when the archive was due to publish the day."""
     ENDED = "session ended, archive pending"
-    """The session ended before every id came."""
+    """The session ended before every id was returned."""
 
 
 ENDED_BY = "ended by "
-"""How the counts of a checkpoint name the ends of connections, by cause."""
+"""Prefix of the counts of ended connections in a checkpoint; the cause follows."""
 EMPTY = "empty"
-"""State of a session of which nothing was ever recorded."""
+"""State of a session without any recorded message."""
 
 
 class Gap(_Record):
-    """One line of the gap ledger; a later line of the same stream and `last_good_id` supersedes an earlier one.
+    """One line of the gap ledger; a later line of the same stream and `last_good_id` replaces an earlier one.
 
     Attributes:
-        stream: The exchange's name of the stream.
+        stream: Name of the stream at the exchange.
         last_good_id: Last id before the gap.
-        first_good_id: First id after it.
-        ids_lost: How many lie between.
+        first_good_id: First id after the gap.
+        ids_lost: Count of ids in the gap.
         start_ns: Capture time of the message before the gap, nanoseconds UTC.
-        end_ns: Capture time of the message after it.
-        start_event_us: Event time of the message before the gap, the exchange's clock, microseconds UTC; None where it is unknown.
-        end_event_us: Event time of the message after it.
-        cause: Why.
-        detail: The close code, the error.
-        recoverable: Whether the exchange still serves what is missing (trades yes, depth diffs no).
-        refill: Whether REST is asked; None where it never was, as for diffs. A state that ends in `archive pending` means that
-            `capture prove` takes the ids from the file that the exchange publishes of the day.
-        ids_refilled: How many of the lost ids REST brought so far.
-        filled_by: What brought it, for instance `refilled_trades.jsonl`; None while it is open.
-        at_end: Whether nothing of the stream came after it. `first_good_id` then follows the last id that is known to have been recorded,
-            `end_ns` is that one's capture time, and REST is not asked before a later message shows where the gap ends.
-        at_start: Whether nothing of the stream came before it: what had been recorded first is gone. `last_good_id` then precedes the first
-            id that is known to have been recorded.
+        end_ns: Capture time of the message after the gap.
+        start_event_us: Event time of the message before the gap, exchange clock, microseconds UTC; None if
+            unknown.
+        end_event_us: Event time of the message after the gap.
+        cause: Reason for the loss.
+        detail: Close code or error.
+        recoverable: Whether the exchange still serves the missing data (trades yes, depth diffs no).
+        refill: State of the REST requests; None if there are none, as for diffs. After a state that ends in
+            `archive pending`, `capture prove` takes the ids from the file that the exchange publishes.
+        ids_refilled: Count of the lost ids that REST has returned.
+        filled_by: Name of the file with the ids, for instance `refilled_trades.jsonl`; None while open.
+        at_end: Whether no message of the stream follows. `first_good_id` then follows the last id that is
+            known to have been received, and `end_ns` is the capture time of that id. REST is not requested
+            until a later message shows the end of the gap.
+        at_start: Whether no message of the stream precedes, because the first recorded ones are gone.
+            `last_good_id` then precedes the first id that is known to have been recorded.
     """
 
     stream: str
@@ -107,12 +109,12 @@ class Gap(_Record):
 
     @property
     def is_outside(self) -> bool:
-        """Whether the data on its two sides do not show it."""
+        """Whether a neighbour of the gap is missing, so that the recording does not show the gap."""
         return self.at_end or self.at_start
 
 
 class RefillCount(_Record):
-    """Gaps of one state: how many, the ids lost in them, and how many of these REST brought."""
+    """Gaps of one state: their count, their lost ids, and the returned ids."""
 
     gaps: int = 0
     ids_lost: int = 0
@@ -120,7 +122,7 @@ class RefillCount(_Record):
 
 
 def count_refills(gaps: Iterable[Gap]) -> dict[RefillState, RefillCount]:
-    """Count the gaps that REST is or was asked about, by state."""
+    """Count the gaps that are or were requested from REST, by state."""
     found: dict[RefillState, RefillCount] = {}
     for gap in gaps:
         if gap.refill is not None:
@@ -131,20 +133,22 @@ def count_refills(gaps: Iterable[Gap]) -> dict[RefillState, RefillCount]:
 
 
 class SessionPlan(_Record):
-    """What is to be recorded.
+    """Plan of a session.
 
     Attributes:
-        session: Its id.
-        venue: The exchange, or the sandbox; of an imported session for instance `binance.us`. Sessions of before are of `binance`.
-        market: `spot`, `um` (USD-M futures), or of an imported session `cm` (COIN-M futures). Sessions of before are of `spot`.
-        symbols: In capitals.
-        streams: What is subscribed to.
-        regime: high_volume, low_volume, special_event or one's own.
+        session: Id of the session.
+        venue: The exchange or the sandbox; for an imported session for instance `binance.us`. Old sessions
+            without a venue are of `binance`.
+        market: `spot`, `um` (USD-M futures), or for an imported session `cm` (COIN-M futures). Old sessions
+            without a market are of `spot`.
+        symbols: Symbols in capitals.
+        streams: Names of the subscribed streams.
+        regime: high_volume, low_volume, special_event or another name.
         description: Details of a special event, conditions.
         start_us: Start, microseconds UTC.
         duration_s: Planned length.
-        connections: How many run side by side.
-        planned: Whether it comes from the plan, so that a scheduler may start it again.
+        connections: Count of simultaneous connections.
+        planned: Whether the session comes from the plan in the settings, so that a scheduler may restart it.
     """
 
     session: str
@@ -161,28 +165,29 @@ class SessionPlan(_Record):
 
     @property
     def end_ns(self) -> int:
-        """Its planned end, nanoseconds UTC."""
+        """Planned end, nanoseconds UTC."""
         return self.start_us * 1000 + round(self.duration_s * 1e9)
 
     def late_s(self, began_ns: int) -> float:
-        """How long after its start the recording began, by the capture time of its first line; 0 if it began before."""
+        """Return the delay of the first line after the planned start in seconds; 0 if it came before."""
         return max(0.0, (began_ns - self.start_us * 1000) / 1e9)
 
 
 class Checkpoint(_Record):
-    """Up to where a growing recording is known to be sound, and the counts up to there; spares a resume the whole scan.
+    """State of a growing recording at one position; a resume scans only the bytes after the position.
 
     Attributes:
-        segment: Which part of the recording.
-        offset: Bytes of it that were fsynced.
+        segment: Number of the part of the recording.
+        offset: Count of bytes of the part that were fsynced.
         first_ns: First capture time of the recording.
-        last_ns: Last capture time up to there.
-        lines: Lines up to there, those of no stream too; None of a recorder that did not count them.
-        tracks: Ids and counts by stream: the fields of `quality.continuity.Track`, `last_ns` and `last_event_us`.
-        counts: What the recorder counts beside them, over all its processes.
+        last_ns: Last capture time before the position.
+        lines: Count of lines before the position, snapshots included; None in old checkpoints.
+        tracks: Ids and counts by stream: the fields of `sessions.continuity.Track`, `last_ns` and
+            `last_event_us`.
+        counts: Other counts of the recorder, over all processes.
         audits: Audits so far.
         clock: Samples of the exchange's clock so far.
-        process: Which recorder of the session wrote it, counted from 1; 0 of one that did not count.
+        process: Number of the recorder in the session, from 1; 0 in old checkpoints.
     """
 
     segment: int = Field(1, ge=1)
@@ -205,7 +210,7 @@ class Checkpoint(_Record):
 
 
 class Ending(_Record):
-    """That a session is to end, and how: `complete` or `interrupted`. What is recorded is only finished from then on."""
+    """Decision that a session ends, with its state (`complete` or `interrupted`); recording is then over."""
 
     state: str
 
@@ -219,20 +224,20 @@ class FileRecord(_Record):
 
 
 class SessionMetadata(_Record):
-    """`metadata.json`, the commit point of a session: what it does not list is not part of it.
+    """`metadata.json`, the commit point of a session: files that it does not list are not part of it.
 
     Attributes:
-        plan: What was planned.
-        state: `complete`, `interrupted` where it was ended before its time, or `empty` where nothing was ever recorded.
+        plan: Plan of the session.
+        state: `complete`, `interrupted` if it ended before its time, or `empty` if nothing was recorded.
         started_ns: Capture time of the first message.
-        ended_ns: Capture time of the last one.
-        files: Every file but this and `checksums.txt`.
+        ended_ns: Capture time of the last message.
+        files: All files except `metadata.json` and `checksums.txt`.
         statistics: Messages by stream, rates, uptime, gap ratios, reconnects with causes, bytes, hold-backs.
         audits: Comparisons of the live book with REST snapshots.
         clock: Offsets and round trips to the exchange's clock, steps of the wall clock.
-        host: Where it was recorded.
-        versions: With what.
-        configuration: The settings of the recorder.
+        host: Description of the machine.
+        versions: Versions of Python and of the packages.
+        configuration: Settings of the recorder.
     """
 
     plan: SessionPlan

@@ -1,4 +1,4 @@
-"""When sessions are due: the plan of `pipeline.yaml` as windows in time. Knows no clock."""
+"""Times of planned sessions: the plan of `pipeline.yaml` as windows in time. Uses no clock."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Window:
     """One planned recording.
 
     Attributes:
-        start_us: When it begins, microseconds UTC.
-        end_us: When it ends.
-        planned: The entry of the plan that it comes from.
+        start_us: Start, microseconds UTC.
+        end_us: End, microseconds UTC.
+        planned: Entry of the plan.
     """
 
     start_us: int
@@ -28,12 +28,12 @@ class Window:
 
     @property
     def session(self) -> str:
-        """The id of its session: the same whenever it is asked, so that a window is recorded once."""
+        """Id of the session; it depends only on the plan, so that a window is recorded once."""
         return session_id(self.planned.symbols, self.start_us, self.planned.regime)
 
 
-def windows(plan: Iterable[PlannedSession], from_us: int, to_us: int) -> list[Window]:
-    """The windows that touch `[from_us, to_us)`, in order."""
+def list_windows(plan: Iterable[PlannedSession], from_us: int, to_us: int) -> list[Window]:
+    """List the windows that overlap `[from_us, to_us)`, in order."""
     found = [window for planned in plan for window in _windows_of(planned, from_us, to_us)]
     return sorted(found, key=lambda window: (window.start_us, window.planned.regime))
 

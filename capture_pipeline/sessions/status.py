@@ -1,4 +1,7 @@
-"""`status.json`, renewed each second, and the same as Prometheus text. What it says is for people and sensors; data never depend on it."""
+"""`status.json`, replaced each second, and the same values as Prometheus text.
+
+The status is for people and sensors; data never depend on it.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from capture_pipeline.sessions.models import Int64, RefillCount, TimeUs
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
-    "messages_per_s": ("gauge", "Messages a second, over the last five seconds"),
+    "messages_per_s": ("gauge", "Messages per second, over the last five seconds"),
     "late_s": ("gauge", "Seconds from the planned start to the first message"),
     "file_bytes": ("counter", "Bytes of the recording"),
-    "waiting_bytes": ("gauge", "Bytes that wait for the disk"),
-    "disk_free_bytes": ("gauge", "Free bytes where it records"),
+    "waiting_bytes": ("gauge", "Bytes that are not written yet"),
+    "disk_free_bytes": ("gauge", "Free bytes on the disk of the recording"),
     "dropped_messages": ("counter", "Messages that the disk had no room for"),
     "gaps": ("counter", "Gaps in the ledger"),
     "ids_lost": ("counter", "Ids lost"),
     "held": ("gauge", "Messages held back for a predecessor"),
-    "lag_ms": ("gauge", "Capture time less event time of the newest message"),
+    "lag_ms": ("gauge", "Capture time minus event time of the newest message"),
     "rss_bytes": ("gauge", "Resident memory"),
 }
 
@@ -36,7 +39,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
 PrintableText = Annotated[str, AfterValidator(printable)]
-"""A text for people."""
+"""Text for people, without control characters."""
 
 
 class _Figures(BaseModel):
@@ -54,38 +57,41 @@ class ConnectionStatus(_Figures):
 
 
 class Status(_Figures):
-    """What a recorder does now.
+    """Content of `status.json`.
 
     Attributes:
-        session: Its id.
-        state: starting, waiting (for a planned start), connecting, recording, disk, finishing, interrupted, complete or empty.
-        pid: Of the recorder.
-        updated_ns: When this was written, nanoseconds UTC.
-        dead_since_ns: When the recorder last told of itself, where it is gone or tells nothing any more; None of one at work.
+        session: Id of the session.
+        state: starting, waiting (for a planned start), connecting, recording, disk, finishing, interrupted,
+            complete or empty.
+        pid: Process id of the recorder.
+        updated_ns: Time of this status, nanoseconds UTC.
+        dead_since_ns: Time of the last status of a recorder that is gone or silent; None while at work.
         started_us: Planned start of the session.
-        ends_us: Its planned end.
-        late_s: Seconds from that start to the first message, or to now while there is none; 0 where it began in time.
+        ends_us: Planned end of the session.
+        late_s: Seconds from the planned start to the first message, or to now before it; 0 if on time.
         messages: Lines recorded so far, over all processes.
-        messages_per_s: Messages let through a second, over the last five seconds.
+        messages_per_s: Emitted messages per second, over the last five seconds.
         last_ids: Last id by stream.
-        lag_ms: Capture time less event time of the newest message; None before one came, and where the venue has a clock of its own.
+        lag_ms: Capture time minus event time of the newest message; None before the first message, and if
+            the venue has its own clock.
         file_bytes: Size of the recording.
-        waiting_bytes: What waits for the disk.
-        disk_free_bytes: Free where it records.
+        waiting_bytes: Bytes that are not written yet.
+        disk_free_bytes: Free bytes on the disk of the recording.
         rss_bytes: Resident memory.
         held: Messages held back for a predecessor.
-        dropped_messages: Lost because the disk had no room for them.
-        gaps: Gaps in the ledger.
-        ids_lost: Ids lost in them.
+        dropped_messages: Messages lost because the disk had no room for them.
+        gaps: Count of gaps in the ledger.
+        ids_lost: Count of ids lost in the gaps.
         books: State of the local book by symbol.
-        connections: Those open.
-        reconnects: Ends of connections, by cause.
-        last_error: The latest error of a connection, until all of them deliver again.
-        paused: Why no REST request may be sent, and until when.
-        trouble: What the disk says while it refuses.
-        account: What became of the messages received: written, duplicates, and so on; of a finished session as in `metadata.json`.
-        altered: Parts of the recording that somebody removed or altered while it was written, a line each.
-        refills: Gaps that REST is or was asked about, by their state in the ledger.
+        connections: Open connections.
+        reconnects: Ended connections by cause.
+        last_error: Latest error of a connection, until all of them deliver again.
+        paused: Reason and end of a pause of REST requests.
+        trouble: Error of the disk while it refuses.
+        account: Received messages by what happened to them: written, duplicates and others; for a finished
+            session as in `metadata.json`.
+        altered: Descriptions of parts of the recording that were removed or altered during the recording.
+        refills: Gaps that are or were requested from REST, by their state in the ledger.
     """
 
     session: str
@@ -118,8 +124,8 @@ class Status(_Figures):
     altered: list[PrintableText] = []
     refills: dict[str, RefillCount] = {}
 
-    def without_life(self) -> Status:
-        """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""
+    def without_live_values(self) -> Status:
+        """Return the status without the values of a running process: those of a recorder that is gone."""
         nothing: dict[str, Any] = {
             "connections": [],
             "books": {},
@@ -132,18 +138,18 @@ class Status(_Figures):
 
 
 def publish_status(path: Path, status: Status) -> None:
-    """Replace `status.json` whole; without fsync, and a disk that refuses is not worth an error here."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace `status.json` without fsync; an error of the disk is ignored, because the next one follows."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        beside.write_text(status.model_dump_json(indent=1) + "\n")
-        beside.replace(path)
+        temporary.write_text(status.model_dump_json(indent=1) + "\n")
+        temporary.replace(path)
         return
     with contextlib.suppress(OSError):
-        beside.unlink()
+        temporary.unlink()
 
 
 def read_status(path: Path) -> Status | None:
-    """The status, None where there is none that can be read."""
+    """Read the status; None if it does not exist or is damaged."""
     try:
         return Status.model_validate_json(path.read_bytes())
     except _FAILURES:
@@ -151,7 +157,7 @@ def read_status(path: Path) -> Status | None:
 
 
 def prometheus_text(status: Status) -> str:
-    """The numbers of a status in Prometheus' text format."""
+    """Format the numbers of a status for Prometheus."""
     label = f'session="{_label(status.session)}"'
     values: dict[str, Any] = status.model_dump()
     lines = []
@@ -175,15 +181,15 @@ def prometheus_text(status: Status) -> str:
 
 
 def _label(text: str) -> str:
-    """Write a text as the value of a label."""
+    """Escape a text for the value of a label."""
     return printable(text).translate(_ESCAPES)
 
 
 async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:
-    """Answer every GET on a port of 127.0.0.1 with `text()`.
+    """Serve `text()` for every GET on a port of 127.0.0.1.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -201,7 +207,7 @@ async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:
 
 
 def free_bytes(path: Path) -> int:
-    """Free bytes of the disk that holds a folder; 0 where it cannot be told."""
+    """Return the free bytes of the disk that contains a folder; 0 if unknown."""
     try:
         return shutil.disk_usage(path).free
     except OSError:
@@ -209,7 +215,7 @@ def free_bytes(path: Path) -> int:
 
 
 def rss_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not say."""
+    """Return the resident memory of this process; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except _FAILURES:

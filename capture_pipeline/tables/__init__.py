@@ -1,1 +1,1 @@
-"""What a row is: the schema and the Pandera model of each table, and how rows of several sources become one table."""
+"""Schemas and Pandera models of the tables, and the merge of rows from several sources."""

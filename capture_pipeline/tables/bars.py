@@ -1,10 +1,11 @@
-"""The `bars` table: one row a candle, one file a symbol-month, and the rules that every row must keep.
+"""The `bars` table: one row per candle, one file per symbol and month, and the rules for its rows.
 
-A rule is an element-wise expression that is true where a row is sound. The Pandera model is made of them, and asset checks, the
-command line and the report all use that model.
+A rule is an element-wise expression that is true for a valid row. The Pandera models consist of these
+expressions. Asset checks, the command line and the report all use these models.
 
-Two kinds of rules: those that only damage of our own can break (order, uniqueness, grid, unfinished candles), and those that a
-verified file of the exchange can break. A row that breaks one of the second kind is *irregular*: it is kept as sent and classified.
+There are two kinds of rules. Only an error of this pipeline can break the first kind (order, uniqueness,
+grid, unfinished candles). A verified file of the exchange can break the second kind. A row that breaks a rule
+of the second kind is *irregular*: it is kept as sent and classified.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from capture_pipeline.binance.archive.klines import KLINE_SCHEMA
 from capture_pipeline.binance.periods import Interval
 
 SOURCES = ("monthly", "daily", "rest")
-"""Where a bar can come from, the most trusted first."""
+"""Sources of bars, the most trusted first."""
 
 BAR_SCHEMA: dict[str, pl.DataType] = {**KLINE_SCHEMA, "source": pl.String()}
 VALUE_COLUMNS = [name for name in KLINE_SCHEMA if not name.endswith("_us") and name != "time_unit"]
@@ -44,21 +45,21 @@ COLUMN_DESCRIPTIONS = {
 
 
 class Irregularity(StrEnum):
-    """Classes of irregular rows: what a verified file of the exchange may hold although no candle should be so."""
+    """Classes of irregular rows, which occur in verified files of the exchange."""
 
     EARLY_CLOSE = "early_close"
-    """It closes before the end of its interval: the exchange halted."""
+    """The candle closes before the end of its interval, because the exchange halted."""
     NEGATIVE_LENGTH = "negative_length"
-    """It closes before it opens."""
+    """The candle closes before it opens."""
     LATE_CLOSE = "late_close"
-    """It closes after the end of its interval."""
+    """The candle closes after the end of its interval."""
     HIGH_NOT_HIGHEST = "high_not_highest"
     LOW_NOT_LOWEST = "low_not_lowest"
     PRICE_NOT_POSITIVE = "price_not_positive"
     NEGATIVE_AMOUNT = "negative_amount"
     TAKER_ABOVE_TOTAL = "taker_above_total"
     OFF_GRID = "off_grid"
-    """It opens between two open times of the grid. No bar has this class: such rows are in `bar_exclusions`."""
+    """The candle opens between two open times of the grid; such rows are only in `bar_exclusions`."""
 
 
 _PRICES = ("open", "high", "low", "close")
@@ -67,15 +68,15 @@ _AMOUNTS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_q
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that is true of every sound row.
+    """Rule for valid rows.
 
     Attributes:
-        name: Also the name of the gate.
-        description: For people.
-        holds: Element-wise expression.
-        implied: Whether the other rules together imply it, so that it need not be evaluated where they hold.
-        irregularity: The class of a row that breaks it, as an expression; None where no file of the exchange can break it, because
-            parser and merge guarantee it.
+        name: Name of the rule and of its gate.
+        description: Description for people.
+        holds: Element-wise expression that is true for valid rows.
+        implied: Whether the other rules imply this one, so that it need not be evaluated if they are met.
+        irregularity: Expression for the class of a row that breaks the rule; None if no file of the exchange
+            can break it, because parser and merge guarantee it.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Rule:
 
 
 def rules(interval: Interval, now_us: int) -> list[Rule]:
-    """The rules of bars of one interval, as of `now_us`."""
+    """Return the rules for bars of one interval at the time `now_us`."""
     column = pl.col
     opened, closed = column("open_time_us"), column("close_time_us")
     unit = pl.when(column("time_unit") == "ms").then(1000).otherwise(1)
@@ -100,8 +101,8 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
     )
     return [
         Rule("open_times_increase", "Open times increase strictly.", opened.diff().fill_null(1) > 0),
-        Rule("open_times_unique", "No open time stands twice.", opened.is_unique(), implied=True),
-        Rule("open_times_on_grid", "Open times stand on the interval's grid.", opened % interval.us == 0),
+        Rule("open_times_unique", "Each open time occurs once.", opened.is_unique(), implied=True),
+        Rule("open_times_on_grid", "Open times are on the grid of the interval.", opened % interval.us == 0),
         Rule("none_in_future", "No candle's interval ends in the future.", last < now_us),
         Rule(
             "high_is_highest",
@@ -129,7 +130,7 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
         ),
         Rule(
             "taker_within_total",
-            "What takers bought is at most what was traded.",
+            "Taker volumes are at most the total volumes.",
             (column("taker_buy_volume") <= column("volume"))
             & (column("taker_buy_quote_volume") <= column("quote_volume")),
             irregularity=_always(Irregularity.TAKER_ABOVE_TOTAL),
@@ -148,12 +149,15 @@ def _always(irregularity: Irregularity) -> pl.Expr:
 
 
 def has_schema(bars: pl.DataFrame) -> bool:
-    """Whether columns, their order and types are the table's and nothing is null: what `schema_model` says, in a hundredth of its time."""
+    """Return whether the columns, their order and types are valid and no value is null.
+
+    The result is that of `schema_model`, in a hundredth of its time.
+    """
     return bars.schema == pl.Schema(BAR_SCHEMA) and not any(column.null_count() for column in bars)
 
 
 def rules_model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
-    """All rules, in one pass; which of them fails, and where, `rule_model` tells once one has."""
+    """Build a model of all rules in one check; `rule_model` shows which rule fails and where."""
     holds = [rule.holds.all().alias(rule.name) for rule in rules(interval, now_us) if not rule.implied]
 
     def hold(data: PolarsData) -> bool:
@@ -163,12 +167,12 @@ def rules_model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
 
 
 def schema_model() -> pa.DataFrameSchema:
-    """The columns and types."""
+    """Build a model of the columns and types."""
     return pa.DataFrameSchema(_columns(), strict=True, ordered=True)
 
 
 def rule_model(rule: Rule) -> pa.DataFrameSchema:
-    """One rule alone, for telling which one failed and where."""
+    """Build a model of one rule, which shows the failing rows."""
     return pa.DataFrameSchema(checks=[pa.Check(_select([rule.holds]), name=rule.name)])
 
 

@@ -1,7 +1,7 @@
-"""The `bar_exclusions` table: rows of raw files that are no bars, as sent, with the cause.
+"""The `bar_exclusions` table: rows of raw files that are not bars, as sent, with the cause.
 
-Rows are facts of the exchange and none is lost. A row that opens between two open times of the interval's grid is no candle of that grid;
-`bars`, the gap ledger and coverage count candles on the grid alone.
+Every row that the exchange sent is kept. A row that opens between two open times of the interval's grid is
+not a candle of that grid. `bars`, the gap ledger and coverage count only candles on the grid.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from capture_pipeline.tables.merge import Part
 
 
 class Exclusion(StrEnum):
-    """Why a row is no bar."""
+    """Reason why a row is not a bar."""
 
     OFF_GRID = "off_grid"
-    """It opens between two open times of the grid."""
+    """The row opens between two open times of the grid."""
     OUTSIDE_PERIOD = "outside_period"
-    """It opens outside the period of its file; the file of that period has it, or should."""
+    """The row opens outside the period of its file; the file of that period should contain it."""
 
 
 EXCLUSION_SCHEMA: dict[str, pl.DataType] = {
@@ -35,28 +35,28 @@ EXCLUSION_DESCRIPTIONS = {
     **COLUMN_DESCRIPTIONS,
     "cause": ", ".join(Exclusion),
     "shift_us": "Time between the last open time of the grid and this one, microseconds",
-    "file": "Raw file that holds the row",
+    "file": "Raw file that contains the row",
 }
 
 
 @dataclass(frozen=True)
-class Separated:
-    """Rows of some files, divided.
+class SeparatedRows:
+    """Rows of files, divided into bars and others.
 
     Attributes:
-        parts: The files with the rows that may be bars.
-        exclusions: A frame of `EXCLUSION_SCHEMA` with all others, each once.
+        parts: The files with the rows that can be bars.
+        exclusions: Frame of `EXCLUSION_SCHEMA` with all other rows, each once.
     """
 
     parts: list[Part]
     exclusions: pl.DataFrame
 
 
-def separate(parts: Sequence[Part], step_us: int) -> Separated:
-    """Divide the rows of files into those that may be bars and those that may not.
+def separate_rows(parts: Sequence[Part], step_us: int) -> SeparatedRows:
+    """Divide the rows of files into those that can be bars and others.
 
     Args:
-        parts: In any order.
+        parts: Files in any order.
         step_us: Interval of the candles.
     """
     kept: list[Part] = []
@@ -87,7 +87,7 @@ def separate(parts: Sequence[Part], step_us: int) -> Separated:
         )
         excluded.append(rows.filter(unfit).select(*EXCLUSION_SCHEMA))
     if not excluded:
-        return Separated(kept, pl.DataFrame(schema=EXCLUSION_SCHEMA))
+        return SeparatedRows(kept, pl.DataFrame(schema=EXCLUSION_SCHEMA))
     same = ["cause", "open_time_us", "close_time_us", *VALUE_COLUMNS]
     table = pl.concat(excluded).unique(same, keep="first", maintain_order=True)
-    return Separated(kept, table.sort("open_time_us", maintain_order=True))
+    return SeparatedRows(kept, table.sort("open_time_us", maintain_order=True))

@@ -1,4 +1,4 @@
-"""The `bar_gaps` table, the gap ledger: one row a missing range of one symbol-month, with its cause and what became of it."""
+"""The `bar_gaps` table, the gap ledger: one row per missing range of a symbol and month, with its cause."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import polars as pl
 
 
 class Cause(StrEnum):
-    """Why candles are missing."""
+    """Reason for missing candles."""
 
     EXCHANGE_OUTAGE = "exchange_outage"
-    """The outage calendar lists it, or it adjoins a listed outage and is verified as non-existent."""
+    """The outage calendar lists the range, or it adjoins a listed outage and is verified as non-existent."""
     OFF_GRID = "off_grid"
-    """The exchange's candles of that time open between two open times of the grid; they are in `bar_exclusions`."""
+    """The candles of this time open between two open times of the grid; they are in `bar_exclusions`."""
     BEFORE_LISTING = "before_listing"
     """The symbol did not trade yet."""
     AFTER_DELISTING = "after_delisting"
     """The symbol no longer traded."""
     SUSPENDED = "suspended"
-    """The symbol did not trade for a while within its life: the outage calendar lists a suspension of it."""
+    """The symbol paused trading: the outage calendar lists a suspension."""
     NOT_YET_PUBLISHED = "not_yet_published"
-    """Too recent: no archive file holds it yet and REST has not been asked."""
+    """Too recent: no archive file contains the range yet, and REST was not requested."""
     ARCHIVE_OMISSION = "archive_omission"
-    """An archive file left it out although the exchange has it."""
+    """An archive file omits the range although the exchange has it."""
     OURS = "ours"
-    """The exchange may have it and this pipeline has not fetched it, or has quarantined it."""
+    """The exchange may have the range, and this pipeline has not downloaded it or has quarantined it."""
     UNKNOWN = "unknown"
-    """The exchange was asked and has no candle, and nobody has said why."""
+    """The exchange has no candle, and no calendar explains it."""
 
 
 NOT_EXPECTED = frozenset(
     {Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED}
 )
-"""Causes for which no candle was expected at all."""
+"""Causes for which no candle is expected."""
 EXPLAINED = NOT_EXPECTED | {Cause.EXCHANGE_OUTAGE, Cause.OFF_GRID}
 """Causes that need no action."""
 
@@ -57,10 +57,10 @@ GAP_DESCRIPTIONS = {
     "status": "open, or filled",
     "cause": ", ".join(Cause),
     "explained": "Whether the cause needs no action",
-    "verified_nonexistent": "Whether the exchange was seen without it twice, far enough apart",
+    "verified_nonexistent": "Whether two answers, far enough apart, show that the exchange lacks the range",
     "attempts": "Answers of the exchange without a candle of this range",
-    "filled_by": "Source of the bars that filled it",
-    "detail": "In words",
+    "filled_by": "Source of the bars that filled the range",
+    "detail": "Explanation for people",
 }
 
 WINDOW_SCHEMA: dict[str, pl.DataType] = {
@@ -71,5 +71,8 @@ WINDOW_SCHEMA: dict[str, pl.DataType] = {
     "bars_sha256": pl.String(),
     "gaps_sha256": pl.String(),
 }
-"""What was expected of a partition when its gaps were last computed: `[start, end)`, as of when, how many candles, and the files that
-were published with it. It is written last: what a reader finds else belongs together only if the digests are those."""
+"""Expectation of a partition at the last computation of its gaps.
+
+The range is `[start, end)`, `as_of_us` is the time of the computation, and the digests are those of the bars
+and gaps published with it. The file is written last: bars and gaps with other digests do not belong to it.
+"""

@@ -1,8 +1,8 @@
-"""The tables of a golden sample: `golden_trades`, `golden_depth`, `golden_snapshots`; what a row is, and how it is stored.
+"""Tables of a golden sample: `golden_trades`, `golden_depth`, `golden_snapshots`, their rows and encodings.
 
-Prices and quantities are int64 in units of 1e-8 (`_e8`), the exchange's own resolution: every value it can send fits, whatever comes later
-in a session. `…_places` is the number of decimals that was sent, so that the exchange's string can be written again exactly. `line` is the
-line of the recording, the order in which trades, diffs and snapshots came.
+Prices and quantities are int64 in units of 1e-8 (`_e8`), the resolution of the exchange, so every value that
+it can send fits. `…_places` is the count of decimals as sent, so that the string of the exchange can be
+restored exactly. `line` is the line of the recording, which gives the order of trades, diffs and snapshots.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 SCALE = 8
 BID, ASK, NO_LEVEL = 0, 1, -1
-"""Values of `side`; a diff that changed no level keeps one row, of `NO_LEVEL`, so that its ids are not lost."""
+"""Values of `side`; a diff without changed levels has one row with `NO_LEVEL`, which keeps its ids."""
 
 _DELTA, _SPLIT, _PLAIN, _DICTIONARY = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "PLAIN", None
 _MESSAGE = {"line": pa.int64(), "capture_ns": pa.int64()}
@@ -29,23 +29,23 @@ _LEVEL = {
 
 @dataclass(frozen=True, eq=False)
 class GoldenTable:
-    """One table.
+    """Schema and encodings of one table.
 
     Attributes:
-        name: Its folder in the lake.
-        columns: Names and Arrow types, nullable only those in `nullable`.
-        encodings: How each is encoded in Parquet; None is a dictionary. Measured: see docs/decisions/0007.
+        name: Folder of the table in the lake.
+        columns: Names and Arrow types; only those in `nullable` can be null.
+        encodings: Parquet encoding of each column; None is a dictionary. Measured: see docs/decisions/0007.
     """
 
     name: str
     columns: dict[str, pa.DataType]
     encodings: dict[str, str | None]
     nullable: frozenset[str] = frozenset()
-    """Columns that came later than the table too: files without them are read as null."""
+    """Columns that older files lack; they are read as null."""
 
     @property
     def polars_schema(self) -> dict[str, pl.DataType]:
-        """The same in polars' types."""
+        """The columns with Polars types."""
         kinds = {
             pa.int64(): pl.Int64(),
             pa.int8(): pl.Int8(),
@@ -56,7 +56,7 @@ class GoldenTable:
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema."""
+        """The columns as an Arrow schema."""
         return pa.schema(
             [pa.field(name, kind, nullable=name in self.nullable) for name, kind in self.columns.items()]
         )
@@ -118,7 +118,7 @@ TABLES = (TRADES, DEPTH, SNAPSHOTS)
 
 COLUMN_DESCRIPTIONS = {
     "line": "Line of the recording, from 1: the order in which messages came",
-    "capture_ns": "When the recorder took it, nanoseconds UTC",
+    "capture_ns": "Capture time of the recorder, nanoseconds UTC",
     "event_us": "Event time of the exchange, microseconds UTC",
     "trade_us": "Trade time of the exchange, microseconds UTC",
     "trade_id": "The exchange's id of the trade, contiguous",
@@ -130,12 +130,15 @@ COLUMN_DESCRIPTIONS = {
     "quantity_e8": "Quantity, base asset, in units of 1e-8, exact; 0 removes the level",
     "price_places": "Decimals of the price as sent",
     "quantity_places": "Decimals of the quantity as sent",
-    "buyer_maker": "Whether the seller took",
-    "order_type": "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for what no bar contains; null on spot",
+    "buyer_maker": "Whether the buyer was the maker, so that the seller was the taker",
+    "order_type": (
+        "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for trades that are in no bar; "
+        "null on spot"
+    ),
 }
 
 
 def decimal_text(value_e8: int, places: int) -> str:
-    """The string that the exchange sent: `decimal_text(268380000000, 8)` is `2683.80000000`."""
+    """Return the string that the exchange sent: `decimal_text(268380000000, 8)` is `2683.80000000`."""
     whole, fraction = divmod(value_e8, 10**SCALE)
     return f"{whole}.{fraction:08d}"[: len(str(whole)) + 1 + places] if places else str(whole)

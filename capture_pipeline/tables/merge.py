@@ -1,6 +1,6 @@
-"""Bars of several sources to one table: monthly before daily before rest; what disagrees is kept with both sides.
+"""Merge of bars from several sources: monthly before daily before rest; conflicts are kept with both values.
 
-Pure: frames in, frames out; the same input gives the same rows in the same order.
+The functions are pure: the same frames give the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Part:
 
     Attributes:
         source: monthly, daily or rest.
-        file: Its name, for the conflicts table.
-        rows: A kline frame.
-        bounds: Period of the file, `[start, end)`; None where it has none of its own.
+        file: Name of the file, for the conflicts table.
+        rows: Kline frame.
+        bounds: Period of the file, `[start, end)`; None if it has no fixed period.
     """
 
     source: str
@@ -45,13 +45,13 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What became of the parts.
+class MergeResult:
+    """Result of a merge.
 
     Attributes:
-        bars: A frame of `BAR_SCHEMA`, sorted by open time, each once.
-        conflicts: A frame of `CONFLICT_SCHEMA`.
-        duplicates: Rows that said the same as a row that was kept.
+        bars: Frame of `BAR_SCHEMA`, sorted by open time, each open time once.
+        conflicts: Frame of `CONFLICT_SCHEMA`.
+        duplicates: Count of rows with the same values as a kept row.
     """
 
     bars: pl.DataFrame
@@ -59,17 +59,17 @@ class Merged:
     duplicates: int
 
 
-def merge(parts: Sequence[Part]) -> Merged:
+def merge(parts: Sequence[Part]) -> MergeResult:
     """Merge files into one table.
 
     Args:
-        parts: In any order; within one source an earlier part wins over a later one.
+        parts: Files in any order; within one source an earlier file has priority.
     """
     if len(parts) < 2 or sum(part.rows.height for part in parts) <= _ROWS_AT_ONCE:  # noqa: PLR2004
         return _merge(parts)
-    # Rows of one open time are of one window, so that windows are merged by themselves: a sort takes two copies of its rows.
+    # Rows of one open time are in one window, so windows can be merged separately: a sort needs two copies.
     windows = [_merge(window) for window in _windows(parts)]
-    return Merged(
+    return MergeResult(
         pl.concat((window.bars for window in windows), rechunk=False),
         pl.concat(window.conflicts for window in windows),
         sum(window.duplicates for window in windows),
@@ -88,18 +88,20 @@ def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield [replace(part, rows=rows) for part in parts if (rows := part.rows.filter(is_inside)).height]
 
 
-def _merge(parts: Sequence[Part]) -> Merged:
+def _merge(parts: Sequence[Part]) -> MergeResult:
     ordered = sorted(parts, key=lambda part: SOURCES.index(part.source))
     if len(ordered) == 1 and _strictly_increasing(ordered[0].rows):
-        return Merged(_with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+        return MergeResult(
+            _with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0
+        )
     if not ordered:
-        return Merged(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+        return MergeResult(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
     rows = pl.concat(_with_source(part).with_columns(pl.lit(part.file).alias("file")) for part in ordered)
     rows = rows.with_row_index("rank").sort("open_time_us", "rank")
     first = rows["open_time_us"].is_first_distinct()
     kept, others = rows.filter(first), rows.filter(~first)
     conflicts, conflicting = _conflicts(kept, others)
-    return Merged(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
+    return MergeResult(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
 
 
 def _strictly_increasing(rows: pl.DataFrame) -> bool:
@@ -111,7 +113,7 @@ def _with_source(part: Part) -> pl.DataFrame:
 
 
 def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The conflicts of `others` with the kept rows of the same open time, and how many rows have any."""
+    """Return the conflicts of `others` with the kept rows, and the count of rows with a conflict."""
     both = others.join(kept, on="open_time_us", how="left", suffix="_kept").sort("open_time_us", "rank")
     differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_kept") for name in VALUE_COLUMNS)
     bad = both.filter(differs)

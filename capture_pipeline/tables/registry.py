@@ -1,4 +1,4 @@
-"""The lake's tables by name, for the catalogue."""
+"""Tables of the lake by name, for the catalogue."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ TABLES = {
 
 
 def refresh_catalog(lake: Lake) -> list[str]:
-    """Build the catalogue's views anew; returns their names."""
-    return catalog.refresh(lake, TABLES)
+    """Refresh the catalogue of the lake; return the names of its views."""
+    return catalog.refresh_views(lake, TABLES)

@@ -27,7 +27,7 @@ from capture_pipeline.binance.symbols import (
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_session
+from capture_pipeline.sessions.layout import SessionFolder, session_id, symbols_label, valid_session
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
 VALID = [
@@ -213,7 +213,7 @@ def test_a_session_is_called_after_its_symbol(
 
 def test_symbols_that_differ_have_labels_that_differ() -> None:
     """A symbol contains no hyphen, so a hyphen always stands for `_`."""
-    assert len({label_of([symbol]) for symbol in ("AB", "A_B", "A__B", "AB_", CHINESE)}) == 5
+    assert len({symbols_label([symbol]) for symbol in ("AB", "A_B", "A__B", "AB_", CHINESE)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_symbols_that_differ_have_labels_that_differ() -> None:
 )
 def test_what_is_no_session_id_never_reaches_a_path(text: str) -> None:
     """For instance an id with characters that no symbol contains."""
-    with pytest.raises(ConfigError, match="is no session id"):
+    with pytest.raises(ConfigError, match="is not a session id"):
         valid_session(text)
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline_tests.browser.clicks import chromium, launch_from_assets, launch_from_job, new_page
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
@@ -146,7 +146,7 @@ def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site:
     page.get_by_text("recording: ").first.wait_for()
     page.get_by_role("button", name="Terminate").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate").last.click()
-    (folder,) = all_sessions(sessions_root(site.deployment.workspace.settings))
+    (folder,) = list_sessions(sessions_root(site.deployment.workspace.settings))
     wait_for(folder.metadata.exists, 120, "the session was not finished")
     wait_for(lambda: lock_owner_pid(folder) is None, 60)
     page.goto(f"/runs/{found.run_id}")

@@ -208,7 +208,7 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict_on_the_data(
 ) -> None:
     """Exit 2, an <error> in the JUnit file, and no <failure>."""
     junit = tmp_path / "junit.xml"
-    monkeypatch.setattr(gates_of_the_lake, "is_sound", lambda *_: 1 // 0)
+    monkeypatch.setattr(gates_of_the_lake, "is_valid", lambda *_: 1 // 0)
     result = run("check", "--junit", str(junit))
     assert result.exit_code == 2
     assert "ZeroDivisionError" in result.stderr

@@ -208,7 +208,7 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
             # Whoever holds it may be changing the bars: no ledger of half of them is published.
             assert lake.window(january).read_bytes() == computed
         assert call("klines", "gaps", "--fill").exit_code == 0
-    for result, said in ((refused, "451"), (held, "is held by")):
+    for result, said in ((refused, "451"), (held, "is locked by")):
         assert result.exit_code == 1, result.output
         assert any(line.startswith("failed ") and said in line for line in result.stderr.splitlines())
         assert "2024-12-15T02:00:00Z" in result.stdout

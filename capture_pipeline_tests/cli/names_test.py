@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline_tests.deployment import NOW, Deployment, deployed
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
@@ -227,13 +227,13 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
     ) as live:
         unknown = capture(live, "session", "start", "--symbol", "BTCUSTD", "--duration", "3s")
         assert (unknown.exit_code, "did you mean BTCUSDT" in unknown.output) == (2, True)
-        assert not all_sessions(sessions_root(live.workspace.settings))
+        assert not list_sessions(sessions_root(live.workspace.settings))
         checked = capture(live, "session", "preflight", "--symbol", case.written, "--seconds", "1")
         assert all(f"PASS  {name}" in checked.output for name in ("symbols", "test capture")), checked.output
         started = capture(live, "session", "start", "--symbol", case.written, "--duration", "5s")
         assert started.exit_code == 0, started.output
         assert "0 gaps, 0 ids lost" in started.output
-        folder = all_sessions(sessions_root(live.workspace.settings))[0]
+        folder = list_sessions(sessions_root(live.workspace.settings))[0]
         checks = {
             check["name"]: check["verdict"]
             for check in json.loads(capture(live, "session", "validate", str(folder.path), "--json").stdout)[

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, deployed
@@ -94,13 +94,13 @@ def test_variable_that_cannot_be_used_ends_before_a_session_begins(
         assert f"FAIL  network        {told}" in out
         assert "test capture" not in out
     assert "hunter2" not in out + err
-    assert not all_sessions(tmp_path / "data" / "golden_samples")
+    assert not list_sessions(tmp_path / "data" / "golden_samples")
 
 
 def test_recorder_of_a_planned_session_leaves_it_as_it_was(tmp_path: Path) -> None:
     """As Dagster starts it; with a usable variable the same session can be recorded."""
     settings = load_settings(environ={"CAPTURE_STORAGE_ROOT": str(tmp_path)}, path=NO_SETTINGS)
-    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     process = start([*RECORDER, str(folder.path)], tmp_path, HTTPS_PROXY="socks5://proxy:1080")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
@@ -138,7 +138,7 @@ def wait(root: Path, process: subprocess.Popen[str], condition: Callable[[Status
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         found = [
-            status for folder in all_sessions(root) if (status := read_status(folder.status)) is not None
+            status for folder in list_sessions(root) if (status := read_status(folder.status)) is not None
         ]
         if found and condition(found[0]):
             return found[0]
@@ -173,7 +173,7 @@ def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Be
     assert process.returncode == 0, err
     assert out.startswith("interrupted: ")
     assert "Traceback" not in err
-    (folder,) = all_sessions(root)
+    (folder,) = list_sessions(root)
     texts = [path.read_text() for path in folder.path.iterdir() if path.suffix in {".json", ".jsonl"}]
     assert not any("hunter2" in text for text in [out, err, *texts])
 

@@ -13,7 +13,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import read_status
@@ -46,7 +46,7 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     )
     assert started.exit_code == 0, started.output
     assert "complete:" in started.stdout
-    folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
+    folder = list_sessions(sessions_root(exchange.workspace.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.statistics["gaps"] == 2
     assert [audit["clean"] for audit in metadata.audits] == [True] * len(metadata.audits)
@@ -81,7 +81,7 @@ def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> No
         while time.monotonic() < deadline:
             folders = [
                 folder
-                for folder in all_sessions(root)
+                for folder in list_sessions(root)
                 if folder.growing.exists() and folder.growing.stat().st_size > 20_000
             ]
             if folders:
@@ -100,7 +100,7 @@ def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> No
 def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
     """Nothing was ever recorded of it: it ends as empty and is in nobody's way."""
     settings = exchange.workspace.settings
-    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     open_ones = json.loads(capture(exchange, "session", "status", "--json").stdout)
     assert [(one["session"], one["state"]) for one in open_ones] == [(folder.session, "interrupted")]
     done = capture(exchange, "session", "stop", folder.session)
@@ -113,7 +113,7 @@ def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Depl
     result = capture(
         exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9"
     )
-    folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
+    folder = list_sessions(sessions_root(exchange.workspace.settings))[0]
     told = [line for line in result.stderr.splitlines() if "cannot connect to ws://127.0.0.1:9" in line]
     assert result.exit_code == 1, result.output
     assert len(told) == 2, result.stderr
@@ -134,7 +134,7 @@ def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: Dep
         True,
         True,
     ), result.output
-    assert not all_sessions(sessions_root(exchange.workspace.settings))
+    assert not list_sessions(sessions_root(exchange.workspace.settings))
 
 
 def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(exchange: Deployment) -> None:
@@ -155,7 +155,7 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deploy
     result = capture(exchange, "session", "start", "--duration", "14s")
     told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
     assert len(told) == 1, result.output
-    assert "recording goes on trying" in told[0]
+    assert "the recorder continues to try" in told[0]
 
 
 def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(
@@ -163,7 +163,7 @@ def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told
 ) -> None:
     """No line says that it is resumed."""
     settings = exchange.workspace.settings
-    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     with session_lock(folder):
         started = capture(exchange, "session", "start", "--duration", "5s")
     assert (started.exit_code, started.stderr.count("\n"), "is being recorded by" in started.stderr) == (
@@ -184,7 +184,7 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
     """It is named with what is wrong, in the table, in JSON and for `status`; the exit code is 1, as of every list with a damaged part."""
     settings = exchange.workspace.settings
     broken, sound = (
-        prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", 600))
+        prepare(sessions_root(settings), create_plan(settings, [symbol], "custom", 600))
         for symbol in ("ETHUSDT", "BTCUSDT")
     )
     (broken.path / name).write_text("{")
@@ -211,15 +211,15 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
     [
         (["session", "start", "--duration", "9x"], {}, "is not a duration"),
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
-        (["session", "start", "--regime", "../x"], {}, "is no regime"),
-        (["session", "start", "--duration", "99999d"], {}, "is no length of a session"),
+        (["session", "start", "--regime", "../x"], {}, "is not a valid regime"),
+        (["session", "start", "--duration", "99999d"], {}, "a session cannot take"),
         (
             ["session", "start"],
             {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"},
             "are wanted before a session starts",
         ),
-        (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is no session here"),
-        (["session", "status", "nothing"], {}, "is no session here"),
+        (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is not a session here"),
+        (["session", "status", "nothing"], {}, "is not a session here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -229,7 +229,7 @@ def test_a_mistake_is_one_line_and_exit_2(
     env = exchange.environment(**{**QUICK, **environment})
     result = CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
     assert (result.exit_code, told in result.stderr) == (2, True), result.output
-    assert not all_sessions(sessions_root(exchange.workspace.settings))
+    assert not list_sessions(sessions_root(exchange.workspace.settings))
 
 
 def test_the_plan_is_shown_as_a_calendar(exchange: Deployment) -> None:

@@ -24,7 +24,7 @@ from capture_pipeline.cli.main import COMMANDS, main
 from capture_pipeline.deployment.rest_client import create_http
 from capture_pipeline.errors import NetworkError
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import Ending
@@ -50,7 +50,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def begun(root: Path, symbol: str = "BTCUSDT", seconds: float = 600) -> SessionFolder:
     """An unfinished session."""
-    return prepare(root, new_plan(load_settings(), [symbol], "custom", seconds))
+    return prepare(root, create_plan(load_settings(), [symbol], "custom", seconds))
 
 
 def told(folder: SessionFolder, **figures: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -128,8 +128,8 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     with monkeypatch.context() as broken:
         broken.setattr(
             made_bars,
-            "separate",
-            lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+            "separate_rows",
+            lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
         )
         assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}

@@ -14,7 +14,7 @@ from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.quality import row_gates
 from capture_pipeline.klines.quality.row_gates import list_gate_specs
 from capture_pipeline.tables import bars as bar_table
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 from capture_pipeline_tests.deployment import deployed
@@ -82,8 +82,8 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     """With an irregular row in the bars, the run builds no gap ledger; the check names the row."""
     monkeypatch.setattr(
         made_bars,
-        "separate",
-        lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+        "separate_rows",
+        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
     )
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause
@@ -72,7 +72,7 @@ class Desk:
         """Prepare a session that begins now, and add its partition."""
         settings = self.deployment.workspace.settings
         folder = prepare(
-            sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False
+            sessions_root(settings), create_plan(settings, [symbol], "custom", duration_s), resume_open=False
         )
         self.ui.query(ADD, key=folder.session, where=LOCATION)
         return folder

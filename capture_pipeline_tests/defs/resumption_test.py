@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
@@ -141,7 +141,7 @@ def until_recorded(folder: SessionFolder) -> int:
 def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> None:
     """While the failed run has a retry, no run is requested, but the recorder is started."""
     settings = stage.workspace.settings
-    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     process = launch(folder)
     until_recorded(folder)
     first = add_run(stage, folder.session, status=STARTED)
@@ -168,7 +168,7 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
     """The sensor and the tags of the run name start and cause; a later session is not reported yet."""
     settings = stage.workspace.settings
     for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
-        plan = new_plan(
+        plan = create_plan(
             settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
         )
         prepare(sessions_root(settings), plan)
@@ -188,7 +188,7 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
 def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:
     """A user cancelled the run in the queue."""
     settings = stage.workspace.settings
-    plan = new_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
+    plan = create_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
     prepare(sessions_root(settings), plan)
     assert plan.session in stage.tick("session_sensor").keys
     add_run(stage, plan.session, status=CANCELED)

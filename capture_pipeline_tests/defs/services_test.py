@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
 from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
@@ -181,8 +181,8 @@ def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deploym
     assert settings["Restart"] == ["on-failure"]
     process = units.run(RECORDER, instance="BTCUSDT")
     root = sessions_root(deployment.workspace.settings)
-    wait_for(lambda: len(all_sessions(root)) == 1, 240)
-    (folder,) = all_sessions(root)
+    wait_for(lambda: len(list_sessions(root)) == 1, 240)
+    (folder,) = list_sessions(root)
     assert recorded(folder) == process.pid
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -193,4 +193,4 @@ def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deploym
     units.run(RECORDER, instance="BTCUSDT")
     recorded(folder)
     assert starts(folder) == 3
-    assert all_sessions(root) == [folder]
+    assert list_sessions(root) == [folder]

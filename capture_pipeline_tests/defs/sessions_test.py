@@ -16,8 +16,14 @@ import pytest
 
 from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.recorder.app import LEAD_S
-from capture_pipeline.recorder.lifecycle import all_sessions, find_session, new_plan, prepare, sessions_root
-from capture_pipeline.recorder.process import finished, launch
+from capture_pipeline.recorder.lifecycle import (
+    create_plan,
+    find_session,
+    list_sessions,
+    prepare,
+    sessions_root,
+)
+from capture_pipeline.recorder.process import launch, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
@@ -77,7 +83,7 @@ def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
 
 
 def session_of(stage: Stage) -> SessionFolder:
-    return all_sessions(sessions_root(stage.workspace.settings))[0]
+    return list_sessions(sessions_root(stage.workspace.settings))[0]
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -139,7 +145,7 @@ def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -
     stage.instance.add_dynamic_partitions("sessions", tick.keys)
     result = stage.run("record_session", folder.session)
     assert result.success
-    metadata = finished(folder)
+    metadata = read_finished_metadata(folder)
     assert metadata.started_ns is not None
     assert metadata.started_ns < metadata.plan.start_us * 1000
     assert metadata.statistics["duration_s"] >= 5
@@ -151,7 +157,8 @@ def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -
 def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
     """A short session has no snapshot of a synchronised book; the check warns and blocks nothing."""
     folder = prepare(
-        sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3)
+        sessions_root(stage.workspace.settings),
+        create_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3),
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     result = stage.run("record_session", folder.session)
@@ -176,7 +183,8 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
     """It is not materialized, and the sensor of arrivals ignores it."""
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
     folder = prepare(
-        sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5)
+        sessions_root(stage.workspace.settings),
+        create_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5),
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     result = stage.run("record_session", folder.session)
@@ -300,7 +308,8 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
         terminated.wait(timeout=60)
         assert folder.metadata.exists()
     assert (
-        finished(find_session(sessions_root(stage.workspace.settings), folder.session)).state == "interrupted"
+        read_finished_metadata(find_session(sessions_root(stage.workspace.settings), folder.session)).state
+        == "interrupted"
     )
     until(lambda: lock_owner_pid(folder) is None)
 
@@ -335,7 +344,7 @@ def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
 def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
     """Its run validates the session without recording, and is requested once."""
     settings = stage.workspace.settings
-    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3))
+    folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 3))
     process = launch(folder)
     assert process.wait(timeout=60) == 0
     result = stage.tick("session_arrivals")

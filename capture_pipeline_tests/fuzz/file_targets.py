@@ -31,15 +31,15 @@ from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
-from capture_pipeline.recorder.lifecycle import plan_of
+from capture_pipeline.recorder.lifecycle import read_plan
 from capture_pipeline.recorder.storage.finalize import finish_session
-from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline.sessions.account import Account, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Checkpoint
 from capture_pipeline.settings.loader import load_settings
@@ -150,14 +150,14 @@ def _build_growing() -> dict[str, bytes]:
         lines = made.recording(30)
         folder = SessionFolder(Path(root) / _SESSION)
         folder.path.mkdir()
-        plan = plan_of(made.session(Path(root), lines)).model_copy(update={"session": _SESSION})
+        plan = read_plan(made.session(Path(root), lines)).model_copy(update={"session": _SESSION})
         folder.plan.write_text(plan.model_dump_json())
-        content = member_of(b"".join(lines[:10]), 10)
-        folder.growing.write_bytes(content + member_of(b"".join(lines[10:]), len(lines) - 10))
-        state = resume(folder)
+        content = build_member(b"".join(lines[:10]), 10)
+        folder.growing.write_bytes(content + build_member(b"".join(lines[10:]), len(lines) - 10))
+        state = recover_session(folder)
         mark = Checkpoint(offset=len(content), first_ns=state.first_ns, last_ns=state.last_ns, lines=10)
         mark = mark.model_copy(
-            update={"tracks": tracks_of(state.tracks, state.last_of), "counts": {"duplicates": 3}}
+            update={"tracks": checkpoint_tracks(state.tracks, state.last_times), "counts": {"duplicates": 3}}
         )
         folder.checkpoint.write_text(mark.model_dump_json())
         folder.account.write_text(Account(state=AccountState.OPEN, mark=mark).model_dump_json())
@@ -203,8 +203,8 @@ def _read_growing(folder: SessionFolder) -> None:
     state_lines([folder])
     overview([folder])
     read_gaps(folder.gaps)
-    plan = plan_of(folder)
-    resume(folder)
+    plan = read_plan(folder)
+    recover_session(folder)
     finish_session(folder, plan, "interrupted", {})
     session_row(folder)
 

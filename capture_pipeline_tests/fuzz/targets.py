@@ -24,11 +24,11 @@ from capture_pipeline.binance.rest.client import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.parsing import parse_count
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
-from capture_pipeline.recorder.connections.frame_parser import FrameCutter, FrameError
+from capture_pipeline.recorder.connections.frame_parser import FrameError, FrameParser
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.gzip_members import scan as scan_members
 from capture_pipeline_tests.binance.stream_kernel_test import (
     DIFF,
@@ -88,25 +88,25 @@ def _build_zip(name: str, content: bytes) -> bytes:
 
 def _parse_messages(data: bytes, _: Path) -> None:
     """Process messages as the recorder does, up to a book with an audit."""
-    follower = Follower(["ETHUSDT"], lambda *_: None)
+    follower = BookFollower(["ETHUSDT"], lambda *_: None)
     intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], lambda _: None, lambda *_: None)
     for message in data.split(b"\n"):
         placed = intake.place(1, message, 1)
         if placed is not None and placed.diff is not None:
-            follower.diff(placed.stream, placed.diff)
+            follower.apply_diff(placed.stream, placed.diff)
     with contextlib.suppress(MalformedDataError):
-        follower.snapshot("ETHUSDT", DATA["snapshot"])
+        follower.apply_snapshot("ETHUSDT", DATA["snapshot"])
     follower.begin_audits()
 
 
 def _parse_snapshot(data: bytes, _: Path) -> None:
-    follower = Follower(["ETHUSDT"], lambda *_: None)
-    follower.snapshot("ETHUSDT", data)
+    follower = BookFollower(["ETHUSDT"], lambda *_: None)
+    follower.apply_snapshot("ETHUSDT", data)
     follower.begin_audits()
 
 
 def _parse_frames(data: bytes, _: Path) -> None:
-    cutter = FrameCutter(lambda _: None, lambda _: None, 70_000)
+    cutter = FrameParser(lambda _: None, lambda _: None, 70_000)
     with contextlib.suppress(FrameError):
         for at in range(0, len(data), 50):
             cutter.feed(data[at : at + 50])
@@ -182,7 +182,7 @@ TARGETS: dict[str, Target] = {
         (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES),
         200,
     ),
-    "recording members": Target(_scan_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
+    "recording members": Target(_scan_members, (build_member(TRADE * 3, 3) + build_member(DIFF * 2, 2),)),
     "REST depth": Target(_parse_snapshot, (DATA["snapshot"],)),
     "REST aggTrades": Target(lambda data, _: _page(data), (b"[%b,%b]" % (AGGREGATE, AGGREGATE),)),
     "REST klines": Target(

@@ -21,9 +21,9 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import _recorded
 from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.recorder.storage.recovery import Resumed, mapped
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, map_file
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import packed, recording
 from sandbox_exchange.sources.replay import read_records
@@ -159,11 +159,11 @@ def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> Non
     for name, text in {"LF": TEXT, "CR LF": CRLF, "no line feed": TEXT[:-1]}.items():
         folder = SessionFolder(tmp_path / name.replace(" ", "") / "20250803T143000Z_btcusdt")
         folder.path.mkdir(parents=True)
-        member = member_of(text, len(LINES))
+        member = build_member(text, len(LINES))
         folder.growing.write_bytes(member[:-4] if is_torn else member)
-        state = Resumed()
+        state = RecoveredSession()
         scan_segment(folder, folder.growing, state, 0)
-        with mapped(folder.growing) as content:
+        with map_file(folder.growing) as content:
             assert len(content) > 0
         found[name] = (
             state.messages,

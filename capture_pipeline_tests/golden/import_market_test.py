@@ -39,7 +39,7 @@ def hft(path: Path, *messages: tuple[str, str]) -> Path:
     return path
 
 
-def plan_of(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: Any) -> SessionPlan:
+def read_plan(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: Any) -> SessionPlan:
     session = import_session(origin, list(files), folder / "out", **options)
     metadata = SessionMetadata.model_validate_json(session.metadata.read_bytes())
     assert metadata.plan == SessionPlan.model_validate_json(session.plan.read_bytes())
@@ -67,7 +67,7 @@ def test_the_market_is_told_from_the_form_of_events(
     tmp_path: Path, stream: str, data: str, market: str
 ) -> None:
     """Each form that only one market has; plan and metadata hold it."""
-    plan = plan_of(tmp_path, hft(tmp_path / "a.dat", (stream, data)))
+    plan = read_plan(tmp_path, hft(tmp_path / "a.dat", (stream, data)))
     assert (plan.market, plan.venue) == (market, "binance")
 
 
@@ -75,9 +75,9 @@ def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     """Best prices look alike in both; no default is taken."""
     path = hft(tmp_path / "a.dat", ("adausdt@bookTicker", SPOT_TICKER))
     with pytest.raises(ConfigError, match=r"tell the market.*--market spot, um, cm"):
-        plan_of(tmp_path, path)
+        read_plan(tmp_path, path)
     assert not (tmp_path / "out").exists()
-    assert plan_of(tmp_path, path, market="um", venue="binance.us").venue == "binance.us"
+    assert read_plan(tmp_path, path, market="um", venue="binance.us").venue == "binance.us"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_contradictory_evidence_is_refused(
 ) -> None:
     """Both sides are named with what tells them, and nothing is left behind."""
     with pytest.raises(MalformedDataError, match=f"the market is contradictory: {words}"):
-        plan_of(tmp_path, hft(tmp_path / "a.dat", *messages), market=market)
+        read_plan(tmp_path, hft(tmp_path / "a.dat", *messages), market=market)
     assert not (tmp_path / "out").exists()
 
 
@@ -108,7 +108,7 @@ def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None
         hft(tmp_path / "b.dat", ("adausdt@trade", UM_TRADE)),
     )
     with pytest.raises(MalformedDataError, match="contradictory"):
-        plan_of(tmp_path, one, other)
+        read_plan(tmp_path, one, other)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_hosts_tell_market_and_venue(url: str, market: str, venue: str) -> None:
 def test_cryptofeed_names_the_venue(tmp_path: Path, name: str, head: str, venue: str) -> None:
     """In its addresses, and in the names of its files."""
     (tmp_path / name).write_text(f'{head}{T}.5: {{"stream":"adausdt@depth","data":{SPOT_DIFF}}}\n')
-    assert plan_of(tmp_path, tmp_path / name, origin=Origin.CRYPTOFEED).venue == venue
+    assert read_plan(tmp_path, tmp_path / name, origin=Origin.CRYPTOFEED).venue == venue
 
 
 def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
         ConfigError,
         match=r"tell the venue; its host example.org is none that is known \(name it with --venue",
     ):
-        plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
+        read_plan(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
     (tmp_path / "b").write_text((tmp_path / "a").read_text().replace("example.org", "stream.binance.us"))
     with pytest.raises(MalformedDataError, match="the venue is contradictory"):
-        plan_of(tmp_path, tmp_path / "b", origin=Origin.CRYPTOFEED, venue="binance")
-    assert plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED, venue="binance").venue == "binance"
+        read_plan(tmp_path, tmp_path / "b", origin=Origin.CRYPTOFEED, venue="binance")
+    assert read_plan(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED, venue="binance").venue == "binance"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, option: dict[str, Any]) -> None:
     """Nothing that could become a path is taken from them."""
     with pytest.raises(ConfigError):
-        plan_of(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), **option)
+        read_plan(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), **option)
     assert not (tmp_path / "out").exists()
 
 
@@ -220,7 +220,7 @@ def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
 
 def test_plans_of_before_are_read(tmp_path: Path) -> None:
     """A plan without market and venue is of binance, spot."""
-    plan = plan_of(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))).model_dump()
+    plan = read_plan(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))).model_dump()
     del plan["market"], plan["venue"]
     read = SessionPlan.model_validate_json(json.dumps(plan))
     assert (read.market, read.venue) == ("spot", "binance")

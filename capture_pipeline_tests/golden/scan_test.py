@@ -30,7 +30,7 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
         name, last = ("btcusdt@trade", first) if is_trade else ("btcusdt@depth@100ms", first + width)
         lines.append(trade(first, START_NS + index) if is_trade else depth(first, last, START_NS + index))
         before = tracks[name].last
-        if tracks[name].see(first, last):
+        if tracks[name].count(first, last):
             breaks.append((name, before, first))
     odd = [] if usual else [b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % (START_NS + len(lines))]
     found = counted(b"".join(lines + odd))

@@ -370,7 +370,7 @@ def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
     folder.gaps.write_bytes(b'{"stream":"btcusdt@tr')
     assert "half a line" in validate(folder.path, SMALL).check("ledger").reason
     folder.gaps.write_bytes(b"{}\n")
-    assert "line 1 is no gap" in validate(folder.path, SMALL).check("ledger").reason
+    assert "line 1 is not a gap" in validate(folder.path, SMALL).check("ledger").reason
 
 
 def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:

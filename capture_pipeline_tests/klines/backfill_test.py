@@ -22,7 +22,7 @@ from capture_pipeline.klines.ingest import archives
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.merge import Merged, Part, merge
+from capture_pipeline.tables.merge import MergeResult, Part, merge
 from capture_pipeline_tests.deployment import Deployment, deployed
 from sandbox_exchange.rest.market_data import RestApi
 
@@ -51,7 +51,7 @@ def test_a_slow_run_does_not_undo_a_newer_one(
     """The newer run waits for the slow one and builds the bars from all recorded files."""
     merging = threading.Event()
 
-    def slow_once(parts: list[Part]) -> Merged:
+    def slow_once(parts: list[Part]) -> MergeResult:
         merged = merge(parts)
         if not merging.is_set():
             merging.set()

@@ -362,5 +362,5 @@ def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
     part = workspace.partition("BTCUSDT", MONTH)
     assert len(workspace.known_irregularities(part)) == len(workspace.irregularities)
     assert [
-        entry for entry in workspace.irregularities if entry.holds_for(part.market, part.symbol, Interval.D1)
+        entry for entry in workspace.irregularities if entry.applies_to(part.market, part.symbol, Interval.D1)
     ] == []

@@ -12,7 +12,7 @@ import pytest
 from capture_pipeline.binance.archive.klines import parse_csv
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.checks import gates
-from capture_pipeline.checks.gates import is_sound, judge_rows
+from capture_pipeline.checks.gates import evaluate_row_gates, is_valid
 from capture_pipeline.memory import RowBudget
 
 START_US = 1_735_689_600_000_000
@@ -68,9 +68,11 @@ def test_rows_are_judged_in_slices_as_they_are_judged_whole(
         order = list(range(200))
         order[swapped : swapped + 2] = reversed(order[swapped : swapped + 2])
         bars = bars[order]
-    whole = {result.spec.name: result.passed for result in judge_rows(bars, Interval.S1, 2 * START_US, 1)}
+    whole = {
+        result.spec.name: result.passed for result in evaluate_row_gates(bars, Interval.S1, 2 * START_US, 1)
+    }
     monkeypatch.setattr(gates, "_ROWS_AT_ONCE", 100)
-    assert is_sound(bars, Interval.S1, 2 * START_US) == all(whole.values()) == (swapped is None)
+    assert is_valid(bars, Interval.S1, 2 * START_US) == all(whole.values()) == (swapped is None)
 
 
 def test_a_parsed_frame_does_not_keep_what_it_was_parsed_from() -> None:

@@ -112,7 +112,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     if trading_period is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in trading_period)
         known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
-        publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
+        publish_model(workspace.lake.trading_period_file(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, shifted)
 
     result = find_gaps(workspace, part, now_us)

@@ -90,7 +90,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
             checked_at_us=now_us,
             is_archive_only=trading_period[2],
         )
-        publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
+        publish_model(workspace.lake.trading_period_file(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, now_us)
     if not begun:
         workspace.lake.window(part).unlink()

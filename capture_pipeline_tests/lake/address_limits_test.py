@@ -1,4 +1,4 @@
-"""The store of an address's limits: what survives a kill, a damaged file, a wrong clock and many writers."""
+"""The store of an address's limits after a kill, damage, a wrong clock and concurrent writers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SMALL = RateLimits(connections_per_5_minutes=10, use_percent=50)
 
 
 class Clock:
-    """A wall clock that a test sets."""
+    """A wall clock that the test sets."""
 
     def __init__(self, now_s: float = 1_800_000_000.0) -> None:
         self.now_s = now_s
 
     def __call__(self) -> float:
-        """Return seconds."""
+        """Return the time in seconds."""
         return self.now_s
 
 
@@ -35,12 +35,12 @@ def clock() -> Clock:
 
 
 def store(path: Path, clock: Clock, limits: RateLimits = SMALL) -> AddressLimits:
-    """The store as a new process opens it."""
+    """Open the store as a new process does."""
     return AddressLimits(path / "limits.json", limits, now_s=clock)
 
 
 def left_s(limits: AddressLimits, clock: Clock, part: HostGroup = HostGroup.REST) -> float:
-    """Seconds until requests may be sent."""
+    """Return the seconds until requests may be sent."""
     pause = limits.pause(part)
     return pause.left_s(clock.now_s) if pause else 0.0
 
@@ -59,7 +59,7 @@ def left_s(limits: AddressLimits, clock: Clock, part: HostGroup = HostGroup.REST
 def test_refusal_pauses_the_hosts_that_it_is_about(
     status: int, part: HostGroup, rest: float, streams: float, tmp_path: Path, clock: Clock
 ) -> None:
-    """In every process; 429 is about weights or about handshakes, a ban and the firewall are about the address."""
+    """In every process. A 429 is about weights or handshakes, a ban and the firewall about the address."""
     other = store(tmp_path, clock)
     assert other.pause(HostGroup.REST) is None
     store(tmp_path, clock).refuse(part, status, 60.0)
@@ -81,7 +81,7 @@ def test_shorter_refusal_does_not_end_a_ban_earlier(tmp_path: Path, clock: Clock
     "content", [b"", b"\0" * 300, b"{", b'{"pauses": 3}', b'{"until_us": 1, "reason": "told"}', b"\xff\xfe"]
 )
 def test_damaged_store_is_written_anew(content: bytes, tmp_path: Path, clock: Clock) -> None:
-    """Requests go on, and the next refusal is recorded."""
+    """Requests continue, and the next refusal is recorded."""
     (tmp_path / "limits.json").write_bytes(content)
     limits = store(tmp_path, clock)
     assert limits.pause(HostGroup.REST) is None
@@ -91,7 +91,7 @@ def test_damaged_store_is_written_anew(content: bytes, tmp_path: Path, clock: Cl
 
 
 def test_store_that_cannot_be_written_is_obeyed_by_its_own_process(tmp_path: Path, clock: Clock) -> None:
-    """A folder is in the way of the file; the limits are kept in memory, attempts too."""
+    """A folder is in the place of the file; limits and attempts are kept in memory."""
     (tmp_path / "limits.json").mkdir()
     limits = store(tmp_path, clock)
     assert [limits.count_attempt() is None for _ in range(6)] == [True] * 5 + [False]
@@ -104,7 +104,7 @@ def test_store_that_cannot_be_written_is_obeyed_by_its_own_process(tmp_path: Pat
 
 
 def test_ban_of_a_wrong_clock_lasts_as_long_as_it_was_stated(tmp_path: Path, clock: Clock) -> None:
-    """Ten years ahead when it was recorded: after the clock is set right it is counted from then on, once for all processes."""
+    """A ban recorded ten years ahead starts once the clock is corrected, for all processes."""
     right_s = clock.now_s
     clock.now_s += 3650 * DAY_S
     store(tmp_path, clock).refuse(HostGroup.REST, 418, 120.0)
@@ -117,7 +117,7 @@ def test_ban_of_a_wrong_clock_lasts_as_long_as_it_was_stated(tmp_path: Path, clo
 
 
 def test_no_pause_lasts_longer_than_three_days(tmp_path: Path, clock: Clock) -> None:
-    """Neither one that was stated longer nor one that a file states."""
+    """Neither a longer stated pause nor a longer one in the file."""
     limits = store(tmp_path, clock)
     limits.refuse(HostGroup.REST, 418, 3650 * DAY_S)
     assert left_s(limits, clock) == 3 * DAY_S
@@ -130,7 +130,7 @@ def test_no_pause_lasts_longer_than_three_days(tmp_path: Path, clock: Clock) -> 
 
 
 def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Path, clock: Clock) -> None:
-    """Half of ten in five minutes; counted over all processes."""
+    """Half of ten in five minutes, counted over all processes."""
     for _ in range(5):
         assert store(tmp_path, clock).count_attempt() is None
         clock.now_s += 10
@@ -146,7 +146,7 @@ def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Pa
 
 
 def test_attempts_of_a_wrong_clock_are_forgotten_after_five_minutes(tmp_path: Path, clock: Clock) -> None:
-    """They count as made when the clock was set right."""
+    """They count from the time at which the clock was corrected."""
     clock.now_s += 3650 * DAY_S
     limits = store(tmp_path, clock)
     assert [limits.count_attempt() is None for _ in range(6)] == [True] * 5 + [False]
@@ -175,7 +175,7 @@ for number in range(int(sys.argv[3])):
 
 
 def writer(path: Path, kind: str, attempts: int) -> subprocess.Popen[str]:
-    """A process that counts attempts, after it recorded a refusal if it is of that kind."""
+    """Run a process that counts attempts, and first records a refusal if requested."""
     command = [sys.executable, "-c", WRITER, str(path), kind, str(attempts)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -183,7 +183,7 @@ def writer(path: Path, kind: str, attempts: int) -> subprocess.Popen[str]:
 
 
 def attempts_of(path: Path, limits: RateLimits) -> int:
-    """The number of attempts that are counted."""
+    """Return the count of attempts in the store."""
     left = 0
     while AddressLimits(path, limits).count_attempt() is None:
         left += 1
@@ -191,7 +191,7 @@ def attempts_of(path: Path, limits: RateLimits) -> int:
 
 
 def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path) -> None:
-    """Three processes of forty attempts each, one of which records a refusal meanwhile."""
+    """Three processes with forty attempts each, one of which records a refusal."""
     path = tmp_path / "limits.json"
     started = [writer(path, kind, 40) for kind in ("attempts", "attempts", "ban")]
     for one in started:
@@ -207,7 +207,7 @@ def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path
 
 
 def test_killed_writer_leaves_a_sound_store(tmp_path: Path) -> None:
-    """At any place of its writing: what it had counted is counted, the ban stands, and nobody waits for its lock."""
+    """At any position of a write: earlier counts and the ban stay, and the lock is free."""
     path = tmp_path / "limits.json"
     AddressLimits(path, RateLimits()).refuse(HostGroup.REST, 429, 600.0)
     counted = 0

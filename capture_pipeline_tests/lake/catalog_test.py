@@ -1,4 +1,4 @@
-"""The catalogue's views: renewed aside, and over roots of any name."""
+"""The views of the catalogue: atomic replacement, and roots with any name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.catalog import Table, connect, refresh
+from capture_pipeline.lake.catalog import Table, connect, refresh_views
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Lake
 
@@ -17,74 +17,74 @@ SCHEMA: dict[str, pl.DataType] = {"a": pl.Int64()}
 FOLDER = Path("market=spot", "interval=1h", "symbol=BTCUSDT", "month=2025-01")
 
 
-def filled(root: Path) -> Lake:
-    """A lake with one table of one row."""
+def create_lake(root: Path) -> Lake:
+    """Create a lake with one table of one row."""
     lake = Lake(root)
     publish_table(pl.DataFrame({"a": [7]}, schema=SCHEMA), lake.table("bars") / FOLDER / "bars.parquet")
     return lake
 
 
-def answer(lake: Lake) -> list[tuple[object, ...]]:
-    """What is in the view."""
+def query_view(lake: Lake) -> list[tuple[object, ...]]:
+    """Query the view."""
     with connect(lake) as connection:
         return connection.sql("SELECT a, symbol FROM bars").fetchall()
 
 
 @pytest.mark.parametrize("name", ["plain", "a[b]", "a*", "it's", "{a,b}", "[!x]"])
 def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
-    """What DuckDB would take for a pattern is a name."""
-    lake = filled(tmp_path / name)
-    assert refresh(lake, {"bars": Table(SCHEMA)}) == ["bars"]
-    assert answer(lake) == [(7, "BTCUSDT")]
+    """Glob characters in the name are literal."""
+    lake = create_lake(tmp_path / name)
+    assert refresh_views(lake, {"bars": Table(SCHEMA)}) == ["bars"]
+    assert query_view(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> None:
-    """The same views leave the file; others, or a file that is none, give a new one."""
+    """The same views leave the file unchanged; other views or an invalid file give a new one."""
     lake = Lake(tmp_path)
-    refresh(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == []
+    refresh_views(lake, {"bars": Table(SCHEMA)})
+    assert query_view(lake) == []
     empty = lake.catalog().stat().st_ino
-    refresh(lake, {"bars": Table(SCHEMA)})
+    refresh_views(lake, {"bars": Table(SCHEMA)})
     assert lake.catalog().stat().st_ino == empty
-    filled(tmp_path)
-    refresh(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == [(7, "BTCUSDT")]
+    create_lake(tmp_path)
+    refresh_views(lake, {"bars": Table(SCHEMA)})
+    assert query_view(lake) == [(7, "BTCUSDT")]
     lake.catalog().write_bytes(b"no database")
-    refresh(lake, {"bars": Table(SCHEMA)})
-    assert answer(lake) == [(7, "BTCUSDT")]
+    refresh_views(lake, {"bars": Table(SCHEMA)})
+    assert query_view(lake) == [(7, "BTCUSDT")]
     assert [path.name for path in tmp_path.iterdir() if "catalog" in path.name] == ["catalog.duckdb"]
 
 
 def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
-    """And does not hold up the renewal."""
+    """The reader does not block the replacement."""
     lake = Lake(tmp_path)
-    refresh(lake, {"bars": Table(SCHEMA)})
+    refresh_views(lake, {"bars": Table(SCHEMA)})
     with duckdb.connect(str(lake.catalog()), read_only=True) as reader:
-        filled(tmp_path)
-        refresh(lake, {"bars": Table(SCHEMA)})
+        create_lake(tmp_path)
+        refresh_views(lake, {"bars": Table(SCHEMA)})
         assert reader.sql("SELECT a FROM bars").fetchall() == []
-    assert answer(lake) == [(7, "BTCUSDT")]
+    assert query_view(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> None:
-    """One line, and no catalogue is left half made."""
-    lake = filled(tmp_path)
+    """The error is one line, and no partial catalogue is left."""
+    lake = create_lake(tmp_path)
     (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
-    with pytest.raises(LakeError, match="cannot be made") as caught:
-        refresh(lake, {"bars": Table(SCHEMA)})
+    with pytest.raises(LakeError, match="cannot be created") as caught:
+        refresh_views(lake, {"bars": Table(SCHEMA)})
     assert "\n" not in str(caught.value)
     assert not lake.catalog().exists()
 
 
 @pytest.mark.parametrize("has_newer", [False, True])
 def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: Path) -> None:
-    """With and without a newer file beside them."""
-    lake = filled(tmp_path)
+    """With and without a newer file next to them."""
+    lake = create_lake(tmp_path)
     newer: dict[str, pl.DataType] = {**SCHEMA, "kind": pl.String()}
     if has_newer:
         path = lake.table("bars") / FOLDER.with_name("month=2025-02") / "bars.parquet"
         publish_table(pl.DataFrame({"a": [8], "kind": ["x"]}, schema=newer), path)
-    refresh(lake, {"bars": Table(newer, optional=frozenset({"kind"}))})
+    refresh_views(lake, {"bars": Table(newer, optional=frozenset({"kind"}))})
     with connect(lake) as connection:
         found = connection.sql("SELECT a, kind, month FROM bars ORDER BY a").fetchall()
     assert found == [(7, None, "2025-01"), (8, "x", "2025-02")][: 1 + has_newer]

@@ -1,4 +1,4 @@
-"""What a file goes through before it stands, in system calls: killed or refused at any, readers see the old file or the new."""
+"""System calls of an atomic publication: after a kill or an error at any call, readers see a whole file."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strace is not installed")]
 
 
-def traced(
+def run_under_strace(
     target: Path, *options: str, program: str = PROGRAM
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Publish over `target` under strace; its end, and the calls on files in the target's folder."""
+    """Publish over `target` under strace; return the result and the calls on files in its folder."""
     log = target.parent.parent / "strace.log"
     command = [
         str(STRACE),
@@ -75,16 +75,16 @@ def traced(
     return ended, [line for line in log.read_text().splitlines() if str(target.parent) in line]
 
 
-def old(folder: Path) -> Path:
-    """A file that stands already."""
+def create_old_file(folder: Path) -> Path:
+    """Create a file that exists already."""
     target = folder / "published" / "f"
     target.parent.mkdir()
     target.write_bytes(b"old")
     return target
 
 
-def kinds(calls: list[str]) -> list[str]:
-    """Which call on what: the file beside, the folder, or the rename between them."""
+def classify_calls(calls: list[str]) -> list[str]:
+    """Classify the calls by file: the temporary file, the folder, or the rename."""
     found = []
     for line in calls:
         name = re.search(r"\b(openat|write|fsync|rename|unlink|unlinkat)\(", line)
@@ -94,17 +94,17 @@ def kinds(calls: list[str]) -> list[str]:
 
 
 def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) -> None:
-    """In this order; without either fsync a power cut may leave an empty file or none."""
-    target = old(tmp_path)
-    ended, calls = traced(target)
+    """In this order; without one of the fsyncs, a loss of power may leave an empty file or none."""
+    target = create_old_file(tmp_path)
+    ended, calls = run_under_strace(target)
     assert ended.returncode == 0
-    assert kinds(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
+    assert classify_calls(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
 
 
 def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) -> None:
-    """The file before the rename, the folder after a mkdir, a rename and a removal in it."""
-    target = old(tmp_path)
-    ended, calls = traced(target, program=LIFE_OF_A_DOWNLOAD)
+    """The file before the rename, the folder after each mkdir, rename and removal in it."""
+    target = create_old_file(tmp_path)
+    ended, calls = run_under_strace(target, program=LIFE_OF_A_DOWNLOAD)
     assert ended.returncode == 0, ended.stderr
     folder, steps = str(target.parent), []
     for line in calls:
@@ -126,10 +126,10 @@ def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) ->
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
 def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Path) -> None:
-    """One line that says so, nothing left beside it."""
-    target = old(tmp_path)
+    """The error is one line, and no temporary file is left."""
+    target = create_old_file(tmp_path)
     # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
-    ended, calls = traced(
+    ended, calls = run_under_strace(
         target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1"
     )
     assert ended.returncode == 3, ended.stderr
@@ -141,10 +141,10 @@ def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Pa
 
 @pytest.mark.parametrize("call", ["write:1", "fsync:1", "rename:1", "fsync:2"])
 def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_path: Path) -> None:
-    """Never a part of either; the signal comes before the call takes effect."""
-    target = old(tmp_path)
+    """Never a part of either; the signal arrives before the call takes effect."""
+    target = create_old_file(tmp_path)
     name, _, when = call.partition(":")
-    ended, _ = traced(
+    ended, _ = run_under_strace(
         target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}"
     )
     assert ended.returncode in {-9, 137}
@@ -160,6 +160,6 @@ def test_ban_is_flushed_and_a_count_of_attempts_is_only_whole(
 ) -> None:
     """A ban survives a loss of power; a connection does not wait for the disk."""
     (tmp_path / "state").mkdir()
-    ended, found = traced(tmp_path / "state" / name, program=REFUSAL)
+    ended, found = run_under_strace(tmp_path / "state" / name, program=REFUSAL)
     assert ended.returncode == 0, ended.stderr
-    assert [call.split()[0] for call in kinds(found)] == calls
+    assert [call.split()[0] for call in classify_calls(found)] == calls

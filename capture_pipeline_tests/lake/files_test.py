@@ -1,4 +1,4 @@
-"""Publication, locks and paths: nobody sees half a file, nothing leaves the root, what was there survives a failure."""
+"""Publication, locks and paths: no partial files, no path outside the root, no loss after a failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Note(BaseModel):
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    """And nothing beside it."""
+    """And no temporary file is left."""
     target = tmp_path / "a" / "f"
     publish_bytes(target, b"before")
 
@@ -58,7 +58,7 @@ def _write_beyond_limit(target: Path) -> None:
 
 
 def test_a_disk_that_takes_no_more_is_a_storage_error(tmp_path: Path) -> None:
-    """A real short write, by the process's file size limit; the earlier file stays."""
+    """With a real short write by the file size limit of the process; the earlier file is unchanged."""
     target = tmp_path / "f"
     publish_bytes(target, b"before")
     process = SPAWN.Process(target=_write_beyond_limit, args=(target,))
@@ -70,7 +70,7 @@ def test_a_disk_that_takes_no_more_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_a_model_comes_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
-    """A manifest is never guessed at."""
+    """A damaged manifest is never ignored."""
     file = tmp_path / "m.json"
     assert read_model(file, Note) is None
     publish_model(file, Note(text="é"))
@@ -81,7 +81,7 @@ def test_a_model_comes_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
 
 
 def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
-    """With the remedy."""
+    """With a remedy."""
     with pytest.raises(LakeError, match="is recorded but gone"):
         sha256_file(tmp_path / "no")
 
@@ -93,12 +93,12 @@ def _hold(path: Path, ready: object, end: object) -> None:
 
 
 def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None:
-    """Also death by SIGKILL; the error names the holder."""
+    """Also after SIGKILL; the error names the owner."""
     path, ready, end = tmp_path / "l.lock", SPAWN.Event(), SPAWN.Event()
     process = SPAWN.Process(target=_hold, args=(path, ready, end))
     process.start()
     assert ready.wait(30)
-    with pytest.raises(BusyError, match=f"held by pid {process.pid}"), file_lock(path):
+    with pytest.raises(BusyError, match=f"locked by pid {process.pid}"), file_lock(path):
         pytest.fail("the lock was taken twice")
     process.kill()
     process.join(30)
@@ -111,34 +111,34 @@ def part(symbol: str = "BTCUSDT") -> Partition:
 
 
 def test_tables_lie_in_hive_folders(tmp_path: Path) -> None:
-    """So that any engine finds market, interval, symbol and month."""
+    """Any engine finds market, interval, symbol and month."""
     found = Lake(tmp_path).bars(part()).relative_to(tmp_path).as_posix()
     assert found == "lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet"
 
 
 @pytest.mark.parametrize("symbol", ["../../etc", "a/b", "X\0Y", "BTC\n"])
 def test_a_symbol_cannot_lead_out_of_the_root(symbol: str, tmp_path: Path) -> None:
-    """Neither by dots nor by control characters."""
+    """Neither with dots nor with control characters."""
     with pytest.raises(ConfigError):
         Lake(tmp_path).bars(part(symbol))
 
 
 @pytest.mark.parametrize("recorded", ["../x", "raw/../../x"])
 def test_a_manifest_cannot_name_a_file_outside(recorded: str, tmp_path: Path) -> None:
-    """A manifest is data too."""
+    """Names in a manifest are checked like other data."""
     with pytest.raises(LakeError):
         Lake(tmp_path / "root").resolve(recorded)
 
 
 def test_a_folder_beside_the_root_is_not_inside_it(tmp_path: Path) -> None:
-    """Also where its name begins with that of the root."""
+    """Also if its name begins with the name of the root."""
     with pytest.raises(LakeError, match="leads out of the storage root"):
         Lake(tmp_path / "root").resolve("../root2/x")
 
 
 @pytest.mark.parametrize("is_made", [True, False])
 def test_a_link_out_of_the_root_is_not_followed(is_made: bool, tmp_path: Path) -> None:
-    """The raw folder of a symbol may not be somewhere else, whether the folder of the month exists there or not."""
+    """The raw folder of a symbol may not be elsewhere, whether or not the folder of the month exists."""
     root = tmp_path / "root"
     (root / "raw").mkdir(parents=True)
     (root / "raw" / "spot").symlink_to(tmp_path)

@@ -1,4 +1,4 @@
-"""Tables as Parquet: what was written is read, and a damaged file is one error."""
+"""Tables as Parquet: written tables are read, and a damaged file is one error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ readers = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table of several row groups."""
+    """Create a table of several row groups."""
     monkeypatch.setattr(parquet, "_ROWS_IN_GROUP", 20)
     publish_table(FRAME, tmp_path / "table.parquet")
     return tmp_path / "table.parquet"
@@ -89,7 +89,7 @@ def test_a_damaged_table_gives_a_frame_or_one_error(
     table: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is written to standard error: where Polars meets text that is not UTF-8 it panics there."""
+    """Nothing is written to standard error, where Polars panics on text that is not UTF-8."""
     for content in damage(table.read_bytes()):
         table.write_bytes(content)
         with contextlib.suppress(LakeError):

@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.operations.alerts.conditions import GRACE_US, check_disk, check_sessions
 from capture_pipeline.operations.alerts.models import Alert, State
-from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
@@ -54,11 +54,11 @@ def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finishe
     settings = load_settings(NO_SETTINGS, {"CAPTURE_STORAGE_ROOT": str(tmp_path)})
     root = sessions_root(settings)
     start_us = now_us() - 2_000_000
-    folder = prepare(root, new_plan(settings, ["BTCUSDT"], "custom", 3600, start_us=start_us))
+    folder = prepare(root, create_plan(settings, ["BTCUSDT"], "custom", 3600, start_us=start_us))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
     assert (level, "has been down since" in title) == (Level.CRITICAL, True)
-    publish_model(folder.plan, plan_of(folder).model_copy(update={"start_us": start_us - 3600 * 1_000_000}))
+    publish_model(folder.plan, read_plan(folder).model_copy(update={"start_us": start_us - 3600 * 1_000_000}))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
     assert (level, title) == (Level.WARNING, f"Session {folder.session} ended and is not finished")

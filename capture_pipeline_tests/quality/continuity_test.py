@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.sessions.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 4)), min_size=1, max_size=30))
@@ -18,7 +18,7 @@ def test_track_counts_what_a_set_of_ids_says(messages: list[tuple[int, int]]) ->
         last = first + width
         newest = max(seen, default=first - 1)
         missing = max(0, first - newest - 1)
-        assert track.see(first, last) == missing
+        assert track.count(first, last) == missing
         lost, gaps = lost + missing, gaps + (missing > 0)
         if last > newest:
             seen |= set(range(first, last + 1))
@@ -38,8 +38,8 @@ def test_track_counts_what_a_set_of_ids_says(messages: list[tuple[int, int]]) ->
 def test_message_continues_or_is_counted(first: int, last: int, counts: tuple[int, int, int, int]) -> None:
     """The last message has the ids 5 to 10."""
     track = Track()
-    track.see(5, 10)
-    track.see(first, last)
+    track.count(5, 10)
+    track.count(first, last)
     assert (track.gaps, track.lost, track.duplicates, track.overlaps) == counts
     assert track.last == max(10, last)
 
@@ -48,9 +48,9 @@ def test_ratios_of_two_streams() -> None:
     """One of ten trades and five of twenty ids of diffs are lost."""
     trades, diffs = Track(), Track()
     for number in (1, 2, 3, 4, 5, 6, 7, 9, 10):
-        trades.see(number, number)
+        trades.count(number, number)
     for first in (1, 6, 16):
-        diffs.see(first, first + 4)
-    ratios = gap_ratios([trades, diffs])
+        diffs.count(first, first + 4)
+    ratios = compute_gap_ratios([trades, diffs])
     assert (ratios.lost_ids, ratios.lost_events, ratios.discontinuities) == (6 / 30, 2 / 14, 2 / 12)
-    assert gap_ratios([]) == gap_ratios([Track()])
+    assert compute_gap_ratios([]) == compute_gap_ratios([Track()])

@@ -380,7 +380,7 @@ def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
     outages = [entry for entry in load_calendar() if entry.kind is Kind.OUTAGE]
     assert [iso(entry.start_us)[:10] for entry in outages] == KNOWN_DAYS
     assert all(
-        entry.holds_for(Market.SPOT, "BTCUSDT") and not entry.holds_for(Market.UM, "BTCUSDT")
+        entry.applies_to(Market.SPOT, "BTCUSDT") and not entry.applies_to(Market.UM, "BTCUSDT")
         for entry in outages
     )
     assert all(entry.source for entry in load_calendar())
@@ -414,7 +414,7 @@ def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
 def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str, end: str) -> None:
     """The minutes of public lists of missing klines are explained, and the minutes around them are not."""
     hole = (parse_time(start), parse_time(end))
-    outages = [entry for entry in load_calendar() if entry.holds_for(Market.SPOT, "BTCUSDT")]
+    outages = [entry for entry in load_calendar() if entry.applies_to(Market.SPOT, "BTCUSDT")]
     around = (hole[0] - HOUR_US, hole[1] + HOUR_US)
     gaps = explain_gaps([around], evidence(trading=(0, NOW), outages=outages))
     explained = union([(gap.start_us, gap.end_us) for gap in gaps if gap.cause is Cause.EXCHANGE_OUTAGE])
@@ -430,6 +430,6 @@ def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:
         (Market.SPOT, "BTCUSDT", Cause.OURS),
         (Market.UM, "BTCUSDC", Cause.OURS),
     ):
-        outages = [entry for entry in load_calendar() if entry.holds_for(market, symbol)]
+        outages = [entry for entry in load_calendar() if entry.applies_to(market, symbol)]
         (gap,) = explain_gaps([month], evidence(trading=(0, NOW), outages=outages))
         assert gap.cause is cause

@@ -7,7 +7,7 @@ import pytest
 
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.checks import gates
-from capture_pipeline.checks.gates import is_sound, judge_rows
+from capture_pipeline.checks.gates import evaluate_row_gates, is_valid
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline_tests.frames import START_US, bars, changed
@@ -16,7 +16,9 @@ NOW_US = START_US + DAY_US
 
 
 def list_failed_gates(frame: pl.DataFrame, now_us: int = NOW_US) -> set[str]:
-    return {result.spec.name for result in judge_rows(frame, Interval.M1, now_us, 5) if not result.passed}
+    return {
+        result.spec.name for result in evaluate_row_gates(frame, Interval.M1, now_us, 5) if not result.passed
+    }
 
 
 FAULTS: list[tuple[set[str], pl.DataFrame]] = [
@@ -56,7 +58,7 @@ def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> N
         assert "schema" in found
     else:
         assert found == names
-    assert not is_sound(frame, Interval.M1, NOW_US)
+    assert not is_valid(frame, Interval.M1, NOW_US)
 
 
 def test_sound_bars_pass_every_gate() -> None:
@@ -85,7 +87,7 @@ def test_failing_rows_are_shown_capped_and_counted() -> None:
     frame = bars(50).with_columns(high=(pl.col("low") - 1).cast(pl.Decimal(18, 8)))
     result = next(
         result
-        for result in judge_rows(frame, Interval.M1, NOW_US, 5)
+        for result in evaluate_row_gates(frame, Interval.M1, NOW_US, 5)
         if result.spec.name == "high_is_highest"
     )
     assert result.failing is not None
@@ -98,7 +100,7 @@ def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPa
     broken = [bar_table.Rule("broken", "asks for a column that is not there", pl.col("no_such_column") > 0)]
     monkeypatch.setattr(bar_table, "rules", lambda *_: broken)
     with pytest.raises(RuntimeError, match="a gate is broken"):
-        judge_rows(bars(3), Interval.M1, NOW_US, 5)
+        evaluate_row_gates(bars(3), Interval.M1, NOW_US, 5)
 
 
 def test_the_environment_cannot_switch_the_gates_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,5 +121,5 @@ def test_the_loudest_failure_sets_the_level() -> None:
         gates.GateResult(spec, passed=False, level=Level.WARNING),
         gates.GateResult(spec, passed=False, level=Level.INFO),
     ]
-    assert gates.worst(results) is Level.WARNING
-    assert gates.worst(results[:1]) is Level.INFO
+    assert gates.worst_level(results) is Level.WARNING
+    assert gates.worst_level(results[:1]) is Level.INFO

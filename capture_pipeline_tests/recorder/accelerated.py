@@ -1,7 +1,8 @@
-"""A day of the market in minutes: recorded by a real process from an exchange in another, hit again and again, and accounted for.
+"""A day of the market in minutes, recorded by a real process under repeated faults, with all ids counted.
 
-Two days. In the first one connection at a time is lost, and no id may be. In the second everything is lost four times, and what is
-missing has to be what the ledger says, no more and no less, and only from those times.
+There are two days. In the first one, only one connection at a time is lost, and no id may be lost. In the
+second one, everything is lost four times. The missing ids must be exactly those of the ledger, and only from
+those times.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline_tests.deployment import NOW, Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
-from capture_pipeline_tests.recorder.persisted import persisted
+from capture_pipeline_tests.recorder.persisted import read_ids
 
 _HOUR_US = 3_600_000_000
 _CONNECTIONS = 2
@@ -31,18 +32,19 @@ _PATIENCE_S = 60.0
 _ADVISORY = Thresholds().advisory
 _FLUSH_S = 0.2
 _SLACK_NS = round((_FLUSH_S + 1.0) * 1e9)
-"""A kill loses what was not yet written, and the first message afterwards comes a little after the connection."""
+"""A kill loses unwritten messages, and the first message comes shortly after the connection."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long and how fast.
+    """Length and speed of a day.
 
     Attributes:
-        hours: Of the market.
-        speed: Sandbox seconds a second.
-        cuts: How often each of two connections is cut at least.
-        queue_mb: What may wait for the disk: less than comes in while it is full, and more than comes in one go.
+        hours: Hours of the market.
+        speed: Sandbox seconds per second.
+        cuts: Smallest count of cuts of each connection.
+        queue_mb: Limit of the waiting bytes: less than arrives while the disk is full, more than arrives at
+            once.
     """
 
     hours: float
@@ -53,17 +55,17 @@ class Pace:
 
 @dataclass
 class Account:
-    """What became of one day.
+    """Result of one day.
 
     Attributes:
-        name: Which.
-        messages: In the recording.
-        cuts: Connections that ended, of each of the two.
-        outages: What was done beside that.
-        gaps: In the ledger.
-        ids_lost: In them.
-        seconds: How long it took.
-        wrong: Everything that does not hold.
+        name: Name of the day.
+        messages: Count of messages in the recording.
+        cuts: Count of ended connections, of each of the two.
+        outages: Other faults.
+        gaps: Count of gaps in the ledger.
+        ids_lost: Count of ids in the gaps.
+        seconds: Duration.
+        wrong: Failed conditions.
     """
 
     name: str
@@ -75,15 +77,15 @@ class Account:
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
-    def hold(self, condition: object, told: str) -> None:
-        """Note it if something does not hold."""
+    def check(self, condition: object, problem: str) -> None:
+        """Record an error if a condition does not hold."""
         if not condition:
-            self.wrong.append(told)
+            self.wrong.append(problem)
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A time in which everything was lost on purpose, real nanoseconds."""
+    """A period in which all messages were lost on purpose, real nanoseconds."""
 
     what: str
     start_ns: int
@@ -91,7 +93,7 @@ class Outage:
 
 
 def one_at_a_time(root: Path, pace: Pace) -> Account:
-    """Each connection is cut so many times while the other is up, and in the end one is told to go: no id may be lost."""
+    """Cut each connection this many times while the other is open, and announce a close: no id may be lost."""
     account = Account("one connection at a time")
     begins = parse_time(NOW)
     last = iso(begins + round(pace.hours * _HOUR_US * 0.93))
@@ -110,28 +112,28 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
             _slot_of(session).get(event["connection"]) for event in session.events("connection_ended")
         )
         account.cuts = [ended[0], ended[1]]
-        account.hold(
+        account.check(
             min(account.cuts) >= pace.cuts,
             f"connections were cut {account.cuts} times instead of {pace.cuts} or more each",
         )
-        account.hold(session.events("serverShutdown"), "no shutdown was announced")
-        account.hold(not account.gaps, f"{account.gaps} gaps of {account.ids_lost} ids")
+        account.check(session.events("serverShutdown"), "no shutdown was announced")
+        account.check(not account.gaps, f"{account.gaps} gaps of {account.ids_lost} ids")
     return account
 
 
 def everything_at_once(root: Path, pace: Pace) -> Account:
-    """Killed twice, the disk full once, both connections cut once: what is missing is what the ledger says, and from those times."""
+    """Kill the recorder twice, fill the disk once, cut both connections once; the ledger lists the lost ids."""
     account = Account("everything at once")
     outages: list[Outage] = []
 
-    def spoil(session: Live) -> None:
+    def inject_faults(session: Live) -> None:
         start_us, span_us = parse_time(NOW), pace.hours * _HOUR_US
         for number, hit in enumerate((_kill, _fill_disk, _kill, _cut_both), 1):
             _until_market(session, start_us + round(span_us * number / 5))
             outages.append(hit(session, pace))
 
     with exchange(root, {"symbols": [BUSY], "frozen": True}) as deployment:
-        session = _recorded(deployment, pace, account, spoil)
+        session = _recorded(deployment, pace, account, inject_faults)
         account.outages = [outage.what for outage in outages]
         for gap in session.gaps:
             inside = [
@@ -139,20 +141,22 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
                 for one in outages
                 if one.start_ns - _SLACK_NS <= gap.start_ns and gap.end_ns <= one.end_ns + _SLACK_NS
             ]
-            account.hold(inside, f"a gap outside of every outage: {gap.model_dump_json()}")
-        account.hold(account.gaps, "nothing was lost, so that nothing was tried")
+            account.check(inside, f"a gap outside of every outage: {gap.model_dump_json()}")
+        account.check(account.gaps, "nothing was lost, so that nothing was tried")
     return account
 
 
-def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Callable[[Live], None]) -> Live:
-    """Record from the first message that is sent to the last one, spoil it on the way, and hold the file to what was sent."""
+def _recorded(
+    deployment: Deployment, pace: Pace, account: Account, inject_faults: Callable[[Live], None]
+) -> Live:
+    """Record all messages of a period with faults, and compare the recording with the sent messages."""
     began = time.monotonic()
     session = Live(deployment, 7200, [str(BUSY["symbol"])])
     try:
         _start(session, pace)
         _until(lambda: len(session.connections()) == _CONNECTIONS, "two connections")
         deployment.clock(speed=pace.speed)
-        spoil(session)
+        inject_faults(session)
         _until_market(session, parse_time(NOW) + round(pace.hours * _HOUR_US))
         deployment.clock(speed=0)
         _until(lambda: _is_drained(session), "the last message")
@@ -168,7 +172,7 @@ def _recorded(deployment: Deployment, pace: Pace, account: Account, spoil: Calla
 
 
 def _start(session: Live, pace: Pace) -> None:
-    """Start its recorder, with a time between tries of connections and a queue that suit a market so fast."""
+    """Start the recorder with a retry time and a queue that suit such a fast market."""
     session.start(
         CAPTURE_RECORDING_SILENCE_S="8",
         CAPTURE_RECORDING_STEADY_S="0.3",
@@ -198,7 +202,7 @@ def _fill_disk(session: Live, _: Pace) -> Outage:
 
 def _cut_both(session: Live, _: Pace) -> Outage:
     start_ns = time.time_ns()
-    session.hit("ws_cut", "all")
+    session.inject_fault("ws_cut", "all")
     _until(lambda: not session.connections(), "the cut of both connections", every_s=0.002)
     session.recording()
     return Outage("both connections cut", start_ns, time.time_ns())
@@ -214,23 +218,27 @@ def _until(
 
 
 def _until_market(session: Live, until_us: int) -> None:
-    """Wait for a time of the market; the recorder has to live until then."""
+    """Wait for a time of the market; the recorder must not end before."""
 
-    def has_come() -> bool:
+    def has_arrived() -> bool:
         assert session.process is not None
         assert session.process.poll() is None, session.process.communicate()
         answer = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()
         return int(answer["now_us"]) >= until_us
 
-    _until(has_come, iso(until_us), every_s=0.05, patience_s=3600)
+    _until(has_arrived, iso(until_us), every_s=0.05, patience_s=3600)
 
 
 def _is_drained(session: Live) -> bool:
-    """Whether the clock stands, everything up to it was sent, and the recorder has written it."""
-    told, status = session.streams(), session.status()
+    """Return whether the clock stands, everything up to it was sent, and the recorder has written it."""
+    sent_streams, status = session.streams(), session.status()
     now = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()["now"]
-    last = {stream: sent["last_id"] for stream, sent in told["streams"].items()}
-    return parse_time(told["position"]) >= parse_time(now) and status is not None and status.last_ids == last
+    last = {stream: sent["last_id"] for stream, sent in sent_streams["streams"].items()}
+    return (
+        parse_time(sent_streams["position"]) >= parse_time(now)
+        and status is not None
+        and status.last_ids == last
+    )
 
 
 def _slot_of(session: Live) -> dict[int, int]:
@@ -238,32 +246,32 @@ def _slot_of(session: Live) -> dict[int, int]:
 
 
 def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
-    """Persisted == sent - ledger, stream by stream and id by id."""
-    found, wrong = persisted(session.folder.recording)
+    """Check persisted == sent − ledger for each stream and id."""
+    found, wrong = read_ids(session.folder.recording)
     account.wrong += wrong
     account.messages = sum(one.count for one in found.values())
     account.gaps, account.ids_lost = len(session.gaps), sum(gap.ids_lost for gap in session.gaps)
-    account.hold(found.keys() == sent.keys(), f"recorded {sorted(found)}, sent {sorted(sent)}")
+    account.check(found.keys() == sent.keys(), f"recorded {sorted(found)}, sent {sorted(sent)}")
     for stream, one in found.items():
         listed = [
             (gap.last_good_id + 1, gap.first_good_id - 1) for gap in session.gaps if gap.stream == stream
         ]
-        account.hold(
+        account.check(
             one.holes == listed, f"{stream}: the file lacks {one.holes[:5]}, the ledger says {listed[:5]}"
         )
         ends = sent[stream]["first_id"], sent[stream]["last_id"]
-        account.hold(
+        account.check(
             (one.first, one.last) == ends, f"{stream}: recorded {one.first}..{one.last}, sent {ends}"
         )
         if not listed:
-            account.hold(
+            account.check(
                 one.count == sent[stream]["count"],
                 f"{stream}: {one.count:,} recorded, {sent[stream]['count']:,} sent",
             )
 
 
 def _validate(session: Live, pace: Pace, account: Account) -> None:
-    """Every check of the project's own validation; where outages were made their share of so short a time decides nothing."""
+    """Run the validation of the project, without the checks on the share of outages in this short time."""
     outages = bool(account.gaps)
     thresholds = Thresholds(
         min_messages=0 if outages else round(pace.hours * 41_700),
@@ -279,6 +287,6 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
     report = validate(session.folder.path, thresholds, book=True)
     account.wrong += [f"validation: {check.name}: {check.reason}" for check in report.failed]
     for name in ("ledger", "checksums"):
-        account.hold(
+        account.check(
             report.check(name).verdict is Verdict.PASS, f"validation: {name}: {report.check(name).reason}"
         )

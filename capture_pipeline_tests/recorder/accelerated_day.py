@@ -1,6 +1,8 @@
-"""`make accelerated-day`: a day of the market in minutes, hit again and again, every id accounted for. Exit code 1 if one is not.
+"""`make accelerated-day`: a day of the market in minutes, under repeated faults, with every id accounted for.
 
-.venv/bin/python -m capture_pipeline_tests.recorder.accelerated_day --hours 24 --speed 400
+Exit code 1 if an id is not accounted for.
+
+    .venv/bin/python -m capture_pipeline_tests.recorder.accelerated_day --hours 24 --speed 400
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from capture_pipeline_tests.recorder.accelerated import Account, Pace, everythin
 
 
 def main() -> int:
-    """Record both days, and tell."""
+    """Record both days and report the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +40,7 @@ def main() -> int:
                 )
                 accounts.append(record(Path(folder) / name, pace))
     Console().print(_table(accounts))
-    wrong = [f"{account.name}: {told}" for account in accounts for told in account.wrong]
+    wrong = [f"{account.name}: {problem}" for account in accounts for problem in account.wrong]
     sys.stdout.write(
         "".join(f"WRONG {line}\n" for line in wrong)
         or "Persisted is what was sent less what the ledger says, id by id.\n"

@@ -1,4 +1,4 @@
-"""The account of a session: what is counted, what a recorder leaves when it ends or is killed, and what the next one makes of it."""
+"""The account of a session: its counts, its state after an end or a kill, and its recovery."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ import pytest
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root, stop
-from capture_pipeline.recorder.storage.recovery import resume
-from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, listed, read_account
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
+from capture_pipeline.recorder.storage.recovery import recover_session
+from capture_pipeline.sessions.account import (
+    LISTED_COUNTS,
+    Account,
+    AccountFile,
+    AccountState,
+    count_listed,
+    read_account,
+)
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, left, lost
+from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -32,32 +39,32 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, settings: Settings) -> None:
-    """Recorded, doubled by the other connection, rejected, about the connection, early, or held back at the end; and snapshots."""
+    """Recorded, duplicate, rejected, control, early and held messages, and snapshots."""
     desk = Desk(folder).start()
     desk.send(10, 20)
-    desk.capture.merge.opened(2)
+    desk.pipeline.merge.add_connection(2)
     desk.send(10, 12)
     for raw in (b"garbage", b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'):
-        desk.capture.message(1, raw)
+        desk.pipeline.receive(1, raw)
     desk.send(9, 9)
     desk.send(30, 30)
-    desk.capture.bare("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
+    desk.pipeline.record_unframed("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
     assert desk.accounting.figures()["in_memory"] > 0
     desk.end()
-    counts = desk.capture.all_counts()
-    assert {name: counts.get(name, 0) for name in LISTED} | {"received": counts["received"]} == {
-        **dict.fromkeys(LISTED, 0),
+    counts = desk.pipeline.total_counts()
+    assert {name: counts.get(name, 0) for name in LISTED_COUNTS} | {"received": counts["received"]} == {
+        **dict.fromkeys(LISTED_COUNTS, 0),
         "received": 19,
         "duplicates": 3,
         "rejected_messages": 1,
         "control_messages": 1,
         "early": 1,
     }
-    assert counts["received"] == desk.capture.messages + listed(counts)
+    assert counts["received"] == desk.pipeline.messages + count_listed(counts)
     metadata = stop(folder, settings)
     assert metadata is not None
     assert metadata.statistics["accounting"]["difference"] == 0
@@ -67,22 +74,22 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
 def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """No later message would show it: one stream had something before, the other nothing at all."""
-    desk = Desk(folder, most_bytes=10)
+    """No later message shows the loss. One stream had earlier messages, the other none."""
+    desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(6, 12)
     desk.send(1, 3, OTHERS)
-    desk.capture.finish()
-    assert desk.capture.counts["dropped_messages"] == 10
+    desk.pipeline.finish()
+    assert desk.pipeline.counts["dropped_messages"] == 10
     desk.start()
     desk.end()
     # By the recorder itself, before anybody reads the recording again.
-    assert lost(folder, Cause.DISK) == set(range(6, 13))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     stop(folder, settings)
-    assert left(folder) == set(range(1, 6))
-    assert lost(folder, Cause.DISK) == set(range(6, 13))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    assert recorded_ids(folder) == set(range(1, 6))
+    assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     assert {gap.at_end for gap in read_gaps(folder.gaps)} == {True}
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert {name: report.check(name).verdict for name in ("ledger", "disk", "accounting")} == {
@@ -95,8 +102,8 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
 def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """The first messages of a stream were dropped, and it goes on: nothing in the recording precedes the gap."""
-    desk = Desk(folder, most_bytes=10)
+    """The first messages of a stream are dropped, and the stream continues."""
+    desk = Desk(folder, max_waiting_bytes=10)
     desk.send(1, 5)
     desk.send(101, 110, OTHERS)
     desk.start()
@@ -104,21 +111,21 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     desk.send(111, 120, OTHERS)
     desk.end()
     stop(folder, settings)
-    assert left(folder, OTHERS) | lost(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
-    assert lost(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
+    assert recorded_ids(folder, OTHERS) | lost_ids(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
     assert "before the first message of a stream" in report.check("disk").reason
 
 
-def unwritten(folder: SessionFolder) -> Desk:
-    """A recorder that ends while the disk refuses its last messages."""
+def leave_unwritten(folder: SessionFolder) -> Desk:
+    """Run a recorder that ends while the disk refuses its last messages."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.writer.finish(10)
     desk.send(11, 25)
     desk.send(1, 5, OTHERS)
-    desk.capture.finish()
+    desk.pipeline.finish()
     desk.accounting.close(1, is_written=False)
     return desk
 
@@ -127,16 +134,16 @@ def unwritten(folder: SessionFolder) -> Desk:
 def test_what_was_never_written_is_listed_by_whoever_comes_next(
     resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
-    """With its ids and the disk as the cause, whether the session is finished or goes on."""
-    unwritten(folder)
+    """The gap has the ids and the disk as cause, whether the session is finished or continued."""
+    leave_unwritten(folder)
     if resumed:
         desk = Desk(folder, 1000).start()
         desk.send(31, 40)
         desk.end()
     metadata = stop(folder, settings)
     assert metadata is not None
-    assert lost(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
-    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
+    assert lost_ids(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
+    assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
     account = metadata.statistics["accounting"]
     assert (account["unwritten"], account["difference"], account["end"]) == (
         20,
@@ -150,7 +157,7 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(
 def test_a_ledger_that_could_not_be_written_is_not_written(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but a line of the ledger waits for a disk that is too slow: it is no less lost than a message."""
+    """Only a line of the ledger waits for a slow disk; its loss counts like the loss of a message."""
     calls, syncing = Calls(monkeypatch), threading.Event()
 
     def slow(line: str) -> None:
@@ -162,9 +169,9 @@ def test_a_ledger_that_could_not_be_written_is_not_written(
     desk = Desk(folder).start()
     desk.send(1, 5)
     assert syncing.wait(10)
-    gap = desk.capture.ledger.see(TRADES, 9, 9, desk.capture.ledger.last_of[TRADES])
+    gap = desk.pipeline.ledger.count_message(TRADES, 9, 9, desk.pipeline.ledger.last_times[TRADES])
     assert gap is not None
-    desk.capture.supersede(gap)
+    desk.pipeline.write_gap_update(gap)
     assert not desk.writer.finish(0.05)
     assert not desk.writer.trouble
 
@@ -190,8 +197,8 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
     folder: SessionFolder,
     settings: Settings,
 ) -> None:
-    """Whoever finishes it, and whatever the time is: it received until the planned end, and all that it took is on the disk."""
-    past = plan_of(folder).model_copy(update={"start_us": 10**15})
+    """The recorder received until the planned end, and everything is on the disk."""
+    past = read_plan(folder).model_copy(update={"start_us": 10**15})
     publish_model(folder.plan, past)
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -204,14 +211,14 @@ def test_only_a_recorder_that_wrote_all_completes_a_session(
         AccountFile(folder.account, 2).write(account.model_copy(update={"state": state}))
     if ending is not None:
         publish_model(folder.ending, Ending(state=ending))
-    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 60, start_us=1))
+    prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 60, start_us=1))
     document = folder.metadata.read_text()
     assert f'"state": "{expected}"' in document
     assert not folder.account.exists()
 
 
 def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, settings: Settings) -> None:
-    """From its last line until the next one began; what it received is known as far as it was written."""
+    """The unknown period lasts from the last line to the next recorder."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.writer.finish(10)
@@ -225,13 +232,13 @@ def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, setting
     assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
     ((from_ns, to_ns),) = [tuple(one.values()) for one in account["unknown"]]
     assert 0 < from_ns < to_ns
-    assert lost(folder, Cause.PROCESS) == set(range(11, 21))
+    assert lost_ids(folder, Cause.PROCESS) == set(range(11, 21))
 
 
 def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """An earlier version recorded it, or somebody removed the account: the next recorder does not claim to know."""
+    """An older version recorded it, or the account was removed."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.end()
@@ -253,33 +260,36 @@ def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
 
 
 def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
-    """A loss of power in the middle of a write in place."""
+    """After a loss of power during a write in place."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.end()
     folder.account.write_bytes(folder.account.read_bytes()[:100])
-    state = resume(folder)
+    state = recover_session(folder)
     assert state.account is not None
     assert (state.account.state, state.account.killed) == (AccountState.OPEN, 1)
 
 
 def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None:
-    """A checkpoint behind what was taken away counts it still, and spares no scan."""
+    """A checkpoint that still counts the removed lines is not used."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     folder.growing.unlink()
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 15)
     desk.end()
     place = {"segment": 2, "offset": folder.segment(2).stat().st_size}
-    publish_model(folder.checkpoint, desk.capture.mark(desk.capture.clock.last_ns).model_copy(update=place))
-    state = resume(folder)
+    publish_model(
+        folder.checkpoint,
+        desk.pipeline.create_checkpoint(desk.pipeline.clock.last_ns).model_copy(update=place),
+    )
+    state = recover_session(folder)
     assert (state.messages, state.tracks[TRADES].first) == (5, 11)
-    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 11))
+    assert lost_ids(folder, Cause.FILE_REMOVED) == set(range(1, 11))
 
 
 def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
-    """The largest one that a session can leave fits into what was allocated."""
+    """The largest possible account fits into the allocated file."""
     streams = {
         f"{'x' * 20}{number}usdt@depth@100ms": {"first": 2**60, "last": 2**61, "messages": 2**50}
         for number in range(512)
@@ -288,7 +298,7 @@ def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
     file = AccountFile(folder.account, 512)
     file.allocate()
     size = folder.account.stat().st_size
-    mark = resume(folder).checkpoint.model_copy(
+    mark = recover_session(folder).checkpoint.model_copy(
         update={"tracks": {name: ids | rest for name, ids in streams.items()}}
     )
     file.write(Account(state=AccountState.UNWRITTEN, mark=mark))

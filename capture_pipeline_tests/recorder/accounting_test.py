@@ -1,4 +1,4 @@
-"""The account of a session: every message received is recorded, a duplicate, or listed, also where the disk is full at the end."""
+"""Every received message is recorded, a duplicate, or listed, also if the disk is full at the end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 from capture_pipeline.cli.session.view import session_document
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import new_plan, open_sessions, prepare, sessions_root, stop
-from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, read_account
+from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
+from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline_tests.recorder.live import Live, live
-from capture_pipeline_tests.recorder.mounts import mounted
+from capture_pipeline_tests.recorder.mounts import mount_tmpfs
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ SHORT = Thresholds(min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end
 
 
 def fill(session: Live) -> None:
-    """Let the recording take nothing more: a real limit on the size of the recorder's files."""
+    """Fill the disk of the recording with a real limit on the size of the recorder's files."""
     assert session.process is not None
     # What remains has to be enough for its status and its account.
     session.wait(lambda status: status.file_bytes > 8_000)
@@ -36,10 +36,10 @@ def fill(session: Live) -> None:
     resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
 
 
-def balanced(metadata: SessionMetadata) -> dict[str, Any]:
-    """The account of a finished session, after a check that it is closed."""
+def closed_account(metadata: SessionMetadata) -> dict[str, Any]:
+    """Return the account of a finished session after a check that it is closed."""
     account: dict[str, Any] = metadata.statistics["accounting"]
-    assert account["received"] == account["written"] + sum(account[name] for name in LISTED.values())
+    assert account["received"] == account["written"] + sum(account[name] for name in LISTED_COUNTS.values())
     assert (account["difference"], account["written"]) == (0, metadata.statistics["messages"])
     return account
 
@@ -48,38 +48,38 @@ def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
     return {name: report.check(name).verdict for name in names}
 
 
-def finished_by_start(session: Live) -> None:
-    """The same command again: it prepares, finds the session over, and finishes it."""
+def finish_by_start(session: Live) -> None:
+    """Finish the session by the same command, which finds that its time is over."""
     settings = session.deployment.workspace.settings
-    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
 
 
-def finished_by_recorder(session: Live) -> None:
-    """As Dagster starts one again for a session that is not finished."""
+def finish_by_recorder(session: Live) -> None:
+    """Finish the session by a new recorder, as Dagster starts one."""
     session.start()
-    assert session.ended()[0] == 0
+    assert session.wait_for_end()[0] == 0
 
 
-def finished_by_stop(session: Live) -> None:
+def finish_by_stop(session: Live) -> None:
     stop(session.folder, session.deployment.workspace.settings)
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path) -> None:
-    """The session stays open and says why; whoever finishes it lists the ids that were received and never written."""
+    """The session stays open and reports why; the next process lists the ids that were never written."""
     with live(tmp_path, seconds=10, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
         session.recording()
         fill(session)
-        code, told = session.ended()
-        assert code == 2, told
-        assert "messages that could not be written" in told
+        code, output = session.wait_for_end()
+        assert code == 2, output
+        assert "messages that could not be written" in output
         assert not session.folder.metadata.exists()
         account = read_account(session.folder.account)
         assert account is not None
         assert (account.state, account.trouble != "") == (AccountState.UNWRITTEN, True)
         assert session_document(session.folder)["state"] == "ended, not finished"
         left = shutil.copytree(session.folder.path, tmp_path / "left")
-        for again in (finished_by_start, finished_by_recorder, finished_by_stop):
+        for again in (finish_by_start, finish_by_recorder, finish_by_stop):
             shutil.rmtree(session.folder.path)
             shutil.copytree(left, session.folder.path)
             again(session)
@@ -87,10 +87,10 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path)
 
 
 def _check_unwritten(session: Live, account: Account) -> None:
-    closed = balanced(session.metadata)
+    closed = closed_account(session.metadata)
     assert closed["unwritten"] > 20
     assert session.metadata.state == "interrupted"
-    session.exact()
+    session.check_ids()
     ends = {gap.stream: gap for gap in session.gaps if gap.at_end}
     assert {gap.cause for gap in ends.values()} == {Cause.DISK}
     assert {stream: gap.first_good_id - 1 for stream, gap in ends.items()} == {
@@ -113,16 +113,16 @@ def _check_unwritten(session: Live, account: Account) -> None:
 
 
 def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:
-    """Two connections: each message is received twice; strays, rejected and control messages are counted too."""
+    """Two connections deliver each message twice; strays, rejected and control messages are counted too."""
     with live(tmp_path, seconds=10) as session:
         session.deployment.faults({"fault": "ws_duplicate", "every": 7, "times": "always"})
         session.start()
         status = session.recording()
         assert status.account["received"] >= status.account["written"]
         session.wait(lambda status: status.account["written"] > 50)
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         assert session.metadata.state == "complete"
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert account["duplicates"] > account["written"] / 2
         assert (account["killed"], account["processes"], account["end"]) == (0, 1, "closed")
         assert not session.folder.account.exists()
@@ -135,7 +135,7 @@ def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -
 
 
 def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
-    """SIGTERM while the disk is full; the next recorder goes on, the gap is the disk's, and all of it is closed."""
+    """SIGTERM during a full disk: the next recorder continues, and the gap has the disk as cause."""
     with live(tmp_path, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
         session.recording()
@@ -143,19 +143,19 @@ def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
         session.wait(lambda status: status.state == "disk" and status.waiting_bytes > 10_000)
         assert session.process is not None
         session.process.send_signal(signal.SIGTERM)
-        assert session.ended()[0] == 2
+        assert session.wait_for_end()[0] == 2
         session.start()
         session.recording()
         session.wait(lambda status: status.gaps >= 2)
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.DISK}
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert account["unwritten"] > 0
         assert (account["killed"], account["processes"], account["end"]) == (0, 2, "closed")
 
 
 def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> None:
-    """Of one in the middle the ledger has the ids; behind the last one nothing is known, and the account fails."""
+    """After a kill in the middle, the ledger has the ids; after a kill at the end, the account fails."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -163,7 +163,7 @@ def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> No
         session.start()
         session.recording()
         session.end()
-        account = balanced(session.metadata)
+        account = closed_account(session.metadata)
         assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
         (unknown,) = account["unknown"]
         assert 0 < unknown["from_ns"] < unknown["to_ns"] < time.time_ns()
@@ -173,7 +173,7 @@ def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> No
 
 
 def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path) -> None:
-    """It waited for a full disk: what it held is gone, and the session does not claim to be complete."""
+    """The recorder waited for a full disk, so its messages are lost and the session is not complete."""
     with live(tmp_path, seconds=10, speed=60) as session:
         session.start(CAPTURE_RECORDING_PATIENCE_S="60")
         session.recording()
@@ -184,21 +184,21 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         while time.time_ns() < session.status().ends_us * 1000 + 5 * 10**8:  # type: ignore[union-attr]
             time.sleep(0.05)
         session.kill()
-        finished_by_start(session)
+        finish_by_start(session)
         assert session.metadata.state == "interrupted"
         account = session.metadata.statistics["accounting"]
         assert (account["killed"], account["end"]) == (1, "open")
         report = validate(session.folder.path, SHORT)
         assert verdicts(report, "accounting") == {"accounting": Verdict.FAIL}
         assert "was killed: what it received behind its last line" in report.check("accounting").reason
-        assert not open_sessions(sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"])[
-            1:
-        ]
+        assert not list_open_sessions(
+            sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"]
+        )[1:]
 
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
-    """A tmpfs that is filled to the last byte: the account was allocated before, and is overwritten in place."""
-    with mounted(tmp_path / "small", "size=1m") as disk:
+    """On a full tmpfs, the account is overwritten in place, because it was allocated before."""
+    with mount_tmpfs(tmp_path / "small", "size=1m") as disk:
         file = AccountFile(disk / "account.json", 2)
         file.allocate()
         file.write(Account(state=AccountState.OPEN))

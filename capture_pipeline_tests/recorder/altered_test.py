@@ -1,4 +1,4 @@
-"""A recording that somebody removes, replaces, cuts or overwrites while it is written: noticed, reported, listed, and gone on with."""
+"""A recording that is removed, replaced, cut or overwritten during the recording."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.console import Console
 from capture_pipeline.cli.session.view import overview
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
-from capture_pipeline.sessions.account import LISTED
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
+from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, Desk, left, lost
+from capture_pipeline_tests.recorder.desk import OTHERS, Desk, lost_ids, recorded_ids
 from capture_pipeline_tests.recorder.live import live
 
 
@@ -28,7 +28,7 @@ def remove(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """`mv`, and another file in its place."""
+    """Move the file away and write another one in its place."""
     path.rename(path.with_name("moved"))
     path.write_bytes(b"not of this session\n" * 50)
 
@@ -49,7 +49,7 @@ def empty(path: Path) -> None:
 
 
 def overwrite(path: Path) -> None:
-    """As an editor or `>` does: cut, then written."""
+    """Cut the file and write to it, as an editor or `>` does."""
     path.write_bytes(b"overwritten" * 3)
 
 
@@ -70,7 +70,7 @@ HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -78,7 +78,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -86,16 +86,16 @@ def folder(settings: Settings) -> SessionFolder:
 def test_it_is_noticed_and_its_ids_are_listed(
     name: str, resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
-    """Within the fsync interval, without another message; recording goes on in a new part, and only what was taken away is lost."""
+    """Within the fsync interval, without another message; only the altered lines are lost."""
     harm, cause = HARMS[name]
     desk = Desk(folder).start()
     desk.send(1, 40)
     desk.send(1, 5, OTHERS)
     harm(folder.growing)
-    told = desk.notice()
-    assert len(told) == 1
-    assert folder.growing.name in told[0]
-    assert desk.accounting.altered == told
+    reports = desk.wait_for_alterations()
+    assert len(reports) == 1
+    assert folder.growing.name in reports[0]
+    assert desk.accounting.altered == reports
     desk.send(41, 60)
     if resumed:
         desk.end()
@@ -105,13 +105,15 @@ def test_it_is_noticed_and_its_ids_are_listed(
     metadata = stop(folder, settings)
     assert metadata is not None
     last = 80 if resumed else 60
-    assert left(folder) == set(range(1, last + 1)) - lost(folder, cause)
-    assert left(folder) >= set(range(41, last + 1))
-    assert left(folder, OTHERS) | lost(folder, cause, stream=OTHERS) == set(range(1, 6))
+    assert recorded_ids(folder) == set(range(1, last + 1)) - lost_ids(folder, cause)
+    assert recorded_ids(folder) >= set(range(41, last + 1))
+    assert recorded_ids(folder, OTHERS) | lost_ids(folder, cause, stream=OTHERS) == set(range(1, 6))
     assert {gap.cause for gap in read_gaps(folder.gaps)} <= {cause}
     account = metadata.statistics["accounting"]
-    assert account["received"] == account["written"] + sum(account[part] for part in LISTED.values())
-    assert account["removed"] == 40 + 5 - len(left(folder) & set(range(1, 41))) - len(left(folder, OTHERS))
+    assert account["received"] == account["written"] + sum(account[part] for part in LISTED_COUNTS.values())
+    assert account["removed"] == 40 + 5 - len(recorded_ids(folder) & set(range(1, 41))) - len(
+        recorded_ids(folder, OTHERS)
+    )
     assert [one["cause"] for one in account["altered"]] == [cause]
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("accounting").verdict) == (
@@ -126,43 +128,45 @@ def test_it_is_noticed_and_its_ids_are_listed(
 def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
     harm: Callable[[Path], None], folder: SessionFolder, settings: Settings
 ) -> None:
-    """Nothing is written behind a hole, and nothing over what somebody appended."""
+    """No line is written after a hole or over foreign bytes."""
     desk = Desk(folder).start()
     desk.send(1, 20)
     harm(folder.growing)
     desk.send(21, 25)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.end()
     stop(folder, settings)
-    assert left(folder) >= {21, 22, 23, 24, 25} or harm is remove
-    assert left(folder) | lost(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(range(1, 26))
+    assert recorded_ids(folder) >= {21, 22, 23, 24, 25} or harm is remove
+    assert recorded_ids(folder) | lost_ids(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(
+        range(1, 26)
+    )
 
 
 def test_gaps_of_a_part_that_was_removed_are_within_its_own(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """The ledger lists no id twice: what was missing before is missing still."""
+    """The ledger lists each id once; earlier gaps stay."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.send(16, 30)
-    desk.capture.tick()
+    desk.pipeline.flush_due()
     remove(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(31, 40)
     desk.end()
     stop(folder, settings)
-    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 41)) - left(folder)
+    assert lost_ids(folder, Cause.FILE_REMOVED) == set(range(1, 41)) - recorded_ids(folder)
     assert len(read_gaps(folder.gaps)) == 1
 
 
 def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """Parts are taken up by their number, not by their count."""
+    """Parts are recovered by their number, not by their count."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     cut(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 20)
     desk.end()
     folder.segment(2).rename(folder.path / "away")
@@ -171,15 +175,15 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
     again.send(21, 30)
     again.end()
     stop(folder, settings)
-    assert left(folder) >= set(range(21, 31))
+    assert recorded_ids(folder) >= set(range(21, 31))
     every = set(Cause)
-    assert left(folder) | lost(folder, *every) == set(range(1, 31))
+    assert recorded_ids(folder) | lost_ids(folder, *every) == set(range(1, 31))
 
 
 def test_it_is_noticed_while_nothing_is_written(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a quiet market too: everything had been flushed, and looked at, before."""
+    """In a quiet market, after everything was flushed and checked."""
     calls = Calls(monkeypatch)
     desk = Desk(folder)
     desk.send(1, 10)
@@ -196,16 +200,16 @@ def test_it_is_noticed_while_nothing_is_written(
         time.sleep(0.005)
     time.sleep(0.2)
     remove(folder.growing)
-    assert len(desk.notice()) == 1
+    assert len(desk.wait_for_alterations()) == 1
     desk.end()
 
 
 def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
-    """The first of two parts is gone: what comes next belongs behind the second one."""
+    """After the loss of the first of two parts, the third part is the next one."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     remove(folder.growing)
-    desk.notice()
+    desk.wait_for_alterations()
     desk.send(11, 20)
     desk.end()
     again = Desk(folder, 500).start()
@@ -215,7 +219,7 @@ def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
 
 @pytest.mark.slow
 def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
-    """A real process: removed, replaced, cut, overwritten, one after the other; said in status and on standard error."""
+    """A real process reports all four alterations in its status and on standard error."""
     with live(tmp_path, speed=60) as session:
         session.start(CAPTURE_RECORDING_FSYNC_S="0.1")
         session.recording()
@@ -242,11 +246,11 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
         session.wait(lambda status: status.file_bytes > 8000)
         assert session.process is not None
         session.process.send_signal(10)
-        code, told = session.ended()
-        assert code == 0, told
-        assert told.count("recording goes on in a new part") == 4
+        code, output = session.wait_for_end()
+        assert code == 0, output
+        assert output.count("recording continues in a new part") == 4
         assert {gap.cause for gap in session.gaps} <= {Cause.FILE_REMOVED, Cause.FILE_ALTERED}
-        session.exact()
+        session.check_ids()
         account = session.metadata.statistics["accounting"]
         assert account["difference"] == 0
         assert account["removed"] > 0

@@ -1,4 +1,4 @@
-"""What a piece of code asks of the disk, in order: real calls, watched on their way."""
+"""Recorder of the system calls on files: real calls, logged in order."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 
 
 class Calls(list[str]):
-    """Lines such as `fsync x.part`, `rename x.part y`, in order; files by their names, whatever their folder.
+    """Lines such as `fsync x.part`, `rename x.part y`, in order; files by name without their folder.
 
     Attributes:
-        refuse: Asked before each call; an error that it returns is raised instead.
+        refuse: Called before each call; an error that it returns is raised instead of the call.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Watch from now on."""
+        """Start to log."""
         super().__init__()
         self.refuse: Callable[[str], OSError | None] = lambda _: None
         for name in ("write", "pwrite", "fsync", "rename", "replace", "truncate", "unlink", "open"):
             monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
 
     def of(self, *names: str) -> list[str]:
-        """Calls on these files."""
+        """Return the calls on these files."""
         return [line for line in self if any(line.split()[1] == name for name in names)]
 
     def _watched(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,6 +53,6 @@ class Calls(list[str]):
 
 def _name(file: Any) -> str:
     path = Path(f"/proc/self/fd/{file}").readlink() if isinstance(file, int) else os.fspath(file)
-    # What is published whole is written under another name first.
+    # A file that is published atomically is first written under a temporary name.
     name = Path(path).name
     return name.split(".tmp")[0].lstrip(".").rsplit(".", 1)[0] + ".tmp" if name.endswith(".tmp") else name

@@ -1,4 +1,4 @@
-"""A session and a backfill at once, at an exchange that does all at once what its documents allow."""
+"""A session and a backfill at the same time, with several faults of the exchange at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSING = [
 def test_both_complete_and_every_id_is_accounted_for(
     market: str, trades: str, connections: int, tmp_path: Path
 ) -> None:
-    """REST lags, passing errors, a ban stated in the body alone that cuts every connection, an old zip in the archive's cache."""
+    """REST lags, temporary errors, a ban stated only in the body that cuts every connection, stale zips."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
     with exchange(tmp_path, config, CAPTURE_MARKET=market) as deployment:
         session = Live(deployment, 600, ["BTCUSDT"])
@@ -44,12 +44,12 @@ def test_both_complete_and_every_id_is_accounted_for(
             *({**fault, "match": {"path": "*/klines"}} for fault in PASSING),
         )
         limits(deployment, {"status": 418, "seconds": 15})
-        session.hit("ws_cut", "all")
+        session.inject_fault("ws_cut", "all")
         session.wait(lambda status: OVER in status.paused)
         with command(
             deployment, tmp_path / "told", "backfill", "--from", "2025-01", "--to", "2025-02"
         ) as backfill:
-            assert backfill.end() == 0, backfill.told()
+            assert backfill.end() == 0, backfill.output()
         session.recording(connections)
         session.wait(lambda status: status.refills.keys() == {RefillState.COMPLETE})
         refused = limits(deployment)["refused"]
@@ -62,4 +62,4 @@ def test_both_complete_and_every_id_is_accounted_for(
         with command(
             deployment, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01"
         ) as checked:
-            assert checked.end() == 0, checked.told()
+            assert checked.end() == 0, checked.output()

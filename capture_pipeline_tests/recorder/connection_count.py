@@ -1,7 +1,8 @@
-"""`make connection-count`: sessions that tempt a recorder to connect too often, and how many connections each attempted.
+"""`make connection-count`: sessions that may provoke too many connections, and their counts of attempts.
 
-A quiet futures contract: its book changes every 12.5 s, and it trades four times a day. 300 symbols at once: more than one URL holds. Each
-session is a real recorder against a sandbox in a process of its own, is validated, and has to have every id. Exit code 1 where it has not.
+A quiet futures contract: its book changes every 12.5 s, and it trades four times a day. 300 symbols at once:
+more than one URL can name. Each session is a real recorder against a sandbox in a separate process. It is
+validated and must contain every id, otherwise the exit code is 1.
 
 .venv/bin/python -m capture_pipeline_tests.recorder.connection_count --hours 1 --seconds 180
 """
@@ -33,19 +34,19 @@ _QUIET = {**BUSY, "trades_per_day": 4, "book_interval_s": 12.5}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one session.
+    """Result of one session.
 
     Attributes:
-        name: Which.
-        connections: Connections that the plan needs side by side.
-        attempts: Requests to open a connection that the exchange counted.
-        refused: Of these, refused ones.
-        messages: Recorded.
-        streams: Streams that its connections listened to.
-        silent: Of these, streams without a message.
-        ids_lost: Ids in the ledger.
-        ends: Cause and detail of each connection that ended before the session did.
-        failed: Checks of the validation that failed.
+        name: Name of the session.
+        connections: Count of simultaneous connections that the plan needs.
+        attempts: Count of requests to open a connection, by the exchange.
+        refused: Count of refused requests.
+        messages: Count of recorded messages.
+        streams: Count of subscribed streams.
+        silent: Count of streams without a message.
+        ids_lost: Count of ids in the ledger.
+        ends: Cause and detail of each connection that ended before the session.
+        failed: Failed checks of the validation.
     """
 
     name: str
@@ -61,18 +62,18 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether every connection was attempted once, and nothing is missing; a stream on which nothing happened may be silent."""
+        """Whether each connection was attempted once and no id is missing; a quiet stream may be silent."""
         failed = [check for check in self.failed if not check.startswith("streams: ")]
         return (self.attempts, self.refused, self.ids_lost, failed) == (self.connections, 0, 0, [])
 
 
 def quiet_contract(root: Path, *, hours: float, speed: float) -> Outcome:
-    """Record a contract on which hardly anything happens; the recorder's time until silence runs as fast as the market.
+    """Record a very quiet contract; the recorder's silence limit is scaled with the speed of the market.
 
     Args:
         root: An empty folder.
-        hours: Of the market.
-        speed: Sandbox seconds a second.
+        hours: Hours of the market.
+        speed: Sandbox seconds per second.
     """
     config = {"frozen": False, "speed": speed, "symbols": [_QUIET]}
     with _session(root, "um", config, ["BTCUSDT"]) as session:
@@ -83,14 +84,14 @@ def quiet_contract(root: Path, *, hours: float, speed: float) -> Outcome:
 
 
 def many_symbols(root: Path, market: str, *, symbols: int, seconds: float, speed: float = 1.0) -> Outcome:
-    """Record many symbols in one session, over four connections.
+    """Record many symbols in one session with four connections.
 
     Args:
         root: An empty folder.
         market: spot or um.
-        symbols: How many.
-        seconds: How long, from when every book has brought a message.
-        speed: Sandbox seconds a second; a slow machine needs less.
+        symbols: Count of symbols.
+        seconds: Length after the first message of every book.
+        speed: Sandbox seconds per second; a slow machine needs less.
     """
     names = [f"SYN{number:03d}USDT" for number in range(symbols)]
     config = {
@@ -148,7 +149,7 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
 
 
 def main() -> int:
-    """Record the sessions, and report."""
+    """Record the sessions and report the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

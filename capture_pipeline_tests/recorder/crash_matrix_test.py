@@ -1,7 +1,7 @@
-"""Every write, fsync, rename and truncation of a small session: killed at it, or refused by the disk, and then taken up again.
+"""Every write, fsync, rename and truncation of a small session: killed at it or refused, and then recovered.
 
-In the end: one sound file, its checksums hold, and what is persisted is what was sent without what the ledger says is lost. CI runs a
-sample of the matrix, `make crash-matrix` all of it.
+At the end there is one valid file with valid checksums, and persisted == sent − ledger. CI runs a sample of
+the matrix, `make crash-matrix` all of it.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strac
 
 @dataclass(frozen=True)
 class Crash:
-    """What is done at the n-th call of a kind."""
+    """Fault at the n-th call of a kind."""
 
     call: str
     number: int
     how: str
 
     def __str__(self) -> str:
-        """As strace writes it."""
+        """Format the fault as strace expects it."""
         return f"inject={self.call}:{self.how}:when={self.number}"
 
 
 def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the session for the first time, under strace, which watches or ends it."""
+    """Run the session for the first time under strace."""
     inject = ["-e", str(crash)] if crash else []
     watched = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject]
     command = [*watched, sys.executable, "-B", str(PROGRAM), str(path), *(str(each) for each in FIRST_RUN)]
@@ -59,16 +59,16 @@ def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.Complet
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The calls of a session that nothing happens to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def calls_without_fault(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the calls of a session without a fault."""
+    folder = tmp_path_factory.mktemp("calls_without_fault")
     assert run(folder / "20260803T143000Z_btcusdt", folder / "log").returncode == 0
     return (folder / "log").read_text()
 
 
-def matrix(undisturbed: str) -> list[Crash]:
-    """All of it, or a sample spread evenly over it."""
-    counts = {call: len(re.findall(rf"\b{call}\(", undisturbed)) for call in CALLS}
+def matrix(calls_without_fault: str) -> list[Crash]:
+    """Return the whole matrix, or an even sample of it."""
+    counts = {call: len(re.findall(rf"\b{call}\(", calls_without_fault)) for call in CALLS}
     cases = [
         Crash(call, number, how)
         for call, count in counts.items()
@@ -78,8 +78,8 @@ def matrix(undisturbed: str) -> list[Crash]:
     return cases if ALL else cases[:: max(1, len(cases) // SAMPLE)]
 
 
-def checked(folder: SessionFolder, last_sent: int) -> None:
-    """One file, in order; persisted == sent − ledger, exactly."""
+def check_recording(folder: SessionFolder, last_sent: int) -> None:
+    """Check the recording: one file, in order, and persisted == sent − ledger."""
     assert not folder.segments()
     subprocess.run(["sha256sum", "-c", "--quiet", folder.checksums.name], cwd=folder.path, check=True)
     lines = [json.loads(line) for line in gzip.decompress(folder.recording.read_bytes()).splitlines()]
@@ -106,9 +106,9 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_path: Path) -> None:
-    """Ended anywhere and started again; refused anywhere, it says so or goes on, and nothing is lost in silence."""
-    cases = matrix(undisturbed)
+def test_a_session_survives_every_crash_and_every_refusal(calls_without_fault: str, tmp_path: Path) -> None:
+    """After a kill at any call and a restart, or an error at any call, no loss is silent."""
+    cases = matrix(calls_without_fault)
     assert len(cases) >= SAMPLE
     injected = 0
     for place, crash in enumerate(cases):
@@ -125,7 +125,7 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
             assert "Traceback" not in first.stderr, (crash, first.stderr)
         try:
             main(folder.path, *SECOND_RUN)
-            checked(folder, SECOND_RUN[1])
+            check_recording(folder, SECOND_RUN[1])
         except (AssertionError, CaptureError, subprocess.CalledProcessError) as error:
             raise AssertionError(f"{crash}: {error}") from error
         shutil.rmtree(folder.path.parent)
@@ -133,9 +133,9 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
     print(f"\n{len(cases)} crashes and refusals: each ended in one sound session")  # noqa: T201 - the figure of `make crash-matrix`
 
 
-def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) -> None:
-    """The recording is flushed before it is renamed, its folder after, and the metadata come last."""
-    lines = undisturbed.splitlines()
+def test_a_batch_is_written_flushed_and_the_end_is_in_order(calls_without_fault: str) -> None:
+    """The recording is flushed before its rename, its folder after it, and the metadata come last."""
+    lines = calls_without_fault.splitlines()
     part = [
         found[1]
         for line in lines

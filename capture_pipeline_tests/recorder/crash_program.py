@@ -1,7 +1,8 @@
-"""A small session without a network, for tests that end it at any system call: `crash_program.py FOLDER FIRST LAST`.
+"""A small session without a network that tests end at any system call: `crash_program.py FOLDER FIRST LAST`.
 
-`session.record` itself decides, locks and finishes. In the place of the network, messages with the ids FIRST..LAST of a trade and a depth
-stream go the whole way to the disk. What was left before is taken up first, as every recorder does.
+`lifecycle.record` decides, locks and finishes as usual. Instead of the network, messages with the ids
+FIRST..LAST of a trade stream and a depth stream are written to disk. An earlier recording is recovered first,
+as every recorder does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.sessions.layout import SessionFolder
@@ -29,10 +30,10 @@ from capture_pipeline.settings.sessions import Recording
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MISSING = {17}
-"""An id that the exchange never sent: the session has a gap of its own."""
+"""An id that the exchange never sent, so that the session has a gap of its own."""
 REFUSED = 3
 _NEVER_OVER_US = 4_000_000_000_000_000
-"""A session whose time is over would only be finished."""
+"""Start of the plan, so that the session does not end by itself."""
 
 
 def main(path: Path, first: int, last: int) -> None:
@@ -52,11 +53,11 @@ def main(path: Path, first: int, last: int) -> None:
 
 def feed(folder: SessionFolder, first: int, last: int) -> None:
     """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
-    resumed = resume(folder)
+    resumed = recover_session(folder)
     events = EventLog(folder.events)
-    for line in resumed.mended:
+    for line in resumed.repairs:
         events.write(0, "mended", what=line)
-    writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
+    writer = Writer(folder, segment=resumed.segment, max_waiting_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     capture = RecordingPipeline(
@@ -69,14 +70,14 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     capture.resume(resumed)
     accounting = Accounting(folder, 2, resumed, capture, writer)
     accounting.begin()
-    capture.merge.opened(1)
+    capture.merge.add_connection(1)
     for number in range(first, last + 1):
         if number not in MISSING:
-            capture.message(
+            capture.receive(
                 1, b'{"stream":"%b","data":{"e":"trade","E":1,"t":%d}}' % (TRADES.encode(), number)
             )
             low = number * 10
-            capture.message(
+            capture.receive(
                 1,
                 b'{"stream":"%b","data":{"E":1,"U":%d,"u":%d,"b":[],"a":[]}}'
                 % (DEPTH.encode(), low, low + 9),

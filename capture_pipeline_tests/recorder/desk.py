@@ -1,4 +1,4 @@
-"""Capture, writer and account of a session without a network, and what is left of it in the end."""
+"""Pipeline, writer and account of a session without a network, and readers of its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.sessions.gap_ledger import read_gaps
@@ -21,39 +21,43 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 
 class Desk:
-    """Capture, writer and account of a session, without a network."""
+    """Pipeline, writer and account of a session, without a network."""
 
-    def __init__(self, folder: SessionFolder, clock: int = 0, most_bytes: int = 1 << 20) -> None:
-        """Take up what is there, and open the account."""
-        resumed = resume(folder)
+    def __init__(self, folder: SessionFolder, clock: int = 0, max_waiting_bytes: int = 1 << 20) -> None:
+        """Recover the session and open the account."""
+        resumed = recover_session(folder)
         self.folder = folder
-        self.writer = Writer(folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=0.02)
+        self.writer = Writer(
+            folder, segment=resumed.segment, max_waiting_bytes=max_waiting_bytes, fsync_s=0.02
+        )
         self.intake = Intake([TRADES, OTHERS], lambda _: None, lambda *_: None)
         ticks = itertools.count(clock + 1)
         clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
         hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-        self.capture = RecordingPipeline(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
-        self.capture.resume(resumed)
-        self.capture.merge.opened(1)
-        self.accounting = Accounting(folder, 2, resumed, self.capture, self.writer)
+        self.pipeline = RecordingPipeline(
+            Recording(flush_messages=5), self.intake, clock_, self.writer, hooks
+        )
+        self.pipeline.resume(resumed)
+        self.pipeline.merge.add_connection(1)
+        self.accounting = Accounting(folder, 2, resumed, self.pipeline, self.writer)
         self.accounting.begin()
 
     def start(self) -> Desk:
-        """Let the writer work."""
+        """Start the writer thread."""
         self.writer.start()
         return self
 
     def send(self, first: int, last: int, stream: str = TRADES) -> None:
-        """Trades first..last, in batches of five."""
+        """Send the trades first..last, in batches of five."""
         for number in range(first, last + 1):
-            self.capture.message(
+            self.pipeline.receive(
                 1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number)
             )
         if self.writer.is_alive():
             self.writer.drain(10)
 
-    def notice(self) -> list[str]:
-        """What the writer finds within some of its fsync intervals."""
+    def wait_for_alterations(self) -> list[str]:
+        """Return the alterations that the writer finds within some fsync intervals."""
         for _ in range(200):
             if self.writer.alterations:
                 return self.accounting.take_alterations()
@@ -61,16 +65,16 @@ class Desk:
         return []
 
     def end(self, until_ns: int = 1) -> None:
-        """Write all, and close the account."""
-        self.capture.finish()
+        """Write all lines and close the account."""
+        self.pipeline.finish()
         assert self.writer.finish(10)
         self.accounting.take_alterations()
         assert self.accounting.difference == 0
         self.accounting.close(until_ns, is_written=True)
 
 
-def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
-    """Ids that are in the finished recording."""
+def recorded_ids(folder: SessionFolder, stream: str = TRADES) -> set[int]:
+    """Return the trade ids in the finished recording."""
     inflater, content, lines = zlib.decompressobj(31), folder.recording.read_bytes(), b""
     while content:
         lines += inflater.decompress(content)
@@ -78,8 +82,8 @@ def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
     return {line["data"]["t"] for line in map(json.loads, lines.splitlines()) if line["stream"] == stream}
 
 
-def lost(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
-    """Ids that the ledger lists with these causes."""
+def lost_ids(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
+    """Return the ids that the ledger lists with these causes."""
     gaps = [gap for gap in read_gaps(folder.gaps) if gap.stream == stream and gap.cause in causes]
     found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]
     assert len(found) == len(set(found))

@@ -1,4 +1,4 @@
-"""The order in which a recorder writes and flushes: each promise after a loss of power rests on one of these calls."""
+"""The order of writes and flushes of a recorder, on which its promises after a loss of power depend."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal
-from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import Account, AccountFile, AccountState
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint
 from capture_pipeline.settings.models import Settings
@@ -43,27 +43,27 @@ def batch(number: int, mark: Checkpoint | None = None) -> Batch:
     return Batch(LINE % (number, number), 1, [], mark)
 
 
-def writer_of(folder: SessionFolder) -> Writer:
-    """One that flushes after each batch."""
-    return Writer(folder, segment=1, most_bytes=1 << 20, fsync_s=0.0)
+def create_writer(folder: SessionFolder) -> Writer:
+    """Create a writer that flushes after each batch."""
+    return Writer(folder, segment=1, max_waiting_bytes=1 << 20, fsync_s=0.0)
 
 
-def written(writer: Writer) -> None:
-    """Run it here, to its end."""
+def run_writer(writer: Writer) -> None:
+    """Run a writer to its end."""
     writer.end()
     writer.run()
     assert writer.failure is None
 
 
 def test_a_new_part_is_in_its_folder_for_good(folder: SessionFolder, calls: Calls) -> None:
-    """The name of a file is durable once its folder is."""
+    """The name of a file is durable once its folder is flushed."""
     Journal(folder.growing).close()
     assert calls == [f"create {PART}", f"fsync {folder.session}"]
 
 
 def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: SessionFolder, calls: Calls) -> None:
-    """The ledger is written first, both are flushed, and only then the checkpoint is published."""
-    writer = writer_of(folder)
+    """The ledger is written first, both are flushed, and then the checkpoint is published."""
+    writer = create_writer(folder)
     calls.clear()
     writer.put(
         Batch(
@@ -75,7 +75,7 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
             ),
         )
     )
-    written(writer)
+    run_writer(writer)
     assert calls == [
         "create gaps.jsonl",
         "write gaps.jsonl",
@@ -93,15 +93,15 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
 def test_behind_a_failed_fsync_nothing_goes_into_that_file(
     refused: str, folder: SessionFolder, calls: Calls
 ) -> None:
-    """Nobody knows what of it is on the disk: it is not tried again, nothing is claimed of it, and a second part goes on."""
-    writer = writer_of(folder)
+    """The fsync is not repeated, because the content on the disk is unknown; a second part is started."""
+    writer = create_writer(folder)
     append_line(folder.gaps, GAP.model_dump_json() + "\n")
     calls.refuse = lambda line: (
         OSError(errno.EIO, "planted") if line == refused and not folder.segment(2).exists() else None
     )
     writer.put(batch(1, Checkpoint(lines=1)))
     writer.put(batch(2))
-    written(writer)
+    run_writer(writer)
     assert [line for line in calls.of(PART, SECOND) if line.startswith("write")] == [
         f"write {PART}",
         f"write {SECOND}",
@@ -113,11 +113,11 @@ def test_behind_a_failed_fsync_nothing_goes_into_that_file(
 
 
 def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> None:
-    """The tail is kept first, and the shorter file is flushed before anything is appended."""
-    sound = member_of(LINE % (1, 1), 1)
-    folder.growing.write_bytes(sound + member_of(LINE % (2, 2), 1)[:20])
+    """The tail is copied first, and the shorter file is flushed before an append."""
+    sound = build_member(LINE % (1, 1), 1)
+    folder.growing.write_bytes(sound + build_member(LINE % (2, 2), 1)[:20])
     calls.clear()
-    resume(folder)
+    recover_session(folder)
     place = calls.index(f"truncate {PART}")
     assert any(line.startswith("rename") and "torn" in line for line in calls[:place])
     assert calls[place + 1] == f"fsync {PART}"
@@ -128,14 +128,14 @@ def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
     settings = Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
-    plan = new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
+    plan = create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
     return prepare(sessions_root(settings), plan), settings
 
 
 def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
-    """Flushed before it is renamed, and its folder after; then the checksums, and the metadata last."""
+    """Flushed before the rename, and its folder after it; then the checksums, and the metadata last."""
     folder, settings = prepared
-    folder.growing.write_bytes(member_of(LINE % (1, 1), 1))
+    folder.growing.write_bytes(build_member(LINE % (1, 1), 1))
     calls.clear()
     stop(folder, settings)
     place = calls.index(f"rename {folder.growing.name} {folder.recording.name}")
@@ -151,10 +151,10 @@ def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settin
 def test_parts_are_removed_once_the_whole_is_durable(
     prepared: tuple[SessionFolder, Settings], calls: Calls
 ) -> None:
-    """A loss of power leaves the parts or the whole."""
+    """A loss of power leaves the parts or the whole file."""
     folder, settings = prepared
     for number in (1, 2):
-        folder.segment(number).write_bytes(member_of(LINE % (number, number), 1))
+        folder.segment(number).write_bytes(build_member(LINE % (number, number), 1))
     calls.clear()
     stop(folder, settings)
     name = folder.recording.name
@@ -170,7 +170,7 @@ def test_parts_are_removed_once_the_whole_is_durable(
 
 
 def test_an_account_is_durable(folder: SessionFolder, calls: Calls) -> None:
-    """Its room from the start, and each of its states."""
+    """Its allocation and each of its states are flushed."""
     file = AccountFile(folder.account, 1)
     file.allocate()
     assert calls == [

@@ -1,4 +1,4 @@
-"""Bytes that come twice: found without a second look, and counted as the merge would count them."""
+"""Copies of messages are found by their bytes and counted as the merger counts them."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ def message(number: int, connection: int = 1) -> Message:
 
 
 def test_an_echo_is_known_once() -> None:
-    """With two connections no third one comes; one that does takes the long way."""
+    """With two connections there is one copy; a third one is parsed again."""
     echoes = DuplicateFilter()
     one = message(7)
-    echoes.remember(one)
-    assert echoes.known(b"7") is one
-    assert echoes.known(b"7") is None
-    assert echoes.known(b"8") is None
+    echoes.add(one)
+    assert echoes.pop(b"7") is one
+    assert echoes.pop(b"7") is None
+    assert echoes.pop(b"8") is None
 
 
 def test_what_lies_far_back_is_forgotten() -> None:
-    """A connection that is gone would otherwise leave everything behind."""
+    """Otherwise the messages of a lost connection would stay in memory."""
     echoes = DuplicateFilter()
     for number in range(10 * _GENERATION):
-        echoes.remember(message(number))
+        echoes.add(message(number))
     assert len(echoes._young) + len(echoes._old) <= 2 * _GENERATION
-    assert echoes.known(b"%d" % (9 * _GENERATION)) is not None
-    assert echoes.known(b"0") is None
+    assert echoes.pop(b"%d" % (9 * _GENERATION)) is not None
+    assert echoes.pop(b"0") is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 30)), max_size=80))
 def test_an_echo_does_what_the_whole_way_would_do(arrivals: list[tuple[int, int]]) -> None:
-    """The same messages pass, and every count is the same, in whatever order two connections bring them."""
+    """The same messages are emitted, with the same counts, in any order of two connections."""
     plain, short, echoes = Merger(), Merger(), DuplicateFilter()
     for merge in (plain, short):
-        merge.opened(1)
-        merge.opened(2)
+        merge.add_connection(1)
+        merge.add_connection(2)
     for now, (connection, number) in enumerate(arrivals):
         one = message(number, connection)
         one.received_ns = now
-        passed = plain.offer(one)
-        known = echoes.known(one.raw)
+        passed = plain.push(one)
+        known = echoes.pop(one.raw)
         if known is not None:
-            short.repeated(known, connection)
+            short.count_repeat(known, connection)
             assert not passed
             continue
-        found = short.offer(one)
+        found = short.push(one)
         assert list(found) == list(passed)
         for each in found:
-            echoes.remember(each)
+            echoes.add(each)
     assert asdict(plain.counts) == asdict(short.counts)
     assert list(plain.finish(10**12)) == list(short.finish(10**12))
     assert asdict(plain.counts) == asdict(short.counts)

@@ -1,4 +1,4 @@
-"""REST and streams through a real proxy to a real TLS host: the same rules, and every failure one text."""
+"""REST and streams through a real proxy to a real TLS host: the same rules, and one text per failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class World:
-    """An exchange with and without TLS, and proxies that know the way to it under a name that nobody else knows."""
+    """An exchange with and without TLS, and proxies that alone can resolve its name."""
 
     def __init__(self, stack: ExitStack, authority: Authority) -> None:
         tls = authority.context()
@@ -55,7 +55,7 @@ def shared(authority: Authority) -> Iterator[World]:
 
 @pytest.fixture
 def world(shared: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The servers as if nothing had been asked, and their authority trusted; OpenSSL would know SSL_CERT_FILE by itself."""
+    """The servers without requests and with their authority trusted."""
     clear_environment(monkeypatch)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
     for proxy in (shared.proxy, shared.tls_proxy):
@@ -65,7 +65,7 @@ def world(shared: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) 
 
 
 def rest(url: str) -> str:
-    """Ask once; the failure's text, empty if it was answered."""
+    """Send one request; return the text of the failure, empty after an answer."""
     try:
         body = (
             Http(HttpSettings(attempts=1, connect_timeout_s=5, read_timeout_s=5)).get(url, max_bytes=100).body
@@ -76,7 +76,7 @@ def rest(url: str) -> str:
 
 
 def stream(url: str) -> str:
-    """Wait for one message; the failure's text, empty if it came."""
+    """Wait for one message; return the text of the failure, empty after a message."""
 
     async def received() -> str:
         messages: list[bytes] = []
@@ -123,7 +123,7 @@ def test_address_is_reached_through_the_proxy(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the proxy can resolve its name, so an answer came through it; with a login where the address holds one."""
+    """Only the proxy can resolve the name, so an answer came through it; also with a login."""
     world.proxy.login = "usér:p€s:s" if "@" in value else None
     monkeypatch.setenv(variable, value.format(plain=world.proxy.port, tls=world.tls_proxy.port))
     assert not ask(f"{scheme}://{HOST}/api")
@@ -135,7 +135,7 @@ def test_address_is_reached_through_the_proxy(
 def test_loopback_never_goes_through_a_proxy(
     scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be the proxy's own loopback."""
+    """Loopback would be that of the proxy."""
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{world.proxy.port}")
     assert not ask(f"{scheme}://127.0.0.1:{world.direct[scheme]}/api")
     assert not world.proxy.seen
@@ -145,7 +145,7 @@ def test_loopback_never_goes_through_a_proxy(
 def test_excepted_host_is_asked_directly(
     ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So nobody resolves its name, and the proxy hears nothing."""
+    """The name is not resolved, and the proxy receives no request."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.proxy.port}")
     monkeypatch.setenv("NO_PROXY", "exchange.test")
     failure = ask(f"https://{HOST}/api")
@@ -166,7 +166,7 @@ def test_authority_is_trusted_where_a_variable_names_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And by no other means; nothing else is trusted then."""
+    """Only this authority is trusted then."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     if variable == "SSL_CERT_DIR":
         (tmp_path / "ca.pem").write_bytes(authority.bundle.read_bytes())
@@ -181,7 +181,7 @@ def test_authority_is_trusted_where_a_variable_names_it(
 
 @ASKED
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (407, "the proxy http://127.0.0.1:{port} rejects the login (407)"),
         (403, "the proxy http://127.0.0.1:{port} refuses the connection (403)"),
@@ -197,13 +197,13 @@ def test_authority_is_trusted_where_a_variable_names_it(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxy_that_fails_is_one_text_that_names_it(
     answer: int | bytes | None,
-    told: str,
+    expected: str,
     scheme: str,
     ask: Callable[[str], str],
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing else is raised; no text contains the password."""
+    """No other exception is raised, and no text contains the password."""
     world.proxy.answer = answer
     port = world.proxy.port if answer is not None else 9
     monkeypatch.setenv("ALL_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
@@ -212,7 +212,7 @@ def test_proxy_that_fails_is_one_text_that_names_it(
     if (
         scheme == "https" or ask is not rest or answer == 407
     ):  # a proxy's answer to an absolute address may be the exchange's own
-        assert told.format(port=port) in failure
+        assert expected.format(port=port) in failure
     assert SECRET not in failure
     assert "\n" not in failure
 
@@ -230,7 +230,7 @@ def test_proxy_that_fails_is_one_text_that_names_it(
 def test_only_a_proxy_that_may_recover_is_asked_again(
     answer: int | bytes, kind: type[CaptureError], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A login or a rule has to be changed by a person."""
+    """A login or a rule must be changed by a person, so it is not retried."""
     world.proxy.answer = answer
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{world.proxy.port}")
     with pytest.raises(kind) as failed:
@@ -240,7 +240,7 @@ def test_only_a_proxy_that_may_recover_is_asked_again(
 
 @ASKED
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         ("HTTPS_PROXY", f"http://user:{SECRET}@p:port", "HTTPS_PROXY: is not the address of a proxy"),
         ("HTTPS_PROXY", f"socks5://user:{SECRET}@p:1", "HTTPS_PROXY: names a proxy of the kind socks5"),
@@ -250,14 +250,14 @@ def test_only_a_proxy_that_may_recover_is_asked_again(
 def test_variable_that_cannot_be_used_is_one_text(
     variable: str,
     value: str,
-    told: str,
+    expected: str,
     ask: Callable[[str], str],
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also while a recorder runs, whose bundle may be removed."""
+    """Also during a recording, because the file may be removed."""
     del world
     monkeypatch.setenv(variable, value)
     failure = ask(f"https://{HOST}/api")
-    assert failure.startswith(told)
+    assert failure.startswith(expected)
     assert SECRET not in failure

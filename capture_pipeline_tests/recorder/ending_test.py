@@ -1,4 +1,4 @@
-"""The end of a session: decided once, finished by whoever comes next, whatever was cut off in the middle of it."""
+"""The end of a session: decided once, and finished by the next process after any interruption."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import pytest
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, record, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, record, sessions_root, stop
 from capture_pipeline.recorder.state import session_state
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
@@ -31,7 +31,7 @@ from capture_pipeline_tests.recorder.live import live
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -39,18 +39,18 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    """A session of an hour that was just prepared."""
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3600))
+    """A prepared session of one hour."""
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 3600))
 
 
 def members(first: int, count: int = 10) -> bytes:
-    """Trades as a part of a recording."""
+    """Build trades as a part of a recording."""
     form = b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":%d}}\n'
-    return member_of(b"".join(form % (number, number) for number in range(first, first + count)), count)
+    return build_member(b"".join(form % (number, number) for number in range(first, first + count)), count)
 
 
 def ids(folder: SessionFolder) -> list[int]:
-    """Trade ids of the finished recording."""
+    """Return the trade ids of the finished recording."""
     return [
         json.loads(line)["data"]["t"] for line in gzip.decompress(folder.recording.read_bytes()).splitlines()
     ]
@@ -59,7 +59,7 @@ def ids(folder: SessionFolder) -> list[int]:
 def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """The recording has its name and no metadata yet; its time is not over."""
+    """The recording has its name and no metadata yet, before the planned end."""
     folder.recording.write_bytes(members(1))
     ended = record(settings, folder)
     assert ended.metadata is not None
@@ -71,7 +71,7 @@ def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(
 def test_parts_that_were_joined_are_neither_doubled_nor_lost(
     left: int, folder: SessionFolder, settings: Settings
 ) -> None:
-    """Whatever of them was still there when it was cut off."""
+    """For each set of parts that a crash may leave."""
     parts = [members(1), members(11), members(21)]
     folder.recording.write_bytes(b"".join(parts))
     for number in range(left):
@@ -82,7 +82,7 @@ def test_parts_that_were_joined_are_neither_doubled_nor_lost(
 
 
 def test_parts_are_joined_in_order(folder: SessionFolder, settings: Settings) -> None:
-    """Also beyond the ninth."""
+    """Also with more than nine parts."""
     for number in range(11):
         folder.segment(number + 1).write_bytes(members(number * 10 + 1))
     stop(folder, settings)
@@ -90,7 +90,7 @@ def test_parts_are_joined_in_order(folder: SessionFolder, settings: Settings) ->
 
 
 def test_two_recordings_of_one_session_are_left_alone(folder: SessionFolder, settings: Settings) -> None:
-    """One line says so; neither is changed."""
+    """The error is one line, and neither file is changed."""
     folder.recording.write_bytes(members(1))
     folder.growing.write_bytes(members(500))
     with pytest.raises(Exception, match="which is not its beginning"):
@@ -101,12 +101,12 @@ def test_two_recordings_of_one_session_are_left_alone(folder: SessionFolder, set
 def test_a_session_of_which_nothing_came_is_finished_as_empty(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """And is in nobody's way."""
+    """It does not block other sessions."""
     metadata = stop(folder, settings)
     assert metadata is not None
     assert (metadata.state, metadata.statistics["messages"]) == ("empty", 0)
     assert session_state(folder)[0] == "empty"
-    again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    again = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
     assert again != folder
 
 
@@ -118,9 +118,9 @@ def test_a_stop_before_the_recorder_is_up_is_heard(folder: SessionFolder, settin
 
 
 def test_a_carriage_return_in_a_message_harms_nobody(folder: SessionFolder, settings: Settings) -> None:
-    """A line that is none of ours is counted, and the session can be finished."""
+    """The invalid line is counted, and the session can be finished."""
     folder.growing.write_bytes(
-        members(1) + member_of(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1)
+        members(1) + build_member(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1)
     )
     metadata = stop(folder, settings)
     assert metadata is not None
@@ -128,7 +128,7 @@ def test_a_carriage_return_in_a_message_harms_nobody(folder: SessionFolder, sett
 
 
 def test_who_only_looks_is_nobody_to_wait_for(folder: SessionFolder) -> None:
-    """Many look at once while one comes to record: no one sees a holder that is none, and the recorder gets its lock."""
+    """Many processes read the owner while a recorder starts: none sees a wrong one, and it gets the lock."""
     seen: list[int | None] = []
     over = threading.Event()
 
@@ -153,7 +153,7 @@ def test_who_only_looks_is_nobody_to_wait_for(folder: SessionFolder) -> None:
 
 
 def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
-    """The lock is held by somebody else than the file says: the pid belongs to another process by now."""
+    """The file names a pid that now belongs to another process."""
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         with session_lock(folder):
@@ -170,40 +170,40 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "seconds", "told"),
+    ("symbols", "seconds", "expected"),
     [
-        (["BTCUSDT"], 1e12, "is no length"),
-        (["BTCUSDT", "BTCUSDT"], 60, "each once"),
+        (["BTCUSDT"], 1e12, "cannot take"),
+        (["BTCUSDT", "BTCUSDT"], 60, "name each symbol once"),
         ([f"S{n}USDT" for n in range(600)], 60, "at most 512"),
     ],
 )
 def test_a_plan_beyond_what_a_connection_carries_is_one_line(
-    symbols: list[str], seconds: float, told: str, settings: Settings
+    symbols: list[str], seconds: float, expected: str, settings: Settings
 ) -> None:
-    """Before anything is written."""
-    with pytest.raises(ConfigError, match=told):
-        new_plan(settings, symbols, "custom", seconds)
+    """The error comes before anything is written."""
+    with pytest.raises(ConfigError, match=expected):
+        create_plan(settings, symbols, "custom", seconds)
 
 
 def test_sessions_that_start_together_do_not_meet(settings: Settings) -> None:
-    """Regimes and lists of symbols have folders and ids of their own."""
+    """Each regime and list of symbols has its own folder and id."""
     plans = [
-        new_plan(settings, symbols, regime, 60, start_us=10**15)
+        create_plan(settings, symbols, regime, 60, start_us=10**15)
         for regime in ("a", "b")
         for symbols in (["X1"], ["X1", "Y1"], ["X1", "Z1"])
     ]
     assert len({plan.session for plan in plans}) == 6
     prepare(sessions_root(settings), plans[0])
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         prepare(sessions_root(settings), plans[0])
 
 
 def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
-    """Also where the second turns between them, so that their names differ: all but one would record the same data twice."""
+    """Also across a change of the second, which changes the name of the session."""
     second = 1_000_000
     for turn in range(5):
         names = [
-            new_plan(
+            create_plan(
                 settings, [f"S{turn}USDT"], "custom", 3600, start_us=time.time_ns() // 1000 + at * second
             )
             for at in range(8)
@@ -222,7 +222,7 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
 
 @pytest.mark.slow
 def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
-    """SIGTERM to the end within seconds, while snapshot and clock wait for their answers."""
+    """SIGTERM ends it within seconds while a snapshot and a clock sample wait for their answers."""
     with live(tmp_path) as session:
         session.deployment.faults(
             {"match": {"path": "/api/*"}, "fault": "timeout", "stall_s": 60, "times": "always"}
@@ -232,7 +232,7 @@ def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
         assert session.process is not None
         sent = time.monotonic()
         session.process.send_signal(signal.SIGTERM)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         assert time.monotonic() - sent < 8
 
 
@@ -250,31 +250,31 @@ def test_a_metrics_port_that_is_taken_is_told_and_the_session_recorded(tmp_path:
 
 
 def test_a_plan_that_is_damaged_stops_no_other_session(folder: SessionFolder, settings: Settings) -> None:
-    """It is left alone."""
+    """The damaged session is unchanged."""
     folder.plan.write_text("{")
-    again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    again = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
     assert again != folder
     assert folder.plan.read_text() == "{"
 
 
 class _Elsewhere(BaseHTTPRequestHandler):
-    """Sends everybody to another host."""
+    """Redirects every request to another host."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Redirect."""
+        """Redirect the request."""
         self.send_response(302)
         self.send_header("Location", "ws://localhost:1/stream")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Suppress the log."""
 
 
 def test_a_redirect_of_a_stream_is_not_followed() -> None:
-    """What is recorded comes from the configured host or not at all."""
+    """Recorded data come only from the configured host."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         connection = Connection(1, 0, lambda *_: None)

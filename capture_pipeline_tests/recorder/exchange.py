@@ -1,4 +1,4 @@
-"""The sandbox exchange as a process of its own, so that it competes with a recorder for nothing but the machine."""
+"""The sandbox exchange as a separate process, so that it shares no event loop or lock with a recorder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _START = "from capture_pipeline.cli.main import main; main()"
 
 @contextmanager
 def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator[Deployment]:
-    """Serve a market from a process, and point a deployment at it.
+    """Serve a market from a process, and yield a deployment that uses it.
 
     Args:
-        root: Where settings and the deployment's lake go.
+        root: Folder for the settings and the lake of the deployment.
         config: Settings of the sandbox.
         environment: Settings of the deployment.
     """
@@ -32,8 +32,8 @@ def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            told = process.stdout.readline()
-            assert told.startswith(_ANSWERS), told
-            yield Deployment(told.removeprefix(_ANSWERS).split()[0], root / "lake", **environment)
+            output = process.stdout.readline()
+            assert output.startswith(_ANSWERS), output
+            yield Deployment(output.removeprefix(_ANSWERS).split()[0], root / "lake", **environment)
         finally:
             process.kill()

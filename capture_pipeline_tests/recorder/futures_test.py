@@ -1,4 +1,4 @@
-"""Sessions of USD-M futures, recorded by real processes from an exchange of its own process: aggregates, and diffs that go on by `pu`."""
+"""Sessions of USD-M futures, recorded by real processes: aggregates, and diffs that continue by `pu`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
@@ -36,7 +36,7 @@ def futures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @pytest.fixture
 def session(futures: Deployment, tmp_path: Path) -> Iterator[Live]:
-    """A session of two connections, and its recorder, which records."""
+    """A session with two connections and its running recorder."""
     deployment = Deployment(futures.url, tmp_path, CAPTURE_MARKET="um")
     one = Live(deployment, 600, ["BTCUSDT"])
     try:
@@ -49,17 +49,17 @@ def session(futures: Deployment, tmp_path: Path) -> Iterator[Live]:
 
 
 def _synced(session: Live) -> None:
-    """Wait until the book stands."""
+    """Wait until the book is synchronized."""
     session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
 
 
 def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Live, tmp_path: Path) -> None:
-    """By each endpoint; the recording validates, the book is bridged by `pu` and agrees with REST, and its diffs become tables."""
+    """At each endpoint. The recording is valid, the book agrees with REST, and the diffs become tables."""
     _synced(session)
     open_ones = {one["number"]: one["path"] for one in session.streams()["connections"]}
     for endpoint in ("market", "public"):
         victim = next(number for number, path in open_ones.items() if path == f"/fstream/{endpoint}/stream")
-        session.hit("ws_cut", victim)
+        session.inject_fault("ws_cut", victim)
     messages = session.recording(2 * ENDPOINTS).messages
     session.wait(lambda status: status.messages > messages + 500)
     session.wait(lambda _: any(audit["clean"] for audit in session.events("audit")))
@@ -88,9 +88,9 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
 
 
 def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) -> None:
-    """Exactly, by stream; lost aggregates are asked for again by ids of aggregates, and the book stands on another snapshot."""
+    """Exactly, by stream; lost aggregates are requested by their ids, and the book gets another snapshot."""
     _synced(session)
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
     _synced(session)
     session.wait(lambda _: any(event["filled"] for event in session.events("refill")))
@@ -121,12 +121,12 @@ def _capture(deployment: Deployment, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> None:
-    """Preflight hears both endpoints; `session start` records both streams."""
+    """Preflight tests both endpoints; `session start` records both streams."""
     checked = _capture(futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2")
     started = _capture(futures, "session", "start", "--symbol", "btcusdt", "--duration", "4s")
-    told = checked.communicate(timeout=60)[0]
-    capture = next(line for line in told.splitlines() if "test capture" in line)
-    assert capture.startswith("PASS"), told
+    output = checked.communicate(timeout=60)[0]
+    capture = next(line for line in output.splitlines() if "test capture" in line)
+    assert capture.startswith("PASS"), output
     assert all(
         part in capture
         for part in ("/fstream/market/stream", "/fstream/public/stream", f"{AGG_TRADE} ", f"{DEPTH} ")
@@ -135,7 +135,7 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     assert started.returncode == 0, said
     assert f"Recording {AGG_TRADE}, {DEPTH} until" in said
     assert "0 gaps, 0 ids lost" in said
-    folder = all_sessions(sessions_root(futures.workspace.settings))[0]
+    folder = list_sessions(sessions_root(futures.workspace.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.plan.market == "um"
     assert {stream: count > 50 for stream, count in metadata.statistics["messages_by_stream"].items()} == {
@@ -145,17 +145,17 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
 
 
 def test_preflight_names_the_endpoint_that_refuses(futures: Deployment) -> None:
-    """Trades that are not to be had are told before a session lacks them."""
+    """Unavailable trades are reported before a session starts."""
     futures.faults(
         {"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}}
     )
     try:
-        told = _capture(futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
-            timeout=60
-        )[0]
+        output = _capture(
+            futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2"
+        ).communicate(timeout=60)[0]
     finally:
         futures.faults()
-    capture = next(line for line in told.splitlines() if "test capture" in line)
+    capture = next(line for line in output.splitlines() if "test capture" in line)
     assert capture.startswith("FAIL")
     assert "/fstream/market/stream" in capture
     assert "503" in capture

@@ -1,4 +1,4 @@
-"""The futures' stream of single trades, recorded by a real process from the real-world profile: ids that are no trades of the market."""
+"""Single trades of futures, recorded by a real process: ids that are not trades of the market."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLISHED = "2025-02-22T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A finished session of trades and diffs of a delivery contract, long enough for whole minutes, one of its two connections cut."""
+    """A finished session of a delivery contract over whole minutes, with one of two connections cut."""
     root = tmp_path_factory.mktemp("futures-trades")
     with exchange(
         root, MARKET, CAPTURE_MARKET="um", CAPTURE_SYMBOLS=CONTRACT, CAPTURE_HTTP_READ_TIMEOUT_S="60"
@@ -39,7 +39,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         one.start()
         try:
             one.recording(2)
-            one.hit("ws_cut", one.connections()[0])
+            one.inject_fault("ws_cut", one.connections()[0])
             # Whole minutes of the market, of which twenty seconds are one.
             until_us = deployment.workspace.now_us() + 200_000_000
             one.wait(lambda _: deployment.workspace.now_us() > until_us)
@@ -52,13 +52,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def trades_of(one: Live, root: Path) -> pl.DataFrame:
-    """Trades of the tables of a session."""
+    """Read the trades in the tables of a session."""
     convert(one.folder.recording, one.folder.session, root)
     return GoldenTables(root, one.folder.session).scan(TRADES, CONTRACT).collect()
 
 
 def test_orders_outside_the_market_are_recorded_without_a_hole(session: Live) -> None:
-    """They have ids of their own, so that the recording validates and the ledger stays empty."""
+    """These trades have ids, so the recording is valid and the ledger stays empty."""
     assert not session.gaps
     verdicts = {check.name: str(check.verdict) for check in validate(session.folder.path).checks}
     passed = (
@@ -75,7 +75,7 @@ def test_orders_outside_the_market_are_recorded_without_a_hole(session: Live) ->
 
 
 def test_orders_outside_the_market_are_in_the_table_and_in_no_bar(session: Live, tmp_path: Path) -> None:
-    """`X` is kept, `NA` has price 0, and what the exchange published, trades and candles, is equal to what is left without them."""
+    """`X` is stored, `NA` has price 0, and without them the trades equal the published trades and candles."""
     found = trades_of(session, tmp_path)
     kinds = set(found["order_type"])
     assert kinds == {"MARKET", *OTHERS}

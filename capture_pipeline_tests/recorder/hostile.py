@@ -1,4 +1,4 @@
-"""A raw TCP server that speaks WebSocket by hand, so that it can send what no library would send."""
+"""A raw TCP server that writes WebSocket frames itself, so that it can send invalid frames."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FIN, TEXT, BINARY, CONT, CLOSE, PING, PONG = 0x80, 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PATIENCE_S = 60.0
 Behaviour = Callable[[socket.socket], None]
-"""Sends what it likes over an open WebSocket; an `OSError` is the end of it."""
+"""Sends bytes over an open WebSocket; an `OSError` ends it."""
 
 
 def frame(kind: int, payload: bytes = b"", *, mask: bool = False, size: int | None = None) -> bytes:
-    """A frame; `size` is what its head claims, whatever the payload has."""
+    """Build a frame; `size` is the length that its head states."""
     size = len(payload) if size is None else size
     bit = 0x80 if mask else 0
     if size < 126:
@@ -37,7 +37,7 @@ def frame(kind: int, payload: bytes = b"", *, mask: bool = False, size: int | No
 
 
 def trade(number: int) -> bytes:
-    """A trade as the exchange sends it."""
+    """Build a trade as the exchange sends it."""
     now_ms = time.time_ns() // 1_000_000
     data = {
         "e": "trade",
@@ -54,13 +54,13 @@ def trade(number: int) -> bytes:
 
 
 class HostileServer(socketserver.ThreadingTCPServer):
-    """Opens each WebSocket with one sound trade; what follows on the n-th connection is the n-th behaviour, then the last one again.
+    """Server whose n-th connection sends one valid trade, then runs the n-th behaviour or the last one.
 
     Attributes:
-        behaviours: One a connection.
-        answer: Further lines of the answer to the handshake.
-        trades: Ids of the trades that were sent.
-        opened: How many connections were opened.
+        behaviours: Behaviours by connection.
+        answer: Additional lines of the answer to the handshake.
+        trades: Ids of the sent trades.
+        opened: Count of opened connections.
     """
 
     daemon_threads = allow_reuse_address = True
@@ -74,11 +74,11 @@ class HostileServer(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        """Address of its root."""
+        """Root URL of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def next_behaviour(self) -> Behaviour:
-        """Count a connection, and choose what it does."""
+        """Count a connection and return its behaviour."""
         with self.lock:
             self.opened += 1
             return self.behaviours[min(self.opened, len(self.behaviours)) - 1]
@@ -124,13 +124,13 @@ def _head(one: socket.socket) -> bytes:
 
 
 def read_to_the_end(one: socket.socket) -> None:
-    """Read until the other side has closed."""
+    """Read until the peer has closed."""
     while one.recv(65_536):
         pass
 
 
-def sending(*pieces: bytes) -> Behaviour:
-    """Send these bytes, and wait for the end."""
+def send_pieces(*pieces: bytes) -> Behaviour:
+    """Send these bytes and wait for the end."""
 
     def behave(one: socket.socket) -> None:
         for piece in pieces:
@@ -139,8 +139,8 @@ def sending(*pieces: bytes) -> Behaviour:
     return behave
 
 
-def flooding(piece: bytes, *, before: bytes = b"") -> Behaviour:
-    """Send the same bytes for ever, and read nothing."""
+def flood(piece: bytes, *, before: bytes = b"") -> Behaviour:
+    """Send the same bytes forever and read nothing."""
 
     def behave(one: socket.socket) -> None:
         one.sendall(before)
@@ -152,7 +152,7 @@ def flooding(piece: bytes, *, before: bytes = b"") -> Behaviour:
 
 @contextmanager
 def hostile_server(*behaviours: Behaviour, answer: bytes = b"") -> Iterator[HostileServer]:
-    """Serve until the end of the test."""
+    """Run the server until the end of the test."""
     with HostileServer(list(behaviours), answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Limits of the exchange obeyed by real processes together: whatever one of them was refused, none asks before the end."""
+"""Limits of the exchange across processes: after a refusal, no process sends a request before its end."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ OVER = "banned this address until"
 class Process:
     """A command of the project whose standard error is read while it runs."""
 
-    def __init__(self, deployment: Deployment, told: Path, *arguments: str, **environment: str) -> None:
-        self._told = told
-        with told.open("w") as file:
+    def __init__(self, deployment: Deployment, log: Path, *arguments: str, **environment: str) -> None:
+        self._log = log
+        with log.open("w") as file:
             env = {**os.environ, **deployment.environment(**environment)}
             self.process = subprocess.Popen(
                 [CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file
             )
 
-    def told(self) -> str:
-        """What it has said."""
-        return self._told.read_text()
+    def output(self) -> str:
+        """Output so far."""
+        return self._log.read_text()
 
-    def says(self, text: str) -> None:
-        """Wait until it has said something."""
-        until(lambda: text in self.told() or self.process.poll() is not None)
-        assert text in self.told(), self.told()
+    def wait_for_output(self, text: str) -> None:
+        """Wait for an output."""
+        until(lambda: text in self.output() or self.process.poll() is not None)
+        assert text in self.output(), self.output()
 
     def end(self) -> int:
-        """Wait for its end."""
+        """Wait for the end of the process."""
         return self.process.wait(120)
 
 
@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool], within_s: float = 60) -> None:
 
 
 def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the exchange says of its limits, after it was made to refuse this address."""
+    """Return the exchange's limits after it was made to refuse this address."""
     url = f"{deployment.url}/_sandbox/limits"
     answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
     answer.raise_for_status()
@@ -65,9 +65,9 @@ def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict
 
 
 @contextmanager
-def command(deployment: Deployment, told: Path, *arguments: str, **environment: str) -> Iterator[Process]:
-    """Run a command, which is killed if a test fails before its end."""
-    one = Process(deployment, told, *arguments, **environment)
+def command(deployment: Deployment, log: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+    """Run a command, and kill it if the test fails."""
+    one = Process(deployment, log, *arguments, **environment)
     try:
         yield one
     finally:
@@ -80,26 +80,26 @@ BACKFILL = ("klines", "backfill", "--from", "2025-02", "--to", "2025-02")
 
 @pytest.mark.parametrize(("status", "stated"), [(418, "body"), (429, "both")])
 def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_path: Path) -> None:
-    """One request of the two comes while the refusal is in force; afterwards both complete."""
+    """One request is sent during the refusal; afterwards both processes complete."""
     with deployed(tmp_path / "lake") as deployment, ExitStack() as stack:
         limits(deployment, {"status": status, "seconds": 30, "stated": stated})
         one = stack.enter_context(command(deployment, tmp_path / "one", *BACKFILL))
-        one.says("until 20")
+        one.wait_for_output("until 20")
         other = stack.enter_context(command(deployment, tmp_path / "other", *BACKFILL))
-        other.says("until 20")
+        other.wait_for_output("until 20")
         assert limits(deployment)["in_force"]["rest"]["status"] == status
-        assert (one.end(), other.end()) == (0, 0), one.told() + other.told()
+        assert (one.end(), other.end()) == (0, 0), one.output() + other.output()
         assert limits(deployment)["refused"] == {"rest": 1, "streams": 0}
-        assert one.told().count("until 20") == 1
+        assert one.output().count("until 20") == 1
 
 
 def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -> None:
-    """The recorder loses its connections in a ban that only the body states: no handshake and no request is repeated before its end."""
+    """A ban stated only in the body cuts the connections; no handshake or request is sent before its end."""
     with live(tmp_path, connections=1) as session, ExitStack() as stack:
         session.start()
         session.recording(1)
         limits(session.deployment, {"status": 418, "seconds": 30, "stated": "body"})
-        session.hit("ws_cut", "all")
+        session.inject_fault("ws_cut", "all")
         status = session.wait(lambda status: OVER in status.last_error and OVER in status.paused)
         shown = subprocess.run(
             [CAPTURE, "session", "status"],
@@ -109,10 +109,10 @@ def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -
             check=True,
         ).stdout
         backfill = stack.enter_context(command(session.deployment, tmp_path / "told", *BACKFILL))
-        backfill.says(OVER)
+        backfill.wait_for_output(OVER)
         assert limits(session.deployment)["in_force"]["rest"]["status"] == 418
         counts = limits(session.deployment)["refused"]
-        assert backfill.end() == 0, backfill.told()
+        assert backfill.end() == 0, backfill.output()
         session.recording(1)
         assert counts["streams"] + counts["rest"] <= 2  # a request for a snapshot may have been under way
         assert limits(session.deployment)["refused"] == counts
@@ -123,7 +123,7 @@ def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -
 
 @pytest.mark.parametrize(("status", "stated"), [(429, "both"), (418, "body"), (403, "both")])
 def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: str, tmp_path: Path) -> None:
-    """The slots share what one of them was told; each may have been under way once."""
+    """The slots share a refusal; each may have sent one handshake before it."""
     with live(tmp_path, connections=2) as session:
         session.start()
         session.recording(2)
@@ -131,21 +131,21 @@ def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: s
             session.deployment,
             {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"},
         )
-        session.hit("ws_cut", "all")
+        session.inject_fault("ws_cut", "all")
         session.recording(2)
         assert 1 <= limits(session.deployment)["refused"]["streams"] <= 2
         session.finish()
 
 
 def test_connection_attempts_stay_within_the_budget(tmp_path: Path) -> None:
-    """Connections that end again and again: further attempts wait, the status says so, none is refused, also after a restart."""
+    """Connections end repeatedly: further attempts wait, the status shows it, also after a restart."""
     config = {"connection_attempts": 20, "connection_window_s": 300}
     environment = {"CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES": "20"}
     with live(tmp_path, connections=1, config=config) as session:
         session.start(CAPTURE_RECORDING_STEADY_S="0.001", **environment)
         deadline = time.monotonic() + 60
         while (status := session.status()) is None or "connection attempts" not in status.last_error:
-            session.hit("ws_cut", "all")
+            session.inject_fault("ws_cut", "all")
             assert time.monotonic() < deadline, status
             time.sleep(0.02)
         counts = limits(session.deployment)

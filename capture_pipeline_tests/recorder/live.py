@@ -1,4 +1,4 @@
-"""A recorder as a real process against the sandbox's streams, for tests: start, watch, hit, kill, and count what is left."""
+"""A recorder as a real process against the sandbox: start, watch, inject faults, kill, check the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 import requests
 
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
@@ -48,63 +48,65 @@ class Live:
     def __init__(
         self, deployment: Deployment, seconds: float, symbols: list[str], connections: int = 2
     ) -> None:
-        """Prepare it; nothing runs yet."""
+        """Prepare the session without starting the recorder."""
         self.deployment = deployment
         settings = deployment.workspace.settings
-        plan = new_plan(settings, symbols, "custom", seconds).model_copy(update={"connections": connections})
+        plan = create_plan(settings, symbols, "custom", seconds).model_copy(
+            update={"connections": connections}
+        )
         self.folder: SessionFolder = prepare(sessions_root(settings), plan)
         self.process: subprocess.Popen[str] | None = None
 
     def plan(self, **change: object) -> None:
-        """Change its plan before it is started."""
-        publish_model(self.folder.plan, plan_of(self.folder).model_copy(update=change))
+        """Change the plan before the start."""
+        publish_model(self.folder.plan, read_plan(self.folder).model_copy(update=change))
 
     def start(self, **environment: str) -> None:
-        """Start its recorder."""
+        """Start the recorder."""
         command = [sys.executable, "-m", "capture_pipeline.recorder", str(self.folder.path)]
         env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
         self.process = subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def ended(self) -> tuple[int, str]:
-        """Wait for its end: exit code and what it said."""
+    def wait_for_end(self) -> tuple[int, str]:
+        """Wait for the end of the recorder; return the exit code and the output."""
         assert self.process is not None
-        _, told = self.process.communicate(timeout=60)
-        return self.process.returncode, told
+        _, output = self.process.communicate(timeout=60)
+        return self.process.returncode, output
 
     def finish(self) -> dict[str, list[tuple[int, int]]]:
-        """End it for good, and check it; ids by stream as `exact` gives them."""
+        """End the session and check it; return the ids by stream as `check_ids` does."""
         self.end()
-        return self.exact()
+        return self.check_ids()
 
     def end(self) -> None:
-        """End it for good."""
+        """End the session for good."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
-        code, told = self.ended()
-        assert code == 0, told
-        # What connections went through is told; nothing else.
+        code, output = self.wait_for_end()
+        assert code == 0, output
+        # Only reports about connections and REST are expected.
         assert all(
             re.match(
                 r"\S+Z  (cannot connect to |connection to |every connection |REST: |no message came within 10 s: )",
                 line,
             )
-            for line in told.splitlines()
-        ), told
+            for line in output.splitlines()
+        ), output
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill the recorder with SIGKILL."""
         assert self.process is not None
         self.process.kill()
         self.process.communicate()
 
     def status(self) -> Status | None:
-        """What it says of itself."""
+        """Read the status of the recorder."""
         return read_status(self.folder.status)
 
     def wait(self, condition: Callable[[Status], bool], within_s: float = _WAIT_S) -> Status:
-        """Wait until its status says so."""
+        """Wait until the status fulfils the condition."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             status = self.status()
@@ -116,7 +118,7 @@ class Live:
         raise AssertionError(f"not in {within_s} s: {self.status()}")
 
     def recording(self, connections: int = 2) -> Status:
-        """Wait until it records over so many connections."""
+        """Wait until the recorder receives messages over this many connections."""
         now = time.time_ns()
 
         def is_recording(status: Status) -> bool:
@@ -126,41 +128,41 @@ class Live:
         return self.wait(is_recording)
 
     def streams(self) -> dict[str, Any]:
-        """What the exchange says of its connections and of what it sent."""
+        """Return the exchange's view of its connections and of the sent messages."""
         answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=60).json()
         return answer
 
     def limits(self) -> dict[str, Any]:
-        """What the exchange says of this address: connection attempts and refusals."""
+        """Return the exchange's counts for this address: connection attempts and refusals."""
         answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=60).json()
         return answer
 
-    def hit(self, fault: str, connection: int | str, **parameters: object) -> None:
-        """Inject a fault into a connection, by the exchange's number of it."""
+    def inject_fault(self, fault: str, connection: int | str, **parameters: object) -> None:
+        """Inject a fault into a connection, by its number at the exchange."""
         document = {"connection": connection, "fault": fault, **parameters}
         requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=60).raise_for_status()
 
     def connections(self) -> list[int]:
-        """The exchange's numbers of the connections that are there, also of silent ones; oldest first."""
+        """Return the exchange's numbers of all open connections, oldest first."""
         return sorted(one["number"] for one in self.streams()["connections"])
 
     @property
     def metadata(self) -> SessionMetadata:
-        """Of the finished session."""
+        """Metadata of the finished session."""
         return SessionMetadata.model_validate_json(self.folder.metadata.read_bytes())
 
     @property
     def gaps(self) -> list[Gap]:
-        """Its ledger."""
+        """Ledger of the session."""
         return read_gaps(self.folder.gaps)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """Events of a kind."""
+        """Return the events of a kind."""
         events = [json.loads(line) for line in self.folder.events.read_text().splitlines()]
         return [event for event in events if event["event"] == kind]
 
-    def exact(self) -> dict[str, list[tuple[int, int]]]:
-        """Ids of what was persisted by stream, after a check that they and the ledger make one whole: nothing twice, nothing missing."""
+    def check_ids(self) -> dict[str, list[tuple[int, int]]]:
+        """Return the persisted ids by stream; check that they and the ledger cover each id exactly once."""
         ranges: dict[str, list[tuple[int, int]]] = {}
         stamps = []
         for line in gzip.decompress(self.folder.recording.read_bytes()).splitlines():
@@ -197,7 +199,7 @@ def live(
     connections: int = 2,
     config: dict[str, Any] | None = None,
 ) -> Iterator[Live]:
-    """A session against a market that runs `speed` times as fast as real time."""
+    """Prepare a session against a market that runs `speed` times as fast as real time."""
     settings = {"frozen": False, "speed": speed, "symbols": [BUSY], **(config or {})}
     with deployed(root, settings) as deployment:
         one = Live(deployment, seconds, ["BTCUSDT"], connections)

@@ -1,4 +1,4 @@
-"""Losses that no later message shows: the last messages of a stream were on the disk, and damage took them."""
+"""Losses that no later message shows: damage removed the last messages of a stream."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
 from capture_pipeline.recorder.storage.event_log import append_line
-from capture_pipeline.recorder.storage.recovery import resume, tracks_of
-from capture_pipeline.recorder.storage.tail_losses import lost_ends
+from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.tail_losses import find_lost_ends
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import read_gaps
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
 from capture_pipeline.settings.models import Settings
@@ -27,7 +27,7 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A deployment whose exchange nobody asks."""
+    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -35,50 +35,50 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    """A session of an hour that was just prepared."""
-    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+    """A prepared session of one hour."""
+    return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
 def member(stream: str, first: int, count: int = 10) -> bytes:
-    """Trades in one member; the stamp is the id."""
+    """Build a member of trades whose capture time is the id."""
     form = b'{"capture_ns":%d,"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}\n'
-    return member_of(
+    return build_member(
         b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)),
         count,
     )
 
 
-def broken(part: bytes) -> bytes:
-    """A member that does not inflate to what it was."""
+def damage_member(part: bytes) -> bytes:
+    """Return a member that is damaged."""
     return part[:40] + bytes([part[40] ^ 1]) + part[41:]
 
 
-def marked(folder: SessionFolder, parts: list[bytes]) -> None:
-    """A sound recording with its checkpoint, as a recorder leaves it."""
+def write_recording(folder: SessionFolder, parts: list[bytes]) -> None:
+    """Write a valid recording with its checkpoint, as a recorder leaves it."""
     folder.checkpoint.unlink(missing_ok=True)
     folder.growing.write_bytes(b"".join(parts))
-    state = resume(folder, whole=True)
-    tracks = tracks_of(state.tracks, state.last_of)
+    state = recover_session(folder, whole=True)
+    tracks = checkpoint_tracks(state.tracks, state.last_times)
     publish_model(
         folder.checkpoint,
         Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks),
     )
 
 
-def told(gap: Gap) -> tuple[str, int, int, bool]:
+def summarize(gap: Gap) -> tuple[str, int, int, bool]:
     return gap.stream, gap.last_good_id, gap.first_good_id, gap.at_end
 
 
 def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """Its last messages lay in the middle of the file, and other streams go on behind them: no later id shows the loss."""
+    """The last messages were in the middle of the file, before those of other streams."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
-    marked(folder, parts)
-    folder.growing.write_bytes(parts[0] + broken(parts[1]) + parts[2])
+    write_recording(folder, parts)
+    folder.growing.write_bytes(parts[0] + damage_member(parts[1]) + parts[2])
     assert stop(folder, settings) is not None
     (gap,) = read_gaps(folder.gaps)
-    assert told(gap) == (TRADES, 10, 21, True)
+    assert summarize(gap) == (TRADES, 10, 21, True)
     assert (gap.ids_lost, gap.cause, gap.start_ns, gap.end_ns, gap.recoverable) == (
         10,
         Cause.DISK,
@@ -100,54 +100,54 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
 def test_a_recording_that_ends_before_its_checkpoint_is_told(
     left: int, folder: SessionFolder, settings: Settings
 ) -> None:
-    """What was fsynced and is gone, of each stream; also where the whole file is."""
+    """Flushed messages that are gone, of each stream; also if the whole file is gone."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
-    marked(folder, parts)
+    write_recording(folder, parts)
     folder.growing.write_bytes(b"".join(parts[:left]))
     if not left:
         folder.growing.unlink()
-    resume(folder)
+    recover_session(folder)
     expected = [(TRADES, 10 * left, 21, True), (OTHERS, 20, 31, True)]
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == expected
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == expected
 
 
 def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, settings: Settings) -> None:
-    """Its line supersedes the one that was open, and it stays so when the session is finished: by the data, nothing is at an end."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    """The line of the next message replaces the open line, also when the session is finished."""
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    state = resume(folder)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+    state = recover_session(folder)
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
     ledger = Ledger()
-    ledger.resume(TRADES, state.tracks[TRADES], state.last_of[TRADES])
-    gap = ledger.see(TRADES, 25, 25, MessageTime(25))
+    ledger.resume(TRADES, state.tracks[TRADES], state.last_times[TRADES])
+    gap = ledger.count_message(TRADES, 25, 25, MessageTime(25))
     assert gap is not None
     append_line(folder.gaps, gap.model_dump_json() + "\n")
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 25))
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 25, False)]
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 25, False)]
     assert validate(folder.path).check("disk").verdict is Verdict.PASS
 
 
 def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings: Settings) -> None:
-    """They know of the stream only what is left of it."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    """Later checkpoints count only the remaining ids of the stream."""
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    resume(folder)
-    marked(folder, [member(TRADES, 1), member(OTHERS, 40)])
-    resume(folder)
+    recover_session(folder)
+    write_recording(folder, [member(TRADES, 1), member(OTHERS, 40)])
+    recover_session(folder)
     stop(folder, settings)
-    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+    assert [summarize(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
 
 
 def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
-    """The stream's next message was the very next id: nothing had been lost that did not come again."""
-    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    """The next message of the stream was the next id, so nothing is lost."""
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11)])
     folder.growing.write_bytes(member(TRADES, 1))
-    resume(folder)
-    marked(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
-    resume(folder)
+    recover_session(folder)
+    write_recording(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
+    recover_session(folder)
     assert not read_gaps(folder.gaps)
 
 
@@ -163,21 +163,25 @@ def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
 def test_only_what_a_checkpoint_counted_is_lost(
     scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]
 ) -> None:
-    """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)}))
-    assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})] == lost
+    """Nothing is lost if the data reach as far, or if a later message has a lower id after a reset."""
+    mark = Checkpoint(
+        tracks=checkpoint_tracks({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)})
+    )
+    assert [
+        summarize(gap) for gap in find_lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})
+    ] == lost
 
 
 def test_a_stream_without_ids_is_no_loss() -> None:
-    """A checkpoint counts its messages and knows no id of it."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
-    assert not lost_ends(mark, {}, {})
+    """A checkpoint counts its messages and has no ids."""
+    mark = Checkpoint(tracks=checkpoint_tracks({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
+    assert not find_lost_ends(mark, {}, {})
 
 
 def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(
     folder: SessionFolder, settings: Settings
 ) -> None:
-    """A member says how many lines it holds; those that could not be saved are counted when the session is finished."""
+    """A member states its count of lines; lines that could not be saved are counted at the finish."""
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 11)[:-30])
     stop(folder, settings)
     statistics = json.loads(folder.metadata.read_bytes())["statistics"]

@@ -1,9 +1,9 @@
-"""`make memory-over-time`: a recorder at work for minutes, its memory looked at each second. Exit code 1 if it keeps growing.
+"""`make memory-over-time`: measure the memory of a recorder each second for minutes; exit code 1 if it grows.
 
     .venv/bin/python -m capture_pipeline_tests.recorder.memory_over_time --minutes 20
 
-Start-up and the filling of caches are growth of their own kind, so that the slope is that of the later half: by least squares, in MB an
-hour of market time as well, for the market runs faster than the clock.
+The start and the filling of caches grow too, so the slope is that of the later half, by least squares. It is
+also given in MB per hour of market time, because the market runs faster than the clock.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _AUDITS = {"CAPTURE_RECORDING_AUDIT_MINUTES": "3", "CAPTURE_RECORDING_FLUSH_S": 
 _MOST_MB_A_MARKET_DAY = 50.0
 
 
-def sampled(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float, float]], int]:
-    """Record, and take the resident memory each second.
+def sample_memory(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float, float]], int]:
+    """Record, and measure the resident memory each second.
 
     Returns:
-        Seconds and MB, and how many messages were recorded.
+        Seconds and MB, and the count of recorded messages.
     """
     samples: list[tuple[float, float]] = []
     with exchange(root, {"frozen": False, "speed": speed, "symbols": [BUSY]}) as deployment:
@@ -53,7 +53,7 @@ def sampled(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float,
 
 
 def main() -> int:
-    """Sample, and tell."""
+    """Measure and report the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--speed", type=float, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        samples, messages = sampled(given.minutes, given.speed, Path(folder))
+        samples, messages = sample_memory(given.minutes, given.speed, Path(folder))
     megabytes = [size for _, size in samples]
     later = samples[len(samples) // 2 :]
     an_hour = linear_regression([at for at, _ in later], [size for _, size in later]).slope * 3600

@@ -1,4 +1,4 @@
-"""Small file systems of their own for tests that need a disk without room; skipped where they cannot be mounted."""
+"""Small file systems for tests that need a full disk; tests are skipped if they cannot be mounted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 
 @contextmanager
-def mounted(path: Path, options: str) -> Iterator[Path]:
-    """Mount a tmpfs; only root can."""
+def mount_tmpfs(path: Path, options: str) -> Iterator[Path]:
+    """Mount a tmpfs, which only root can do."""
     if os.geteuid() != 0:
         pytest.skip("only root mounts a tmpfs")
     path.mkdir()

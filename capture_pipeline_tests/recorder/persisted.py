@@ -1,4 +1,4 @@
-"""What a recording holds, read by other means than the project's own readers: ids by stream, holes, and what is out of order."""
+"""Independent reader of recordings for tests: ids by stream, holes, and errors of order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Line(msgspec.Struct):
 
 @dataclass
 class Persisted:
-    """What is in a file of one stream."""
+    """Ids of one stream in a recording."""
 
     first: int
     last: int
@@ -35,8 +35,8 @@ class Persisted:
     holes: list[tuple[int, int]] = field(default_factory=list)
 
 
-def persisted(recording: Path) -> tuple[dict[str, Persisted], list[str]]:
-    """Read a recording line by line: what is there by stream, and everything that is out of order."""
+def read_ids(recording: Path) -> tuple[dict[str, Persisted], list[str]]:
+    """Read a recording line by line; return the ids by stream, and all errors of order."""
     found: dict[str, Persisted] = {}
     wrong: list[str] = []
     decode, before = msgspec.json.Decoder(_Line).decode, 0

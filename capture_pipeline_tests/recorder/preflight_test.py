@@ -1,4 +1,4 @@
-"""`capture session preflight` as a process, against an exchange of its own process that sends what no document describes."""
+"""`capture session preflight` as a process, against an exchange with undocumented behaviour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.recorder.preflight.observations import RestRecord, listed
+from capture_pipeline.recorder.preflight.observations import RestRecord, join_entries
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
@@ -64,7 +64,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 
 
 def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str, Any]]:
-    """Run the command; return what it printed and what it recorded."""
+    """Run the command; return its output and its record."""
     command = [
         sys.executable,
         "-c",
@@ -89,7 +89,7 @@ def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str
 
 
 def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployment) -> None:
-    """Headers, weights, statuses, fields, holes, notices and pings; text of the exchange is escaped and cut before it is shown."""
+    """Headers, weights, statuses, fields, holes, notices and pings; external text is escaped and cut."""
     market = deployment.environment()["CAPTURE_MARKET"]
     deployment.faults(*FAULTS)
     # Weights are not judged at the end of a minute.
@@ -166,15 +166,15 @@ def test_a_refused_handshake_is_recorded(deployment: Deployment) -> None:
 
 
 def test_entries_for_people_are_escaped_and_cut() -> None:
-    """On one line of bounded length, whatever the exchange names its headers and fields."""
-    assert listed([]) == listed({}) == "none"
-    assert listed({HIDDEN: 2}) == r"z\u202ez 2"
-    assert listed([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
-    assert len(listed(["x" * 400] * 10)) == 500
+    """On one line of bounded length, for any names of headers and fields."""
+    assert join_entries([]) == join_entries({}) == "none"
+    assert join_entries({HIDDEN: 2}) == r"z\u202ez 2"
+    assert join_entries([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
+    assert len(join_entries(["x" * 400] * 10)) == 500
 
 
 def test_names_of_headers_are_compared_without_case() -> None:
-    """HTTP/1.1 servers send them in any; the value of a cookie is not kept."""
+    """HTTP/1.1 allows any case; the value of a cookie is not stored."""
     record = RestRecord(Market.SPOT)
     record.note(
         "https://host/api/v3/time",
@@ -186,7 +186,7 @@ def test_names_of_headers_are_compared_without_case() -> None:
 
 
 def test_the_weight_of_a_request_is_a_difference_within_one_minute() -> None:
-    """The exchange counts from 0 in each minute, and `Date` may be a second old at its end."""
+    """The exchange resets its count each minute, and `Date` may be a second old at the end of a minute."""
     answers = [("05", 3), ("06", 5), ("58", 9), ("59", 12), ("00", 13), ("01", 15), ("02", 17)]
     record = RestRecord(Market.SPOT)
     for second, used in answers:

@@ -1,4 +1,4 @@
-"""Real recorders against a market that says little, a peer that only seems to be there, and more symbols than one address holds."""
+"""Real recorders in a quiet market, with a dead peer, and with many symbols."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENT = {"CAPTURE_RECORDING_SILENCE_S": "60"}
 
 
 def test_a_quiet_contract_is_recorded_over_the_connections_it_began_with(tmp_path: Path) -> None:
-    """A diff every 6.25 s and no trade, with a limit of 4 s: four connections attempted, none lost."""
+    """A diff every 6.25 s and no trade, with a limit of 4 s: four attempts, and no connection is lost."""
     outcome = quiet_contract(tmp_path, hours=0.015, speed=2)
     assert (outcome.connections, outcome.attempts, outcome.ends) == (4, 4, [])
     assert outcome.messages > 3
@@ -26,7 +26,7 @@ def test_a_quiet_contract_is_recorded_over_the_connections_it_began_with(tmp_pat
 
 
 def test_a_quiet_connection_is_renewed_once(tmp_path: Path) -> None:
-    """At its age it gets one successor, which replaces it though it brings nothing: it is open and answers pings."""
+    """At its age it gets one successor that receives no message but answers pings."""
     still = {**BUSY, "trades_per_day": 1, "book_interval_s": None}
     with live(tmp_path, speed=1, connections=1, config={"symbols": [still]}) as session:
         session.start(CAPTURE_RECORDING_SILENCE_S="4", CAPTURE_RECORDING_RENEW_HOURS=str(12 / 3600))
@@ -37,18 +37,18 @@ def test_a_quiet_connection_is_renewed_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("market", ["spot", "um"])
 def test_300_symbols_are_one_session(market: str, tmp_path: Path) -> None:
-    """600 streams over addresses that the exchange takes; the diffs of every book come, and no id is lost."""
+    """600 streams over valid addresses; the diffs of every book arrive, and no id is lost."""
     outcome = many_symbols(tmp_path, market, symbols=300, seconds=1, speed=0.2)
     assert (outcome.streams, outcome.refused, outcome.ids_lost) == (600, 0, 0)
     assert outcome.silent <= 300
 
 
 def test_a_close_frame_is_obeyed_though_tcp_stays_open(tmp_path: Path) -> None:
-    """The connection ends with the code that came, and its successor delivers."""
+    """The connection ends with the received code, and its successor delivers."""
     with live(tmp_path) as session:
         session.start(**PATIENT)
         session.recording()
-        session.hit("ws_close_half", session.connections()[0], code=1012)
+        session.inject_fault("ws_close_half", session.connections()[0], code=1012)
         session.wait(lambda status: status.reconnects == {Cause.CLOSED: 1})
         session.recording()
         session.finish()
@@ -62,12 +62,12 @@ def test_a_close_frame_is_obeyed_though_tcp_stays_open(tmp_path: Path) -> None:
 def test_a_connection_that_only_seems_to_be_there_is_replaced(
     fault: str, reason: str, tmp_path: Path
 ) -> None:
-    """Silence beside a connection that delivers; and a peer that is gone, of a single connection, which nothing else can show."""
+    """A silent connection next to a delivering one, and a single connection whose peer is gone."""
     count = 2 if fault == "ws_silent" else 1
     with live(tmp_path, connections=count) as session:
         session.start(CAPTURE_RECORDING_SILENCE_S="4")
         session.recording(count)
-        session.hit(fault, session.connections()[0])
+        session.inject_fault(fault, session.connections()[0])
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) > 0)
         session.recording(count)
         session.finish()
@@ -79,12 +79,12 @@ def test_a_connection_that_only_seems_to_be_there_is_replaced(
 
 
 def test_a_busy_market_that_falls_silent_on_every_connection_is_connected_to_again(tmp_path: Path) -> None:
-    """Its pings are answered: only its own rhythm, once that is known, shows that something is wrong."""
+    """The peer answers pings; only the known pauses of the market show the fault."""
     with live(tmp_path) as session:
         session.start(CAPTURE_RECORDING_SILENCE_S="0.8")
         session.recording()
         time.sleep(12)  # a hundred looks, eight in each 0.8 s
-        session.hit("ws_silent", "all")
+        session.inject_fault("ws_silent", "all")
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) >= 2)
         session.recording()
         session.finish()

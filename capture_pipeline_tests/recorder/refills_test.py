@@ -26,7 +26,7 @@ HOUR_S = 3600
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Live]:
-    """A recorder of futures at work, whose market is twenty times as fast as real time."""
+    """A running recorder of futures in a market twenty times as fast as real time."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY]}
     with exchange(tmp_path, config, CAPTURE_MARKET="um") as deployment:
         one = Live(deployment, 600, ["BTCUSDT"])
@@ -40,7 +40,7 @@ def session(tmp_path: Path) -> Iterator[Live]:
 
 
 def _gap(session: Live) -> Gap:
-    """The one gap of the aggregates."""
+    """Return the only gap of the aggregates."""
     return next(gap for gap in session.gaps if gap.stream == AGG_TRADE)
 
 
@@ -51,9 +51,9 @@ def _requests(session: Live) -> list[str]:
 
 
 def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
-    """REST is far behind at first: the gap stays pending, in the status too, and is complete once REST has caught up."""
+    """REST lags at first: the gap is pending, and it is complete once REST has the trades."""
     session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda _: any(not event["filled"] for event in session.events("refill")))
     pending = session.wait(lambda status: "pending" in status.refills).refills["pending"]
     assert (pending.gaps, pending.ids_refilled) == (1, 0)
@@ -71,7 +71,7 @@ def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
 
 
 def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Live) -> None:
-    """The recorder was down for 50 hours; the exchange answers -4166 once, the ledger says so, and a later recorder does not ask."""
+    """After 50 hours the exchange answers -4166 once; the ledger has the refusal, and no request follows."""
     session.kill()
     session.deployment.clock(advance_s=50 * HOUR_S)
     session.deployment.forget_requests()
@@ -93,7 +93,7 @@ def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Li
 
 
 def _prove(session: Live) -> None:
-    """The lost ids wait for the daily files, and are all in them afterwards."""
+    """Check that the lost ids wait for the daily files and are complete afterwards."""
     workspace, gap = session.deployment.workspace, _gap(session)
     waiting = prove(workspace, session.folder)
     assert (waiting.state, waiting.gaps[0].waits_for, waiting.figures["lost_by_archive"]) == (
@@ -116,7 +116,7 @@ def _prove(session: Live) -> None:
 def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -> None:
     """The ledger of the finished session and its status agree."""
     session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
-    session.hit("ws_reset", "all")
+    session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
     session.finish()
     gap = _gap(session)

@@ -1,4 +1,4 @@
-"""Sessions recorded by real processes from the sandbox's streams, under every fault of a stream, a process and a disk."""
+"""Sessions recorded by real processes under faults of streams, processes and disks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from capture_pipeline.recorder.lifecycle import open_sessions, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause, RefillState
 from capture_pipeline_tests.recorder.live import Live, live
@@ -33,7 +33,7 @@ ONE_CONNECTION: list[tuple[str, dict[str, int]]] = [
 
 
 def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Path) -> None:
-    """Each fault hits one of two connections while the other is up; in the end no id is missing and each cause is counted."""
+    """Each fault hits one of two connections; no id is missing, and each cause is counted."""
     with live(tmp_path) as session:
         session.start()
         _hit_by_each(session, ONE_CONNECTION)
@@ -50,11 +50,11 @@ def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Pat
 
 
 def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> None:
-    """Inject faults one after the other, each into the older connection once both deliver."""
+    """Inject the faults one by one, each into the older connection once both deliver."""
     for fault, parameters in faults:
         session.recording()
         victim = session.connections()[0]
-        session.hit(fault, victim, **parameters)
+        session.inject_fault(fault, victim, **parameters)
         deadline = time.monotonic() + 20
         while victim in session.connections():
             assert time.monotonic() < deadline, fault
@@ -74,7 +74,7 @@ def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> Non
 def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(
     rule: dict[str, object], tmp_path: Path
 ) -> None:
-    """On both connections; nothing is lost and nothing is there twice."""
+    """On both connections; no id is lost or recorded twice."""
     with live(tmp_path) as session:
         session.deployment.faults({**rule, "times": "always"})
         session.start()
@@ -85,7 +85,7 @@ def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(
 
 
 def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) -> None:
-    """The ledger names them, the book is invalid until a snapshot bridges it, and lost trades are asked for again."""
+    """The ledger lists them, the book needs a snapshot, and lost trades are requested."""
     with live(tmp_path) as session:
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
         session.start()
@@ -118,7 +118,7 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path)
     with live(tmp_path) as session:
         session.start()
         session.recording()
-        session.hit("ws_reset", "all")
+        session.inject_fault("ws_reset", "all")
         session.wait(lambda status: status.gaps == 2)
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.CLOSED}
@@ -127,7 +127,7 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path)
 
 
 def test_a_quiet_market_costs_no_id(tmp_path: Path) -> None:
-    """All connections are silent and answer pings: none is let go, so that the first message after the quiet is there."""
+    """All connections are silent and answer pings: none is closed, so the next message is received."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -141,7 +141,7 @@ def test_a_quiet_market_costs_no_id(tmp_path: Path) -> None:
 
 
 def test_killed_twice_and_resumed_it_is_one_file(tmp_path: Path) -> None:
-    """Kill -9 and start again, as the same command does; the time between is in the ledger."""
+    """SIGKILL and a restart by the same command; the time in between is in the ledger."""
     with live(tmp_path) as session:
         for _ in range(2):
             session.start()
@@ -157,12 +157,12 @@ def test_killed_twice_and_resumed_it_is_one_file(tmp_path: Path) -> None:
 
 
 def test_one_connection_is_enough_where_it_is_asked_for(tmp_path: Path) -> None:
-    """Without a second one nothing waits for it."""
+    """No message waits for a second connection."""
     with live(tmp_path, seconds=4, connections=1) as session:
         session.start()
         session.recording(1)
-        assert session.ended()[0] == 0
-        session.exact()
+        assert session.wait_for_end()[0] == 0
+        session.check_ids()
         assert not session.gaps
         assert session.metadata.statistics["merge"]["duplicates"] == 0
 
@@ -171,7 +171,7 @@ def test_one_connection_is_enough_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_stop(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    """It ends within seconds with 130, its file is sound, and another recorder is refused while one is at work."""
+    """It ends within seconds with code 130 and a valid file; a second recorder is refused."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -180,27 +180,27 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
         assert lock_owner_pid(session.folder) == session.process.pid
         first, session.process = session.process, None
         session.start()
-        code, told = session.ended()
-        assert (code, f"pid {first.pid}" in told) == (2, True)
+        code, output = session.wait_for_end()
+        assert (code, f"pid {first.pid}" in output) == (2, True)
         session.process = first
         sent = time.monotonic()
         first.send_signal(number)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         assert time.monotonic() - sent < 10
         assert session.status().state == "interrupted"  # type: ignore[union-attr]
         plan = session.metadata.plan if session.folder.metadata.exists() else None
         assert plan is None
-        found = open_sessions(sessions_root(settings), "custom", ["BTCUSDT"])
+        found = list_open_sessions(sessions_root(settings), "custom", ["BTCUSDT"])
         assert found == [session.folder]
         metadata = stop(session.folder, settings)
         assert metadata is not None
         assert metadata.state == "interrupted"
-        session.exact()
+        session.check_ids()
         assert session.status().state == "interrupted"  # type: ignore[union-attr]
 
 
 def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) -> None:
-    """Nothing of it is destroyed."""
+    """Its folder is renamed, and nothing is deleted."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -215,11 +215,11 @@ def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) 
         assert folder.session == later.session
         aside = next(path for path in session.folder.path.parent.iterdir() if path.name.startswith(".aside-"))
         assert (aside / session.folder.growing.name).read_bytes() == content
-        assert open_sessions(sessions_root(settings), "custom", ["BTCUSDT"]) == [folder]
+        assert list_open_sessions(sessions_root(settings), "custom", ["BTCUSDT"]) == [folder]
 
 
 def test_a_full_disk_loses_only_what_does_not_fit_in_the_queue_and_says_so(tmp_path: Path) -> None:
-    """A real limit on the file: the recorder says `disk`, goes on when there is room, and the ledger has exactly what was dropped."""
+    """With a limit on the file: state `disk`, then recovery, and the ledger lists the dropped messages."""
     with live(tmp_path, speed=400, seconds=600) as session:
         session.start(CAPTURE_RECORDING_QUEUE_MB="1")
         session.recording()
@@ -237,7 +237,7 @@ def test_a_full_disk_loses_only_what_does_not_fit_in_the_queue_and_says_so(tmp_p
 
 
 def test_numbers_of_a_session_are_served_to_prometheus(tmp_path: Path) -> None:
-    """On loopback, while it records."""
+    """On loopback, during the recording."""
     import socket  # noqa: PLC0415
 
     with socket.socket() as probe:

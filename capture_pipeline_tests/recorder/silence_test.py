@@ -1,4 +1,4 @@
-"""The rule for silent connections: events and times in, pings and replacements out."""
+"""The rules for silent connections: events and times in, pings and replacements out."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ HOUR_S = 3600.0
 
 @dataclass
 class Wire:
-    """A connection whose peer answers pings at once, or not."""
+    """A connection whose peer answers pings at once, or never."""
 
     number: int
     last_s: float = 0.0
-    heard_s: float = 0.0
+    last_bytes_s: float = 0.0
     pinged_s: float | None = None
     messages: int = 0
     answers: bool = True
 
     def take(self, now_s: float) -> None:
-        """Take a message."""
-        self.last_s = self.heard_s = now_s
+        """Receive a message."""
+        self.last_s = self.last_bytes_s = now_s
         self.messages += 1
 
 
 class Course:
-    """Connections to one address over simulated time, looked at each second."""
+    """Connections to one address over simulated time, checked each second."""
 
     def __init__(self, count: int) -> None:
         self.wires = [Wire(number) for number in range(1, count + 1)]
@@ -41,7 +41,7 @@ class Course:
         self.replaced: list[tuple[float, int, str]] = []
 
     def run(self, until_s: float, every_s: float | None, *, wires: list[Wire] | None = None) -> None:
-        """Go on until a time; each `every_s` a message comes on some connections. A replaced one has a successor at once."""
+        """Simulate until a time, with a message each `every_s` on some connections, and with replacements."""
         first_s = self.now_s
         while self.now_s < until_s:
             self.now_s += 1
@@ -51,7 +51,7 @@ class Course:
             ):
                 for wire in self.wires if wires is None else wires:
                     wire.take(self.now_s - 0.5)
-            for wire, reason in list(self.rule.look(self.wires, self.now_s)):
+            for wire, reason in list(self.rule.check(self.wires, self.now_s)):
                 if reason:
                     self.replaced.append((self.now_s, wire.number, reason))
                     self.wires.remove(wire)
@@ -60,7 +60,7 @@ class Course:
                     self.pings += 1
                     wire.pinged_s = self.now_s
                     if wire.answers:
-                        wire.heard_s = self.now_s + 0.1
+                        wire.last_bytes_s = self.now_s + 0.1
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -82,7 +82,7 @@ def test_a_ping_is_sent_at_most_twice_within_the_limit() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("every_s", [1, 15])
 def test_a_dead_peer_is_noticed_within_the_limit(every_s: float, count: int) -> None:
-    """Two seconds are for the looks, which come each second; a quiet stream makes no difference."""
+    """Two seconds are added for the checks, which run each second; a quiet stream makes no difference."""
     course = Course(count)
     course.run(50, every_s)
     dead = course.wires[0]
@@ -96,7 +96,7 @@ def test_a_dead_peer_is_noticed_within_the_limit(every_s: float, count: int) -> 
 def test_a_connection_that_lacks_what_another_one_brings_is_replaced_though_it_answers_pings(
     every_s: float,
 ) -> None:
-    """Within the limit of the first message that it lacks, which comes `every_s` later."""
+    """Within the limit after the first missing message, which comes `every_s` later."""
     course = Course(2)
     course.run(150, every_s)
     course.run(150 + every_s + LIMIT_S + 3, every_s, wires=course.wires[1:])
@@ -116,7 +116,7 @@ def test_one_message_that_comes_seconds_apart_on_two_connections_replaces_none()
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_busy_market_that_falls_silent_is_asked_again_at_growing_intervals(count: int) -> None:
-    """First after the limit, one connection at a time, and in a day not more often than it has hours and the steps to get there."""
+    """First after the limit, one connection at a time, and at most about once an hour within a day."""
     course = Course(count)
     course.run(200, 1)
     course.run(200 + 24 * HOUR_S, None)
@@ -129,7 +129,7 @@ def test_a_busy_market_that_falls_silent_is_asked_again_at_growing_intervals(cou
 
 
 def test_pauses_that_were_seen_lately_are_no_silence() -> None:
-    """A stream that was busy, and is quiet by and by, costs one connection at each step at most."""
+    """A busy stream that becomes quiet costs at most one connection per step."""
     course = Course(2)
     course.run(300, 1)
     course.run(2000, 20)
@@ -138,7 +138,7 @@ def test_pauses_that_were_seen_lately_are_no_silence() -> None:
 
 
 def test_a_pause_is_forgotten() -> None:
-    """What is busy again is watched closely again, after an hour or two."""
+    """A stream that is busy again is watched closely again after an hour or two."""
     course = Course(1)
     course.run(2000, 10)
     course.run(2000 + 2.1 * HOUR_S, 1)
@@ -147,15 +147,15 @@ def test_a_pause_is_forgotten() -> None:
 
 
 def test_a_process_that_was_held_up_does_not_take_its_peer_for_gone() -> None:
-    """The answer to the last ping has come and is read after the look; the next look finds it."""
+    """The answer to the last ping arrived and is read only after the check."""
     wire = Wire(1, pinged_s=4.5)
     rule = Silence(LIMIT_S)
-    assert list(rule.look([wire], 4.6)) == []
-    assert list(rule.look([wire], 20.0)) == []
-    wire.heard_s = 20.1
-    assert list(rule.look([wire], 20.5)) == []
-    assert [reason for _, reason in rule.look([wire], 21.0)] == []
+    assert list(rule.check([wire], 4.6)) == []
+    assert list(rule.check([wire], 20.0)) == []
+    wire.last_bytes_s = 20.1
+    assert list(rule.check([wire], 20.5)) == []
+    assert [reason for _, reason in rule.check([wire], 21.0)] == []
 
 
 def test_nothing_is_done_without_a_connection() -> None:
-    assert list(Silence(LIMIT_S).look([], 5.0)) == []
+    assert list(Silence(LIMIT_S).check([], 5.0)) == []

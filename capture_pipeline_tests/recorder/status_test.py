@@ -1,4 +1,4 @@
-"""What is told of a recording while it lasts: its rate, its troubles, its count, and nothing of a recorder that is gone."""
+"""The status of a recording: rate, errors, counts, and the state after the end of a recorder."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from capture_pipeline_tests.recorder.live import Live, live
 
 
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
-    """Twenty a second is twenty a second from the first look on, also where nothing was counted for a while before."""
+    """Twenty per second from the first call on, also after a time without samples."""
     rate = Rate()
-    rate.see(90.0, 0)
+    rate.add_sample(90.0, 0)
     assert rate.per_s(99.0, 0) == 0
     rate.begin(100.0, 0)
     rate.begin(100.4, 8)
@@ -37,46 +37,46 @@ def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
         now_s, count = 100 + tenth / 10, 2 * tenth
         assert rate.per_s(now_s, count) == pytest.approx(20, rel=0.01 if tenth > 1 else 0.51), tenth
         if tenth % 10 == 0:
-            rate.see(now_s, count)
+            rate.add_sample(now_s, count)
 
 
 def test_a_rate_follows_what_comes_within_five_seconds_and_is_0_only_where_nothing_came() -> None:
-    """Of a stream that stops it falls, and ends at 0; one message in the window is not nothing."""
+    """The rate of a stream that stops falls to 0; one message in the window is a rate above 0."""
     rate = Rate()
     rate.begin(0.0, 0)
     found = []
     for second in range(1, 20):
         count = 20 * min(second, 8)
         found.append(rate.per_s(second, count))
-        rate.see(second, count)
+        rate.add_sample(second, count)
     assert found[:8] == [20.0] * 8
     assert found[8:14] == [16.0, 12.0, 8.0, 4.0, 0.0, 0.0]
     assert rate.per_s(19.5, 161) > 0
 
 
 class _Ended:
-    """Connection health with a clock of its own, and the lines that it reported."""
+    """Connection health with a clock that the test sets, and its reported lines."""
 
     def __init__(self) -> None:
-        self.now_s, self.told = 0.0, list[str]()
-        self.troubles = ConnectionHealth("ws://host", self.told.append, lambda: self.now_s)
+        self.now_s, self.reports = 0.0, list[str]()
+        self.troubles = ConnectionHealth("ws://host", self.reports.append, lambda: self.now_s)
 
     def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
-        """A connection ends."""
+        """End a connection."""
         connection = Connection(
             1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail
         )
-        self.troubles.ended(connection)
+        self.troubles.record_end(connection)
 
     def look(self, seconds: float, *, is_whole: bool = False) -> None:
-        """Time passes, with a look each second."""
+        """Advance the time with a call each second."""
         for _ in range(round(seconds)):
             self.now_s += 1
-            self.troubles.look(is_whole=is_whole)
+            self.troubles.report_changes(is_whole=is_whole)
 
 
 def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
-    """However often it is tried meanwhile; and its end is told."""
+    """Repeated attempts are not reported; the recovery is."""
     case = _Ended()
     for _ in range(5):
         case.end(Cause.CLOSED, "ConnectionRefusedError")
@@ -89,46 +89,49 @@ def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
         "cannot connect to ws://host: ConnectionRefusedError",
         "cannot connect to ws://host: refused with HTTP 451",
     ]
-    assert case.told == [*refused, "every connection delivers again"]
+    assert case.reports == [*refused, "every connection delivers again"]
     assert not case.troubles.current
 
 
 def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
-    """They stand in the event log; what lasts is told."""
+    """They are only in the event log."""
     case = _Ended()
     case.end(Cause.CLOSED, "1006", opened=True)
     case.look(1, is_whole=True)
     case.end(Cause.LIFE, "after 23.5 h", opened=True)
     case.end(Cause.SHUTDOWN, "announced by the exchange", opened=True)
     case.look(5)
-    assert case.told == []
+    assert case.reports == []
     case.end(Cause.SILENCE, "no data for 8 s", opened=True)
     case.look(2)
-    assert case.told == ["connection to ws://host lost: silence, no data for 8 s"]
+    assert case.reports == ["connection to ws://host lost: silence, no data for 8 s"]
 
 
 def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
-    """And again where its end changes; the status has it while it lasts."""
+    """And again if its end changes; the status shows it while it lasts."""
     now_s = [1_800_000_000.0]
-    limits, told = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]), list[str]()
-    pauses = RestPauses(limits, told.append)
-    pauses.look()
-    assert (pauses.current, told) == ("", [])
+    limits, reports = (
+        AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]),
+        list[str](),
+    )
+    pauses = RestPauses(limits, reports.append)
+    pauses.report_changes()
+    assert (pauses.current, reports) == ("", [])
     limits.refuse(HostGroup.REST, 429, 60.0)
     for _ in range(3):
-        pauses.look()
+        pauses.report_changes()
     assert (
-        told
+        reports
         == ["REST: the exchange requires this address to wait until 2027-01-15T08:01:00Z (429)"]
         == [pauses.current]
     )
     now_s[0] += 60
-    pauses.look()
-    assert (pauses.current, len(told)) == ("", 1)
+    pauses.report_changes()
+    assert (pauses.current, len(reports)) == ("", 1)
 
 
 def test_a_connection_error_is_a_metric_with_its_text() -> None:
-    """Quotes in it do not break the form; without one the value is 0."""
+    """Quotes in it are escaped; without an error the value is 0."""
     status = Status(
         session="s",
         state="connecting",
@@ -155,7 +158,7 @@ def _shown(session: Live) -> str:
 
 @pytest.mark.slow
 def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path: Path) -> None:
-    """Nothing is told of connections that are gone; status, metadata and file agree on the messages, snapshots among them."""
+    """Closed connections are not shown; status, metadata and file agree on the count of messages."""
     with live(tmp_path, speed=1) as session:
         session.start()
         session.wait(lambda status: status.messages > 100 and status.books == {"BTCUSDT": "synced"})
@@ -182,7 +185,7 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         assert session_document(session.folder)["state"] == "recording"
         rates.append(later.messages_per_s)
         session.process.send_signal(signal.SIGUSR1)
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         lines = [
             json.loads(line) for line in gzip.decompress(session.folder.recording.read_bytes()).splitlines()
         ]
@@ -201,7 +204,7 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
 
 @pytest.mark.slow
 def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path) -> None:
-    """Also those before the last checkpoint that are of no stream of trades or diffs."""
+    """Also lines before the last checkpoint that belong to no trade or diff stream."""
     with live(tmp_path) as session:
         session.start()
         session.wait(
@@ -209,7 +212,7 @@ def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path
         )
         assert session.process is not None
         session.process.send_signal(signal.SIGINT)
-        assert session.ended()[0] == 130
+        assert session.wait_for_end()[0] == 130
         count = len(gzip.decompress(session.folder.growing.read_bytes()).splitlines())
         assert (session.status() or pytest.fail("no status")).messages == count
         session.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
@@ -222,7 +225,7 @@ def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path
 def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first status is of the recorder that was started, though the killed one left its own."""
+    """The first status is that of the new recorder, though a killed one left its own."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -241,7 +244,7 @@ def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(
 
 @pytest.mark.slow
 def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path) -> None:
-    """A recorder that is up before the start waits, begins some seconds before it, and its books are synced when it comes."""
+    """A recorder waits, begins some seconds before the start, and its books are synchronized at the start."""
     with live(tmp_path, seconds=4) as session:
         start_us = time.time_ns() // 1000 + round((LEAD_S + 3) * 1e6)
         session.plan(start_us=start_us)
@@ -251,7 +254,7 @@ def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path)
         assert (waiting.messages, waiting.connections, waiting.last_error) == (0, [], "")
         synced = session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
         assert synced.updated_ns < start_us * 1000
-        assert session.ended()[0] == 0
+        assert session.wait_for_end()[0] == 0
         metadata = session.metadata
         assert metadata.started_ns is not None
         assert metadata.ended_ns is not None
@@ -262,7 +265,7 @@ def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_session_that_begins_late_says_by_how_much(tmp_path: Path) -> None:
-    """In its status, as it is shown, and in its metadata."""
+    """In its status, in its output and in its metadata."""
     with live(tmp_path) as session:
         session.plan(start_us=time.time_ns() // 1000 - 30_000_000)
         session.start()

@@ -1,4 +1,4 @@
-"""What carries messages: frames cut out of bytes, and what the library reports of an end."""
+"""Frames parsed from bytes, and reasons for the end of a connection."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.connections.frame_parser import (
     MAX_FRAGMENTS,
     MAX_FRAMES,
-    FrameCutter,
     FrameError,
+    FrameParser,
 )
 from capture_pipeline.sessions.models import Cause
 
 MOST = 70_000
 
 
-def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
+def build_frame(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
     return Frame(opcode, payload, fin=fin).serialize(mask=mask)
 
 
-def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
-    """Messages, frames that were passed on, and the violation, of bytes that come in pieces of these sizes, again and again."""
+def parse_pieces(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
+    """Feed the bytes in pieces of these sizes; return messages, passed frames and the violation."""
     messages: list[bytes] = []
     passed: list[bytes] = []
-    cutter = FrameCutter(messages.append, passed.append, MOST)
+    cutter = FrameParser(messages.append, passed.append, MOST)
     try:
         for wish in itertools.cycle(sizes):
             size = max(wish, len(data) // 100)
@@ -59,63 +59,67 @@ payloads = st.one_of(
 def test_messages_come_out_as_they_went_in_however_the_bytes_come(
     sent: list[tuple[bytes, int, bool]], sizes: list[int]
 ) -> None:
-    """In one frame or several, with pings between the frames of one message; of pings the last one is passed on, whole."""
+    """In one frame or several, with pings between fragments; the last ping is passed on."""
     data, pings = b"", 0
     for payload, pieces, pinged in sent:
         step = max(1, -(-len(payload) // pieces))
         parts = [payload[at : at + step] for at in range(0, len(payload), step)] or [b""]
         for number, part in enumerate(parts):
-            data += framed(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
+            data += build_frame(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
             if pinged:
                 pings += 1
-                data += framed(Opcode.PING, b"beat %d" % pings) + framed(Opcode.PONG, b"")
-    messages, passed, violation = cut(data, sizes)
+                data += build_frame(Opcode.PING, b"beat %d" % pings) + build_frame(Opcode.PONG, b"")
+    messages, passed, violation = parse_pieces(data, sizes)
     assert (messages, violation) == ([payload for payload, _, _ in sent], None)
-    assert passed[-1:] == ([framed(Opcode.PING, b"beat %d" % pings)] if pings else [])
+    assert passed[-1:] == ([build_frame(Opcode.PING, b"beat %d" % pings)] if pings else [])
     assert len(passed) <= pings
 
 
 @pytest.mark.parametrize(
     ("bad", "code"),
     [
-        (framed(Opcode.TEXT, b"masked", mask=True), 1002),
-        (framed(Opcode.CONT, b"continues nothing"), 1002),
-        (framed(Opcode.TEXT, b"x" * (MOST + 1)), 1009),
+        (build_frame(Opcode.TEXT, b"masked", mask=True), 1002),
+        (build_frame(Opcode.CONT, b"continues nothing"), 1002),
+        (build_frame(Opcode.TEXT, b"x" * (MOST + 1)), 1009),
         (b"\xc1\x02ab", 1002),
         (b"\x83\x02ab", 1002),
         (b"\x81\xff" + b"\xff" * 8, 1002),
         (b"\x81\x7f" + b"\xff" * 8, 1009),
         (b"\x09\x00", 1002),
-        (framed(Opcode.TEXT, b"begins", fin=False) + framed(Opcode.TEXT, b"begins again"), 1002),
-        (framed(Opcode.TEXT, b"y" * MOST, fin=False) + framed(Opcode.CONT, b"more"), 1009),
-        (framed(Opcode.TEXT, b"", fin=False) + framed(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS, 1009),
-        (framed(Opcode.TEXT, b"\xff"), 1007),
-        (framed(Opcode.TEXT, b"\xff" * 200), 1007),
-        (framed(Opcode.TEXT, b"\xc3", fin=False) + framed(Opcode.CONT, b"("), 1007),
+        (build_frame(Opcode.TEXT, b"begins", fin=False) + build_frame(Opcode.TEXT, b"begins again"), 1002),
+        (build_frame(Opcode.TEXT, b"y" * MOST, fin=False) + build_frame(Opcode.CONT, b"more"), 1009),
+        (
+            build_frame(Opcode.TEXT, b"", fin=False)
+            + build_frame(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS,
+            1009,
+        ),
+        (build_frame(Opcode.TEXT, b"\xff"), 1007),
+        (build_frame(Opcode.TEXT, b"\xff" * 200), 1007),
+        (build_frame(Opcode.TEXT, b"\xc3", fin=False) + build_frame(Opcode.CONT, b"("), 1007),
     ],
 )
 def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
-    """Messages before it came through, none behind it."""
-    before, after = framed(Opcode.TEXT, b"good"), framed(Opcode.TEXT, b"never")
-    messages, _, violation = cut(before + bad + after, [len(before + bad + after)])
+    """Earlier messages are emitted, later ones are not."""
+    before, after = build_frame(Opcode.TEXT, b"good"), build_frame(Opcode.TEXT, b"never")
+    messages, _, violation = parse_pieces(before + bad + after, [len(before + bad + after)])
     assert messages == [b"good"]
     assert violation is not None
     assert violation.code == code
 
 
 def test_a_character_may_be_cut_by_a_fragment() -> None:
-    """Only the whole message has to be UTF-8."""
+    """Only the whole message must be UTF-8."""
     euro = "€".encode()
-    data = framed(Opcode.TEXT, euro[:1], fin=False) + framed(Opcode.CONT, euro[1:])
-    assert cut(data, [1]) == ([euro], [], None)
+    data = build_frame(Opcode.TEXT, euro[:1], fin=False) + build_frame(Opcode.CONT, euro[1:])
+    assert parse_pieces(data, [1]) == ([euro], [], None)
 
 
 def test_a_call_takes_a_limited_number_of_frames() -> None:
-    """What is left waits for the next call, in order."""
+    """The remaining frames wait for the next call, in order."""
     messages: list[bytes] = []
-    cutter = FrameCutter(messages.append, lambda _: None, MOST)
+    cutter = FrameParser(messages.append, lambda _: None, MOST)
     sent = [b"%d" % number for number in range(3 * MAX_FRAMES)]
-    data = b"".join(framed(Opcode.TEXT, each) for each in sent)
+    data = b"".join(build_frame(Opcode.TEXT, each) for each in sent)
     counts = [cutter.feed(data)]
     while cutter.is_behind:
         counts.append(cutter.feed())
@@ -125,7 +129,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", "429"),
         (b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", ""),
@@ -134,7 +138,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
     ],
     ids=["429", "redirect", "no http", "nothing"],
 )
-def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
+def test_a_refusal_is_an_end_with_its_reason(answer: bytes, expected: str) -> None:
     """Nothing is raised, and no connection was open."""
 
     async def refused() -> Connection:
@@ -152,12 +156,12 @@ def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
 
     connection = asyncio.run(refused())
     assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
-    assert told in connection.detail
+    assert expected in connection.detail
     assert connection.detail
 
 
 def test_a_bug_behind_a_connection_is_raised_and_not_swallowed() -> None:
-    """An event loop would log it and go on without the messages."""
+    """An event loop would only log it and continue."""
     from websockets.asyncio.server import ServerConnection, serve  # noqa: PLC0415
 
     async def talk(socket: ServerConnection) -> None:

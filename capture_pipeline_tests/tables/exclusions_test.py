@@ -1,4 +1,4 @@
-"""Rows that are no bars: divided before the merge, each kept once with its cause, and on-grid rows of other files take their place."""
+"""Rows that are not bars: separated before the merge, kept once with their cause, replaced by other files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import MINUTE_US
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, separate
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, separate_rows
 from capture_pipeline.tables.merge import Part, merge
 from capture_pipeline_tests.frames import START_US, klines
 
@@ -16,10 +16,10 @@ TIMES = [pl.col(name) + SHIFT for name in ("open_time_us", "close_time_us")]
 
 
 def test_other_sources_fill_the_place_of_rows_off_the_grid() -> None:
-    """Half of the monthly file is shifted; a daily file has the candles of the grid, and REST repeats the shifted rows."""
+    """Half of the monthly file is shifted; a daily file has the candles; REST repeats the shifted rows."""
     shifted = klines(6).slice(3).with_columns(TIMES)
     monthly = Part("monthly", "month", pl.concat([klines(6).head(3), shifted]))
-    separated = separate(
+    separated = separate_rows(
         [Part("rest", "answer", shifted), Part("daily", "day", klines(6)), monthly], MINUTE_US
     )
     bars = merge(separated.parts).bars
@@ -33,10 +33,10 @@ def test_other_sources_fill_the_place_of_rows_off_the_grid() -> None:
 
 
 def test_rows_off_the_grid_that_disagree_are_both_kept() -> None:
-    """Nothing that a source says is lost."""
+    """Each version of a row is kept."""
     shifted = klines(1).with_columns(TIMES)
     other = shifted.with_columns(volume=(pl.col("volume") + 1).cast(shifted.schema["volume"]))
-    assert separate([Part("monthly", "a", shifted), Part("rest", "b", other)], MINUTE_US).exclusions[
+    assert separate_rows([Part("monthly", "a", shifted), Part("rest", "b", other)], MINUTE_US).exclusions[
         "file"
     ].to_list() == ["a", "b"]
 
@@ -48,7 +48,7 @@ def test_rows_off_the_grid_that_disagree_are_both_kept() -> None:
     )
 )
 def test_every_row_is_a_bar_candidate_or_excluded(files: list[tuple[str, int, int]]) -> None:
-    """Over files that are shifted by seconds and may reach out of their period."""
+    """For files that are shifted by seconds and may extend beyond their period."""
     parts = [
         Part(
             source,
@@ -58,7 +58,7 @@ def test_every_row_is_a_bar_candidate_or_excluded(files: list[tuple[str, int, in
         )
         for index, (source, seconds, length) in enumerate(files)
     ]
-    separated = separate(parts, MINUTE_US)
+    separated = separate_rows(parts, MINUTE_US)
     kept = [(part.file, at) for part in separated.parts for at in part.rows["open_time_us"].to_list()]
     every = {at for part in parts for at in part.rows["open_time_us"].to_list()}
     assert {at for _, at in kept} | set(separated.exclusions["open_time_us"]) == every

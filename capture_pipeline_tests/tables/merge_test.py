@@ -1,4 +1,4 @@
-"""Merging sources: precedence, duplicates, conflicts, and that the order of the parts does not matter."""
+"""Merging of sources: priority, duplicates, conflicts, and independence of the order of the parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_monthly_wins_over_daily_over_rest() -> None:
 
 
 def test_a_conflict_keeps_both_sides() -> None:
-    """The trusted value stays in the bars, the other one beside it in the conflicts."""
+    """The trusted value is in the bars, the other one in the conflicts."""
     other = changed(changed(klines(5), 2, "high", pl.lit("999.5")), 2, "trades", pl.lit(77))
     merged = merge([Part("rest", "page", other), Part("monthly", "zip", klines(5))])
     assert merged.bars.drop("source").equals(klines(5))
@@ -73,7 +73,7 @@ sources = st.sampled_from(["monthly", "daily", "rest"])
 def test_merging_is_idempotent_complete_and_blind_to_order(
     spans: list[tuple[str, int, int]], chance: random.Random
 ) -> None:
-    """Every minute that any part has is there once; parts in another order give the same bars; merging twice changes nothing."""
+    """Each minute of any part occurs once, in any order of the parts; a second merge changes nothing."""
     whole = klines(40)
     parts = [
         Part(source, f"{index}", whole.slice(start, count))
@@ -100,7 +100,7 @@ def test_merging_is_idempotent_complete_and_blind_to_order(
     st.integers(1, 30),
 )
 def test_windows_are_merged_as_the_whole_is(drawn: list[tuple[str, list[int]]], at_once: int) -> None:
-    """However long the windows are: rows doubled, out of order, and with other values in one source."""
+    """For windows of any length: duplicate rows, wrong order, and different values in one source."""
     rows = klines(40)
     odd = changed(rows, 7, "high", pl.lit("999.5"))
     parts = [

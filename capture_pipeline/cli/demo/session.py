@@ -20,8 +20,8 @@ from capture_pipeline.golden.tables import GoldenManifest
 from capture_pipeline.golden.validation.checks import thresholds_of
 from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
-from capture_pipeline.recorder.process import finished, follow
+from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
+from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.settings.loader import load_settings
@@ -61,17 +61,19 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
         CaptureError: A step failed.
     """
     workspace = Workspace(load_settings(settings_file, {}))
-    found = [folder for folder in all_sessions(sessions_root(workspace.settings)) if folder.metadata.exists()]
+    found = [
+        folder for folder in list_sessions(sessions_root(workspace.settings)) if folder.metadata.exists()
+    ]
     folder = found[0] if found else _record(settings_file, live_file)
     report = validate(folder.path, thresholds_of(workspace.settings.session_gates), book=True)
     tables = convert(folder.recording, folder.session, workspace.lake.tables())
     proof = read_proof(workspace.lake.proof(folder.session)) or _proved(settings_file, live_file, folder)
-    return Recorded(folder, finished(folder), report, tables, proof, is_new=not found)
+    return Recorded(folder, read_finished_metadata(folder), report, tables, proof, is_new=not found)
 
 
 def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> SessionProof:
     """Compare the session with the files of a sandbox whose clock is two days after the end of the session."""
-    now_us = finished(folder).plan.end_ns // 1000 + 2 * DAY_US
+    now_us = read_finished_metadata(folder).plan.end_ns // 1000 + 2 * DAY_US
     with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
         return prove(Workspace(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)
 
@@ -82,7 +84,7 @@ def _record(settings_file: Path, live_file: Path) -> SessionFolder:
         settings = load_settings(settings_file, environment)
         folder = prepare(
             sessions_root(settings),
-            new_plan(settings, [_SYMBOL], _REGIME, SECONDS, description="a demonstration"),
+            create_plan(settings, [_SYMBOL], _REGIME, SECONDS, description="a demonstration"),
         )
         _follow(folder, settings_file, environment, server.url)
         return folder

@@ -19,7 +19,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.estimate import estimate_backfill
 from capture_pipeline.klines.pending import find_unfinished
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -100,7 +100,7 @@ def run(
     Exit code 1: a partition failed, an unverified file is not used, or a quarantined file leaves an unexplained gap.
     """
     started = time.monotonic()
-    make_folder(workspace.lake.root)
+    create_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
     with (

@@ -15,13 +15,13 @@ from capture_pipeline.cli.options import CONFIG, SESSIONS, SYMBOLS, Duration
 from capture_pipeline.cli.selection import symbol_names
 from capture_pipeline.deployment.rest_client import create_rest_client
 from capture_pipeline.errors import CaptureError, StorageError
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import (
-    Ended,
+    RecorderResult,
+    create_plan,
     find_session,
-    new_plan,
-    open_sessions,
+    list_open_sessions,
     prepare,
     record,
     sessions_root,
@@ -77,17 +77,17 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         plan = _new_plan(settings, symbols, options)
         check_network(settings, plan.streams)
         _check_disk(settings, root)
-        if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
+        if options["no_resume"] or not list_open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
             plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
-        folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
+        folder = prepare(root, plan, resume_open=not options["no_resume"], on_hide=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
     _report_end(ended)
 
 
 def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
-    plan = new_plan(
+    plan = create_plan(
         settings,
         symbol_names(symbols),
         options["regime"],
@@ -110,7 +110,7 @@ def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
 
 
 def _check_disk(settings: Settings, root: Path) -> None:
-    make_folder(root)
+    create_folder(root)
     free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
@@ -141,7 +141,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
         raise error
 
 
-def _report_end(ended: Ended) -> None:
+def _report_end(ended: RecorderResult) -> None:
     if ended.metadata is None:
         session = ended.folder.session
         write_line(

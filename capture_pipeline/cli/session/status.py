@@ -20,9 +20,14 @@ from capture_pipeline.cli.session.view import (
     set_aside_row,
     state_lines,
 )
-from capture_pipeline.recorder.lifecycle import all_sessions, find_session, sessions_root, sessions_set_aside
+from capture_pipeline.recorder.lifecycle import (
+    find_session,
+    list_hidden_sessions,
+    list_sessions,
+    sessions_root,
+)
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.schedule import windows
+from capture_pipeline.sessions.schedule import list_windows
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
@@ -85,7 +90,7 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     return (
         [find_session(root, session)]
         if session
-        else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
+        else [folder for folder in list_sessions(root) if not folder.metadata.exists()]
     )
 
 
@@ -103,8 +108,8 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
     """List all sessions, newest first. Exit code 1: a file of a session is damaged; it is named, and the others are listed."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
-        rows = [session_row(folder) for folder in all_sessions(root)]
-        aside = [set_aside_row(folder) for folder in sessions_set_aside(root)] if with_set_aside else []
+        rows = [session_row(folder) for folder in list_sessions(root)]
+        aside = [set_aside_row(folder) for folder in list_hidden_sessions(root)] if with_set_aside else []
         rows += aside
     if as_json:
         emit_json(rows)
@@ -144,7 +149,7 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:
             "symbols": ", ".join(window.planned.symbols),
             "description": window.planned.description,
         }
-        for window in windows(settings.sessions, now, now + days * DAY_US)
+        for window in list_windows(settings.sessions, now, now + days * DAY_US)
     ]
     if as_json:
         emit_json(rows)

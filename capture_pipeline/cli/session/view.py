@@ -10,7 +10,7 @@ from rich.table import Table
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.recorder.lifecycle import known_plan, plan_of
+from capture_pipeline.recorder.lifecycle import read_plan, read_plan_if_valid
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
@@ -149,7 +149,7 @@ def session_row(folder: SessionFolder) -> dict[str, Any]:
 def set_aside_row(folder: SessionFolder) -> dict[str, Any]:
     """Return a session that was set aside as a row, with its former id and its folder."""
     row = session_row(folder)
-    session = str(plan.session) if (plan := known_plan(folder)) is not None else folder.session
+    session = str(plan.session) if (plan := read_plan_if_valid(folder)) is not None else folder.session
     return {
         **row,
         "session": session,
@@ -165,7 +165,7 @@ def damaged(rows: list[dict[str, Any]]) -> list[str]:
 
 def _sound_row(folder: SessionFolder) -> dict[str, Any]:
     state, status = session_state(folder)
-    plan = plan_of(folder)
+    plan = read_plan(folder)
     metadata = read_model(folder.metadata, SessionMetadata)
     row: dict[str, Any] = {
         "session": folder.session,

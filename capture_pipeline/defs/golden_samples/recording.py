@@ -21,7 +21,7 @@ from capture_pipeline.defs.shared.table_metadata import ROWS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, MalformedDataError, StorageError
 from capture_pipeline.recorder.lifecycle import stop
-from capture_pipeline.recorder.process import finished, follow
+from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY, SessionMetadata
@@ -73,7 +73,7 @@ def golden_samples(
             if _is_terminated(context):
                 _finish(context, workspace, folder)
             raise
-        metadata = finished(folder)
+        metadata = read_finished_metadata(folder)
         if metadata.state == EMPTY:
             raise MalformedDataError(
                 empty_session_reason(folder),

@@ -18,13 +18,13 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, sessions_fol
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import make_folder, publish_model, read_model
-from capture_pipeline.recorder.lifecycle import all_sessions, is_ending, known_plan, new_plan
+from capture_pipeline.lake.files import create_folder, publish_model, read_model
+from capture_pipeline.recorder.lifecycle import create_plan, is_ending, list_sessions, read_plan_if_valid
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
-from capture_pipeline.sessions.schedule import Window, windows
+from capture_pipeline.sessions.schedule import Window, list_windows
 
 AHEAD_S = 120.0
 """Time before the start of a session at which its run is requested."""
@@ -56,7 +56,7 @@ def session_sensor(
     """Request one run for each planned session without a run; a cancelled run is not requested again."""
     now_us = time.time_ns() // 1000
     try:
-        for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
+        for window in list_windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
             _write_plan(workspace, window)
         wanted = [folder for folder, plan in _find_unfinished(workspace) if plan.planned]
     except CaptureError as error:
@@ -69,7 +69,7 @@ def session_sensor(
     state = (
         f"{len(wanted)} sessions are being recorded or begin soon" if wanted else "no planned session is due"
     )
-    upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
+    upcoming = list_windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
     following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
     return outputs.skip(state + following)
 
@@ -116,7 +116,7 @@ def session_arrivals(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each finished session that was never materialized; report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder for folder in all_sessions(sessions_folder(workspace)) if folder.metadata.exists()]
+    finished = [folder for folder in list_sessions(sessions_folder(workspace)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MAX_ARRIVALS)]
     proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
@@ -139,8 +139,8 @@ def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
 
 
 def _find_unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
-    for folder in all_sessions(sessions_folder(workspace)):
-        if not folder.metadata.exists() and (plan := known_plan(folder)):
+    for folder in list_sessions(sessions_folder(workspace)):
+        if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)):
             yield folder, plan
 
 
@@ -182,7 +182,7 @@ def _write_plan(workspace: Workspace, window: Window) -> None:
     folder = SessionFolder.under(sessions_folder(workspace), planned.regime, window.session)
     if folder.plan.exists():
         return
-    plan = new_plan(
+    plan = create_plan(
         workspace.settings,
         list(planned.symbols),
         planned.regime,
@@ -190,5 +190,5 @@ def _write_plan(workspace: Workspace, window: Window) -> None:
         description=planned.description,
         start_us=window.start_us,
     )
-    make_folder(folder.path)
+    create_folder(folder.path)
     publish_model(folder.plan, plan.model_copy(update={"planned": True}))

@@ -16,8 +16,8 @@ from capture_pipeline.golden.comparison.report import markdown, page
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenManifest, GoldenTables
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.recorder.lifecycle import all_sessions
-from capture_pipeline.recorder.process import finished
+from capture_pipeline.recorder.lifecycle import list_sessions
+from capture_pipeline.recorder.process import read_finished_metadata
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
 
 _DESCRIPTIONS = {
@@ -60,7 +60,7 @@ def golden_tables(
     """Convert a finished session."""
     with domain_errors_as_dagster(context.op_execution_context):
         folder = find_session_folder(workspace, context.partition_key)
-        finished(folder)
+        read_finished_metadata(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
         yield outputs.materialization(_describe(workspace, table, manifest), asset=table.name)
@@ -113,9 +113,9 @@ def regime_comparison_report(
 
 def _sessions_with_tables(workspace: Workspace) -> list[Compared]:
     found = []
-    for folder in reversed(all_sessions(sessions_folder(workspace))):
+    for folder in reversed(list_sessions(sessions_folder(workspace))):
         tables = GoldenTables(workspace.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
-            metadata = finished(folder)
+            metadata = read_finished_metadata(folder)
             found += [Compared(tables, symbol, metadata) for symbol in tables.symbols()]
     return found

@@ -10,7 +10,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
-from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst
+from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst_level
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.table_metadata import build_table
 
@@ -155,7 +155,7 @@ def _metadata(results: Sequence[GateResult]) -> dict[str, Any]:
         }
         values["gates"] = {result.spec.name: _verdict(result) for result in results}
     if failed:
-        values["level"] = str(worst(failed))
+        values["level"] = str(worst_level(failed))
     if count := sum(result.failing_count for result in failed):
         values["failing"] = count
     for result in failed:

@@ -28,7 +28,7 @@ from capture_pipeline.feasibility.disk_throughput.raw_disk import MediumRate, me
 from capture_pipeline.feasibility.disk_throughput.recording_lines import NAME as LINES
 from capture_pipeline.feasibility.disk_throughput.recording_lines import time_lines
 from capture_pipeline.feasibility.disk_throughput.timing import Timing
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 
 MONTH_BYTES = 220e9
 NEEDED_RATE = MONTH_BYTES / (30 * 86400)
@@ -107,7 +107,7 @@ def measure(
             f"sizes {sizes} with {repeats} attempts measure nothing",
             remedy=f"request at least {LEVELS_A_MESSAGE} rows and one attempt",
         )
-    make_folder(folder)
+    create_folder(folder)
     digests = {rows: digest_of(depth_batches(rows, PROJECT.rows, seed)) for rows in sizes}
     timings = list(
         itertools.chain.from_iterable(

@@ -8,7 +8,7 @@ from pathlib import Path
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.disk_throughput.timing import Timing, WriteResult, time_file
 from capture_pipeline.golden.readers.gzip_reader import Source
-from capture_pipeline.sessions.gzip_members import LEVEL, member_of
+from capture_pipeline.sessions.gzip_members import LEVEL, build_member
 
 NAME = f"JSONL.gz, isal {LEVEL}"
 _MEMBER_LINES, _MEMBERS_A_FSYNC = 500, 16
@@ -33,7 +33,7 @@ def time_lines(lines: bytes, times: int, path: Path) -> Timing:
     def write() -> WriteResult:
         with path.open("wb", buffering=0) as file:
             for number, member in enumerate(members * times, 1):
-                file.write(member_of(b"".join(member), len(member)))
+                file.write(build_member(b"".join(member), len(member)))
                 if not number % _MEMBERS_A_FSYNC:
                     os.fsync(file.fileno())
         return WriteResult(len(split) * times, len(lines) * times)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from capture_pipeline.feasibility.event_time.evidence import OriginReport
 from capture_pipeline.feasibility.event_time.measure import PERCENTILES, StreamTimes
-from capture_pipeline.reporting.charts import Section, bars, line, shown
+from capture_pipeline.reporting.charts import Section, draw_bars, draw_line, format_value
 
 TITLE = "Origin times"
 _ROWS = {
@@ -43,17 +43,20 @@ def build_sections(reports: Sequence[OriginReport]) -> list[Section]:
             ],
             rows=[
                 *(
-                    [label, *(shown(getattr(stream, name)) for stream in report.streams)]
+                    [label, *(format_value(getattr(stream, name)) for stream in report.streams)]
                     for label, name in _ROWS.items()
                 ),
                 *(
-                    [f"Skew {name}, ms", *(shown(stream.skew_ms.get(name)) for stream in report.streams)]
+                    [
+                        f"Skew {name}, ms",
+                        *(format_value(stream.skew_ms.get(name)) for stream in report.streams),
+                    ]
                     for name in PERCENTILES
                 ),
                 *(
                     [
                         f"Skew without offset {name}, ms",
-                        *(shown(stream.corrected_ms.get(name)) for stream in report.streams),
+                        *(format_value(stream.corrected_ms.get(name)) for stream in report.streams),
                     ]
                     for name in PERCENTILES
                 ),
@@ -74,10 +77,10 @@ def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     return [
         (
             f"{stream.name}: skew without offset, messages by bin; {outside}",
-            bars(f"skew of {stream.name}", found.counts, ends),
+            draw_bars(f"skew of {stream.name}", found.counts, ends),
         ),
         (
             f"{stream.name}: median skew over time, ms",
-            line(f"offset of {stream.name}", stream.offsets_ms, ("first message", "", "last")),
+            draw_line(f"offset of {stream.name}", stream.offsets_ms, ("first message", "", "last")),
         ),
     ]

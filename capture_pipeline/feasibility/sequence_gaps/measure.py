@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.lake.parquet import row_groups
+from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State, Step
-from capture_pipeline.sessions.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
 PERIODS = 120
@@ -118,7 +118,7 @@ class _Feed:
         minute = capture_ns // _MINUTE_NS
         self.messages[minute] = self.messages.get(minute, 0) + 1
         before = self.track.last
-        missing = self.track.see(first_id if previous_id < 0 else previous_id + 1, last_id)
+        missing = self.track.count(first_id if previous_id < 0 else previous_id + 1, last_id)
         if missing:
             self.lost[minute] = self.lost.get(minute, 0) + missing
             self.gaps.append(
@@ -174,7 +174,7 @@ def measure_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
 
 
 def _build_figures(subject: str, feed: _Feed) -> FeedFigures:
-    track, ratios = feed.track, gap_ratios([feed.track])
+    track, ratios = feed.track, compute_gap_ratios([feed.track])
     minutes = sorted(feed.messages)
     span = minutes[-1] - minutes[0] + 1 if minutes else 0
     width = max(1, -(-span // PERIODS))
@@ -216,7 +216,7 @@ def _read_messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Ite
     """Yield the first row of each message, row group by row group; a row group contains whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):
-        for read in row_groups(path, list(names)):
+        for read in read_row_groups(path, list(names)):
             columns = [read[name].to_numpy() for name in names]
             heads = np.diff(columns[0], prepend=-1) != 0
             yield from zip(*(column[heads].tolist() for column in columns), strict=True)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures
-from capture_pipeline.reporting.charts import Section, bars, shown
+from capture_pipeline.reporting.charts import Section, draw_bars, format_value
 
 ASSET = "delta_feed_report"
 TITLE = "Diffs of the order book"
@@ -84,7 +84,7 @@ def build_sections(feeds: Sequence[FeedFigures]) -> list[Section]:
             title=feed.subject,
             lines=_describe_feed(feed),
             head=["", "value"],
-            rows=[[label, shown(getattr(feed, name), 4)] for label, name in _ROWS.items()],
+            rows=[[label, format_value(getattr(feed, name), 4)] for label, name in _ROWS.items()],
             plots=_build_plots(feed),
         )
         for feed in feeds
@@ -117,8 +117,8 @@ def _build_plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"
     return [
-        (f"Diffs, {each}", bars("diffs over time", feed.messages_by_period, ends)),
-        (f"Lost ids, {each}", bars("lost ids over time", feed.lost_by_period, ends, "lost")),
+        (f"Diffs, {each}", draw_bars("diffs over time", feed.messages_by_period, ends)),
+        (f"Lost ids, {each}", draw_bars("lost ids over time", feed.lost_by_period, ends, "lost")),
     ]
 
 
@@ -126,10 +126,10 @@ def _build_gap_section(feed: FeedFigures) -> Section:
     rows = [
         [
             datetime.fromtimestamp(gap.capture_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            shown(gap.last_good_id),
-            shown(gap.first_good_id),
-            shown(gap.lost),
-            shown(gap.recovered_ms),
+            format_value(gap.last_good_id),
+            format_value(gap.first_good_id),
+            format_value(gap.lost),
+            format_value(gap.recovered_ms),
         ]
         for gap in feed.listed
     ]

@@ -14,7 +14,7 @@ import polars as pl
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.lake.parquet import row_groups
+from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State, Step
 from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
@@ -97,7 +97,7 @@ def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame
 def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
     """The messages of a table, a row group at a time, so that an hour need not fit into memory."""
     for path in paths:
-        for read in row_groups(path):
+        for read in read_row_groups(path):
             frame = pl.from_arrow(read)
             if not isinstance(frame, pl.DataFrame):
                 raise TypeError(type(frame))

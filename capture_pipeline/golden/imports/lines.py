@@ -21,7 +21,7 @@ from capture_pipeline.golden.imports.recognition import fits, recognized, refuse
 from capture_pipeline.golden.readers.gzip_reader import Finding, FindingKind
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
-from capture_pipeline.sessions.line_format import data_of
+from capture_pipeline.sessions.line_format import split_message
 
 _EVENT_TIME = re.compile(rb'"E":([0-9]{13})(?:[0-9]{3})?[,}]')
 _HEAD_BYTES = 200
@@ -174,7 +174,7 @@ def body_of(number: int, message: bytes) -> Body:
     """
     if message.startswith(_STREAM):
         try:
-            name, data = data_of(message)
+            name, data = split_message(message)
         except MalformedDataError:
             name, data = b'"', b""
         if b'"' not in name and b"\\" not in name:

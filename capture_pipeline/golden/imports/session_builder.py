@@ -24,9 +24,9 @@ from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.validation.size import gap_seconds
 from capture_pipeline.golden.validation.validate import statistics
-from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
+from capture_pipeline.lake.files import create_folder, fsync, sha256_file, storage_errors
 from capture_pipeline.parsing import guard_parser
-from capture_pipeline.sessions.gzip_members import FULL_BYTES, member_of
+from capture_pipeline.sessions.gzip_members import FULL_BYTES, build_member
 from capture_pipeline.sessions.layout import SessionFolder, session_id, valid_regime
 from capture_pipeline.sessions.line_format import format_line
 from capture_pipeline.sessions.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
@@ -71,10 +71,10 @@ class _Writing:
             lines.append(format_line(self.last_ns, captured.stream, captured.data))
             size += len(lines[-1])
             if len(lines) == MESSAGES_A_MEMBER or size >= FULL_BYTES:
-                yield member_of(b"".join(lines), len(lines))
+                yield build_member(b"".join(lines), len(lines))
                 lines, size = [], 0
         if lines:
-            yield member_of(b"".join(lines), len(lines))
+            yield build_member(b"".join(lines), len(lines))
 
 
 def import_session(
@@ -110,9 +110,9 @@ def import_session(
     _check_arguments(market, venue)
     source = Source(origin, files, parse_symbol(symbol) if symbol else None)
     made = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
-    make_folder(out / regime)
+    create_folder(out / regime)
     beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
-    make_folder(beside.path)
+    create_folder(beside.path)
     try:
         with storage_errors(beside.path):
             return _built(beside, source, regime, market, venue)

@@ -88,7 +88,7 @@ def _of_gap(
             return account.model_copy(update={"waits_for": file.name}), None
         frame = published.frame
         is_lost = within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~within(
-            frame["trade_id"], refill.covered
+            frame["trade_id"], refill.returned_ranges
         )
         parts.append(frame.filter(is_lost).with_columns(pl.lit(gap.stream).alias("stream")))
     rows = pl.concat(parts).unique("trade_id", keep="first", maintain_order=True)

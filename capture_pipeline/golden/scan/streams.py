@@ -72,7 +72,7 @@ class StreamScan:
     def see(self, first: int, last: int, capture_ns: int) -> None:
         """Count a message that does not simply continue."""
         before = self.track.last
-        if self.track.see(first, last) and len(self.breaks) < MOST_BREAKS:
+        if self.track.count(first, last) and len(self.breaks) < MOST_BREAKS:
             self.breaks.append(Break(self.name, before, first, self.last_ns, capture_ns))
             self.runs.append((self.run_first, before))
             self.run_first = first

@@ -9,7 +9,7 @@ from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
-from capture_pipeline.sessions.continuity import gap_ratios
+from capture_pipeline.sessions.continuity import compute_gap_ratios
 
 _MOST_NAMED = 5
 
@@ -117,7 +117,7 @@ def _repeats(tracked: list[StreamScan]) -> list[Check]:
 
 
 def _ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
-    ratios = gap_ratios([stream.track for stream in tracked])
+    ratios = compute_gap_ratios([stream.track for stream in tracked])
     limit = thresholds.max_gap_ratio
     told = (
         ("gap_ratio_ids", ratios.lost_ids, "ids lost / ids between first and last"),

@@ -13,7 +13,7 @@ from capture_pipeline.golden.validation.report import Check, Thresholds, check_r
 from capture_pipeline.golden.validation.size import Planned
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.storage.tail_losses import is_outside
-from capture_pipeline.sessions.gap_ledger import is_whole, read_gaps_strictly
+from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
 
@@ -112,7 +112,7 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
     ]
     if wrong:
         return check_result("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
-    if not is_whole(folder.gaps):
+    if not ends_with_whole_line(folder.gaps):
         return skipped_check(
             "ledger", "the session is not finished, and its ledger is not there yet or ends in half a line"
         )
@@ -135,7 +135,7 @@ def _broken(found: Scan, folder: SessionFolder) -> list[str]:
     wrong = []
     if folder.metadata.exists() and not folder.gaps.exists():
         wrong.append("gaps.jsonl is missing")
-    elif folder.metadata.exists() and not is_whole(folder.gaps):
+    elif folder.metadata.exists() and not ends_with_whole_line(folder.gaps):
         wrong.append("gaps.jsonl ends in half a line")
     uncounted = [stream.name for stream in found.streams.values() if stream.track.gaps > len(stream.breaks)]
     return wrong + (

@@ -15,7 +15,7 @@ from capture_pipeline.golden.validation.ids import id_checks
 from capture_pipeline.golden.validation.report import Check, Report, Thresholds, Verdict
 from capture_pipeline.golden.validation.session import NEVER_CAME, planned_of, session_checks, stream_check
 from capture_pipeline.golden.validation.size import form_checks, gap_seconds, size_checks
-from capture_pipeline.sessions.continuity import gap_ratios
+from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.layout import SessionFolder
 
 BOOK_UP_TO_BYTES = 64 << 20
@@ -100,7 +100,7 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
 def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
     """Figures for people and for metadata."""
     streams = [stream for _, stream in sorted(found.streams.items())]
-    ratios = gap_ratios([stream.track for stream in streams if stream.track.first >= 0])
+    ratios = compute_gap_ratios([stream.track for stream in streams if stream.track.first >= 0])
     down = gap_seconds(found)
     return {
         "messages": found.lines,

@@ -229,7 +229,7 @@ def _select_for_holes(
     if not candidates or not monthly.holes:
         return []
     listed = [
-        each for each in workspace.outages if each.holds_for(candidates[0].market, candidates[0].symbol)
+        each for each in workspace.outages if each.applies_to(candidates[0].market, candidates[0].symbol)
     ]
     covered = find_whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
     open_holes = subtract(monthly.holes, covered)

@@ -14,7 +14,7 @@ from capture_pipeline.binance.archive.client import ArchiveClient, Download
 from capture_pipeline.binance.archive.protocol import NextStep, Trust, evaluate_digest
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import PermanentError, TransientError
-from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.files import create_folder, fsync, publish_bytes, sha256_file, storage_errors
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _from_bucket(
 
 def move_into_place(partial: Path, target: Path, reason: str | None = None) -> None:
     """Move a download to its final path, durably; a reason is written to a text file next to it."""
-    make_folder(target.parent)
+    create_folder(target.parent)
     with storage_errors(target):
         fsync(partial)
         partial.replace(target)
@@ -165,7 +165,7 @@ def _download(
         version.write_text(etag or "")
 
     state = Download(etag=etag or None, on_version=write_version)
-    make_folder(partial.parent)
+    create_folder(partial.parent)
     with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
         found = archive.download(file, sink, state, cancel)
     if not found:

@@ -54,7 +54,7 @@ def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | No
     """
     stored = read_model(_period_path(workspace, symbol), TradingPeriod)
     return stored or read_model(
-        workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
+        workspace.lake.trading_period_file(workspace.settings.market, symbol, Interval.M1), TradingPeriod
     )
 
 
@@ -89,7 +89,7 @@ def find_trading_range(
 
 
 def _period_path(workspace: Workspace, symbol: str) -> Path:
-    return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
+    return workspace.lake.trading_period_file(workspace.settings.market, symbol, workspace.settings.interval)
 
 
 def _request_trading_period(

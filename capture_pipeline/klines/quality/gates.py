@@ -333,7 +333,7 @@ def _is_suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int)
     suspensions = (
         each
         for each in workspace.outages
-        if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol)
+        if each.kind is Kind.SUSPENSION and each.applies_to(workspace.settings.market, symbol)
     )
     return any(each.start_us <= start_us and each.end_us >= end_us for each in suspensions)
 

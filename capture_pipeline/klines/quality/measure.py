@@ -20,7 +20,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
-from capture_pipeline.lake.catalog import configure_duckdb, select
+from capture_pipeline.lake.catalog import build_select, configure_duckdb
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
 from capture_pipeline.tables.registry import TABLES
@@ -78,7 +78,7 @@ def measure_coverage(
     """
     lake, interval = workspace.lake, workspace.settings.interval
     tables = {
-        name: select(
+        name: build_select(
             lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
         )
         for name in ("bars", "gaps", "conflicts", "windows")

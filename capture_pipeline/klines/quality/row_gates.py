@@ -17,8 +17,8 @@ from capture_pipeline.checks.gates import (
     OFF_GRID_GATE,
     GateResult,
     GateSpec,
-    is_sound,
-    judge_rows,
+    evaluate_row_gates,
+    is_valid,
     row_gates,
 )
 from capture_pipeline.deployment.deployment import Workspace
@@ -63,7 +63,7 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
     interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
     frames = [_read_bars(workspace, part) for part in chunk]
     existing = [frame for frame in frames if frame is not None]
-    all_sound = len({tuple(frame.schema.items()) for frame in existing}) == 1 and is_sound(
+    all_sound = len({tuple(frame.schema.items()) for frame in existing}) == 1 and is_valid(
         pl.concat(existing), interval, now_us
     )
     results: list[GateResult] = []
@@ -76,7 +76,7 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
         elif all_sound:
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
-            found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
+            found = evaluate_row_gates(frame, interval, now_us, shown, workspace.known_irregularities(part))
         bars = workspace.lake.relative(workspace.lake.bars(part))
         found.append(_check_off_grid(workspace, part))
         found.append(_check_checksums(workspace, part, frame))

@@ -8,7 +8,7 @@ from pathlib import Path
 from capture_pipeline.binance.periods import SECOND_US, iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.operations.alerts.models import Alert, State
-from capture_pipeline.recorder.lifecycle import all_sessions, known_plan
+from capture_pipeline.recorder.lifecycle import list_sessions, read_plan_if_valid
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
@@ -62,7 +62,7 @@ def check_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[
         now_us: The present, microseconds UTC.
         open_keys: Keys of the open alerts.
     """
-    found, sessions = {}, {folder.session: folder for folder in all_sessions(root)}
+    found, sessions = {}, {folder.session: folder for folder in list_sessions(root)}
     for folder in sessions.values():
         key = f"{SESSION_PREFIX}{folder.session}"
         if not folder.metadata.exists() and (alert := _check_session(folder, key, now_us)) is not None:
@@ -72,7 +72,7 @@ def check_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[
 
 
 def _check_session(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
-    plan = known_plan(folder)
+    plan = read_plan_if_valid(folder)
     if plan is None:
         text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
         return Alert(

@@ -1,1 +1,1 @@
-"""Work beside the recording: snapshots of books and requests for lost trades."""
+"""Work next to the recording: snapshots of books and requests for lost trades."""

@@ -1,6 +1,6 @@
-"""The books of a session, followed live by the exchange's procedure, so that what is recorded is known to be usable.
+"""Live order books of a session, which show during the recording that the recorded diffs are usable.
 
-Says which snapshots are wanted and what an audit found; fetches nothing itself.
+The module says which snapshots are needed and what an audit found. It sends no requests.
 """
 
 from __future__ import annotations
@@ -17,55 +17,59 @@ from capture_pipeline.orderbook.texts import TextBook
 from capture_pipeline.parsing import guard_parser
 
 
-class Follower:
-    """One book a symbol."""
+class BookFollower:
+    """Live order books, one per symbol."""
 
     def __init__(self, symbols: list[str], on_malformed: Callable[[str, str], None]) -> None:
-        """Start with no snapshot of any.
+        """Start with an empty book per symbol.
 
         Args:
-            symbols: In capitals.
-            on_malformed: Told the symbol and what is wrong where a diff that has ids holds what is no level. It is recorded all the same;
-                the book waits for a snapshot. Levels are looked at some hundred diffs together, or when an audit begins.
+            symbols: Symbols in capitals.
+            on_malformed: Receives the symbol and the error when a diff with ids has a malformed level. The
+                diff is recorded anyway, and the book waits for a snapshot. Levels are parsed in groups of
+                some hundred diffs, or when an audit begins.
         """
         self._on_malformed = on_malformed
         self._books = {symbol: BookSync(TextBook()) for symbol in symbols}
-        self._flowing: set[str] = set()
+        self._symbols_with_diffs: set[str] = set()
         self._symbol_of: dict[str, str] = {}
         self._audits: set[str] = set()
-        self._ahead: dict[str, DepthSnapshot] = {}
-        self._found: list[dict[str, Any]] = []
+        self._early_snapshots: dict[str, DepthSnapshot] = {}
+        self._audit_results: list[dict[str, Any]] = []
 
-    def diff(self, stream: str, diff: WireDiff) -> None:
-        """Apply a diff that is being recorded."""
+    def apply_diff(self, stream: str, diff: WireDiff) -> None:
+        """Apply a recorded diff to its book."""
         symbol = self._symbol_of.get(stream)
         if symbol is None:
             symbol = self._symbol_of[stream] = symbol_of(stream)
-        self._flowing.add(symbol)
+        self._symbols_with_diffs.add(symbol)
         try:
             self._books[symbol].diff(diff)
         except MalformedDataError as error:
             self._on_malformed(symbol, str(error))
-        if self._ahead:
+        if self._early_snapshots:
             self._compare_again(symbol)
 
     def invalidate(self, stream: str) -> None:
-        """Diffs are missing in the recording: the book is unknown until another snapshot stands in it."""
+        """Discard a book after a loss of diffs; it needs a new snapshot."""
         book = self._books[symbol_of(stream)]
         if book.state is State.SYNCED:
             book.invalidate()
-            self._flowing.discard(symbol_of(stream))
+            self._symbols_with_diffs.discard(symbol_of(stream))
 
-    def wanted(self) -> list[str]:
-        """Symbols whose book needs a snapshot, or is to be audited; a snapshot from before the first diff would be of no use."""
+    def list_wanted_symbols(self) -> list[str]:
+        """List the symbols whose book needs a snapshot, for synchronization or for an audit.
+
+        A symbol without diffs is not listed: a snapshot from before the first diff is useless.
+        """
         return [
             symbol
             for symbol, book in self._books.items()
-            if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
+            if symbol in self._audits or (book.snapshot_wanted and symbol in self._symbols_with_diffs)
         ]
 
     def begin_audits(self) -> None:
-        """Ask for a snapshot of each book that is synced."""
+        """Request a snapshot for each synchronized book."""
         for symbol, book in self._books.items():
             if book.state is not State.SYNCED:
                 continue
@@ -76,19 +80,19 @@ class Follower:
                 self._on_malformed(symbol, str(error))
 
     def is_audit(self, symbol: str) -> bool:
-        """Whether the snapshot that is wanted is for an audit."""
+        """Return whether the requested snapshot is for an audit."""
         return symbol in self._audits
 
-    def snapshot(self, symbol: str, body: bytes) -> bool:
-        """Take a snapshot; what an audit finds comes with `found`.
+    def apply_snapshot(self, symbol: str, body: bytes) -> bool:
+        """Apply a snapshot to a book, or compare it with the book for an audit.
 
         Returns:
-            Whether it is of use; one that precedes what is buffered is not, and another one is wanted.
+            False if the snapshot is older than the buffered diffs; then another one is needed.
 
         Raises:
-            MalformedDataError: The answer is no snapshot.
+            MalformedDataError: The answer is not a depth snapshot.
         """
-        with guard_parser(symbol, "is no depth snapshot"):
+        with guard_parser(symbol, "is not a depth snapshot"):
             snapshot = decode_snapshot(body)
         book = self._books[symbol]
         if symbol in self._audits and book.audit_wanted:
@@ -96,13 +100,13 @@ class Follower:
         self._audits.discard(symbol)
         return book.snapshot(snapshot) is not Step.TOO_OLD
 
-    def found(self) -> list[dict[str, Any]]:
-        """What audits found since this was last asked."""
-        found, self._found = self._found, []
+    def take_audit_results(self) -> list[dict[str, Any]]:
+        """Return the results of the audits since the last call."""
+        found, self._audit_results = self._audit_results, []
         return found
 
     def states(self) -> dict[str, str]:
-        """State of each book."""
+        """Return the state of each book by symbol."""
         return {symbol: str(book.state) for symbol, book in self._books.items()}
 
     def _audit(self, symbol: str, snapshot: DepthSnapshot) -> bool:
@@ -112,17 +116,17 @@ class Follower:
             self._audits.discard(symbol)
             return False
         if audit.outcome is AuditOutcome.AHEAD:
-            # The snapshot is ahead of the diffs; they are on their way.
-            self._ahead[symbol] = snapshot
+            # The diffs up to this snapshot have not arrived yet.
+            self._early_snapshots[symbol] = snapshot
             self._audits.discard(symbol)
         elif audit.outcome is not AuditOutcome.TOO_OLD:
             self._audits.discard(symbol)
-            self._found.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
+            self._audit_results.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
         return audit.outcome is not AuditOutcome.TOO_OLD
 
     def _compare_again(self, symbol: str) -> None:
-        snapshot = self._ahead.get(symbol)
+        snapshot = self._early_snapshots.get(symbol)
         if snapshot is None or self._books[symbol].last_id < snapshot.last_id:
             return
-        del self._ahead[symbol]
+        del self._early_snapshots[symbol]
         self._audit(symbol, snapshot)

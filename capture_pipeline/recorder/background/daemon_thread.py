@@ -1,4 +1,4 @@
-"""Calls that block, on threads that nobody has to wait for: a REST answer that hangs must not keep a recorder from ending."""
+"""Blocking calls on daemon threads: a REST request that hangs must not keep a recorder from ending."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def run_in_daemon_thread(call: Callable[[], T]) -> T:
-    """The result of a call on a daemon thread of its own; cancelling leaves the thread behind."""
+    """Run a call on a new daemon thread and return its result; the thread continues after a cancellation."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -29,9 +29,9 @@ async def run_in_daemon_thread(call: Callable[[], T]) -> T:
         failure: BaseException | None = None
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as error:  # noqa: BLE001 - passed to the waiting coroutine
             failure = error
-        # The loop may be gone by now.
+        # The event loop may be closed by now.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 

@@ -1,6 +1,8 @@
-"""Requests for lost trades beside the recording: one page at a time, repeated until the ids came or the archive is to serve them.
+"""REST requests for lost trades during the recording.
 
-Each gap has a state in the ledger, `RefillState`, and its progress in `refilled_trades.jsonl`; a later process goes on from both.
+Each gap is requested page by page and retried, until its ids are complete or the archive publishes their day.
+A gap has its state in the ledger (`RefillState`) and its trades in `refilled_trades.jsonl`. A later process
+continues from both.
 """
 
 from __future__ import annotations
@@ -22,23 +24,23 @@ from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, count_refills
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 3.0, 900.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 3.0, 900.0
 _SHARE = 0.25
-"""Part of the exchange's request weight that refills use at most: snapshots of the books need the rest."""
+"""Largest share of the request weight that refills use; snapshots of the books need the rest."""
 
 
 class Refills:
-    """The gaps that REST is asked about, one page of one gap at a time."""
+    """Gaps whose ids are requested from REST, one page at a time."""
 
-    def __init__(self, rest: RestClient, capture: RecordingPipeline, events: EventLog) -> None:
-        """Start with no gap."""
-        self._rest, self._capture, self._events = rest, capture, events
+    def __init__(self, rest: RestClient, pipeline: RecordingPipeline, events: EventLog) -> None:
+        """Start without gaps."""
+        self._rest, self._pipeline, self._events = rest, pipeline, events
         self._gaps: dict[tuple[str, int], Gap] = {}
         self._new: asyncio.Queue[Gap] = asyncio.Queue()
-        self._turn = asyncio.Lock()
+        self._request_lock = asyncio.Lock()
 
     def add(self, gaps: Iterable[Gap]) -> None:
-        """Take gaps of the ledger, those of an earlier process too; gaps that are complete or left to the archive are only counted."""
+        """Add gaps, also those of an earlier process; gaps that need no request are only counted."""
         for gap in gaps:
             if not gap.recoverable:
                 continue
@@ -47,11 +49,11 @@ class Refills:
                 self._new.put_nowait(gap)
 
     def counts(self) -> dict[RefillState, RefillCount]:
-        """The gaps by state."""
+        """Count the gaps by state."""
         return count_refills(self._gaps.values())
 
     async def run(self, path: Path) -> None:
-        """Request the ids of every gap that was added, until cancelled.
+        """Request the ids of every added gap until cancelled.
 
         Args:
             path: `refilled_trades.jsonl` of the session.
@@ -68,30 +70,30 @@ class Refills:
             attempts=None,
             timeout=None,
             wait_initial=_FIRST_WAIT_S,
-            wait_max=_LONGEST_WAIT_S,
+            wait_max=_MAX_WAIT_S,
         ):
             with attempt:
                 try:
                     await self._attempt(gap, path)
                 except (CaptureError, OSError) as error:
-                    if (state := self._final(error, gap)) is None:
+                    if (state := self._final_state(error, gap)) is None:
                         raise
-                    self._settle(self._gaps[gap.stream, gap.last_good_id], state)
+                    self._finish_gap(self._gaps[gap.stream, gap.last_good_id], state)
 
     async def _attempt(self, gap: Gap, path: Path) -> None:
-        """Request every page from the first id on that has not come.
+        """Request all pages from the first missing id on.
 
         Raises:
-            CaptureError: REST fails, or ids are still lacking.
-            OSError: The disk refuses.
+            CaptureError: A request fails, or ids are still missing at the end.
+            OSError: `refilled_trades.jsonl` cannot be written.
         """
         refill = await run_in_daemon_thread(lambda: Refill(gap, path))
         try:
             refill.begin()
-            while refill.is_asking:
-                async with self._turn:
-                    await run_in_daemon_thread(lambda: refill.ask(self._rest))
-                    self._note(gap, refill.ids_refilled)
+            while refill.has_next_page:
+                async with self._request_lock:
+                    await run_in_daemon_thread(lambda: refill.request_page(self._rest))
+                    self._update_progress(gap, refill.ids_refilled)
                     await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
         except (CaptureError, OSError) as error:
             self._write("refill_failed", gap, error=str(error))
@@ -99,15 +101,16 @@ class Refills:
         self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
         if not refill.is_complete:
             raise TransientError(
-                f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come",
+                f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids are still missing",
                 where=gap.stream,
             )
-        self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
+        self._finish_gap(self._update_progress(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
 
-    def _final(self, error: Exception, gap: Gap) -> RefillState | None:
-        """Return the state of a gap that REST is not asked about any more, None where it is asked again.
+    def _final_state(self, error: Exception, gap: Gap) -> RefillState | None:
+        """Return the final state of a gap after an error, or None if the gap is retried.
 
-        A code of the exchange in a refusal is its last word, for instance -4166 of USD-M futures for trades older than two days.
+        A refusal with a code of the exchange is final, for instance -4166 of USD-M futures for trades older
+        than two days.
         """
         if (
             isinstance(error, RequestRefusedError)
@@ -115,24 +118,24 @@ class Refills:
             and error.code is not None
         ):
             return RefillState.REFUSED
-        newest = self._capture.newest
+        newest = self._pipeline.newest
         end_us = gap.end_event_us or gap.end_ns // 1000
         is_due = newest is not None and event_us(newest.event_time) >= due_us(from_us(end_us).date())
         return RefillState.OVERDUE if is_due else None
 
-    def _note(self, gap: Gap, ids_refilled: int) -> Gap:
+    def _update_progress(self, gap: Gap, ids_refilled: int) -> Gap:
         known = self._gaps[gap.stream, gap.last_good_id].model_copy(update={"ids_refilled": ids_refilled})
         self._gaps[gap.stream, gap.last_good_id] = known
         return known
 
-    def _settle(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
-        settled = gap.model_copy(update={"refill": state, "filled_by": filled_by})
-        self._gaps[gap.stream, gap.last_good_id] = settled
-        self._capture.supersede(settled)
+    def _finish_gap(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
+        final = gap.model_copy(update={"refill": state, "filled_by": filled_by})
+        self._gaps[gap.stream, gap.last_good_id] = final
+        self._pipeline.write_gap_update(final)
         if state is not RefillState.COMPLETE:
             self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
 
     def _write(self, kind: str, gap: Gap, **details: object) -> None:
         self._events.write(
-            self._capture.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
+            self._pipeline.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
         )

@@ -1,6 +1,7 @@
-"""What runs beside the stream: snapshots for the books, audits, refills of lost trades, samples of the exchange's clock.
+"""Tasks that run next to the stream: snapshots for the books, audits, refills of lost trades, clock samples.
 
-All of it asks REST in threads; a failure is an event, is tried again later, and never stops the recording.
+All of them send REST requests in threads. A failure is logged as an event and retried later. It never stops
+the recording.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import snapshot_stream
 from capture_pipeline.errors import CaptureError, RateLimitedError
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.refill_requests import Refills
 from capture_pipeline.recorder.pipeline import RecordingPipeline
@@ -22,17 +23,16 @@ from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap
 from capture_pipeline.settings.sessions import Recording
 
-T = TypeVar("T")
 _LOOK_S = 0.1
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
 
 
 class BackgroundTasks:
-    """The tasks beside the stream.
+    """Background tasks of a recorder.
 
     Attributes:
-        audits: What audits found.
-        clock_samples: Offset and round trip to the exchange's clock.
+        audits: Results of the audits.
+        clock_samples: Offset of the exchange's clock and round trip of each sample.
         refills: Requests for lost trades.
     """
 
@@ -40,18 +40,18 @@ class BackgroundTasks:
         self,
         rest: RestClient,
         settings: Recording,
-        capture: RecordingPipeline,
-        follower: Follower,
+        pipeline: RecordingPipeline,
+        follower: BookFollower,
         events: EventLog,
     ) -> None:
-        """Keep whom to ask and whom to tell."""
+        """Create the tasks without starting them."""
         self.audits: list[dict[str, Any]] = []
         self.clock_samples: list[dict[str, Any]] = []
-        self.refills = Refills(rest, capture, events)
-        self._rest, self._settings, self._capture, self._follower, self._events = (
+        self.refills = Refills(rest, pipeline, events)
+        self._rest, self._settings, self._pipeline, self._follower, self._events = (
             rest,
             settings,
-            capture,
+            pipeline,
             follower,
             events,
         )
@@ -60,15 +60,15 @@ class BackgroundTasks:
         self._fetching: set[str] = set()
 
     async def run(self, refilled_file: Path) -> None:
-        """Do all of it until cancelled."""
+        """Run all tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots(group))
-            group.create_task(self._every(self._settings.audit_minutes * 60, self._begin_audits))
-            group.create_task(self._clock_forever())
+            group.create_task(self._every(self._settings.audit_minutes * 60, self._follower.begin_audits))
+            group.create_task(self._sample_clock_forever())
             group.create_task(self.refills.run(refilled_file))
 
-    def gap(self, gap: Gap) -> None:
-        """A gap was written: an incomplete book wants another snapshot, lost trades are asked for again."""
+    def handle_gap(self, gap: Gap) -> None:
+        """Handle a written gap: the book of lost diffs needs a new snapshot, lost trades are requested."""
         self._events.write(gap.end_ns, "gap", **gap.model_dump(mode="json"))
         if gap.recoverable:
             self.refills.add([gap])
@@ -78,28 +78,28 @@ class BackgroundTasks:
     async def _snapshots(self, group: asyncio.TaskGroup) -> None:
         while True:
             now = time.monotonic()
-            for symbol in self._follower.wanted():
+            for symbol in self._follower.list_wanted_symbols():
                 if symbol not in self._fetching and now >= self._not_before.get(symbol, 0.0):
                     self._fetching.add(symbol)
                     group.create_task(self._snapshot(symbol))
-            for found in self._follower.found():
-                self.audits.append({"capture_ns": self._capture.clock.now_ns(), **found})
-                self._events.write(self._capture.clock.now_ns(), "audit", **found)
+            for found in self._follower.take_audit_results():
+                self.audits.append({"capture_ns": self._pipeline.clock.now_ns(), **found})
+                self._events.write(self._pipeline.clock.now_ns(), "audit", **found)
             await asyncio.sleep(_LOOK_S)
 
     async def _snapshot(self, symbol: str) -> None:
         reason = "audit" if self._follower.is_audit(symbol) else "synchronisation"
         try:
-            body = await self._ask(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
-            is_useful = self._follower.snapshot(symbol, body)
+            body = await run_in_daemon_thread(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
+            is_useful = self._follower.apply_snapshot(symbol, body)
             stamp = (
-                self._capture.bare(snapshot_stream(symbol), body)
+                self._pipeline.record_unframed(snapshot_stream(symbol), body)
                 if is_useful
-                else self._capture.clock.now_ns()
+                else self._pipeline.clock.now_ns()
             )
         except CaptureError as error:
             self._events.write(
-                self._capture.clock.now_ns(),
+                self._pipeline.clock.now_ns(),
                 "snapshot_failed",
                 symbol=symbol,
                 reason=reason,
@@ -110,35 +110,32 @@ class BackgroundTasks:
             self._events.write(
                 stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason
             )
-            self._settle(symbol)
+            self._schedule_retry(symbol)
         finally:
             self._fetching.discard(symbol)
 
-    def _put_off(self, symbol: str, least_s: float = 0.0) -> None:
+    def _put_off(self, symbol: str, min_s: float = 0.0) -> None:
         wait = self._waits.get(symbol, _FIRST_WAIT_S)
-        self._not_before[symbol] = time.monotonic() + least_s + wait
-        self._waits[symbol] = min(2 * wait, _LONGEST_WAIT_S)
+        self._not_before[symbol] = time.monotonic() + min_s + wait
+        self._waits[symbol] = min(2 * wait, _MAX_WAIT_S)
 
-    def _settle(self, symbol: str) -> None:
-        """A snapshot that did not bridge is followed by another one soon, but not at once."""
-        if symbol in self._follower.wanted():
+    def _schedule_retry(self, symbol: str) -> None:
+        """Schedule the next request for a snapshot if this one did not connect to the buffered diffs."""
+        if symbol in self._follower.list_wanted_symbols():
             self._put_off(symbol)
         else:
             self._waits.pop(symbol, None)
 
-    def _begin_audits(self) -> None:
-        self._follower.begin_audits()
-
-    async def _clock_forever(self) -> None:
+    async def _sample_clock_forever(self) -> None:
         while True:
             await self._sample_clock()
             await asyncio.sleep(self._settings.clock_minutes * 60)
 
     async def _sample_clock(self) -> None:
-        clock = self._capture.clock
+        clock = self._pipeline.clock
         before = clock.now_ns()
         try:
-            server_us = await self._ask(self._rest.server_time_us)
+            server_us = await run_in_daemon_thread(self._rest.server_time_us)
         except CaptureError as error:
             self._events.write(clock.now_ns(), "clock_sample_failed", error=str(error))
             return
@@ -158,7 +155,3 @@ class BackgroundTasks:
         while True:
             await asyncio.sleep(seconds)
             action()
-
-    @staticmethod
-    async def _ask(question: Callable[[], T]) -> T:
-        return await run_in_daemon_thread(question)

@@ -1,8 +1,10 @@
-"""Progress of the refill of one gap: which lost ids REST `aggTrades` brought back, and which page to request next.
+"""Progress of the refill of one gap: the lost ids that REST `aggTrades` returned, and the next page.
 
-Lines of `refilled_trades.jsonl` are made and read here: `{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. They
-have no capture time, so they are not part of the recording. A gap of a trade stream counts trades, and an aggregate covers the trades
-`f..l`. A gap of an aggregate stream counts aggregates (`a`). The requests and their schedule are in `refills.py`.
+This module writes and reads the lines of `refilled_trades.jsonl`:
+`{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`.
+The trades have no capture time, so they are not part of the recording. A gap of a trade stream counts trades,
+and an aggregate covers the trades `f..l`. A gap of an aggregate stream counts aggregates (`a`).
+`refill_requests.py` schedules the requests.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 @dataclass(slots=True)
-class _Covered:
-    """Ids `low..high` that came back; `agg_id` is the aggregate of `high`."""
+class _ReturnedRange:
+    """Returned ids `low..high`; `agg_id` is the aggregate that contains `high`."""
 
     low: int
     high: int
@@ -47,61 +49,61 @@ class _Covered:
 
 
 class Refill:
-    """One gap and the ids of it that came back."""
+    """Refill of one gap."""
 
     def __init__(self, gap: Gap, path: Path) -> None:
-        """Start with nothing but what an earlier process wrote.
+        """Start with the trades that an earlier process wrote.
 
         Args:
-            gap: A gap of a stream of trades or of aggregates.
+            gap: Gap of a trade stream or an aggregate stream.
             path: `refilled_trades.jsonl` of the session.
 
         Raises:
-            OSError: The file cannot be read.
+            OSError: `path` cannot be read.
         """
         self.gap, self._path = gap, path
         self._first, self._last = gap.last_good_id + 1, gap.first_good_id - 1
         self._is_of_aggregates = kind_of(gap.stream) is StreamKind.AGG_TRADE
-        self._covered: list[_Covered] = []
+        self._covered: list[_ReturnedRange] = []
         self._next_agg_id: int | None = None
-        self.is_asking = False
+        self.has_next_page = False
         if path.is_file():
             self._read(path)
 
     @property
-    def covered(self) -> list[tuple[int, int]]:
-        """Lost ids that came back, as ranges `first..last` in order."""
+    def returned_ranges(self) -> list[tuple[int, int]]:
+        """Returned ids of the gap, as sorted ranges `first..last`."""
         return [(each.low, each.high) for each in self._covered]
 
     @property
     def ids_refilled(self) -> int:
-        """Lost ids that came back."""
+        """Count of returned ids of the gap."""
         return sum(each.high - each.low + 1 for each in self._covered)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every lost id came back."""
+        """Whether every lost id was returned."""
         return self.ids_refilled == self._last - self._first + 1
 
     def begin(self) -> None:
-        """Start at the first id that has not come; `ask` until `is_asking` is false."""
+        """Start at the first missing id; then call `request_page` while `has_next_page` is true."""
         edge = self._covered[0] if self._covered and self._covered[0].low == self._first else None
-        # Ids of aggregates are contiguous, so that a gap of them needs no time window: futures serve windows of two days only.
+        # Ids of aggregates are contiguous, so a gap of them needs no time window (futures: two days at most).
         self._next_agg_id = edge.agg_id + 1 if edge else self._first if self._is_of_aggregates else None
-        self.is_asking = not self.is_complete
+        self.has_next_page = not self.is_complete
 
-    def ask(self, rest: RestClient) -> None:
-        """Request the next page and append what is new of it to the file.
+    def request_page(self, rest: RestClient) -> None:
+        """Request the next page and append its new trades to the file.
 
         Raises:
-            CaptureError: REST fails, or its answer is no page that was asked for.
-            OSError: The disk refuses; the same page is then requested again.
+            CaptureError: The request fails, or the answer is not the requested page.
+            OSError: The file cannot be written; the next call requests the same page again.
         """
         page = _page(self._request(rest))
-        asked = self._next_agg_id
-        if page and asked is not None and page[0][0].agg_id < asked:
+        requested_id = self._next_agg_id
+        if page and requested_id is not None and page[0][0].agg_id < requested_id:
             raise ProtocolViolationError(
-                f"answers from aggregate {page[0][0].agg_id}, {asked} was asked for",
+                f"the answer begins at aggregate {page[0][0].agg_id}, not at {requested_id}",
                 where=f"aggTrades {self.gap.stream}",
             )
         new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
@@ -110,7 +112,7 @@ class Refill:
         for trade, _ in new:
             self._add(trade)
         if len(page) < PAGE_ROWS or self._is_covered(self._range(page[-1][0])[1] + 1, self._last):
-            self.is_asking = False
+            self.has_next_page = False
         else:
             self._next_agg_id = page[-1][0].agg_id + 1
 
@@ -119,7 +121,7 @@ class Refill:
         if self._next_agg_id is not None:
             return rest.agg_trades_from(symbol, self._next_agg_id)
         gap = self.gap
-        # By the exchange's clock where it is known: ours may differ.
+        # Times of the exchange's clock if they are known, because the local clock may differ.
         start_us, end_us = gap.start_event_us or gap.start_ns // 1000, gap.end_event_us or gap.end_ns // 1000
         return rest.agg_trades(
             symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS
@@ -133,11 +135,11 @@ class Refill:
         return f'{head[:-1]},"agg":{raw.decode()}}}\n'
 
     def _range(self, trade: AggTrade) -> tuple[int, int]:
-        """First and last id that an aggregate brings back, counted as the stream of the gap counts."""
+        """Return the first and last id of an aggregate, in the unit of the gap's stream."""
         return (trade.agg_id, trade.agg_id) if self._is_of_aggregates else (trade.first_id, trade.last_id)
 
     def _is_covered(self, low: int, high: int) -> bool:
-        """Whether every lost id among `low..high` has come; true where none is lost."""
+        """Return whether every lost id in `low..high` was returned; true if none of them is lost."""
         low, high = max(low, self._first), min(high, self._last)
         at = bisect_right(self._covered, low, key=lambda each: each.low) - 1
         return low > high or (at >= 0 and high <= self._covered[at].high)
@@ -150,11 +152,11 @@ class Refill:
         start = bisect_right(self._covered, low, key=lambda each: each.low)
         if start and self._covered[start - 1].high >= low - 1:
             start -= 1
-        end, added = start, _Covered(low, high, trade.agg_id)
+        end, added = start, _ReturnedRange(low, high, trade.agg_id)
         while end < len(self._covered) and self._covered[end].low <= added.high + 1:
             other = self._covered[end]
             newest = max(added, other, key=lambda each: each.high)
-            added = _Covered(min(added.low, other.low), newest.high, newest.agg_id)
+            added = _ReturnedRange(min(added.low, other.low), newest.high, newest.agg_id)
             end += 1
         self._covered[start:end] = [added]
 
@@ -164,7 +166,7 @@ class Refill:
                 try:
                     line = _decode_line(text)
                 except PARSE_ERRORS:
-                    continue  # a kill left half a line
+                    continue  # the process was killed while it wrote this line
                 if (line.stream, line.first_lost, line.last_lost) == (
                     self.gap.stream,
                     self._first,
@@ -174,14 +176,14 @@ class Refill:
 
 
 def end_refill(gap: Gap, refilled: Path) -> Gap:
-    """Return the gap with what came back of it by the end, whether or not the recorder had noted it in the ledger.
+    """Return the gap with the final state of its refill, from the lines of the file.
 
     Args:
-        gap: As the ledger has it.
+        gap: Gap as listed in the ledger.
         refilled: `refilled_trades.jsonl` of the session.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: `refilled` cannot be read.
     """
     if gap.refill is not RefillState.PENDING:
         return gap
@@ -195,6 +197,6 @@ def end_refill(gap: Gap, refilled: Path) -> Gap:
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
-    with guard_parser("REST", "is no page of aggTrades", kind=ProtocolViolationError):
+    with guard_parser("REST", "is not a page of aggTrades", kind=ProtocolViolationError):
         body.decode()
         return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]

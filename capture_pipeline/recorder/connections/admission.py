@@ -1,4 +1,4 @@
-"""Limits of the address as connections meet them: asked before a handshake, and told of a refused one."""
+"""Request limits of the address: checked before a handshake, and updated after a refused one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from capture_pipeline.binance.http.refusals import DEFAULT_WAIT_S, parse_wait
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 
 _PATIENCE_S = 2.0
-"""A disk that does not answer within this time keeps nobody from connecting."""
+"""Longest time to wait for the file of limits: a slow disk must not delay a connection."""
 
 
 @dataclass(frozen=True)
 class HandshakeRefusal:
-    """An answer to a handshake that is not 101.
+    """An answer to a handshake with a status other than 101.
 
     Attributes:
-        status: Its status.
-        headers: Found by names in lower case.
-        body: What came of it.
+        headers: Values by lower-case name.
+        body: Received part of the body.
     """
 
     status: int
@@ -32,20 +31,20 @@ class HandshakeRefusal:
 
 
 async def count_attempt(limits: Limits | None) -> Pause | None:
-    """Count an attempt to connect; the pause in force where it may not be made."""
-    return await _consult(limits.count_attempt) if limits is not None else None
+    """Count an attempt to connect; return the pause in force if the attempt is not allowed."""
+    return await _call_with_timeout(limits.count_attempt) if limits is not None else None
 
 
 async def record_refusal(limits: Limits | None, refusal: HandshakeRefusal) -> Pause | None:
-    """Record a refusal of the address; the pause in force, None where the refusal is about something else."""
+    """Record a refusal of the address; return the pause in force, None if the refusal has another reason."""
     if limits is None or refusal.status not in DEFAULT_WAIT_S:
         return None
     wait_s = parse_wait(refusal.status, refusal.headers, refusal.body, time.time())
-    return await _consult(partial(limits.refuse, HostGroup.STREAMS, refusal.status, wait_s))
+    return await _call_with_timeout(partial(limits.refuse, HostGroup.STREAMS, refusal.status, wait_s))
 
 
-async def _consult(question: Callable[[], Pause | None]) -> Pause | None:
+async def _call_with_timeout(call: Callable[[], Pause | None]) -> Pause | None:
     try:
-        return await asyncio.wait_for(run_in_daemon_thread(question), _PATIENCE_S)
+        return await asyncio.wait_for(run_in_daemon_thread(call), _PATIENCE_S)
     except TimeoutError:
         return None

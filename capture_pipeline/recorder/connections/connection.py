@@ -1,8 +1,6 @@
-"""One WebSocket connection: what comes in is handed on at once, and its end is told with its cause. Decides nothing else.
+"""One WebSocket connection: it passes each message on at once and reports its end with the cause.
 
-Proxy and trusted certificates are those of `binance.network`, as for REST.
-
-Handshake, control frames and the close are those of websockets. Messages are cut out of the bytes before it, for a fraction of the time.
+Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. `sockets` receives the messages.
 """
 
 from __future__ import annotations
@@ -17,24 +15,24 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidStatus, WebSocketException
-from websockets.protocol import State
 
 from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recorder.connections.admission import HandshakeRefusal, count_attempt, record_refusal
-from capture_pipeline.recorder.connections.frame_parser import CLOSE, PING, FrameCutter, FrameError
+from capture_pipeline.recorder.connections.frame_parser import FrameError
+from capture_pipeline.recorder.connections.sockets import (
+    MAX_MESSAGE_BYTES,
+    Connect,
+    MessageSocket,
+    socket_class,
+)
 from capture_pipeline.sessions.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
-MOST_FRAME = 2 << 20
-"""Bytes of a message; 5000 levels a side, the most that the exchange sends in one, are 0.3 MB."""
 USER_AGENT = "capture-pipeline"
-_END_OF_HEAD = b"\r\n\r\n"
-_MOST_HEAD = 64 << 10
-_MOST_PINGS = 100
+_MAX_PINGS = 100
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
@@ -46,22 +44,22 @@ class Connection:
     """One connection from its opening to its end.
 
     Attributes:
-        number: Counted from the session's first one.
-        slot: Which of the connections side by side it is.
-        opened_s: When it was opened, monotonic seconds; None before.
-        last_s: When the last message came, monotonic seconds; of a connection without one when it was opened.
-        heard_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
-        pinged_s: When a ping was sent last, monotonic seconds; None before.
-        messages: How many came.
+        number: Number of the connection in the session, from 1.
+        slot: Index of the slot that the connection occupies.
+        opened_s: Monotonic time of the opening; None before.
+        last_s: Monotonic time of the last message; before the first one, the time of the opening.
+        last_bytes_s: Monotonic time of the last received bytes; at first, the time of the opening.
+        pinged_s: Monotonic time of the last sent ping; None before.
+        messages: Count of received messages.
         alive: Set by the first message.
-        leaving: Set when it is to be replaced: its age, or the exchange is about to close it.
-        cause: Why it ended, or is being ended.
-        detail: Close code, error.
-        failure: A bug in what takes the messages; raised by `run`.
+        leaving: Set when the connection is to be replaced, for its age or an announced close.
+        cause: Reason for the end of the connection.
+        detail: Close code or error.
+        failure: Exception of the code that processes messages; raised by `run`.
         answer: Status and headers of the answer to the handshake; None before.
-        pings_s: When the last pings came, monotonic seconds.
-        limits: Asked before the handshake, and told of a refused one; None where the peer has no limits.
-        wait_s: Seconds before the next attempt may be made, where the exchange or the budget of attempts asks for it.
+        pings_s: Monotonic times of the last received pings.
+        limits: Limits to check before the handshake and to update after a refusal; None without limits.
+        wait_s: Seconds to wait before the next attempt, from the exchange or the limit of attempts.
     """
 
     number: int
@@ -69,7 +67,7 @@ class Connection:
     on_message: OnMessage
     opened_s: float | None = None
     last_s: float = 0.0
-    heard_s: float = 0.0
+    last_bytes_s: float = 0.0
     pinged_s: float | None = None
     messages: int = 0
     alive: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,21 +76,24 @@ class Connection:
     detail: str = ""
     failure: Exception | None = None
     answer: tuple[int, dict[str, str]] | None = None
-    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_PINGS))
+    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_PINGS))
     limits: Limits | None = None
     wait_s: float = 0.0
     _refusal: HandshakeRefusal | None = None
-    _socket: _Socket | None = None
+    _socket: MessageSocket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
-        """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network or its settings can cause."""
+        """Receive messages until the connection ends, and set `cause` and `detail`.
+
+        Errors of the network and of its settings do not raise.
+        """
         proxy: Proxy | None = None
         try:
             egress = egress_of(url)
             proxy = egress.proxy
-            self._put_off(await count_attempt(self.limits))
+            self._end_for_pause(await count_attempt(self.limits))
             if self.cause is None:
-                await self._receive(url, egress, on_open)
+                await self._receive_messages(url, egress, on_open)
         except InvalidStatus as error:
             response = error.response
             headers = dict(response.headers.raw_items())
@@ -100,94 +101,93 @@ class Connection:
             lower = {name.lower(): value for name, value in headers.items()}
             self._refusal = HandshakeRefusal(response.status_code, lower, bytes(response.body or b""))
         except InvalidProxyStatus as error:
-            self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
+            self._set_end(proxy.refusal(error.response.status_code) if proxy else str(error))
         except CaptureError as error:
-            self._ended(str(error))
+            self._set_end(str(error))
         except _FAILURES as error:
-            self._ended(self._failure_text(error, proxy))
+            self._set_end(self._failure_text(error, proxy))
         finally:
-            self._let_go()
+            self._release_socket()
         if self._refusal is not None:
-            self._put_off(await record_refusal(self.limits, self._refusal))
-            self._ended(f"refused with HTTP {self._refusal.status}")
+            self._end_for_pause(await record_refusal(self.limits, self._refusal))
+            self._set_end(f"refused with HTTP {self._refusal.status}")
         self._raise_failure()
 
-    def _put_off(self, pause: Pause | None) -> None:
-        """End before the handshake, or because it was refused: nothing may be sent for some time."""
+    def _end_for_pause(self, pause: Pause | None) -> None:
+        """End with the pause as the reason, if there is one: no request may be sent for some time."""
         if pause is not None:
             self.wait_s = max(0.0, pause.left_s(time.time()))
-            self._ended(pause.text)
+            self._set_end(pause.text)
 
-    async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
+    async def _receive_messages(
+        self, url: str, egress: Egress, on_open: Callable[[Connection], None]
+    ) -> None:
         """Open the connection and receive until it ends."""
         try:
-            async with _Connect(
+            async with Connect(
                 url,
-                create_connection=_Socket,
+                create_connection=socket_class(),
                 compression=None,
-                max_size=MOST_FRAME,
+                max_size=MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_S,
                 close_timeout=CLOSE_S,
                 ping_interval=None,
                 user_agent_header=USER_AGENT,
                 **_egress_arguments(url, egress),
             ) as socket:
-                if not isinstance(socket, _Socket):
+                if not isinstance(socket, MessageSocket):
                     raise TypeError(type(socket))
                 self._socket = socket
                 if socket.response is not None:
                     self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
-                self._opened(on_open)
+                self._mark_open(on_open)
                 socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
-                await socket.wait_closed()
-                await socket.wait_cut()
-                self._ended(_close_text(socket.protocol.close_exc))
+                self._set_end(_close_text(await socket.wait_end()))
         except ConnectionClosed as error:
-            self._ended(_close_text(error))
+            self._set_end(_close_text(error))
 
     def _failure_text(self, error: Exception, proxy: Proxy | None) -> str:
         """Describe why the connection failed, with the proxy if it failed on the way through one."""
         text = f"{type(error).__name__}: {error}"[:200]
         return f"through the proxy {proxy}: {text}" if proxy is not None and self.opened_s is None else text
 
-    def _let_go(self) -> None:
+    def _release_socket(self) -> None:
         if self._socket is not None:
             self._socket.end()
         self._socket = None
 
-    def _opened(self, on_open: Callable[[Connection], None]) -> None:
-        self.opened_s = self.last_s = self.heard_s = time.monotonic()
+    def _mark_open(self, on_open: Callable[[Connection], None]) -> None:
+        self.opened_s = self.last_s = self.last_bytes_s = time.monotonic()
         on_open(self)
 
     def _note_ping(self) -> None:
         self.pings_s.append(time.monotonic())
 
     def _guard(self, feed: Callable[[T], int], data: T) -> None:
-        """Let bytes be taken, and count the messages that were among them."""
+        """Pass bytes to the frame parser and count the messages in them."""
         try:
             count = feed(data)
         except FrameError as error:
             self._fail(error)
             return
-        except Exception as error:  # noqa: BLE001 - raised again by `run`: an event loop would only log it
+        except Exception as error:  # noqa: BLE001 - `run` raises it; an event loop would only log it
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
             return
-        self.heard_s = time.monotonic()
+        self.last_bytes_s = time.monotonic()
         if count:
-            self.last_s = self.heard_s
+            self.last_s = self.last_bytes_s
             if not self.messages:
                 self.alive.set()
             self.messages += count
 
     def _fail(self, error: FrameError) -> None:
-        """End it at once for a violation of the protocol; the peer is sent the close code, and no answer is waited for."""
+        """End at once after a protocol violation; the peer receives the close code."""
         if self._socket is not None:
-            self._socket.protocol.fail(error.code, error.reason)
-            self._socket.send_data()
+            self._socket.fail(error)
         self.abort(Cause.PROTOCOL, str(error))
 
-    def _ended(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
+    def _set_end(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
         if self.cause is None:
             self.cause, self.detail = cause, detail
 
@@ -197,31 +197,26 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the peer has sent anything since the connection was opened."""
-        return self.opened_s is not None and self.heard_s > self.opened_s
+        """Whether the peer has sent bytes since the opening."""
+        return self.opened_s is not None and self.last_bytes_s > self.opened_s
 
     def ping(self) -> None:
-        """Ask for a sign of life; a peer that does not read what it was sent before is sent no more."""
+        """Send a ping, unless the peer has not read the earlier data yet."""
         self.pinged_s = time.monotonic()
         self._send_ping()
 
     def _send_ping(self) -> None:
-        if (
-            self._socket is not None
-            and not self._socket.transport.get_write_buffer_size()
-            and self._socket.protocol.state is State.OPEN
-        ):
-            self._socket.protocol.send_ping(b"")
-            self._socket.send_data()
+        if self._socket is not None and not self._socket.transport.get_write_buffer_size():
+            self._socket.send_ping()
 
     def retire(self, cause: Cause, detail: str) -> None:
-        """Ask for a successor; this one goes on until that one delivers."""
+        """Request a successor; this connection continues until the successor delivers messages."""
         if not self.leaving.is_set():
             self.cause, self.detail = cause, detail
             self.leaving.set()
 
     def abort(self, cause: Cause, detail: str) -> None:
-        """End it at once, without a farewell that a dead peer would not answer."""
+        """End at once, without a closing handshake that a dead peer would not answer."""
         if self.cause is None:
             self.cause, self.detail = cause, detail
         if self._socket is not None:
@@ -229,113 +224,14 @@ class Connection:
             self._socket.transport.abort()
 
     async def close(self) -> None:
-        """End it with the closing handshake."""
+        """End with the closing handshake."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
 
 
-class _Connect(connect):
-    """Follows no redirect: what is recorded comes from the configured host or not at all."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Raise what the host answered."""
-        return exc
-
-
-class _Socket(ClientConnection):
-    """A connection of websockets that is given its handshake and its control frames only; until `begin` messages wait."""
-
-    _head = _held = b""
-    _is_open = False
-    _cutter: FrameCutter | None = None
-    _guard: Callable[[Callable[[bytes], int], bytes], None]
-    _on_ping: Callable[[], None]
-
-    def begin(
-        self,
-        on_message: Callable[[bytes], None],
-        guard: Callable[[Callable[[bytes], int], bytes], None],
-        on_ping: Callable[[], None],
-    ) -> None:
-        """Messages may go on their way from now on, those that waited first.
-
-        Args:
-            on_message: Takes each message.
-            guard: Is given the cutter and the bytes for it, whenever some came.
-            on_ping: Called at each ping.
-        """
-        self._cutter, self._guard, self._on_ping = (
-            FrameCutter(on_message, self._control, MOST_FRAME),
-            guard,
-            on_ping,
-        )
-        held, self._held = self._held, b""
-        self._cut(held)
-
-    async def wait_cut(self) -> None:
-        """Wait until the frames that came before the end are taken."""
-        while self._cutter is not None and self._cutter.is_behind:  # noqa: ASYNC110 - the frames are taken by callbacks of the loop
-            await asyncio.sleep(0)
-
-    def end(self) -> None:
-        """Take no more frames."""
-        self._cutter = None
-
-    def _cut(self, data: bytes = b"") -> None:
-        """Take frames; where many are left, the event loop serves signals and timers before the rest, and nothing more is read."""
-        cutter = self._cutter
-        if cutter is None:
-            return
-        self._guard(cutter.feed, data)
-        if cutter.is_behind:
-            self.loop.call_soon(self._cut)
-        if self.transport.is_closing():
-            return  # with TLS, one that is closed can no longer be told to pause
-        if cutter.is_behind:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
-    def _control(self, frame: bytes) -> None:
-        """Have the library answer a close or a ping.
-
-        Raises:
-            FrameError: The close violates the protocol.
-        """
-        if frame[0] == PING:
-            self._on_ping()
-        if frame[0] == PING and self.transport.get_write_buffer_size():
-            return  # the peer does not read the answers to its earlier pings
-        super().data_received(frame)
-        if frame[0] == CLOSE:
-            self.transport.close()  # a peer may leave TCP open; the answer still goes out
-        if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
-            raise FrameError(sent.code, sent.reason)
-
-    def data_received(self, data: bytes) -> None:
-        """Part what comes: the answer to the handshake, then frames."""
-        if self._cutter is not None:
-            self._cut(data)
-        elif self._is_open:
-            self._held += data
-        else:
-            self._receive_head(data)
-
-    def _receive_head(self, data: bytes) -> None:
-        self._head += data
-        end = self._head.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if end < len(_END_OF_HEAD) and len(self._head) <= _MOST_HEAD:
-            return
-        head, self._head = self._head, b""
-        super().data_received(head[:end])
-        self._is_open = self.protocol.state is State.OPEN
-        if head[end:]:
-            self.data_received(head[end:]) if self._is_open else super().data_received(head[end:])
-
-
 def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
-    """Translate for websockets, which otherwise reads the environment by rules of its own."""
+    """Return the arguments for websockets, which would otherwise read the environment by its own rules."""
     arguments: dict[str, Any] = {"proxy": egress.proxy.url if egress.proxy else None}
     if urlsplit(url).scheme == "wss":
         arguments["ssl"] = egress.tls
@@ -345,7 +241,7 @@ def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
 
 
 def _close_text(error: ConnectionClosed) -> str:
-    """The close code that came, or 1006 where the connection broke without one."""
+    """Format the received close code; 1006 if the connection broke without one."""
     if error.rcvd is not None:
         return f"{error.rcvd.code} {error.rcvd.reason}".strip()
     if error.sent is not None:

@@ -1,4 +1,4 @@
-"""The way of a session to the exchange, checked before it is used."""
+"""Check of the proxies and certificates on the way to the exchange, before a session uses them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from capture_pipeline.settings.models import Settings
 
 
 def check_network(settings: Settings, streams: list[str]) -> dict[str, Egress]:
-    """Check what can be checked of proxies and certificates without sending anything.
+    """Check proxies and certificates as far as possible without sending anything.
 
     Returns:
-        The way to the streams and to REST, by their names.
+        The egress of the streams and of REST, by name.
 
     Raises:
-        ConfigError: An environment variable cannot be used.
+        ConfigError: An environment variable names an unusable proxy or certificate file.
     """
     streams_egress, *_ = [
         egress_of(url) for url in split_by_route(combined_url(settings.stream_url, streams))

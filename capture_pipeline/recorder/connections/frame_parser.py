@@ -1,7 +1,8 @@
-"""Messages cut out of the bytes of a WebSocket (RFC 6455). Sans-I/O; it takes what has to be fast and leaves the rest to a library.
+"""Parser of WebSocket frames (RFC 6455). Sans-I/O; it parses data frames and leaves the rest to a library.
 
-Data frames of a server are taken apart here: unmasked, no extension, whole or in fragments. Frames of a close and pings go to the library.
-The work is linear in the bytes received, and limited in one call: a peer that sends the smallest frames cannot occupy the event loop.
+It parses data frames of a server: unmasked, without extensions, whole or in fragments. Frames of a close and
+pings are passed to the library. The work is linear in the received bytes and limited per call, so a peer that
+sends the smallest frames cannot block the event loop.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_FRAMES: Final = 4096
-"""Frames that are taken in one call; a read of 256 KiB that holds messages of the exchange has fewer."""
+"""Frames per call; a read of 256 KiB with messages of the exchange has fewer."""
 MAX_FRAGMENTS: Final = 4096
-"""Fragments of one message. The exchange sends none; a proxy that cuts a message of 2 MiB into 512 bytes needs as many."""
+"""Fragments per message. The exchange sends none; a proxy may split 2 MiB into pieces of 512 bytes."""
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 _FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY = 0x81, 0x82, 0x01, 0x02
 _CONTINUED, _FIN_CONTINUED = 0x00, 0x80
@@ -27,7 +28,7 @@ _SHORTEST, _MASKED = 2, 128
 
 
 class FrameError(Exception):
-    """The peer violates the protocol; the connection has to end.
+    """Violation of the protocol by the peer; the connection has to end.
 
     Attributes:
         code: Close code for the peer.
@@ -35,19 +36,19 @@ class FrameError(Exception):
     """
 
     def __init__(self, code: int, reason: str) -> None:
-        """Keep both."""
+        """Store the close code and the violation."""
         super().__init__(f"{code} {reason}")
         self.code, self.reason = code, reason
 
 
 class Fragments:
-    """The fragments of one message, whose number and total size are limited."""
+    """Fragments of one message, limited in count and total size."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Start without a fragment.
+        """Start without fragments.
 
         Args:
-            max_bytes: Most bytes of a message.
+            max_bytes: Limit of the bytes of a message.
         """
         self._max_bytes = max_bytes
         self._is_text = False
@@ -56,7 +57,7 @@ class Fragments:
 
     @property
     def is_open(self) -> bool:
-        """Whether a message has begun and not ended."""
+        """Whether a message is incomplete."""
         return self._count > 0
 
     def add(self, kind: int, payload: bytes) -> bytes | None:
@@ -64,17 +65,20 @@ class Fragments:
 
         Args:
             kind: First byte of its frame.
-            payload: Its content.
+            payload: Content of the fragment.
 
         Returns:
-            The message, if the fragment is its last one.
+            The message if the fragment is the last one, else None.
 
         Raises:
-            FrameError: The fragment does not follow the one before, or the message has too many bytes or fragments, or is not UTF-8.
+            FrameError: The fragment is out of order, or the message is too long, has too many fragments or is
+                not UTF-8.
         """
         is_first = bool(kind & _OPCODE)
         if is_first == self.is_open:
-            what = "a message begins inside another one" if is_first else "a fragment continues no message"
+            what = (
+                "a message begins inside another one" if is_first else "a fragment comes before any message"
+            )
             raise FrameError(PROTOCOL_ERROR, what)
         if is_first:
             self._is_text = kind & _OPCODE == _TEXT
@@ -96,7 +100,7 @@ def check_text(message: bytes) -> None:
     """Check the encoding of a text message.
 
     Raises:
-        FrameError: It is not UTF-8.
+        FrameError: The message is not UTF-8.
     """
     if not message.isascii():
         try:
@@ -105,22 +109,24 @@ def check_text(message: bytes) -> None:
             raise FrameError(INVALID_TEXT, f"a text message is not UTF-8 at byte {error.start:,}") from None
 
 
-class FrameCutter:
-    """Cuts messages out of what comes in.
+class FrameParser:
+    """Splits received bytes into messages.
 
     Attributes:
-        is_behind: Whether whole frames are left because `feed` took as many as one call may; the next call goes on with them.
+        is_behind: Whether frames are left because `feed` reached its limit; the next call continues with
+            them.
     """
 
     def __init__(
         self, on_message: Callable[[bytes], None], pass_on: Callable[[bytes], None], max_bytes: int
     ) -> None:
-        """Start at the border of a frame.
+        """Start at a frame boundary.
 
         Args:
-            on_message: Takes each whole message.
-            pass_on: Takes the frame of a close, and the last ping of each call: RFC 6455, 5.5.3, requires an answer to that one only.
-            max_bytes: Most bytes of a message; at least 65,535.
+            on_message: Receives each whole message.
+            pass_on: Receives close frames, and the last ping of each call: RFC 6455, 5.5.3, requires an
+                answer only to that one.
+            max_bytes: Limit of the bytes of a message; at least 65,535.
         """
         self.is_behind = False
         self._on_message, self._pass_on, self._max_bytes = on_message, pass_on, max_bytes
@@ -130,13 +136,13 @@ class FrameCutter:
         self._ping = b""
 
     def feed(self, data: bytes = b"") -> int:
-        """Take bytes as they came.
+        """Process received bytes.
 
         Returns:
-            How many messages were in them.
+            Count of messages in the bytes.
 
         Raises:
-            FrameError: A frame violates the protocol; messages before it were taken.
+            FrameError: A frame violates the protocol; earlier messages were passed on.
         """
         if self._rest:
             self._rest += data
@@ -145,9 +151,9 @@ class FrameCutter:
             data = bytes(self._rest)
         at, count, left = 0, 0, MAX_FRAMES
         while left > 0:
-            at, more = self._usual(data, at, left)
+            at, more = self._parse_common_frames(data, at, left)
             count, left = count + more, left - more - 1
-            after = self._any(data, at)
+            after = self._parse_frame(data, at)
             if after is None:
                 break
             count += data[at] in _ENDS
@@ -159,12 +165,16 @@ class FrameCutter:
             self._pass_on(ping)
         return count
 
-    def _usual(self, data: bytes, at: int, most: int) -> tuple[int, int]:
-        """Take whole messages in frames of 126 to 65,535 bytes, which most are: (position after them, how many)."""
+    def _parse_common_frames(self, data: bytes, at: int, limit: int) -> tuple[int, int]:
+        """Process whole messages of 126 to 65,535 bytes, the most common ones.
+
+        Returns:
+            The position after them, and their count.
+        """
         count, end, on_message = 0, len(data), self._on_message
         if self._fragments.is_open:
             return at, 0
-        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < most:
+        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < limit:
             after = at + 4 + (data[at + 2] << 8 | data[at + 3])
             if after > end:
                 break
@@ -176,8 +186,8 @@ class FrameCutter:
             at = after
         return at, count
 
-    def _any(self, data: bytes, at: int) -> int | None:
-        """Take one frame of any kind: the position after it, None if it is not here as a whole."""
+    def _parse_frame(self, data: bytes, at: int) -> int | None:
+        """Process one frame of any kind; return the position after it, or None if it is incomplete."""
         here = len(data) - at
         if here < _SHORTEST:
             self._needed = _SHORTEST
@@ -191,25 +201,25 @@ class FrameCutter:
         if size >= _TWO_BYTES:
             size = int.from_bytes(data[at + _SHORTEST : at + head], "big")
         if size > self._max_bytes:
-            raise FrameError(TOO_BIG, f"a frame has {size:,} bytes, {self._max_bytes:,} are the most")
+            raise FrameError(TOO_BIG, f"a frame has {size:,} bytes, the limit is {self._max_bytes:,}")
         if here < head + size:
             self._needed = head + size
             return None
-        self._take(kind, data[at : at + head + size], head)
+        self._handle_frame(kind, data[at : at + head + size], head)
         return at + head + size
 
     @staticmethod
     def _check_head(kind: int, size: int) -> None:
-        """Refuse what the first two bytes of a frame show; the masks of kinds are those of RFC 6455, 5.2."""
+        """Check the first two bytes of a frame; the masks are those of RFC 6455, 5.2."""
         if kind & _RESERVED:
             raise FrameError(PROTOCOL_ERROR, "a frame has a reserved bit, and no extension was agreed")
         if size >= _MASKED:
             raise FrameError(PROTOCOL_ERROR, "a server's frame is masked")
         if kind not in _DATA and (kind not in _CONTROL or size >= _TWO_BYTES):
-            what = "is long or in fragments" if kind | _FIN in _CONTROL else "has a kind that there is not"
+            what = "is too long or in fragments" if kind | _FIN in _CONTROL else "is unknown"
             raise FrameError(PROTOCOL_ERROR, f"a frame of the kind 0x{kind & _OPCODE:x} {what}")
 
-    def _take(self, kind: int, frame: bytes, head: int) -> None:
+    def _handle_frame(self, kind: int, frame: bytes, head: int) -> None:
         if kind in _DATA:
             if kind in _WHOLE and not self._fragments.is_open:
                 message: bytes | None = frame[head:]

@@ -1,4 +1,4 @@
-"""What keeps connections from delivering: kept for the status while it lasts, and told once when it begins and when it changes."""
+"""Reports of connection errors: each is shown in the status while it lasts and logged once per change."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
 
 _PATIENCE_S = 10.0
-"""Order-book diffs come ten times a second: a recorder without a message for this long records nothing."""
+"""Seconds; diffs come ten times a second, so a recorder without a message for this long receives nothing."""
 _BRIEF_S = 1.0
-"""What is over sooner is in the event log and worth no line to anybody."""
+"""Seconds; a shorter failure is only in the event log."""
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
 
 
 class ConnectionHealth:
-    """The latest error of any connection, until all of them deliver again.
+    """Latest error of any connection, until all of them deliver messages again.
 
     Attributes:
-        current: That error; empty while all is well.
+        current: The error; empty without one.
     """
 
     def __init__(
-        self, host: str, tell: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+        self, host: str, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Keep whom to tell.
+        """Start without an error.
 
         Args:
-            host: What is connected to, for the text.
-            tell: Takes a line.
-            monotonic: Seconds that never go back.
+            host: Address for the text of an error.
+            report: Receives a line to report.
+            monotonic: Monotonic clock in seconds.
         """
         self.current = ""
-        self._host, self._tell, self._monotonic = host, tell, monotonic
-        self._told, self._since_s = "", 0.0
+        self._host, self._report, self._monotonic = host, report, monotonic
+        self._reported, self._since_s = "", 0.0
 
-    def ended(self, connection: Connection) -> None:
-        """A connection ended, or never opened; an end that was planned is no trouble."""
+    def record_end(self, connection: Connection) -> None:
+        """Record the end of a connection, or its failure to open; a planned end is not an error."""
         if connection.cause in _EXPECTED:
             return
         why = connection.detail or str(connection.cause or Cause.CLOSED)
@@ -50,70 +50,70 @@ class ConnectionHealth:
             self._since_s = self._monotonic()
         self.current = text
 
-    def look(self, *, is_whole: bool) -> None:
-        """Tell what is new; to be called about each second.
+    def report_changes(self, *, is_whole: bool) -> None:
+        """Report a new error or the recovery; call it about once a second.
 
         Args:
-            is_whole: Whether every connection delivers.
+            is_whole: Whether every connection delivers messages.
         """
         if is_whole:
-            if self._told:
-                self._tell("every connection delivers again")
-            self.current = self._told = ""
-        elif self.current != self._told and self._monotonic() - self._since_s >= _BRIEF_S:
-            self._told = self.current
-            self._tell(self.current)
+            if self._reported:
+                self._report("every connection delivers again")
+            self.current = self._reported = ""
+        elif self.current != self._reported and self._monotonic() - self._since_s >= _BRIEF_S:
+            self._reported = self.current
+            self._report(self.current)
 
 
 class RestPauses:
-    """The pause of REST requests, reported once when it begins; a pause of streams is a trouble of connections.
+    """Reports the start of a pause of REST requests; `ConnectionHealth` reports a pause of streams.
 
     Attributes:
-        current: Why no request may be sent, and until when; empty while requests may be sent.
+        current: Reason and end of the pause; empty without one.
     """
 
-    def __init__(self, limits: Limits | None, tell: Callable[[str], None]) -> None:
-        """Keep whom to ask and whom to tell.
+    def __init__(self, limits: Limits | None, report: Callable[[str], None]) -> None:
+        """Start without a pause.
 
         Args:
-            limits: Of the address; None where the exchange has none.
-            tell: Takes a line.
+            limits: Limits of the address; None if the exchange has none.
+            report: Receives a line to report.
         """
         self.current = ""
-        self._limits, self._tell = limits, tell
+        self._limits, self._report = limits, report
 
-    def look(self) -> None:
-        """Read the limits; to be called about each second."""
+    def report_changes(self) -> None:
+        """Read the limits and report a new pause; call it about once a second."""
         pause = self._limits.pause(HostGroup.REST) if self._limits is not None else None
         before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
         if self.current not in {"", before}:
-            self._tell(self.current)
+            self._report(self.current)
 
 
 class FirstMessage:
-    """Reports once that a recorder received nothing in its first ten seconds; it goes on trying."""
+    """Reports once if a recorder received nothing in its first ten seconds; the recorder continues to try."""
 
     def __init__(
         self, messages: int, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin to wait.
+        """Start to wait.
 
         Args:
-            messages: Messages of streams before the recorder begins.
-            report: Takes a line.
-            monotonic: Seconds that never go back.
+            messages: Count of stream messages before the recorder begins.
+            report: Receives a line to report.
+            monotonic: Monotonic clock in seconds.
         """
         self._messages, self._report, self._monotonic = messages, report, monotonic
         self._since_s: float | None = None
         self._is_over = False
 
-    def look(self, messages: int, *, is_due: bool, trouble: str) -> None:
-        """Report if the time is over; to be called about each second.
+    def report_changes(self, messages: int, *, is_due: bool, trouble: str) -> None:
+        """Report if the time has passed; call it about once a second.
 
         Args:
-            messages: Messages of streams so far, counted as at the beginning.
-            is_due: Whether recording has begun; before a planned start nothing comes.
-            trouble: The latest error of a connection; empty without one.
+            messages: Count of stream messages so far.
+            is_due: Whether recording has begun; before a planned start no messages are expected.
+            trouble: Latest error of a connection; empty without one.
         """
         if self._is_over or not is_due:
             return
@@ -124,5 +124,6 @@ class FirstMessage:
             self._is_over = True
             why = trouble or "the connections are open and the exchange sends nothing"
             self._report(
-                f"no message came within {_PATIENCE_S:g} s: {why}; recording goes on trying, capture preflight looks for the cause"
+                f"no message came within {_PATIENCE_S:g} s: {why}; the recorder continues to try, "
+                "capture preflight searches for the cause"
             )

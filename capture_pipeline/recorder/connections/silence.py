@@ -1,11 +1,15 @@
-"""When a connection without data is replaced, and when it is asked for a sign of life. Sans-I/O: no socket and no clock.
+"""Rules for connections without data: when to send a ping, and when to replace one. Sans-I/O.
 
-A quiet contract sends nothing for minutes, and so does a connection whose other end is gone. They are told apart in three ways:
+A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules tell them
+apart:
 
-- A ping after half of the limit. A peer that sends nothing at all until the limit, not even the answer, is gone.
-- The other connections to the same address carry the same streams: what one of them brings, each has to bring.
-- Where all are silent and answer pings, their own rhythm: one of them is replaced after four times the longest pause that was seen
-  lately. If its successor is as silent, the wait doubles. A rhythm that is hardly known is assumed to have the longest pauses.
+- After half of the limit, a ping is sent. A peer that sends nothing until the limit, not even the answer to
+  the ping, is gone.
+- Other connections to the same address carry the same streams, so each has to deliver what one of them
+  delivers.
+- If all are silent and answer pings, the usual pauses decide. One connection is replaced after four times the
+  longest recent pause. If its successor is silent too, the wait doubles. Until enough messages are known, the
+longest allowed pause is assumed.
 """
 
 from __future__ import annotations
@@ -14,28 +18,29 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 _PAUSES = 4
-"""A silence of so many times the longest pause is suspicious."""
+"""A silence longer than this many times the longest pause is suspicious."""
 _KNOWN_AFTER = 100
-"""Looks that found new messages, before the rhythm is known; a book that changes all the time gets there within two minutes."""
-_LONGEST_LIMITS = 450
-"""No wait is longer than so many limits, an hour for a limit of 8 s; a pause is forgotten after one or two times this long."""
+"""Calls that found new messages before the pauses count as known; a busy book reaches it in two minutes."""
+_MAX_LIMITS = 450
+"""Longest wait, in units of the limit: one hour for a limit of 8 s. Pauses older than once or twice this time
+are forgotten."""
 
 
 class Line(Protocol):
-    """A connection as it is judged; times are monotonic seconds.
+    """Connection as the rules see it; all times are monotonic seconds.
 
     Attributes:
-        number: Which.
-        messages: How many came.
-        last_s: When the last message came, or when it was opened.
-        heard_s: When bytes of any kind came last, or when it was opened.
-        pinged_s: When a ping was sent last; None before.
+        number: Number of the connection.
+        messages: Count of received messages.
+        last_s: Time of the last message, or of the opening.
+        last_bytes_s: Time of the last received bytes, or of the opening.
+        pinged_s: Time of the last sent ping; None before.
     """
 
     number: int
     messages: int
     last_s: float
-    heard_s: float
+    last_bytes_s: float
     pinged_s: float | None
 
 
@@ -43,15 +48,15 @@ L = TypeVar("L", bound=Line)
 
 
 class Silence:
-    """The rule for all connections to one address."""
+    """Rules for all connections to one address."""
 
     def __init__(self, limit_s: float) -> None:
-        """Know nothing of the rhythm.
+        """Start without known pauses.
 
         Args:
-            limit_s: Longest time without a sign of life.
+            limit_s: Longest time without received bytes.
         """
-        self._limit_s, self._most_s = limit_s, limit_s * _LONGEST_LIMITS
+        self._limit_s, self._max_s = limit_s, limit_s * _MAX_LIMITS
         self._behind: dict[int, tuple[float, float]] = {}
         self._newest_s: float | None = None
         self._since_s: float | None = None
@@ -60,17 +65,17 @@ class Silence:
         self._looked_s: float | None = None
         self._looks = self._tries = 0
 
-    def look(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
-        """Judge the open connections; to be called several times within the limit.
+    def check(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
+        """Check the open connections; call it several times within the limit.
 
-        A look that comes late finds none at fault: this process was held up, and what came meanwhile is not read yet.
+        A late call finds no fault: this process was delayed, and the messages of that time are not read yet.
 
         Args:
-            lines: Those to this address that are not being replaced, oldest first.
-            now_s: Monotonic seconds.
+            lines: Connections to this address that are not being replaced, oldest first.
+            now_s: Monotonic time.
 
         Yields:
-            A connection and why it is to be replaced; the text is empty where it is to be sent a ping.
+            A connection and the reason to replace it; an empty reason requests a ping.
         """
         is_late = self._looked_s is not None and now_s - self._looked_s > self._limit_s / 4
         self._looked_s = now_s
@@ -85,14 +90,14 @@ class Silence:
         for one in lines:
             if faults[one.number]:
                 yield one, faults[one.number]
-            elif now_s - max(one.heard_s, one.pinged_s or 0.0) > self._limit_s / 2:
+            elif now_s - max(one.last_bytes_s, one.pinged_s or 0.0) > self._limit_s / 2:
                 yield one, ""
 
     def _learn(self, lines: Sequence[Line], now_s: float) -> None:
         newest_s = max((one.last_s for one in lines if one.messages), default=None)
         if self._since_s is None or self._turned_s is None:
             self._since_s = self._turned_s = now_s
-        if now_s - self._turned_s > self._most_s:
+        if now_s - self._turned_s > self._max_s:
             self._turned_s, self._earlier_pause_s, self._pause_s = now_s, self._pause_s, 0.0
         if newest_s is not None and (self._newest_s is None or newest_s > self._newest_s):
             if self._newest_s is not None:
@@ -103,21 +108,21 @@ class Silence:
         self._behind = {one.number: self._behind_since(one, now_s) for one in lines}
 
     def _behind_since(self, one: Line, now_s: float) -> tuple[float, float]:
-        """Return the last message of a connection, and since when another one has brought a later one; infinite where none has."""
+        """Return the last message time, and since when another connection is ahead (infinite if none is)."""
         last_s, since_s = self._behind.get(one.number, (one.last_s, float("inf")))
         is_behind = self._newest_s is not None and self._newest_s - one.last_s > self._limit_s / 2
         return one.last_s, min(since_s, now_s) if is_behind and last_s == one.last_s else float("inf")
 
     def _patience_s(self) -> float:
-        """How long all connections may be silent together."""
+        """Return how long all connections may be silent together."""
         if self._looks < _KNOWN_AFTER:
-            return self._most_s
+            return self._max_s
         known_s = max(self._limit_s, _PAUSES * max(self._pause_s, self._earlier_pause_s))
-        return min(self._most_s, known_s * float(1 << min(self._tries, 30)))
+        return min(self._max_s, known_s * float(1 << min(self._tries, 30)))
 
     def _fault(self, one: Line, now_s: float) -> str:
-        if one.pinged_s is not None and one.heard_s < one.pinged_s < now_s - self._limit_s / 2:
-            return f"nothing came for {now_s - one.heard_s:.1f} s, not even the answer to a ping"
+        if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:
+            return f"nothing came for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
         if now_s - self._behind[one.number][1] > self._limit_s / 2:
             return f"no data for {now_s - one.last_s:.1f} s, while another connection brought some"
         return ""

@@ -1,8 +1,9 @@
-"""Keeps the connections up: replaces one before it goes where that can be known, and at once where it cannot.
+"""Keeps all connections open: replaces a connection before a planned end, and at once after an unplanned one.
 
-Each slot holds one connection, and where the exchange divides the streams among endpoints, each endpoint has slots of its own. A successor
-is opened while the old one still delivers (its age, `serverShutdown`), and the old one is closed once the new one does; so is a silent
-one, see `silence`. First lives are of different lengths, so that slots never grow old together.
+Each slot has one connection. If the exchange divides the streams among endpoints, each endpoint has its own
+slots. A successor is opened while the old connection still delivers (for its age, or after `serverShutdown`).
+The old one is closed when the successor delivers. A silent connection is replaced in the same way, see
+`silence`. The first lifetimes differ, so that the slots do not expire together.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from capture_pipeline.recorder.connections.silence import Silence
 from capture_pipeline.sessions.models import Cause
 
 _SUCCESSOR_S = 20.0
-"""A successor that is open, answers pings and has brought nothing for so long replaces the old one: the market is quiet."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 30.0
+"""Seconds after which a successor that answers pings replaces the old one in a quiet market."""
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.1, 30.0
 
 
 class Supervisor:
     """Opens, watches and replaces connections.
 
     Attributes:
-        live: The connections that are open now.
+        live: Open connections by number.
     """
 
     def __init__(
@@ -43,18 +44,18 @@ class Supervisor:
         on_open: Callable[[Connection], None],
         on_end: Callable[[Connection], None],
     ) -> None:
-        """Set what is kept up.
+        """Configure the connections without opening them.
 
         Args:
-            url: Address of the combined stream, perhaps of several endpoints (see `split_by_route`).
-            slots: How many connections side by side, to each endpoint.
-            silence_s: A connection without a sign of life for this long is replaced.
+            url: Address of the combined stream, possibly of several endpoints (see `split_by_route`).
+            slots: Count of simultaneous connections to each endpoint.
+            silence_s: Longest time without received bytes before a connection is replaced.
             renew_s: Age at which a connection is replaced.
-            steady_s: After a connection that lived this long the waits before new ones start anew.
-            limits: Of the address; None where the peer has none.
-            on_message: Takes the number of the connection and the message.
-            on_open: Told of each connection that opened.
-            on_end: Told of each that ended, also of one that never opened.
+            steady_s: Lifetime of a connection after which the waits before new ones are reset.
+            limits: Limits of the address; None without limits.
+            on_message: Receives the number of the connection and the message.
+            on_open: Receives each connection that was opened.
+            on_end: Receives each connection that ended or could not be opened.
         """
         self.live: dict[int, Connection] = {}
         self._urls, self._limits = split_by_route(url), limits
@@ -67,21 +68,21 @@ class Supervisor:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every slot has a connection that delivers, or would if the market were not quiet."""
+        """Whether every slot has a connection that delivers, or that answers pings in a quiet market."""
         delivering = {
             one.slot for one in self.live.values() if one.is_alive and one.cause is not Cause.SILENCE
         }
         return len(delivering) == self._slots
 
     async def run(self) -> None:
-        """Keep all slots up until cancelled."""
+        """Keep all slots connected until cancelled."""
         async with asyncio.TaskGroup() as group:
             for slot in range(self._slots):
-                group.create_task(self._keep(slot))
-            group.create_task(self._watch())
+                group.create_task(self._maintain_slot(slot))
+            group.create_task(self._check_silence())
 
-    def shutdown_announced(self, number: int) -> None:
-        """The exchange says that it is about to close this connection."""
+    def handle_shutdown_notice(self, number: int) -> None:
+        """Replace a connection that the exchange is about to close."""
         if number in self.live:
             self.live[number].retire(Cause.SHUTDOWN, "announced by the exchange")
 
@@ -90,7 +91,7 @@ class Supervisor:
         self._stopping = True
         await asyncio.gather(*(connection.close() for connection in list(self.live.values())))
 
-    async def _keep(self, slot: int) -> None:
+    async def _maintain_slot(self, slot: int) -> None:
         waits = _waits()
         running: tuple[Connection, asyncio.Task[None]] | None = None
         is_first = True
@@ -112,12 +113,12 @@ class Supervisor:
                 running = None
                 await asyncio.sleep(next(waits) + connection.wait_s)
             else:
-                running = await self._succeed(connection, task, slot)
+                running = await self._replace(connection, task, slot)
 
-    async def _succeed(
+    async def _replace(
         self, old: Connection, task: asyncio.Task[None], slot: int
     ) -> tuple[Connection, asyncio.Task[None]] | None:
-        """Replace a connection that still delivers; None if it died before a successor could replace it."""
+        """Replace a connection that still delivers; return None if it ended before its replacement."""
         waits = _waits()
         while not task.done():
             new, new_task = self._start(slot, self._renew_s)
@@ -137,9 +138,9 @@ class Supervisor:
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
         connection = Connection(next(self._numbers), slot, self._on_message, limits=self._limits)
-        return connection, asyncio.create_task(self._live(connection, renew_s))
+        return connection, asyncio.create_task(self._run_connection(connection, renew_s))
 
-    async def _live(self, connection: Connection, renew_s: float) -> None:
+    async def _run_connection(self, connection: Connection, renew_s: float) -> None:
         timer: asyncio.TimerHandle | None = None
 
         def opened(one: Connection) -> None:
@@ -158,8 +159,8 @@ class Supervisor:
             self.live.pop(connection.number, None)
             self._on_end(connection)
 
-    async def _watch(self) -> None:
-        """Replace connections that are silent; each is kept until its successor can replace it, for it may still deliver."""
+    async def _check_silence(self) -> None:
+        """Ping or replace silent connections; each stays open until its successor can replace it."""
         while True:
             await asyncio.sleep(min(1.0, self._silence_s / 8))
             for address, silence in enumerate(self._silences):
@@ -168,7 +169,7 @@ class Supervisor:
                     for one in self.live.values()
                     if one.slot % len(self._urls) == address and not one.leaving.is_set()
                 ]
-                for connection, reason in silence.look(lines, time.monotonic()):
+                for connection, reason in silence.check(lines, time.monotonic()):
                     if reason:
                         connection.retire(Cause.SILENCE, reason)
                     else:
@@ -176,8 +177,8 @@ class Supervisor:
 
 
 def _waits() -> Iterator[float]:
-    """Seconds before the next tries: at once, then twice as long each time, with jitter so that not all come back together."""
+    """Yield the waits before the next attempts: doubling, with jitter so that not all reconnect at once."""
     wait = _FIRST_WAIT_S
     while True:
         yield wait * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-        wait = min(wait * 2, _LONGEST_WAIT_S)
+        wait = min(wait * 2, _MAX_WAIT_S)

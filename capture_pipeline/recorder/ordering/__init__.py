@@ -1,1 +1,1 @@
-"""Order of messages: duplicates, ids, gaps, and the time of the capture."""
+"""Order of messages: duplicates, ids, gaps and capture times."""

@@ -1,4 +1,4 @@
-"""The recorder's clock: stamps that never decrease, whatever the wall clock does, and the evidence of what it did."""
+"""Capture clock of the recorder: times that never decrease, and detection of steps of the wall clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 class CaptureClock:
     """`capture_ns = max(last + 1, anchor + monotonic)`, nanoseconds UTC.
 
-    The anchor is the wall clock at the start of this process; a step of the wall clock afterwards moves no stamp and is told instead.
+    The anchor is the wall clock at the start of this process. A later step of the wall clock does not change
+    the capture times; it is reported by `step_ns`.
 
     Attributes:
-        behind_ns: How far the wall clock was behind the last stamp of an earlier process when this one began; 0 if it was not.
+        behind_ns: Distance of the wall clock behind the last capture time of an earlier process; 0 if ahead.
     """
 
     def __init__(
@@ -22,41 +23,41 @@ class CaptureClock:
         wall: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Anchor it.
+        """Set the anchor.
 
         Args:
-            floor_ns: Last stamp of an earlier process; the next one is greater.
-            wall: Wall clock, nanoseconds.
-            monotonic: A clock that is never set, nanoseconds.
+            floor_ns: Last capture time of an earlier process; the next one is greater.
+            wall: Wall clock in nanoseconds.
+            monotonic: Monotonic clock in nanoseconds.
         """
         self._wall, self._monotonic = wall, monotonic
         now = wall()
         self.behind_ns = max(0, floor_ns + 1 - now)
-        # From behind the last stamp time goes on from there, at its own pace.
+        # If the wall clock is behind the last capture time, the capture clock continues from that time.
         self._anchor = now + self.behind_ns - monotonic()
         self._offset = -self.behind_ns
         self._last = floor_ns
 
     @property
     def last_ns(self) -> int:
-        """The last stamp given."""
+        """Last capture time that was assigned."""
         return self._last
 
     def now_ns(self) -> int:
-        """The time, without giving a stamp."""
+        """Return the current capture clock without assigning a time."""
         return self._anchor + self._monotonic()
 
     def stamp(self, now_ns: int) -> int:
-        """The next stamp, at the time `now_ns` gave or just behind the last one."""
+        """Assign the next capture time: `now_ns`, or one more than the last one."""
         last = self._last + 1
-        self._last = stamp = now_ns if now_ns > last else last  # noqa: FURB136 - a call of `max` takes thrice as long
+        self._last = stamp = now_ns if now_ns > last else last  # noqa: FURB136 - `max` takes 3 times as long
         return stamp
 
-    def step_ns(self, least_ns: int) -> int:
-        """How far the wall clock was stepped since this was last told, 0 if by less than `least_ns`; positive is forward."""
+    def step_ns(self, min_ns: int) -> int:
+        """Return the wall clock's step since the last report; 0 below `min_ns`, positive if forward."""
         offset = self._wall() - self.now_ns()
         step = offset - self._offset
-        if abs(step) < least_ns:
+        if abs(step) < min_ns:
             return 0
         self._offset = offset
         return step

@@ -1,4 +1,4 @@
-"""Messages that were let through lately, by their bytes: the same bytes again, by another connection, need no second look."""
+"""Recently emitted messages by their bytes: copies from other connections need not be parsed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ _GENERATION = 4096
 
 
 class DuplicateFilter:
-    """Remembers a bounded number of messages, in two generations, so that forgetting costs nothing a message."""
+    """Bounded store of messages, in two generations so that removing old ones costs nothing per message."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without messages."""
         self._young: dict[bytes, Message] = {}
         self._old: dict[bytes, Message] = {}
 
-    def remember(self, message: Message) -> None:
-        """It was let through; every other connection will bring it too."""
+    def add(self, message: Message) -> None:
+        """Add an emitted message; each other connection will deliver a copy."""
         if len(self._young) >= _GENERATION:
             self._young, self._old = {}, self._young
         self._young[message.raw] = message
 
-    def known(self, raw: bytes) -> Message | None:
-        """The message of these bytes, if it was let through lately; it is forgotten then, for with two connections no third one comes."""
+    def pop(self, raw: bytes) -> Message | None:
+        """Remove and return the message with these bytes.
+
+        It is removed on the first hit, because with two connections there is only one copy.
+        """
         return self._young.pop(raw, None) or self._old.pop(raw, None)

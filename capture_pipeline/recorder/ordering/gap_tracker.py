@@ -1,7 +1,7 @@
-"""The gap ledger: every id that is missing between what was written, with its cause.
+"""The gap ledger: every id that is missing between written messages, with its cause.
 
-Gaps are seen where batches are handed to the disk, so that data and ledger agree whatever lost the ids: the exchange, both
-connections, this process or the disk. Holds no file.
+Gaps are detected when batches go to the writer, so that data and ledger agree for every cause of a loss: the
+exchange, the connections, this process or the disk. This module uses no file.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from capture_pipeline.sessions.models import Cause, Gap, RefillState
 
 @dataclass(slots=True)
 class Outage:
-    """A time in which something was wrong.
+    """A period in which messages could be lost.
 
     Attributes:
-        cause: What.
-        detail: Close code, error.
-        start_ns: When it began, capture clock.
-        end_ns: When it was over; None while it lasts.
-        total: Whether nothing at all could come in; otherwise one connection of several was gone.
+        cause: Cause of the outage.
+        detail: Close code or error.
+        start_ns: Start, capture clock.
+        end_ns: End; None while the outage lasts.
+        total: Whether no message could be received; otherwise other connections were open.
     """
 
     cause: Cause
@@ -36,7 +36,7 @@ class Outage:
 
 
 class MessageTime(NamedTuple):
-    """When a message came: on the recorder's clock, and by the exchange's (None where that is unknown)."""
+    """Time of a message: capture time, and the exchange's event time (None if unknown)."""
 
     capture_ns: int
     event_us: int | None = None
@@ -44,7 +44,7 @@ class MessageTime(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GapBounds:
-    """The two messages on either side of a gap: last good and first good id, and their capture and event times."""
+    """Messages on both sides of a gap: last good and first good id, with their capture and event times."""
 
     stream: str
     last_good_id: int
@@ -54,7 +54,7 @@ class GapBounds:
 
 
 def gap_between(edge: GapBounds, cause: Cause, detail: str) -> Gap:
-    """The ledger's line for a gap."""
+    """Create the ledger's line for a gap."""
     recoverable = kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE}
     return Gap(
         stream=edge.stream,
@@ -73,40 +73,40 @@ def gap_between(edge: GapBounds, cause: Cause, detail: str) -> Gap:
 
 
 class Ledger:
-    """Counts ids and tells gaps.
+    """Counts ids and detects gaps.
 
     Attributes:
         tracks: Ids and counts by stream.
     """
 
     def __init__(self) -> None:
-        """Start with nothing seen."""
+        """Start without messages."""
         self.tracks: dict[str, Track] = {}
-        self._moments: dict[str, MessageTime] = {}
+        self._last_times: dict[str, MessageTime] = {}
         self._newest: dict[str, Message] = {}
         self._outages: list[Outage] = []
 
     def resume(self, stream: str, track: Track, last: MessageTime) -> None:
-        """Go on after what an earlier process wrote."""
-        self.tracks[stream], self._moments[stream] = track, last
+        """Continue after the messages that an earlier process wrote."""
+        self.tracks[stream], self._last_times[stream] = track, last
 
     @property
-    def last_of(self) -> dict[str, MessageTime]:
-        """When the last message of each stream came."""
-        return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
+    def last_times(self) -> dict[str, MessageTime]:
+        """Time of the last message by stream."""
+        return self._last_times | {stream: _time_of(message) for stream, message in self._newest.items()}
 
     def begin(self, outage: Outage) -> Outage:
-        """Note that something went wrong; `end_ns` is set on it when it is over."""
+        """Add an outage; the caller sets `end_ns` when it is over."""
         self._outages.append(outage)
         if len(self._outages) > _REMEMBERED:
             del self._outages[0]
         return outage
 
-    def see_all(self, messages: Iterable[Message]) -> list[Gap]:
+    def count_messages(self, messages: Iterable[Message]) -> list[Gap]:
         """Count messages that are about to be written.
 
         Returns:
-            The gaps before them.
+            The gaps before these messages.
         """
         gaps, tracks, newest = [], self.tracks, self._newest
         for message in messages:
@@ -122,18 +122,18 @@ class Ledger:
                 newest[message.stream] = message
                 continue
             if track is not None and message.is_reset:
-                # What came before is kept in the counts and says nothing of what follows.
+                # The count before the reset is finished; its ids say nothing about the following ones.
                 track.restart()
-            gap = self.see(message.stream, message.first, message.last, _moment(message))
+            gap = self.count_message(message.stream, message.first, message.last, _time_of(message))
             if gap is not None:
                 gaps.append(gap)
         return gaps
 
-    def see(self, stream: str, first: int, last: int, moment: MessageTime) -> Gap | None:
+    def count_message(self, stream: str, first: int, last: int, time: MessageTime) -> Gap | None:
         """Count one message.
 
         Returns:
-            The gap before it, if there is one.
+            The gap before the message, or None.
         """
         track = self.tracks.get(stream)
         if track is None:
@@ -141,16 +141,16 @@ class Ledger:
         newest = self._newest.pop(stream, None)
         before, before_at = (
             track.last,
-            self._moments.get(stream, moment) if newest is None else _moment(newest),
+            self._last_times.get(stream, time) if newest is None else _time_of(newest),
         )
-        self._moments[stream] = moment
-        if not track.see(first, last):
+        self._last_times[stream] = time
+        if not track.count(first, last):
             return None
-        cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
-        return gap_between(GapBounds(stream, before, first, before_at, moment), cause, detail)
+        cause, detail = self._cause(before_at.capture_ns, time.capture_ns)
+        return gap_between(GapBounds(stream, before, first, before_at, time), cause, detail)
 
     def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
-        """The outage in that time: a total one before one of a single connection, the latest of several."""
+        """Return the cause of a loss in this period: a total outage first, then the latest one."""
         during = [
             one
             for one in self._outages
@@ -165,5 +165,5 @@ class Ledger:
 _REMEMBERED = 1000
 
 
-def _moment(message: Message) -> MessageTime:
+def _time_of(message: Message) -> MessageTime:
     return MessageTime(message.capture_ns, event_us(message.event_time))

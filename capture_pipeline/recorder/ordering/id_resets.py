@@ -1,4 +1,4 @@
-"""Evidence that the exchange began to count the ids of a stream anew, told apart from single messages that came back."""
+"""Detects that the exchange restarted the ids of a stream, in contrast to single old messages."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering.stream_buffer import Message
 
 LATER_US: Final = 1_000_000
-"""Event times this far apart are told apart; less may be the exchange's own disorder."""
+"""Event times must differ by more than this; smaller differences may be disorder of the exchange."""
 WINDOW_US: Final = 600_000_000
-"""The messages that prove a new count come within this time."""
+"""Period of event time in which the messages that prove a new count must arrive."""
 _RUN: Final = 3
-_MOST: Final = 64
+_MAX_CANDIDATES: Final = 64
 
 
-def add(doubted: list[Message], message: Message) -> bool:
-    """Put a message of lower ids and a later time to those that came before.
+def add(reset_candidates: list[Message], message: Message) -> bool:
+    """Add a message with lower ids and a later time to the candidates.
 
     Returns:
-        False if it is there already, from another connection.
+        False if another connection delivered the same message before.
     """
-    if any((message.first, message.last) == (one.first, one.last) for one in doubted):
+    if any((message.first, message.last) == (one.first, one.last) for one in reset_candidates):
         return False
-    insort(doubted, message)
+    insort(reset_candidates, message)
     return True
 
 
-def is_new_count(doubted: Sequence[Message]) -> bool:
-    """Whether three of the messages follow each other by id; `outdated` leaves none that are further apart than `WINDOW_US`."""
+def is_new_count(reset_candidates: Sequence[Message]) -> bool:
+    """Return whether three messages are consecutive; `remove_outdated` keeps them within `WINDOW_US`."""
     run = 1
-    for before, after in pairwise(doubted):
+    for before, after in pairwise(reset_candidates):
         run = run + 1 if after.first == before.last + 1 else 1
         if run >= _RUN:
             return True
     return False
 
 
-def outdated(doubted: list[Message], now_us: int) -> list[Message]:
-    """Remove and return the messages whose time is over, and the oldest where there are too many of them.
+def remove_outdated(reset_candidates: list[Message], now_us: int) -> list[Message]:
+    """Remove and return the candidates that are too old, and the oldest one if there are too many.
 
     Args:
-        doubted: Messages of one stream; what is left stays in it.
-        now_us: Event time of the stream's newest message, or the time since they came counted likewise.
+        reset_candidates: Candidates of one stream; the list is changed.
+        now_us: Current event time of the stream, known or estimated from the time since their arrival.
     """
-    gone = [one for one in doubted if now_us - event_us(one.event_time) > WINDOW_US]
-    left = [one for one in doubted if one not in gone]
-    if len(left) > _MOST:
-        oldest = min(left, key=lambda one: one.received_ns)
-        gone.append(oldest)
-        left.remove(oldest)
-    doubted[:] = left
-    return gone
+    removed = [one for one in reset_candidates if now_us - event_us(one.event_time) > WINDOW_US]
+    remaining = [one for one in reset_candidates if one not in removed]
+    if len(remaining) > _MAX_CANDIDATES:
+        oldest = min(remaining, key=lambda one: one.received_ns)
+        removed.append(oldest)
+        remaining.remove(oldest)
+    reset_candidates[:] = remaining
+    return removed
 
 
-def disproved(doubted: list[Message], event_time: int) -> list[Message]:
-    """Remove and return the messages that are older than one that continues the old count."""
-    gone = [one for one in doubted if event_us(event_time) > event_us(one.event_time) + LATER_US]
-    doubted[:] = [one for one in doubted if one not in gone]
-    return gone
+def remove_disproved(reset_candidates: list[Message], event_time: int) -> list[Message]:
+    """Remove and return the candidates that are older than a message that continues the old count."""
+    removed = [one for one in reset_candidates if event_us(event_time) > event_us(one.event_time) + LATER_US]
+    reset_candidates[:] = [one for one in reset_candidates if one not in removed]
+    return removed

@@ -1,4 +1,4 @@
-"""From a message as it came to its place in its stream; what cannot be a line of a recording is kept apart and counted."""
+"""Parser of received messages: stream and ids. Messages that cannot be recorded are counted and reported."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from capture_pipeline.binance.streams.names import is_close_notice, kind_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recorder.ordering.merger import Message
-from capture_pipeline.recorder.ordering.message_ids import Placer, placer_of
-from capture_pipeline.sessions.line_format import data_of, split_envelope
+from capture_pipeline.recorder.ordering.message_ids import IdParser, find_id_parser
+from capture_pipeline.sessions.line_format import split_envelope, split_message
 
 _FAILURES: tuple[type[Exception], ...] = (MalformedDataError, *PARSE_ERRORS)
 Reject = Callable[[str, bytes], None]
 
 
 class Intake:
-    """Places messages of the streams that were asked for.
+    """Parser of the messages of the subscribed streams.
 
     Attributes:
-        rejected: Messages that could not be placed.
-        control: Messages about the connection itself, such as `serverShutdown`.
+        rejected: Count of messages that could not be parsed.
+        control: Count of messages about the connection itself, such as `serverShutdown`.
     """
 
     def __init__(self, streams: list[str], on_shutdown: Callable[[int], None], on_reject: Reject) -> None:
-        """Set what is expected.
+        """Create the parsers of the streams.
 
         Args:
-            streams: Names of the streams.
-            on_shutdown: Told the connection that the exchange is about to close.
-            on_reject: Takes the reason and the message, for each message that is no line.
+            streams: Names of the subscribed streams.
+            on_shutdown: Receives the number of a connection that the exchange is about to close.
+            on_reject: Receives the reason and the bytes of each rejected message.
         """
-        placers = {stream: placer_of(kind_of(stream)) for stream in streams}
-        self._placers: dict[bytes, tuple[str, Placer]] = {
+        placers = {stream: find_id_parser(kind_of(stream)) for stream in streams}
+        self._id_parsers: dict[bytes, tuple[str, IdParser]] = {
             name.encode(): (name, place) for name, place in placers.items() if place
         }
         self.rejected = self.control = 0
         self._on_shutdown, self._on_reject = on_shutdown, on_reject
 
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
-        """A message with its ids, None if it is none of the streams' or was rejected."""
+        """Return a message with its ids, or None if it is rejected or is about the connection."""
         try:
-            name, data = data_of(raw)
-            known = self._placers.get(name)
-            if known is None:
-                self._other(connection, raw)
+            name, data = split_message(raw)
+            entry = self._id_parsers.get(name)
+            if entry is None:
+                self._reject_unknown_stream(connection, raw)
                 return None
-            stream, place = known
+            stream, place = entry
             first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)
         except _FAILURES as error:
-            self._unplaced(connection, explain(error), raw)
+            self._reject(connection, explain(error), raw)
             return None
         return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 
-    def _other(self, connection: int, raw: bytes) -> None:
+    def _reject_unknown_stream(self, connection: int, raw: bytes) -> None:
         stream, _ = split_envelope(raw)
-        self._unplaced(connection, f"of the stream {stream!r}, which was not asked for", raw)
+        self._reject(connection, f"of the stream {stream!r}, which is not subscribed", raw)
 
-    def _unplaced(self, connection: int, reason: str, raw: bytes) -> None:
+    def _reject(self, connection: int, reason: str, raw: bytes) -> None:
         if is_close_notice(raw):
             self.control += 1
             self._on_shutdown(connection)

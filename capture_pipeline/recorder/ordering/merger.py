@@ -1,8 +1,8 @@
-"""Several connections merged into one stream of messages: each once, in the order of its ids. Sans-I/O: no socket and no clock.
+"""Merges the messages of several connections: each message once, in the order of ids. Sans-I/O.
 
-Every connection carries the same streams and delivers each in order, so a message that is missing can still come from a connection
-that has not yet got so far. A message behind a hole is held back until the hole is filled, or until no live connection can fill it;
-then it is let through, and whoever reads the ids behind this sees the gap.
+Every connection carries the same streams and delivers each stream in order. So a missing message can still
+come from a connection that is behind. A message after a hole is held back until the hole is filled, or until
+no live connection can fill it. Then the message is emitted, and the ledger detects the gap.
 """
 
 from __future__ import annotations
@@ -20,136 +20,142 @@ MILLISECOND = 1_000_000
 
 
 class Merger:
-    """The core; all times are given from outside."""
+    """Merger of all streams; the caller supplies all times."""
 
     def __init__(
         self,
         *,
         grace_ms: int = 200,
         unseen_ms: int = 2000,
-        most_ms: int = 30_000,
-        most_bytes: int = 64 << 20,
+        max_ms: int = 30_000,
+        max_bytes: int = 64 << 20,
         on_stray: Callable[[Message], None] = lambda _: None,
     ) -> None:
-        """Set the bounds of patience.
+        """Set the limits for held messages.
 
         Args:
-            grace_ms: A hole that no connection can fill is still given this long, for messages out of order.
-            unseen_ms: A connection that has not brought a stream yet is waited for this long.
-            most_ms: No message is held back longer.
-            most_bytes: Nor more than this in all.
-            on_stray: Takes each message that cannot be placed in its stream.
+            grace_ms: Wait for a hole that no connection can fill, because messages may be out of order.
+            unseen_ms: Wait for a connection that has not delivered any message of the stream yet.
+            max_ms: Longest time for which a message is held back.
+            max_bytes: Limit of the bytes of all held messages.
+            on_stray: Receives each message that has no place in its stream.
         """
         self.counts = MergeCounts()
-        self._grace, self._unseen, self._most = (
+        self._grace, self._unseen, self._max_wait = (
             grace_ms * MILLISECOND,
             unseen_ms * MILLISECOND,
-            most_ms * MILLISECOND,
+            max_ms * MILLISECOND,
         )
-        self._most_bytes = most_bytes
-        self._lanes: dict[str, StreamBuffer] = {}
+        self._max_bytes = max_bytes
+        self._buffers: dict[str, StreamBuffer] = {}
         self._live: set[int] = set()
-        self._holding: set[str] = set()
-        self._doubting: set[str] = set()
+        self._streams_with_held: set[str] = set()
+        self._streams_with_candidates: set[str] = set()
         self._on_stray = on_stray
         self._held_bytes = 0
-        self._given_up: dict[str, list[tuple[int, int]]] = {}
+        self._skipped_ranges: dict[str, list[tuple[int, int]]] = {}
 
     def resume(self, stream: str, last_id: int, newest_us: int | None = None, first_id: int = -1) -> None:
-        """Go on after what an earlier process recorded, so that nothing is recorded twice."""
-        lane = self._lanes.setdefault(stream, StreamBuffer())
-        lane.next_id, lane.newest, lane.first_id = last_id + 1, newest_us or NEVER, first_id
+        """Continue after the last recorded id of an earlier process, so that nothing is recorded twice."""
+        buffer = self._buffers.setdefault(stream, StreamBuffer())
+        buffer.next_id, buffer.newest, buffer.first_id = last_id + 1, newest_us or NEVER, first_id
 
-    def opened(self, connection: int) -> None:
-        """A connection is open; it may bring anything from now on."""
+    def add_connection(self, connection: int) -> None:
+        """Add an open connection; it may deliver any message from now on."""
         self._live.add(connection)
 
-    def closed(self, connection: int) -> None:
-        """A connection is gone; what waited for it alone is let through by the next `tick`."""
+    def remove_connection(self, connection: int) -> None:
+        """Remove a connection; `flush_expired` emits the messages that waited only for it."""
         self._live.discard(connection)
-        for lane in self._lanes.values():
-            lane.seen.pop(connection, None)
+        for buffer in self._buffers.values():
+            buffer.last_ids.pop(connection, None)
 
     @property
     def held(self) -> int:
-        """How many messages are held back now."""
-        held = sum(len(self._lanes[stream].held) for stream in self._holding)
-        return held + sum(len(self._lanes[stream].doubted) for stream in self._doubting)
+        """Count of messages that are held back now."""
+        held_count = sum(len(self._buffers[stream].held) for stream in self._streams_with_held)
+        return held_count + sum(
+            len(self._buffers[stream].reset_candidates) for stream in self._streams_with_candidates
+        )
 
-    def offer(self, message: Message) -> Sequence[Message]:
-        """Take a message.
+    def push(self, message: Message) -> Sequence[Message]:
+        """Process a message.
 
         Returns:
-            The messages that are let through by it, in order; often itself alone.
+            The messages that can be emitted now, in order; often only the given one.
         """
-        lane = self._lanes.get(message.stream)
-        if lane is None:
-            lane = self._lanes[message.stream] = StreamBuffer()
-        seen = lane.seen
-        if message.last > seen.get(message.connection, -1):
-            seen[message.connection] = message.last
-        if message.first == lane.next_id or lane.next_id < 0:
-            if lane.next_id < 0:
-                lane.first_id = message.first
-            lane.next_id = message.last + 1
-            lane.newest = message.event_time
+        buffer = self._buffers.get(message.stream)
+        if buffer is None:
+            buffer = self._buffers[message.stream] = StreamBuffer()
+        last_ids = buffer.last_ids
+        if message.last > last_ids.get(message.connection, -1):
+            last_ids[message.connection] = message.last
+        if message.first == buffer.next_id or buffer.next_id < 0:
+            if buffer.next_id < 0:
+                buffer.first_id = message.first
+            buffer.next_id = message.last + 1
+            buffer.newest = message.event_time
             self.counts.passed += 1
-            if lane.doubted:
-                self._drop_strays(id_resets.disproved(lane.doubted, message.event_time))
+            if buffer.reset_candidates:
+                self._drop_strays(id_resets.remove_disproved(buffer.reset_candidates, message.event_time))
             return (
-                (message, *self._drain(message.stream, lane, message.received_ns))
-                if lane.held
+                (message, *self._drain(message.stream, buffer, message.received_ns))
+                if buffer.held
                 else (message,)
             )
-        if message.last < lane.next_id:
-            return self._look_back(lane, message)
-        if lane.before is not None and event_us(message.event_time) < lane.before[1]:
-            self._count_straggler(lane.before[0], message)
+        if message.last < buffer.next_id:
+            return self._handle_lower_ids(buffer, message)
+        if buffer.before is not None and event_us(message.event_time) < buffer.before[1]:
+            self._count_straggler(buffer.before[0], message)
             return _NONE
-        self._hold(lane, message)
-        return self._drain(message.stream, lane, message.received_ns)
+        self._insert_held(buffer, message)
+        return self._drain(message.stream, buffer, message.received_ns)
 
-    def _look_back(self, lane: StreamBuffer, message: Message) -> Sequence[Message]:
-        """Judge a message of lower ids: of a later time it may begin a new count; else it was recorded, was lost, or came too early."""
-        if event_us(message.event_time) > event_us(lane.newest) + id_resets.LATER_US:
-            return self._doubt(lane, message)
-        if message.first < lane.first_id:
+    def _handle_lower_ids(self, buffer: StreamBuffer, message: Message) -> Sequence[Message]:
+        """Handle a message whose ids are below the next one.
+
+        With a later time it may begin a new count of ids. Otherwise it is a duplicate, or it comes after its
+        place was skipped, or it is older than the first message.
+        """
+        if event_us(message.event_time) > event_us(buffer.newest) + id_resets.LATER_US:
+            return self._add_reset_candidate(buffer, message)
+        if message.first < buffer.first_id:
             self.counts.early += 1
-        elif self._was_given_up(message):
+        elif self._was_skipped(message):
             self.counts.late += 1
         else:
             self.counts.duplicates += 1
         return _NONE
 
     def _count_straggler(self, old_next_id: int, message: Message) -> None:
-        """Count a message of the count before: a slow connection brings it after the exchange began anew."""
+        """Count a message of the old ids that a slow connection delivers after a reset."""
         if message.last < old_next_id:
             self.counts.duplicates += 1
         else:
             self._drop_strays([message])
 
-    def _doubt(self, lane: StreamBuffer, message: Message) -> Sequence[Message]:
-        """Lower ids of a later time: once some of them follow each other the exchange counts anew, and so does the lane."""
-        if not id_resets.add(lane.doubted, message):
+    def _add_reset_candidate(self, buffer: StreamBuffer, message: Message) -> Sequence[Message]:
+        """Add a message with lower ids and a later time; enough consecutive ones prove a reset of ids."""
+        if not id_resets.add(buffer.reset_candidates, message):
             self.counts.duplicates += 1
             return _NONE
-        self._doubting.add(message.stream)
-        self._drop_strays(id_resets.outdated(lane.doubted, event_us(message.event_time)))
+        self._streams_with_candidates.add(message.stream)
+        self._drop_strays(id_resets.remove_outdated(buffer.reset_candidates, event_us(message.event_time)))
         return (
-            self._restart(message.stream, lane, message.received_ns)
-            if id_resets.is_new_count(lane.doubted)
+            self._restart(message.stream, buffer, message.received_ns)
+            if id_resets.is_new_count(buffer.reset_candidates)
             else _NONE
         )
 
-    def _restart(self, stream: str, lane: StreamBuffer, now_ns: int) -> Sequence[Message]:
-        """Let through what is held of the old count, then the beginning of the new one."""
-        out = self._drain(stream, lane, now_ns, force=True)
-        new, lane.doubted = lane.doubted, []
-        self._doubting.discard(stream)
-        self._given_up.pop(stream, None)
-        lane.before = (lane.next_id, min(event_us(one.event_time) for one in new))
-        lane.first_id, lane.next_id, lane.newest = new[0].first, new[-1].last + 1, new[-1].event_time
-        lane.seen = dict.fromkeys(lane.seen, -1)
+    def _restart(self, stream: str, buffer: StreamBuffer, now_ns: int) -> Sequence[Message]:
+        """Emit the held messages of the old count, then the first ones of the new count."""
+        out = self._drain(stream, buffer, now_ns, force=True)
+        new, buffer.reset_candidates = buffer.reset_candidates, []
+        self._streams_with_candidates.discard(stream)
+        self._skipped_ranges.pop(stream, None)
+        buffer.before = (buffer.next_id, min(event_us(one.event_time) for one in new))
+        buffer.first_id, buffer.next_id, buffer.newest = new[0].first, new[-1].last + 1, new[-1].event_time
+        buffer.last_ids = dict.fromkeys(buffer.last_ids, -1)
         new[0].is_reset = True
         self.counts.resets += 1
         self.counts.passed += len(new)
@@ -159,123 +165,127 @@ class Merger:
         for message in strays:
             self.counts.stray += 1
             self._on_stray(message)
-            if not self._lanes[message.stream].doubted:
-                self._doubting.discard(message.stream)
+            if not self._buffers[message.stream].reset_candidates:
+                self._streams_with_candidates.discard(message.stream)
 
-    def repeated(self, message: Message, connection: int) -> None:
-        """A message that was let through came once more, byte for byte: what `offer` would do with it, without its parts taken again."""
-        seen = self._lanes[message.stream].seen
-        if message.last > seen.get(connection, -1):
-            seen[connection] = message.last
+    def count_repeat(self, message: Message, connection: int) -> None:
+        """Count a byte-for-byte copy of an emitted message: the effect of `push` without parsing it again."""
+        last_ids = self._buffers[message.stream].last_ids
+        if message.last > last_ids.get(connection, -1):
+            last_ids[connection] = message.last
         self.counts.duplicates += 1
 
-    def tick(self, now_ns: int) -> Sequence[Message]:
-        """Let through what has waited long enough; to be called several times a second."""
-        for stream in list(self._doubting):
-            doubted = self._lanes[stream].doubted
-            waited_us = (now_ns - min(one.received_ns for one in doubted)) // 1000
+    def flush_expired(self, now_ns: int) -> Sequence[Message]:
+        """Return the messages that waited long enough; call this method several times a second."""
+        for stream in list(self._streams_with_candidates):
+            reset_candidates = self._buffers[stream].reset_candidates
+            waited_us = (now_ns - min(one.received_ns for one in reset_candidates)) // 1000
             self._drop_strays(
-                id_resets.outdated(doubted, min(event_us(one.event_time) for one in doubted) + waited_us)
+                id_resets.remove_outdated(
+                    reset_candidates, min(event_us(one.event_time) for one in reset_candidates) + waited_us
+                )
             )
-        if not self._holding:
+        if not self._streams_with_held:
             return _NONE
         return [
             message
-            for stream in list(self._holding)
-            for message in self._drain(stream, self._lanes[stream], now_ns)
+            for stream in list(self._streams_with_held)
+            for message in self._drain(stream, self._buffers[stream], now_ns)
         ]
 
     def finish(self, now_ns: int) -> Sequence[Message]:
-        """Let everything through that is still held, the beginning of a new count too: nothing more will come."""
+        """Return all held messages, also those of a possible new count; no further message will come."""
         self._live.clear()
-        out = list(self.tick(now_ns))
+        out = list(self.flush_expired(now_ns))
         out += [
             message
-            for stream in list(self._holding)
-            for message in self._drain(stream, self._lanes[stream], now_ns, force=True)
+            for stream in list(self._streams_with_held)
+            for message in self._drain(stream, self._buffers[stream], now_ns, force=True)
         ]
-        for stream in list(self._doubting):
-            out += self._restart(stream, self._lanes[stream], now_ns)
+        for stream in list(self._streams_with_candidates):
+            out += self._restart(stream, self._buffers[stream], now_ns)
         return out
 
-    def _hold(self, lane: StreamBuffer, message: Message) -> None:
-        place = bisect_left(lane.held, message)
+    def _insert_held(self, buffer: StreamBuffer, message: Message) -> None:
+        place = bisect_left(buffer.held, message)
         if (
-            place < len(lane.held)
-            and lane.held[place].first == message.first
-            and lane.held[place].last == message.last
+            place < len(buffer.held)
+            and buffer.held[place].first == message.first
+            and buffer.held[place].last == message.last
         ):
             self.counts.duplicates += 1
             return
-        lane.held.insert(place, message)
+        buffer.held.insert(place, message)
         self._held_bytes += len(message.raw)
-        self._holding.add(message.stream)
+        self._streams_with_held.add(message.stream)
         self.counts.held += 1
 
-    def _drain(self, stream: str, lane: StreamBuffer, now_ns: int, *, force: bool = False) -> list[Message]:
-        """Everything of a lane that may go now, or all of it (`force`)."""
+    def _drain(self, stream: str, buffer: StreamBuffer, now_ns: int, *, force: bool = False) -> list[Message]:
+        """Remove and return the messages of a buffer that can be emitted now, or all of them (`force`)."""
         out: list[Message] = []
-        while lane.held:
-            place = _exact(lane)
+        while buffer.held:
+            place = _find_successor(buffer)
             if place is None:
-                if lane.held[0].last < lane.next_id:
-                    self._drop(lane)
+                if buffer.held[0].last < buffer.next_id:
+                    self._drop(buffer)
                     continue
-                if not force and not self._is_hopeless(lane, lane.held[0], now_ns):
+                if not force and not self._cannot_be_filled(buffer, buffer.held[0], now_ns):
                     break
                 place = 0
-                if lane.held[0].first > lane.next_id:
-                    self._given_up.setdefault(stream, []).append((lane.next_id, lane.held[0].first - 1))
-            out.append(self._let_through(lane, place, now_ns))
-        if not lane.held:
-            self._holding.discard(stream)
+                if buffer.held[0].first > buffer.next_id:
+                    self._skipped_ranges.setdefault(stream, []).append(
+                        (buffer.next_id, buffer.held[0].first - 1)
+                    )
+            out.append(self._release(buffer, place, now_ns))
+        if not buffer.held:
+            self._streams_with_held.discard(stream)
         return out
 
-    def _is_hopeless(self, lane: StreamBuffer, message: Message, now_ns: int) -> bool:
-        """Whether nothing can bring the id before this message any more."""
+    def _cannot_be_filled(self, buffer: StreamBuffer, message: Message, now_ns: int) -> bool:
+        """Return whether no live connection can fill the hole before this message any more."""
         waited = now_ns - message.received_ns
-        if waited >= self._most or self._held_bytes > self._most_bytes:
-            self.counts.forced += waited < self._most
+        if waited >= self._max_wait or self._held_bytes > self._max_bytes:
+            self.counts.forced += waited < self._max_wait
             return True
         if waited < self._grace:
             return False
         for connection in self._live:
-            last = lane.seen.get(connection)
-            if (last is None and waited < self._unseen) or (last is not None and last < lane.next_id):
+            last = buffer.last_ids.get(connection)
+            if (last is None and waited < self._unseen) or (last is not None and last < buffer.next_id):
                 return False
         return True
 
-    def _let_through(self, lane: StreamBuffer, place: int, now_ns: int) -> Message:
-        message = lane.held.pop(place)
+    def _release(self, buffer: StreamBuffer, place: int, now_ns: int) -> Message:
+        message = buffer.held.pop(place)
         self._held_bytes -= len(message.raw)
         waited = max(0, now_ns - message.received_ns)
         counts = self.counts
         counts.held_ns += waited
         counts.longest_ns = max(counts.longest_ns, waited)
         counts.passed += 1
-        lane.next_id, lane.newest = message.last + 1, message.event_time
-        lane.first_id = min(lane.first_id, message.first)
-        if lane.doubted:
-            self._drop_strays(id_resets.disproved(lane.doubted, message.event_time))
+        buffer.next_id, buffer.newest = message.last + 1, message.event_time
+        buffer.first_id = min(buffer.first_id, message.first)
+        if buffer.reset_candidates:
+            self._drop_strays(id_resets.remove_disproved(buffer.reset_candidates, message.event_time))
         return message
 
-    def _drop(self, lane: StreamBuffer) -> None:
-        self._held_bytes -= len(lane.held.pop(0).raw)
+    def _drop(self, buffer: StreamBuffer) -> None:
+        self._held_bytes -= len(buffer.held.pop(0).raw)
         self.counts.duplicates += 1
 
-    def _was_given_up(self, message: Message) -> bool:
-        holes = self._given_up.get(message.stream)
+    def _was_skipped(self, message: Message) -> bool:
+        holes = self._skipped_ranges.get(message.stream)
         if not holes:
             return False
         place = bisect_right(holes, (message.last, 1 << 62)) - 1
         return place >= 0 and message.first <= holes[place][1]
 
 
-def _exact(lane: StreamBuffer) -> int | None:
-    """Place of the held message that continues the lane."""
-    for place, message in enumerate(lane.held):
-        if message.first >= lane.next_id:
-            return place if message.first == lane.next_id else None
+def _find_successor(buffer: StreamBuffer) -> int | None:
+    """Return the index of the held message that continues the stream."""
+    for place, message in enumerate(buffer.held):
+        if message.first >= buffer.next_id:
+            return place if message.first == buffer.next_id else None
     return None
 
 

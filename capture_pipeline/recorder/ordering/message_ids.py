@@ -1,7 +1,7 @@
-"""The ids of a message: what puts it in its place in its stream.
+"""Ids of messages, which give their order in a stream.
 
-Trades go by `t`, aggregates by `a`, spot diffs by their range `U..u`. Futures diffs continue by `pu`, and their `U` may lie beyond it: such
-a diff covers everything since its predecessor, `pu + 1 .. u`.
+A trade has `t`, an aggregate `a`, and a spot diff the range `U..u`. A futures diff continues the diff with
+`u = pu`, and its `U` may be greater than `pu + 1`. Such a diff covers `pu + 1 .. u`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from capture_pipeline.binance.streams.messages import (
 from capture_pipeline.binance.streams.names import StreamKind
 
 Ids = tuple[int, int, int, WireDiff | None]
-"""First and last id that a message covers, the exchange's time of it, as sent, and the diff, if it is one."""
-Placer = Callable[[bytes], Ids]
-"""Raises one of `parsing.PARSE_ERRORS` for what that stream does not send."""
+"""First and last id of a message, its event time as sent, and the diff if the message is one."""
+IdParser = Callable[[bytes], Ids]
+"""Raises one of `parsing.PARSE_ERRORS` if the data are not a message of its stream."""
 
 
-def placer_of(kind: StreamKind) -> Placer | None:
-    """What finds the ids of a stream's messages; None where they have none."""
-    return _PLACERS.get(kind)
+def find_id_parser(kind: StreamKind) -> IdParser | None:
+    """Return the parser of the ids of a stream; None if its messages have no ids."""
+    return _ID_PARSERS.get(kind)
 
 
 def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
-    """The ids of one message, None where its stream has none.
+    """Parse the ids of one message; None if its stream has no ids.
 
     Raises:
-        ValueError: It is not what that stream sends; any other of `parsing.PARSE_ERRORS` likewise.
+        ValueError: The data are not a message of this stream; other `parsing.PARSE_ERRORS` are possible.
     """
-    place = placer_of(kind)
+    place = find_id_parser(kind)
     return None if place is None else place(data)
 
 
@@ -54,7 +54,7 @@ def _diff(data: bytes) -> Ids:
     return first, diff.last_id, diff.event_time, diff
 
 
-_PLACERS: dict[StreamKind, Placer] = {
+_ID_PARSERS: dict[StreamKind, IdParser] = {
     StreamKind.TRADE: _trade,
     StreamKind.AGG_TRADE: _aggregate,
     StreamKind.DEPTH: _diff,

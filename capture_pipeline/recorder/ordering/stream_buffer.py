@@ -1,4 +1,4 @@
-"""What the merge keeps: messages on their way, the state of each stream, and counts."""
+"""Data of the merger: messages, the state of each stream, and counts."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import msgspec
 from capture_pipeline.binance.streams.messages import WireDiff
 
 NEVER: Final = 1 << 62
-"""An event time after which none comes."""
+"""Event time that is later than any real one."""
 
 
 class Message(msgspec.Struct, gc=False):
-    """One message on its way.
+    """One received message.
 
     Attributes:
-        first: First id it covers: `U` of a diff, `t` of a trade.
-        last: Last id it covers.
-        stream: The exchange's name.
-        raw: The whole message as it came.
-        received_ns: When it came, on the recorder's clock.
-        connection: Which connection brought it.
-        event_time: The exchange's time of it, as sent.
-        diff: Its levels, if it is a diff.
-        is_reset: Whether with it the exchange began to count ids anew.
-        capture_ns: When it was let through; set by whoever stamps it.
+        first: First id: `U` of a diff, `t` of a trade.
+        last: Last id.
+        stream: Name of the stream.
+        raw: Received bytes.
+        received_ns: Time of arrival on the recorder's clock.
+        connection: Number of the connection.
+        event_time: Event time of the exchange, as sent.
+        diff: Levels, if the message is a diff.
+        is_reset: Whether the exchange restarted the ids with this message.
+        capture_ns: Capture time; set when the message is emitted.
     """
 
     first: int
@@ -41,48 +41,49 @@ class Message(msgspec.Struct, gc=False):
     capture_ns: int = 0
 
     def __lt__(self, other: Message) -> bool:
-        """In the order of ids; of two that start together the shorter one first."""
+        """Order by first id, then by last id."""
         return (self.first, self.last) < (other.first, other.last)
 
 
 @dataclass(slots=True)
 class StreamBuffer:
-    """One stream.
+    """State of one stream.
 
     Attributes:
-        next_id: Id after the last one let through; -1 before any.
-        first_id: First id let through since the exchange began to count; -1 where it is unknown.
-        seen: Last id that each live connection has brought.
-        held: Messages behind a hole, in order.
-        newest: Event time of the last message let through, as sent.
-        doubted: Messages of lower ids and a later time, in order: the beginning of a new count, or strays.
-        before: Next id of the count before this one, and event time in microseconds at which this one began; None without a new count.
+        next_id: Id after the last emitted message; -1 before any.
+        first_id: First emitted id since the last reset; -1 if unknown.
+        last_ids: Last id by live connection.
+        held: Messages after a hole, sorted.
+        newest: Event time of the last emitted message, as sent.
+        reset_candidates: Sorted messages with lower ids and a later time: a new count of ids, or strays.
+        before: Next id of the count before the last reset, and event time of the reset in microseconds; None
+            without a reset.
     """
 
     next_id: int = -1
     first_id: int = -1
-    seen: dict[int, int] = field(default_factory=dict)
+    last_ids: dict[int, int] = field(default_factory=dict)
     held: list[Message] = field(default_factory=list)
     newest: int = NEVER
-    doubted: list[Message] = field(default_factory=list)
+    reset_candidates: list[Message] = field(default_factory=list)
     before: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
 class MergeCounts:
-    """What the merge had to do. Each message offered is passed, duplicate, late, early or stray, or it is still held.
+    """Counts of the merger. Each pushed message is passed, duplicate, late, early, stray or still held.
 
     Attributes:
-        passed: Messages let through.
-        duplicates: Messages all of whose ids were let through or held before.
+        passed: Emitted messages.
+        duplicates: Messages whose ids were emitted or held before.
         held: Messages that were held back.
-        held_ns: For how long in all, nanoseconds.
-        longest_ns: The longest of them.
-        late: Messages that came after their place had been given up; they are lost, and stand in a gap.
-        forced: Messages let through because too much was held.
-        resets: How often the exchange began to count ids anew.
-        early: Messages with ids from before the first message let through; no recording promises them.
-        stray: Messages of lower ids and a later time that began no new count; they were handed to `on_stray`.
+        held_ns: Sum of their waits in nanoseconds.
+        longest_ns: Longest wait in nanoseconds.
+        late: Messages that arrived after their place was skipped; they are lost, and a gap lists them.
+        forced: Messages emitted because too many bytes were held.
+        resets: Restarts of the ids by the exchange.
+        early: Messages with ids before the first emitted message; they are not part of the recording.
+        stray: Messages with lower ids and a later time that began no new count; passed to `on_stray`.
     """
 
     passed: int = 0
@@ -97,6 +98,6 @@ class MergeCounts:
     stray: int = 0
 
     @property
-    def settled(self) -> int:
-        """Messages whose fate is known."""
+    def finished_count(self) -> int:
+        """Count of messages that are not held any more."""
         return self.passed + self.duplicates + self.late + self.early + self.stray

@@ -1,7 +1,8 @@
-"""Record of what a preflight sees of the exchange, next to what `docs/exchange.md` expects. Opens no connection and no file.
+"""Record of what a preflight observes at the exchange, with the expectations of `docs/exchange.md`.
 
-The record answers questions that no document answers: names of headers, weights as they are counted, holes in ids, fields without a
-description, the form of pings and of announced closes. Every number of entries is bounded, and texts of the exchange are cut.
+The record answers questions that no document answers: names of headers, request weights as they are counted,
+holes in ids, undocumented fields, the form of pings and of announced closes. Every number of entries is
+bounded, and texts of the exchange are cut. This module opens no connection and no file.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from capture_pipeline.parsing import PARSE_ERRORS, parse_count
 from capture_pipeline.printable import printable
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.ordering.message_ids import ids_of
-from capture_pipeline.sessions.line_format import data_of
+from capture_pipeline.sessions.line_format import split_message
 
-MOST_ENTRIES = 100
-"""Entries of one list or table of the record."""
-LONGEST = 300
-"""Characters of one text of the exchange."""
-_MOST_EXAMPLES = 10
+MAX_ENTRIES = 100
+"""Largest count of entries in one list or table of the record."""
+MAX_TEXT = 300
+"""Largest count of characters in one text of the exchange."""
+_MAX_EXAMPLES = 10
 _VALUES = ("X", "st", "ps")
 """Fields whose values are counted: order type, market, and pair."""
 _RETRY_AFTER = "retry-after"
@@ -43,8 +44,8 @@ class RestRecord:
     """Answers of REST.
 
     Attributes:
-        requests: Counts of statuses, expected and seen weights, by request.
-        headers: Last value of each header, by name in small letters.
+        requests: Counts of statuses, expected and observed weights, by request.
+        headers: Last value of each header, by name in lower case.
         retry_after: Values of `Retry-After` with the status of their answer.
     """
 
@@ -56,22 +57,22 @@ class RestRecord:
     _minute: int | None = None
 
     def note(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Note the answer to a request; `url` contains its parameters."""
+        """Record the answer to a request; `url` contains its parameters."""
         parts = urlsplit(url)
         endpoint, limit = parts.path.rpartition("/")[2], dict(parse_qsl(parts.query)).get("limit")
         name = f"GET {parts.path}" + (f" limit={limit}" if limit else "")
-        if name not in self.requests and len(self.requests) >= MOST_ENTRIES:
+        if name not in self.requests and len(self.requests) >= MAX_ENTRIES:
             return
         new: dict[str, Any] = {
             "statuses": Counter(),
             "weight_expected": self._expected(endpoint, limit),
             "weights_seen": Counter(),
         }
-        seen = self.requests.setdefault(name[:LONGEST], new)
+        seen = self.requests.setdefault(name[:MAX_TEXT], new)
         seen["statuses"][str(status)] += 1
         used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
         minute = _minute_of(headers)
-        # The exchange counts from 0 in each minute: the difference of two answers is the weight of one request within a minute only.
+        # The exchange resets the count each minute, so only a difference within one minute is a weight.
         if (
             used is not None
             and self._used is not None
@@ -83,11 +84,11 @@ class RestRecord:
         self._used, self._minute = used, minute
         for header, value in headers.items():
             _keep_header(self.headers, header, value)
-            if header.lower() == _RETRY_AFTER and len(self.retry_after) < MOST_ENTRIES:
-                self.retry_after.append({"status": status, "value": value[:LONGEST]})
+            if header.lower() == _RETRY_AFTER and len(self.retry_after) < MAX_ENTRIES:
+                self.retry_after.append({"status": status, "value": value[:MAX_TEXT]})
 
     def _expected(self, endpoint: str, limit: str | None) -> int | None:
-        """Return the documented weight; None of what a redirect made of a request."""
+        """Return the documented weight, or None for a request that a redirect changed."""
         try:
             return request_weight(self.market, endpoint, limit)
         except (KeyError, ValueError):
@@ -95,7 +96,7 @@ class RestRecord:
 
     @property
     def unexpected_weights(self) -> dict[str, str]:
-        """Weights that differ from the expected ones, by request; other programs of the same address raise them too."""
+        """Observed weights that differ from the expected ones; other programs at the address add to them."""
         found = {}
         for name, seen in self.requests.items():
             others = [weight for weight in seen["weights_seen"] if weight != str(seen["weight_expected"])]
@@ -110,7 +111,10 @@ class RestRecord:
 
 
 def _minute_of(headers: Mapping[str, str]) -> int | None:
-    """Return the exchange's minute since 1970; None without `Date` and within a second of a minute's end, as `Date` may be a second old."""
+    """Return the exchange's minute since 1970.
+
+    None without `Date`, and within a second of the end of a minute, because `Date` may be a second old.
+    """
     date_s = parse_date(headers)
     if date_s is None or date_s % 60 in (0, 59):
         return None
@@ -138,22 +142,22 @@ class StreamRecord:
     _last: int | None = None
 
     def take(self, data: bytes) -> None:
-        """Note a message.
+        """Record a message.
 
         Raises:
-            ValueError: The data are no message of this stream; any other of `parsing.PARSE_ERRORS` likewise.
+            ValueError: The data are not a message of this stream; other `parsing.PARSE_ERRORS` are possible.
         """
         found, ids = _decode(data), ids_of(self.kind, data)
         self.messages += 1
         for name, value in found.items():
-            _count(self.fields, name[:LONGEST])
+            _count(self.fields, name[:MAX_TEXT])
             if name not in self.expected:
                 _keep(self.unknown_fields, name, bytes(value).decode("utf-8", "backslashreplace"))
         for name in _VALUES:
             if name in found:
                 _count(
                     self.values.setdefault(name, Counter()),
-                    bytes(found[name]).decode("utf-8", "backslashreplace")[:LONGEST],
+                    bytes(found[name]).decode("utf-8", "backslashreplace")[:MAX_TEXT],
                 )
         if "nq" in found:
             _count(
@@ -167,13 +171,13 @@ class StreamRecord:
         if self._last is not None and first > self._last + 1:
             self.holes["count"] += 1
             self.holes["ids"] += first - self._last - 1
-            if len(self.holes["examples"]) < _MOST_EXAMPLES:
+            if len(self.holes["examples"]) < _MAX_EXAMPLES:
                 self.holes["examples"].append([self._last + 1, first - 1])
         self._last = last if self._last is None else max(last, self._last)
 
     @property
     def document(self) -> dict[str, Any]:
-        """What was seen, as JSON."""
+        """Observations as JSON."""
         missing = [name for name in self.expected if self.fields[name] < self.messages]
         seen = {
             "messages": self.messages,
@@ -188,13 +192,13 @@ class FrameRecord:
     """Messages of all streams of a test capture.
 
     Attributes:
-        streams: One record a stream.
-        shutdowns: Messages that announce a close, as they came.
-        others: Messages of no stream that was asked for, and damaged ones, as they came.
+        streams: Record of each stream, by name.
+        shutdowns: Received messages that announce a close.
+        others: Received messages of other streams, and damaged ones.
     """
 
     def __init__(self, market: Market, streams: list[str]) -> None:
-        """Start with nothing."""
+        """Start without messages."""
         self.streams = {
             name: StreamRecord(kind_of(name), FIELDS.get((market, kind_of(name)), ())) for name in streams
         }
@@ -202,18 +206,18 @@ class FrameRecord:
         self.others: list[str] = []
 
     def take(self, raw: bytes) -> None:
-        """Note a message of a combined stream, or anything else that came in its place."""
+        """Record a received message of the combined stream."""
         try:
-            name, data = data_of(raw)
+            name, data = split_message(raw)
             self.streams[name.decode()].take(data)
         except _FAILURES:
             kept = self.shutdowns if is_close_notice(raw) else self.others
-            if len(kept) < _MOST_EXAMPLES:
-                kept.append(raw[:LONGEST].decode("utf-8", "backslashreplace"))
+            if len(kept) < _MAX_EXAMPLES:
+                kept.append(raw[:MAX_TEXT].decode("utf-8", "backslashreplace"))
 
 
 def connection_document(url: str, connection: Connection, market: Market) -> dict[str, Any]:
-    """Return what was seen of one connection, as JSON."""
+    """Describe one connection as JSON."""
     status, headers = connection.answer or (None, {})
     kept: dict[str, str] = {}
     for name, value in headers.items():
@@ -224,7 +228,7 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
         "url": url.partition("?")[0],
         "status": status,
         "headers": kept,
-        "end": connection.detail[:LONGEST],
+        "end": connection.detail[:MAX_TEXT],
     }
     return {
         **seen,
@@ -234,8 +238,8 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
     }
 
 
-def listed(entries: Mapping[str, object] | list[str]) -> str:
-    """Return entries as one line for people; `none` where there is none."""
+def join_entries(entries: Mapping[str, object] | list[str]) -> str:
+    """Join entries into one line for people; `none` if there are none."""
     texts = (
         [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries
     )
@@ -243,16 +247,16 @@ def listed(entries: Mapping[str, object] | list[str]) -> str:
 
 
 def _keep_header(table: dict[str, str], name: str, value: str) -> None:
-    """Keep a header in small letters; a cookie's value is left out, for the record may be passed on."""
+    """Store a header by its lower-case name, without the value of a cookie: the record may be shared."""
     _keep(table, name.lower(), "" if name.lower() == "set-cookie" else value)
 
 
 def _keep(table: dict[str, str], name: str, value: str) -> None:
-    """Keep the value of a name, of at most so many names."""
-    if name in table or len(table) < MOST_ENTRIES:
-        table[name[:LONGEST]] = value[:LONGEST]
+    """Store the value of a name; the number of names is bounded."""
+    if name in table or len(table) < MAX_ENTRIES:
+        table[name[:MAX_TEXT]] = value[:MAX_TEXT]
 
 
 def _count(table: Counter[str], name: str) -> None:
-    if name in table or len(table) < MOST_ENTRIES:
+    if name in table or len(table) < MAX_ENTRIES:
         table[name] += 1

@@ -1,4 +1,4 @@
-"""The checks before a capture: each passes or fails, with what was measured and what to do about it."""
+"""Checks before a recording: each passes or fails, with the measured values and a remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url, list_streams, split_by_route
 from capture_pipeline.deployment.rest_client import open_address_limits
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.files import create_folder
 from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import sessions_root
@@ -27,21 +27,21 @@ from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.models import Settings
 
 _REQUESTS = 10
-_MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
-_LEAST_FILES = 256
-_FSYNCS, _MOST_FSYNC_MS = 20, 100.0
+_MAX_OFFSET_MS, _MAX_ROUND_TRIP_MS, _MAX_JITTER_MS = 1000.0, 2000.0, 500.0
+_MIN_FILES = 256
+_FSYNCS, _MAX_FSYNC_MS = 20, 100.0
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One check.
+class PreflightFinding:
+    """Result of one check.
 
     Attributes:
-        name: What was checked.
-        passed: Whether it is fit for a capture.
-        measured: What was found.
-        remedy: What to do where it is not.
-        is_note: Whether it states what was seen, and can fail no preflight.
+        name: Name of the check.
+        passed: Whether the machine and the exchange are fit for a recording in this respect.
+        measured: Measured values.
+        remedy: Action after a failure.
+        is_note: Whether the result is only information and cannot fail the preflight.
     """
 
     name: str
@@ -53,60 +53,67 @@ class Finding:
 
 def preflight(
     settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None
-) -> Iterator[Finding]:
-    """Run all checks, one after the other.
+) -> Iterator[PreflightFinding]:
+    """Run all checks in order.
 
     Args:
-        settings: The deployment.
-        symbols: What is to be captured.
+        settings: Settings of the deployment.
+        symbols: Symbols to record.
         seconds: Length of the test capture.
-        output: Where sessions lie, if not below the storage root.
+        output: Folder of sessions, if not below the storage root.
     """
     root = sessions_root(settings, output)
-    yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
-    yield _guarded("fsync latency", lambda: _fsync(root))
-    yield _guarded("open files", _files)
-    network = _guarded("network", lambda: _network(settings, symbols))
+    yield _run_check("free disk", lambda: _check_disk(root, settings.recording.free_disk_gb))
+    yield _run_check("fsync latency", lambda: _check_fsync(root))
+    yield _run_check("open files", _check_files)
+    network = _run_check("network", lambda: _check_network(settings, symbols))
     yield network
-    if not network.passed:  # the checks behind it would each repeat its message
+    if not network.passed:  # the following checks would only repeat its message
         return
-    seen = ExchangeRecord(settings, symbols)
-    yield from _rest(settings, symbols, seen)
-    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
-    yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
-    yield _guarded(
-        "record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True)
+    exchange = ExchangeRecord(settings, symbols)
+    yield from _check_rest(settings, symbols, exchange)
+    yield _run_check("test capture", lambda: _check_streams(settings, symbols, seconds, exchange))
+    yield from (
+        PreflightFinding(name, passed=True, measured=text, is_note=True) for name, text in exchange.notes()
+    )
+    yield _run_check(
+        "record",
+        lambda: PreflightFinding("record", passed=True, measured=str(exchange.publish(root)), is_note=True),
     )
 
 
-def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+def _run_check(name: str, check: Callable[[], PreflightFinding]) -> PreflightFinding:
     try:
         return check()
     except CaptureError as error:
-        return Finding(name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message")
+        return PreflightFinding(
+            name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message"
+        )
     except OSError as error:
-        return Finding(
+        return PreflightFinding(
             name,
             passed=False,
             measured=f"{error.filename}: {error.strerror}",
-            remedy="mend the disk or its permissions",
+            remedy="repair the disk or its permissions",
         )
 
 
 def _problem(error: CaptureError) -> str:
-    """Return the text of an error without its remedy, which has a place of its own."""
+    """Return the text of an error without its remedy, which is shown separately."""
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
-def _disk(root: Path, least_gb: float) -> Finding:
-    make_folder(root)
+def _check_disk(root: Path, min_gb: float) -> PreflightFinding:
+    create_folder(root)
     free = free_bytes(root) / 1e9
-    measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
-    return Finding("free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb")
+    measured = f"{free:,.1f} GB free, {min_gb:g} required"
+    return PreflightFinding(
+        "free disk", free >= min_gb, measured, "free the disk, or lower recording.free_disk_gb"
+    )
 
 
-def _fsync(root: Path) -> Finding:
-    make_folder(root)
+def _check_fsync(root: Path) -> PreflightFinding:
+    create_folder(root)
     probe = root / f".preflight-{os.getpid()}"
     times = []
     descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -121,29 +128,33 @@ def _fsync(root: Path) -> Finding:
         probe.unlink(missing_ok=True)
     worst, middle = max(times), statistics.median(times)
     measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
-    return Finding(
+    return PreflightFinding(
         "fsync latency",
-        worst <= _MOST_FSYNC_MS,
+        worst <= _MAX_FSYNC_MS,
         measured,
-        f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms",
+        f"record to a disk that syncs within {_MAX_FSYNC_MS:g} ms",
     )
 
 
-def _files() -> Finding:
+def _check_files() -> PreflightFinding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
+    return PreflightFinding(
+        "open files", soft >= _MIN_FILES, f"limit {soft:,}", f"ulimit -n {_MIN_FILES} or more"
+    )
 
 
-def _network(settings: Settings, symbols: list[str]) -> Finding:
+def _check_network(settings: Settings, symbols: list[str]) -> PreflightFinding:
     ways = check_network(settings, list_streams(symbols, settings.market))
-    return Finding(
+    return PreflightFinding(
         "network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items())
     )
 
 
-def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
-    """Clock, round trip, loss and jitter over a run of requests."""
-    rest = seen.rest
+def _check_rest(
+    settings: Settings, symbols: list[str], exchange: ExchangeRecord
+) -> Iterator[PreflightFinding]:
+    """Check answers, clock offset, round trip, symbols and jitter with a series of requests."""
+    rest = exchange.rest
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
     for _ in range(_REQUESTS):
@@ -156,65 +167,79 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
         after = time.time_ns()
         offsets.append((before + after) / 2e6 - server_us / 1e3)
         trips.append((after - before) / 1e6)
-    told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
-    yield Finding("requests", not lost, told, remedy)
-    seen.ask_each()
+    measured = (
+        f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
+    )
+    yield PreflightFinding("requests", not lost, measured, remedy)
+    exchange.send_each_request()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
     is_sandbox = settings.venue == "sandbox"
-    told = f"{offset:+.1f} ms against the exchange" + (
-        ", which is a sandbox with a clock of its own" if is_sandbox else ""
+    measured = f"{offset:+.1f} ms relative to the exchange" + (
+        ", which is a sandbox with its own clock" if is_sandbox else ""
     )
-    yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
-    yield Finding(
-        "round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
+    yield PreflightFinding(
+        "clock offset", is_sandbox or abs(offset) <= _MAX_OFFSET_MS, measured, "set the clock by NTP"
     )
-    yield _guarded("symbols", lambda: _listed(rest, symbols))
-    yield Finding(
+    yield PreflightFinding(
+        "round trip", trip <= _MAX_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
+    )
+    yield _run_check("symbols", lambda: _check_symbols(rest, symbols))
+    yield PreflightFinding(
         "jitter",
-        jitter <= _MOST_JITTER_MS,
+        jitter <= _MAX_JITTER_MS,
         f"{jitter:.1f} ms over {len(trips)} requests",
-        "use a steadier network",
+        "use a network with stable delays",
     )
 
 
-def _listed(rest: RestClient, symbols: list[str]) -> Finding:
+def _check_symbols(rest: RestClient, symbols: list[str]) -> PreflightFinding:
     error = rest.unknown_symbols(symbols)
     if error is not None:
-        return Finding("symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols")
-    return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
+        return PreflightFinding(
+            "symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols"
+        )
+    return PreflightFinding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
-def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
-    """Whether the stream delivers what a session records, in the right form."""
+def _check_streams(
+    settings: Settings, symbols: list[str], seconds: float, exchange: ExchangeRecord
+) -> PreflightFinding:
+    """Check that the streams deliver messages in the form that a session records."""
     streams = list_streams(symbols, settings.market)
     urls = split_by_route(combined_url(settings.stream_url, streams))
     kind = partial(Connection, limits=open_address_limits(settings))
-    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
+    counts, refused = asyncio.run(_sample_streams(kind, urls, streams, seconds, exchange))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
-        return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
+        return PreflightFinding(
+            "test capture", passed=False, measured=refused, remedy="check endpoints and network"
+        )
     if silent:
-        return Finding(
+        return PreflightFinding(
             "test capture",
             passed=False,
-            measured=f"nothing came of {', '.join(silent)} in {seconds:g} s",
+            measured=f"no message of {', '.join(silent)} in {seconds:g} s",
             remedy="check symbols",
         )
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
     where = ", ".join(url.partition("?")[0] for url in urls)
-    return Finding("test capture", passed=True, measured=f"{where}: {rates}")
+    return PreflightFinding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(
-    kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+async def _sample_streams(
+    kind: Callable[..., Connection],
+    urls: list[str],
+    streams: list[str],
+    seconds: float,
+    exchange: ExchangeRecord,
 ) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
     def take(number: int, raw: bytes) -> None:
-        seen.frames.take(raw)
+        exchange.frames.take(raw)
         placed = intake.place(number, raw, time.time_ns())
         if placed is not None:
             decode_line(splice_line(time.time_ns(), raw))
@@ -230,11 +255,11 @@ async def _sampled(
         f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()
     ]
     await asyncio.gather(*(one.close() for one in connections))
-    # One that is still being opened has nothing to close.
+    # A connection that is still being opened cannot be closed.
     _, opening = await asyncio.wait(tasks, timeout=CLOSE_S)
     for task in opening:
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
-    seen.note_connections(urls, connections)
-    wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
+    exchange.note_connections(urls, connections)
+    wrong = [f"{urls[0]}: a message has a wrong form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")

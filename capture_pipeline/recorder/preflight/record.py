@@ -1,4 +1,4 @@
-"""What a preflight keeps of the exchange: requests of each kind, and one JSON file next to the sessions."""
+"""Record of a preflight: one request of each kind, and a JSON file next to the sessions."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.preflight.observations import (
-    LONGEST,
-    MOST_ENTRIES,
+    MAX_ENTRIES,
+    MAX_TEXT,
     FrameRecord,
     RestRecord,
     connection_document,
-    listed,
+    join_entries,
 )
-from capture_pipeline.sessions.layout import label_of, stamp_of
+from capture_pipeline.sessions.layout import format_stamp, symbols_label
 from capture_pipeline.settings.models import Settings
 
 FOLDER = "preflight"
 
 
 class ExchangeRecord:
-    """Everything that one preflight sees of the exchange.
+    """Observations of one preflight.
 
     Attributes:
-        rest: REST of the deployment, which waits for no pause: it measures the time of an answer. Its answers are noted.
+        rest: REST client that does not wait during a pause, to measure answer times.
         frames: Messages of the test capture.
     """
 
     def __init__(self, settings: Settings, symbols: list[str]) -> None:
-        """Start with nothing seen."""
+        """Start without observations."""
         self._settings, self._symbols = settings, symbols
         self._answers = RestRecord(settings.market)
         http = create_http(settings, self._answers.note)
@@ -52,10 +52,10 @@ class ExchangeRecord:
         self._statuses: dict[str, str] = {}
         self._refusals: list[str] = []
 
-    def ask_each(self) -> None:
-        """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing.
+    def send_each_request(self) -> None:
+        """Send one request of each kind that recordings and backfills send; a refusal is recorded.
 
-        Nothing is sent where no answer of the exchange has come at all.
+        Nothing is sent if the exchange has not answered any request before.
         """
         if not self._answers.requests:
             return
@@ -80,58 +80,65 @@ class ExchangeRecord:
             try:
                 ask()
             except CaptureError as error:
-                self._refusals.append(str(error)[:LONGEST])
+                self._refusals.append(str(error)[:MAX_TEXT])
                 if not isinstance(error, PermanentError):
                     return
 
     def note_connections(self, urls: list[str], connections: list[Connection]) -> None:
-        """Note the connections of the test capture at their end."""
+        """Record the connections of the test capture after their end."""
         self._connections = [
             connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)
         ]
 
     def notes(self) -> Iterator[tuple[str, str]]:
-        """Yield name and text of each line for people; the texts are escaped and cut."""
+        """Yield name and text of each line of the report; the texts are escaped and cut."""
         answers = self._answers
         counts = {
             name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items())
             for name, seen in answers.requests.items()
         }
-        yield "answers", listed(counts)
+        yield "answers", join_entries(counts)
         if self._refusals:
-            yield "refusals", listed(self._refusals)
+            yield "refusals", join_entries(self._refusals)
         retry_after = [f"{each['status']}: {each['value']}" for each in answers.retry_after]
-        yield "headers", f"of limits: {listed(answers.weight_headers)}; Retry-After: {listed(retry_after)}"
-        yield "weights", f"other than expected: {listed(answers.unexpected_weights)}"
-        yield "statuses", listed(Counter(self._statuses.values()))
+        yield (
+            "headers",
+            f"of limits: {join_entries(answers.weight_headers)}; Retry-After: {join_entries(retry_after)}",
+        )
+        yield "weights", f"other than expected: {join_entries(answers.unexpected_weights)}"
+        yield "statuses", join_entries(Counter(self._statuses.values()))
         streams = self.frames.streams
         unknown = {
             name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields
         }
-        yield "fields", f"unknown: {listed(unknown)}"
+        yield "fields", f"unknown: {join_entries(unknown)}"
         holes = {
             name: f"{seen.holes['count']} of {seen.holes['ids']} ids"
             for name, seen in streams.items()
             if seen.holes["count"]
         }
-        yield "id holes", listed(holes)
+        yield "id holes", join_entries(holes)
         yield (
             "close notices",
-            f"{listed(self.frames.shutdowns)}; other messages: {listed(self.frames.others)}",
+            f"{join_entries(self.frames.shutdowns)}; other messages: {join_entries(self.frames.others)}",
         )
-        yield "connections", listed([_connection_text(seen) for seen in self._connections])
+        yield "connections", join_entries([_connection_text(seen) for seen in self._connections])
 
     def publish(self, root: Path) -> Path:
         """Write the record below the folder of sessions.
 
         Returns:
-            Its path.
+            The path of the record.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The record cannot be written.
         """
         now_us = time.time_ns() // 1000
-        path = root / FOLDER / f"{stamp_of(now_us)}-{now_us % SECOND_US:06d}_{label_of(self._symbols)}.json"
+        path = (
+            root
+            / FOLDER
+            / f"{format_stamp(now_us)}-{now_us % SECOND_US:06d}_{symbols_label(self._symbols)}.json"
+        )
         publish_bytes(
             path, msgspec.json.format(msgspec.json.encode(self._document(now_us)), indent=1) + b"\n"
         )
@@ -150,9 +157,9 @@ class ExchangeRecord:
             "retry_after": answers.retry_after,
             "statuses": {
                 "counts": dict(
-                    Counter(status[:LONGEST] for status in self._statuses.values()).most_common(MOST_ENTRIES)
+                    Counter(status[:MAX_TEXT] for status in self._statuses.values()).most_common(MAX_ENTRIES)
                 ),
-                "symbols": {name: self._statuses.get(name, "")[:LONGEST] for name in self._symbols},
+                "symbols": {name: self._statuses.get(name, "")[:MAX_TEXT] for name in self._symbols},
             },
             "connections": self._connections,
             "streams": {name: seen.document for name, seen in self.frames.streams.items()},

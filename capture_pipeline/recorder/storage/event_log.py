@@ -1,4 +1,4 @@
-"""`events.jsonl`: what happened beside the messages, one JSON object a line. Evidence for people; no reader of data needs it."""
+"""`events.jsonl`: events of a recorder for people, one JSON object per line. No reader of data needs it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 class EventLog:
-    """Appends events; a disk that refuses loses them and counts how many."""
+    """Appends events. If the disk refuses one, the event is lost and counted."""
 
     def __init__(self, path: Path) -> None:
-        """Keep the path; the file is opened for each event, which are few."""
+        """Store the path; the file is opened for each event, because events are rare."""
         self._path = path
         self.lost = 0
 
@@ -19,9 +19,9 @@ class EventLog:
         """Append one event.
 
         Args:
-            capture_ns: When, on the recorder's clock.
-            kind: What, for instance connection_opened, clock_step, audit.
-            details: Anything that JSON can hold.
+            capture_ns: Time of the event on the recorder's clock.
+            kind: Name of the event, for instance connection_opened, clock_step, audit.
+            details: Values that can be written as JSON or text.
         """
         line = json.dumps({"capture_ns": capture_ns, "event": kind, **details}, default=str) + "\n"
         try:
@@ -31,7 +31,7 @@ class EventLog:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one whole line, after mending a torn one that a kill may have left."""
+    """Append one whole line; a torn last line, which a kill may have left, is terminated first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)

@@ -1,6 +1,6 @@
-"""The end of a session: the recording read whole once more, hashed, renamed; then checksums and, last, `metadata.json`.
+"""Completion of a session: read and hash the recording, rename it, write checksums, then `metadata.json`.
 
-Each step can be repeated: a crash in the middle leaves a session that is finished by the next one who looks at it.
+Each step can be repeated. After a crash, the next command that opens the session finishes it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from capture_pipeline.lake.files import (
 from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.ordering.merger import MergeCounts
 from capture_pipeline.recorder.storage.event_log import EventLog
-from capture_pipeline.recorder.storage.recovery import Resumed, parts_of, resume
-from capture_pipeline.sessions.account import figures as account_figures
-from capture_pipeline.sessions.continuity import gap_ratios
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, list_parts, recover_session
+from capture_pipeline.sessions.account import account_summary
+from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
@@ -47,21 +47,21 @@ _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
 def finish_session(
     folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]
 ) -> SessionMetadata:
-    """Make a growing session a finished one.
+    """Finish a session.
 
     Args:
-        folder: The session; nobody else writes to it.
-        plan: What was planned.
-        state: `complete` or `interrupted`; what holds no message becomes `empty`.
+        folder: The session; the caller has its lock.
+        plan: Plan of the session.
+        state: `complete` or `interrupted`; a session without messages becomes `empty`.
         configuration: Settings of the recorder.
 
     Raises:
-        StorageError: The disk refuses; the session stays as it is and can be finished later.
+        StorageError: A file cannot be written; the session can be finished later.
     """
-    read = resume(folder, whole=True)
-    for line in read.mended:
+    read = recover_session(folder, whole=True)
+    for line in read.repairs:
         EventLog(folder.events).write(read.last_ns, "mended", what=line)
-    # One line a gap: those that were superseded while it was recorded are left out.
+    # Only the latest version of each gap is kept.
     write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
     _join(folder)
     metadata = SessionMetadata(
@@ -91,8 +91,8 @@ def finish_session(
 
 
 def _join(folder: SessionFolder) -> None:
-    """Give the recording its name; parts are joined first, for members simply follow each other."""
-    parts = parts_of(folder)
+    """Give the recording its final name. Parts are concatenated, which is valid for gzip members."""
+    parts = list_parts(folder)
     with storage_errors(folder.recording):
         if not parts or parts == [folder.recording]:
             return
@@ -101,7 +101,7 @@ def _join(folder: SessionFolder) -> None:
             parts[0].rename(folder.recording)
             fsync(folder.path)
             return
-        with atomic_write(folder.recording) as beside, beside.open("wb") as file:
+        with atomic_write(folder.recording) as temporary, temporary.open("wb") as file:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, _STEP)
@@ -117,7 +117,7 @@ def _files(folder: SessionFolder) -> list[FileRecord]:
 
 
 def files_of(folder: SessionFolder) -> list[Path]:
-    """Everything in the folder that belongs to a finished session, with the recording first."""
+    """List the files of a finished session, the recording first."""
     quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
     candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
     return [path for path in candidates if path.is_file()]
@@ -127,11 +127,11 @@ def _name(path: Path, folder: SessionFolder) -> str:
     return path.relative_to(folder.path).as_posix()
 
 
-def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
-    """What is known of a session from its data and its ledger."""
+def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
+    """Compute the statistics of a session from its recording and its ledger."""
     tracks = read.tracks
     seconds = (read.last_ns - read.first_ns) / 1e9
-    ratios = gap_ratios(list(tracks.values()))
+    ratios = compute_gap_ratios(list(tracks.values()))
     causes: dict[str, int] = {}
     for gap in gaps:
         causes[gap.cause] = causes.get(gap.cause, 0) + 1
@@ -163,9 +163,9 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.mended)
+        "mended_damage": sum("damaged" in line for line in read.repairs)
         + read.checkpoint.counts.get("mended_damage", 0),
-        "accounting": account_figures(read.account, read.messages) if read.account else None,
+        "accounting": account_summary(read.account, read.messages) if read.account else None,
         **{
             name: count
             for name, count in _recorder_counts(read.checkpoint.counts).items()
@@ -175,7 +175,7 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
 
 
 def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
-    """What the recorder counted: ends of connections by cause, the merge's figures, and the rest."""
+    """Arrange the counts of the recorder: ends of connections by cause, counts of the merger, and others."""
     merged = {field.name for field in fields(MergeCounts)}
     ended = {
         name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
@@ -188,7 +188,7 @@ def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
 
 
 def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
-    """Share of the time in which no stream was inside a gap; 0 where there is no time."""
+    """Return the share of the time in which no stream had a gap; 0 for an empty period."""
     down, covered_to = 0, start_ns
     for gap in sorted(gaps, key=lambda gap: gap.start_ns):
         start, end = max(gap.start_ns, covered_to), min(gap.end_ns, end_ns)
@@ -198,7 +198,7 @@ def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
 
 
 def host_information() -> dict[str, Any]:
-    """Where this runs."""
+    """Describe the machine and the Python implementation."""
     system = os.uname()
     return {
         "name": system.nodename,

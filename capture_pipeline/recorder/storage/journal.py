@@ -1,4 +1,4 @@
-"""The growing recording on disk: batches appended as whole gzip members, never half of one left behind."""
+"""The growing recording on disk. Each batch is appended as a whole gzip member or not at all."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from typing import Self
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
-from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.models import Cause
 
 
 class SegmentAlteredError(Exception):
-    """Somebody removed, replaced or altered the file while it was written.
+    """Another program removed, replaced or altered the file during the recording.
 
     Attributes:
         cause: `file removed` or `file altered`.
-        detail: What was found.
+        detail: Description of the alteration.
     """
 
     def __init__(self, cause: Cause, detail: str) -> None:
-        """Keep both."""
+        """Store the cause and the description."""
         super().__init__(detail)
         self.cause, self.detail = cause, detail
 
 
 class Journal:
-    """One file that only grows.
+    """An append-only file of gzip members.
 
     Attributes:
         path: The file.
-        size: Bytes of whole members in it.
-        is_suspect: An fsync failed: what is on the disk is unknown, and this file takes nothing more.
+        size: Bytes of whole members in the file.
+        is_suspect: Whether an fsync failed; the content on the disk is then unknown, and nothing is appended.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it for appending; it is made if it is not there.
+        """Open the file for appending; create it if it does not exist.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The file cannot be opened or created.
         """
         self.path = path
         self.is_suspect = False
@@ -54,29 +54,29 @@ class Journal:
                 raise
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return the journal."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the file."""
         self.close()
 
     def append(self, lines: bytes, count: int) -> None:
-        """Write one batch; it is there whole, or not at all.
+        """Write one batch, whole or not at all.
 
         Args:
             lines: Whole lines.
-            count: How many they are.
+            count: Count of the lines.
 
         Raises:
-            StorageError: The disk refuses; the file is as before.
-            SegmentAlteredError: Somebody else changed its size; nothing was written.
+            StorageError: The batch cannot be written; the file is unchanged.
+            SegmentAlteredError: Another program changed the size of the file; nothing was written.
         """
         self._check_size()
-        member = memoryview(member_of(lines, count))
+        member = memoryview(build_member(lines, count))
         with storage_errors(self.path):
             try:
-                # One call can write less than it was given, on a disk that fills up for instance.
+                # A single call may write only a part, for instance on a disk that is almost full.
                 while member:
                     member = member[os.write(self._descriptor, member) :]
             except OSError:
@@ -87,10 +87,10 @@ class Journal:
         self.size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
 
     def check(self) -> None:
-        """Make sure that the path still names the file that is written, and that its size is what was written.
+        """Check that the path still names the open file and that the file has the written size.
 
         Raises:
-            SegmentAlteredError: It does not.
+            SegmentAlteredError: The file was removed or replaced, or its size differs.
         """
         with contextlib.suppress(PermissionError):
             try:
@@ -115,10 +115,10 @@ class Journal:
             )
 
     def sync(self) -> None:
-        """Make what was written survive a loss of power.
+        """Flush the file to the disk.
 
         Raises:
-            StorageError: It failed; the kernel may have dropped the pages, so it is not tried again on this file.
+            StorageError: An fsync failed. The kernel may have dropped the pages, so it is not repeated.
         """
         if self.is_suspect:
             raise StorageError("an earlier fsync failed", where=str(self.path))
@@ -130,6 +130,6 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, and ignore errors."""
         with contextlib.suppress(OSError):
             os.close(self._descriptor)

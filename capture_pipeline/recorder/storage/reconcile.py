@@ -1,4 +1,4 @@
-"""A ledger brought in line with what a scan of the recording found."""
+"""Correction of a gap ledger after a scan of the recording."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from capture_pipeline.recorder.ordering.gap_tracker import MessageTime
-from capture_pipeline.recorder.storage.tail_losses import is_outside, lost_ends, lost_starts
+from capture_pipeline.recorder.storage.tail_losses import find_lost_ends, find_lost_starts, is_outside
 from capture_pipeline.sessions.account import Alteration
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -15,21 +15,21 @@ _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a scan found, and what recorders had counted.
+class ScanEvidence:
+    """Result of a scan, and the counts of earlier recorders.
 
     Attributes:
         tracks: Ids by stream.
-        last_of: When the last message of each stream came.
-        gaps: Gaps in the lines that were scanned.
+        last_times: Time of the last message by stream.
+        gaps: Gaps in the scanned lines.
         first_ns: Capture time of the first line.
-        marks: Checkpoints that count what should be there.
-        altered: Parts that somebody removed or altered.
-        is_damaged: Whether bytes had to be taken out.
+        marks: Checkpoints that count the expected messages.
+        altered: Parts that another program removed or altered.
+        is_damaged: Whether damaged bytes were removed.
     """
 
     tracks: Mapping[str, Track]
-    last_of: Mapping[str, MessageTime]
+    last_times: Mapping[str, MessageTime]
     gaps: list[Gap]
     first_ns: int
     marks: list[Checkpoint] = field(default_factory=list)
@@ -37,30 +37,31 @@ class Evidence:
     is_damaged: bool = False
 
 
-def reconciled(gaps: list[Gap], found: Evidence) -> list[Gap]:
-    """The ledger that agrees with the data.
+def reconcile_gaps(gaps: list[Gap], evidence: ScanEvidence) -> list[Gap]:
+    """Return the ledger that agrees with the recording.
 
-    A gap whose later edge never reached the disk is removed, for the next message of that stream shows the true one. A gap that the ledger
-    does not know, behind damage for instance, is added; so is what the marks count outside the messages that are left of a stream.
+    A gap is removed if the message after it was never written: the next message of its stream shows the
+    actual gap. A gap that the ledger lacks is added, for instance after damage. Ids that the checkpoints
+    count outside the remaining messages of a stream are added too.
     """
-    kept = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, found.tracks)}
-    for gap in found.gaps:
-        known = kept.get((gap.stream, gap.last_good_id))
-        if known is None or known.first_good_id != gap.first_good_id:
-            kept[gap.stream, gap.last_good_id] = _with_cause(
-                gap, found, Cause.DISK if found.is_damaged else Cause.UNKNOWN
+    ledger = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, evidence.tracks)}
+    for gap in evidence.gaps:
+        existing = ledger.get((gap.stream, gap.last_good_id))
+        if existing is None or existing.first_good_id != gap.first_good_id:
+            ledger[gap.stream, gap.last_good_id] = _with_cause(
+                gap, evidence, Cause.DISK if evidence.is_damaged else Cause.UNKNOWN
             )
-    for mark in found.marks:
+    for mark in evidence.marks:
         for gap in (
-            *lost_ends(mark, found.tracks, found.last_of),
-            *lost_starts(mark, found.tracks, found.first_ns),
+            *find_lost_ends(mark, evidence.tracks, evidence.last_times),
+            *find_lost_starts(mark, evidence.tracks, evidence.first_ns),
         ):
-            known = kept.get((gap.stream, gap.last_good_id))
-            if known is None or known.first_good_id < gap.first_good_id:
-                kept[gap.stream, gap.last_good_id] = _with_cause(gap, found, gap.cause)
-    if found.altered or found.is_damaged:
-        kept = _without_contained(kept)
-    return sorted(kept.values(), key=lambda gap: (gap.end_ns, gap.stream))
+            existing = ledger.get((gap.stream, gap.last_good_id))
+            if existing is None or existing.first_good_id < gap.first_good_id:
+                ledger[gap.stream, gap.last_good_id] = _with_cause(gap, evidence, gap.cause)
+    if evidence.altered or evidence.is_damaged:
+        ledger = _without_contained(ledger)
+    return sorted(ledger.values(), key=lambda gap: (gap.end_ns, gap.stream))
 
 
 def _is_in_data(gap: Gap, tracks: Mapping[str, Track]) -> bool:
@@ -68,9 +69,9 @@ def _is_in_data(gap: Gap, tracks: Mapping[str, Track]) -> bool:
     return is_outside(gap, track.first, track.last) if gap.is_outside else gap.first_good_id <= track.last
 
 
-def _with_cause(gap: Gap, found: Evidence, otherwise: Cause) -> Gap:
-    """The gap with the cause of what was done to the recording at its time."""
-    for one in reversed(found.altered):
+def _with_cause(gap: Gap, evidence: ScanEvidence, otherwise: Cause) -> Gap:
+    """Return the gap with the cause of an alteration at its time, or with the given cause."""
+    for one in reversed(evidence.altered):
         if gap.start_ns <= one.to_ns and gap.end_ns >= one.from_ns:
             return gap.model_copy(
                 update={
@@ -84,7 +85,7 @@ def _with_cause(gap: Gap, found: Evidence, otherwise: Cause) -> Gap:
 
 
 def _without_contained(gaps: Mapping[_Key, Gap]) -> dict[_Key, Gap]:
-    """Gaps that do not lie within a wider one: what surrounded them is gone too."""
+    """Remove gaps that lie within a wider one: the messages around them are gone too."""
     return {key: gap for key, gap in gaps.items() if not _is_contained(gap, gaps.values())}
 
 

@@ -1,6 +1,6 @@
-"""Taking up a session that was left: the growing recording is scanned, a torn tail mended, damage set aside, the ledger reconciled.
+"""Recovery of an unfinished session: scan the recording, repair its tail, quarantine damage, fix the ledger.
 
-Appending behind a torn tail would make all later data unreadable, so nothing is appended before this is done.
+Data behind a torn tail would be unreadable, so nothing is appended before the recovery.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.ordering.message_ids import Ids, ids_of
 from capture_pipeline.recorder.storage.journal import Journal
-from capture_pipeline.recorder.storage.reconcile import Evidence, reconciled
-from capture_pipeline.sessions.account import Account, read_account, settle
+from capture_pipeline.recorder.storage.reconcile import ScanEvidence, reconcile_gaps
+from capture_pipeline.sessions.account import Account, read_account, settle_account
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline.sessions.gap_ledger import is_whole, read_gaps, write_gaps
+from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps, write_gaps
 from capture_pipeline.sessions.gzip_members import (
     HEAD_BYTES,
     Ending,
@@ -43,39 +43,39 @@ _RESET_US, _NEVER_US = 1_000_000, 1 << 62
 
 
 @dataclass
-class Resumed:
-    """Where a session stands.
+class RecoveredSession:
+    """State of a session after its recovery.
 
     Attributes:
-        segment: Which part of the recording goes on.
+        segment: Number of the part of the recording that is continued.
         first_ns: First capture time of the recording; 0 if it is empty.
         last_ns: Last capture time; 0 if it is empty.
         tracks: Ids and counts by stream.
-        last_of: When the last message of each stream came.
-        checkpoint: What the recorder counted until its last checkpoint; its counts are those of the account, where there is one.
-        account: What became of each message received, brought in line with what was found; None where no recorder kept one.
-        mended: What was found and mended, a line each, for the event log.
-        gaps: Gaps in the lines that were scanned.
-        messages: How many lines there are: those up to the checkpoint that was taken up, and those that were scanned.
-        bad: How many of the scanned ones are no lines of a recording.
-        torn_lines: How many lines a torn tail said to hold and could not be saved.
+        last_times: Time of the last message by stream.
+        checkpoint: Last checkpoint of the recorder; its counts are those of the account if there is one.
+        account: Account of the received messages, settled with the recording; None if no recorder kept one.
+        repairs: Descriptions of the repairs, for the event log.
+        gaps: Gaps in the scanned lines.
+        messages: Count of lines: those up to the checkpoint and the scanned ones.
+        bad: Count of scanned lines that are not valid lines of a recording.
+        torn_lines: Count of lines of a torn tail that could not be saved.
     """
 
     segment: int = 1
     first_ns: int = 0
     last_ns: int = 0
     tracks: dict[str, Track] = field(default_factory=dict)
-    last_of: dict[str, MessageTime] = field(default_factory=dict)
+    last_times: dict[str, MessageTime] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
-    mended: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
     bad: int = 0
     torn_lines: int = 0
 
     def count(self, lines: bytes) -> None:
-        """Count the lines of a sound member; a line that is none of ours is counted as bad, and validation shows it."""
+        """Count the lines of a sound member; an invalid line is counted as bad, and validation reports it."""
         for line in lines[:-1].split(b"\n"):
             self.messages += 1
             try:
@@ -92,47 +92,47 @@ class Resumed:
     def _place(self, stream: str, ids: Ids, moment: MessageTime) -> None:
         first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
-        known = self.last_of.get(stream)
+        previous = self.last_times.get(stream)
         if (
             last <= track.last
-            and known is not None
-            and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US
+            and previous is not None
+            and (moment.event_us or 0) > (previous.event_us or _NEVER_US) + _RESET_US
         ):
-            # Lower ids of a later time: the exchange began to count anew.
+            # Lower ids with a later time: the exchange restarted its count.
             track.restart()
         before = track.last
-        if track.see(first, last):
-            edge = GapBounds(stream, before, first, self.last_of.get(stream, moment), moment)
+        if track.count(first, last):
+            edge = GapBounds(stream, before, first, self.last_times.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
-        self.last_of[stream] = moment
+        self.last_times[stream] = moment
 
 
-def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
-    """Make a session's recording fit to be appended to.
+def recover_session(folder: SessionFolder, *, whole: bool = False) -> RecoveredSession:
+    """Prepare the recording of a session for appending.
 
     Args:
         folder: The session.
-        whole: Read all of it, not only what follows the last checkpoint.
+        whole: Whether to read all of the recording, not only the part after the last checkpoint.
 
     Raises:
-        StorageError: The disk refuses.
-        LakeError: A file beside the recording is damaged.
+        StorageError: The recording or the ledger cannot be written.
+        LakeError: The checkpoint is damaged, or `list_parts` raises.
     """
-    state = Resumed(account=read_account(folder.account))
+    state = RecoveredSession(account=read_account(folder.account))
     segments = _numbered_parts(folder)
     state.checkpoint = read_model(folder.checkpoint, Checkpoint) or Checkpoint()
     if not segments and not state.checkpoint.tracks and state.account is None:
         return state
     is_trusted = not whole and not (state.account and state.account.altered)
-    checkpoint = _usable(state.checkpoint, segments) if is_trusted else None
+    checkpoint = _usable_checkpoint(state.checkpoint, segments) if is_trusted else None
     if checkpoint is not None:
         with guard_parser(
             str(folder.checkpoint),
             "is damaged",
             kind=LakeError,
-            remedy="move it aside; the recording is then read whole",
+            remedy="move it away; the recording is then read whole",
         ):
-            _take(state, checkpoint)
+            _apply_checkpoint(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1
     for number, path in segments.items():
         if number >= first:
@@ -142,44 +142,42 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
     state.segment = max(segments, default=1)
     _reconcile(folder, state)
     if state.account is not None:
-        state.account = settle(state.account, state.checkpoint, state.messages, state.last_ns, time.time_ns())
+        state.account = settle_account(
+            state.account, state.checkpoint, state.messages, state.last_ns, time.time_ns()
+        )
         state.checkpoint = state.checkpoint.model_copy(update={"counts": state.account.mark.counts})
     return state
 
 
-def parts_of(folder: SessionFolder) -> list[Path]:
-    """What a session's recording consists of now: the whole one once it was joined, else its parts.
+def list_parts(folder: SessionFolder) -> list[Path]:
+    """Return the files of the recording: the joined file if it exists, else the parts.
 
     Raises:
-        LakeError: Both are there, and the parts are not what the recording begins with.
+        LakeError: Both exist, and the parts are not the beginning of the joined file.
     """
     return list(_numbered_parts(folder).values())
 
 
 def _numbered_parts(folder: SessionFolder) -> dict[int, Path]:
-    """The same, by number.
-
-    Raises:
-        LakeError: Both are there, and the parts are not what the recording begins with.
-    """
+    """Return the same files by number; raises like `list_parts`."""
     parts = folder.numbered_segments()
     if not folder.recording.exists():
         return parts
     if parts:
-        _leave_out(folder, list(parts.values()))
+        _remove_joined_parts(folder, list(parts.values()))
     return {1: folder.recording}
 
 
-def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
-    """Remove parts that were joined before a crash; last ones first, so that what is left is always the beginning."""
+def _remove_joined_parts(folder: SessionFolder, parts: list[Path]) -> None:
+    """Remove parts that are in the joined file; the last first, so that a crash leaves a valid beginning."""
     with folder.recording.open("rb") as whole:
         for part in parts:
             with part.open("rb") as source:
                 while block := source.read(_STEP):
                     if whole.read(len(block)) != block:
-                        remedy = "move one of them aside; neither was changed"
+                        remedy = "move one of them away; neither was changed"
                         raise LakeError(
-                            f"stands beside {part.name}, which is not its beginning",
+                            f"exists next to {part.name}, which is not its beginning",
                             where=str(folder.recording),
                             remedy=remedy,
                         )
@@ -187,18 +185,18 @@ def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
         part.unlink()
 
 
-def _take(state: Resumed, checkpoint: Checkpoint) -> None:
+def _apply_checkpoint(state: RecoveredSession, checkpoint: Checkpoint) -> None:
     state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
-        kept = dict(counts)
-        state.last_of[stream] = MessageTime(kept.pop("last_ns"), kept.pop("last_event_us") or None)
-        state.tracks[stream] = Track(**kept)
-    known = sum(track.messages for track in state.tracks.values())
-    state.messages = known if checkpoint.lines is None else checkpoint.lines
+        fields = dict(counts)
+        state.last_times[stream] = MessageTime(fields.pop("last_ns"), fields.pop("last_event_us") or None)
+        state.tracks[stream] = Track(**fields)
+    message_count = sum(track.messages for track in state.tracks.values())
+    state.messages = message_count if checkpoint.lines is None else checkpoint.lines
 
 
-def _usable(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | None:
-    """The checkpoint if it fits the file: a member starts where it says, or the file ends there; else all is scanned."""
+def _usable_checkpoint(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | None:
+    """Return the checkpoint if a member or the end of the file is at its offset; else the file is scanned."""
     if not checkpoint.tracks or checkpoint.segment not in segments:
         return None
     with segments[checkpoint.segment].open("rb") as file:
@@ -208,18 +206,18 @@ def _usable(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | N
     return checkpoint if fits else None
 
 
-def _scan_segment(folder: SessionFolder, path: Path, state: Resumed, start: int) -> None:
-    with storage_errors(path), mapped(path) as content:
+def _scan_segment(folder: SessionFolder, path: Path, state: RecoveredSession, start: int) -> None:
+    with storage_errors(path), map_file(path) as content:
         found = scan(content, start, state.count)
         if found.damage:
-            _set_aside(folder, path, content, found, state)
+            _quarantine_damage(folder, path, content, found, state)
         if found.ending is not Ending.CLEAN:
-            _mend_tail(folder, path, content, found, state)
+            _repair_tail(folder, path, content, found, state)
 
 
 @contextlib.contextmanager
-def mapped(path: Path) -> Iterator[Source]:
-    """A file as bytes that are read where they are looked at."""
+def map_file(path: Path) -> Iterator[Source]:
+    """Map a file into memory, so that only the pages that are accessed are read."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             yield b""
@@ -228,13 +226,15 @@ def mapped(path: Path) -> Iterator[Source]:
             yield content
 
 
-def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
-    """Keep what is removed, cut the file behind its last sound member, and append the lines that could be saved."""
+def _repair_tail(
+    folder: SessionFolder, path: Path, content: Source, found: Scan, state: RecoveredSession
+) -> None:
+    """Quarantine the torn tail, cut the file after its last sound member, and append the saved lines."""
     kept, size = (
         folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin",
         len(content) - found.good_end,
     )
-    _keep(kept, content, found.good_end, len(content))
+    _copy_to_file(kept, content, found.good_end, len(content))
     lost = claimed_lines(content, found.good_end)
     good_end = path.stat().st_size - size
     os.truncate(path, good_end)
@@ -247,28 +247,34 @@ def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, 
         state.count(b"".join(lines))
     lost = max(0, lost - len(lines))
     state.torn_lines += lost
-    told = f"{len(lines):,} lines saved, {lost:,} known to be lost"
-    state.mended.append(f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
+    summary = f"{len(lines):,} lines saved, {lost:,} known to be lost"
+    state.repairs.append(
+        f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {summary}"
+    )
 
 
-def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
-    """Take damage out of the middle; the ids it held become gaps of the ledger, of what comes after them or of the last checkpoint."""
+def _quarantine_damage(
+    folder: SessionFolder, path: Path, content: Source, found: Scan, state: RecoveredSession
+) -> None:
+    """Move damaged bytes out of the file; their ids become gaps of the ledger."""
     edges = [0]
     for hole in found.damage:
-        _keep(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end)
+        _copy_to_file(
+            folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end
+        )
         edges += [hole.start, hole.end]
-        state.mended.append(
+        state.repairs.append(
             f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine"
         )
     edges.append(len(content))
-    with atomic_write(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             _copy(content, start, end, file)
 
 
-def _keep(path: Path, content: Source, start: int, end: int) -> None:
-    """Publish a part of a file as a file of its own."""
-    with atomic_write(path) as beside, beside.open("wb") as file:
+def _copy_to_file(path: Path, content: Source, start: int, end: int) -> None:
+    """Publish a part of a file as a separate file."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         _copy(content, start, end, file)
 
 
@@ -277,7 +283,7 @@ def _copy(content: Source, start: int, end: int, file: BinaryIO) -> None:
 
 
 def _is_line(line: bytes) -> bool:
-    """Whether it is a whole line; one that only lacks its line feed is, for its last byte closes the object."""
+    """Return whether a line is complete; a missing line feed is allowed, because `}` ends the object."""
     try:
         placed = decode_line(line)
         ids_of(kind_of(placed.stream), bytes(placed.data))
@@ -286,23 +292,25 @@ def _is_line(line: bytes) -> bool:
     return True
 
 
-def _reconcile(folder: SessionFolder, state: Resumed) -> None:
-    """Make ledger and data agree."""
+def _reconcile(folder: SessionFolder, state: RecoveredSession) -> None:
+    """Make the ledger agree with the recording."""
     gaps = read_gaps(folder.gaps)
     marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
     altered = state.account.altered if state.account else []
-    evidence = Evidence(
-        state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended)
+    evidence = ScanEvidence(
+        state.tracks, state.last_times, state.gaps, state.first_ns, marks, altered, bool(state.repairs)
     )
-    result = reconciled(gaps, evidence)
-    if result != gaps or not is_whole(folder.gaps):
+    result = reconcile_gaps(gaps, evidence)
+    if result != gaps or not ends_with_whole_line(folder.gaps):
         write_gaps(folder.gaps, result)
 
 
-def tracks_of(tracks: dict[str, Track], last_of: dict[str, MessageTime]) -> dict[str, dict[str, int]]:
-    """Tracks as a checkpoint holds them."""
+def checkpoint_tracks(
+    tracks: dict[str, Track], last_times: dict[str, MessageTime]
+) -> dict[str, dict[str, int]]:
+    """Return tracks in the form of a checkpoint."""
     nothing = MessageTime(0)
-    times = {stream: last_of.get(stream, nothing) for stream in tracks}
+    times = {stream: last_times.get(stream, nothing) for stream in tracks}
     return {
         stream: {
             **asdict(track),

@@ -1,7 +1,7 @@
-"""Losses outside the messages that a recording holds of a stream: ids that a checkpoint counts and that sound members hold no more.
+"""Losses at the end or the start of a stream: ids that a checkpoint counts and the recording lacks.
 
-No message on the other side shows them, so that they get a line of the ledger of their own, marked `at_end` or `at_start`. Behind the end
-the stream's next message, if one ever comes, writes the line of the same `last_good_id` that supersedes it.
+No later (or earlier) message shows such a loss. It has its own line in the ledger, marked `at_end` or
+`at_start`. If the stream sends another message later, the line of the same `last_good_id` replaces `at_end`.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _NOT_ASKED = {"recoverable": False, "refill": None}
 _AT_START = "gone from the recording; nothing of the stream is left before it"
 
 
-def lost_ends(
-    checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]
+def find_lost_ends(
+    checkpoint: Checkpoint, tracks: Mapping[str, Track], last_times: Mapping[str, MessageTime]
 ) -> list[Gap]:
-    """The ledger's lines for what a checkpoint counted and a scan of the whole recording did not find, a line a stream.
+    """Return a gap for each stream whose last ids are in a checkpoint and not in the recording.
 
     Args:
-        checkpoint: The last one, of what had been fsynced; or that of a recorder's end, of all that it took.
-        tracks: What the scan found, by stream.
-        last_of: When the last message of each stream came, likewise.
+        checkpoint: Last checkpoint of a recorder, or its final one.
+        tracks: Ids in the recording, by stream.
+        last_times: Time of the last message in the recording, by stream.
     """
     found = []
     for stream, counted in checkpoint.tracks.items():
         end = MessageTime(counted["last_ns"], counted["last_event_us"] or None)
-        start, track = last_of.get(stream), tracks.get(stream)
+        start, track = last_times.get(stream), tracks.get(stream)
         last = counted["first"] - 1 if track is None else track.last
-        # A later message with lower ids is of an exchange that began to count anew: nothing was lost behind it.
+        # A later message with lower ids shows that the exchange restarted its count: nothing was lost.
         if (
             counted["first"] < 0
             or counted["last"] <= last
@@ -49,13 +49,13 @@ def lost_ends(
     return found
 
 
-def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: int) -> list[Gap]:
-    """The ledger's lines for ids before the first one that is left of a stream, a line a stream.
+def find_lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: int) -> list[Gap]:
+    """Return a gap for each stream whose first ids are in a checkpoint and not in the recording.
 
     Args:
-        checkpoint: As for `lost_ends`.
-        tracks: What a scan of the whole recording found, by stream.
-        first_ns: Capture time of the first line that is left.
+        checkpoint: Last checkpoint of a recorder, or its final one.
+        tracks: Ids in the recording, by stream.
+        first_ns: Capture time of the first line in the recording.
     """
     found = []
     for stream, counted in checkpoint.tracks.items():
@@ -74,28 +74,29 @@ def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: i
     return found
 
 
-class LostEnds:
-    """Messages that a writer had no room for and that no later message of their stream has shown to be missing yet."""
+class UnwrittenMessages:
+    """Messages that the writer had no room for, and whose loss no later message of their stream shows yet."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without losses."""
         self._lost: dict[str, tuple[Message, Message]] = {}
 
     def add(self, messages: Iterable[Message]) -> None:
-        """Keep the first and the last lost message of each stream."""
+        """Remember the first and the last lost message of each stream."""
         for message in messages:
             first, _ = self._lost.get(message.stream, (message, message))
             self._lost[message.stream] = (message if message.is_reset else first, message)
 
     def recover(self, messages: Iterable[Message], tracks: Mapping[str, Track]) -> list[Gap]:
-        """Forget the streams of messages that are about to be written: the ledger sees the gap before them.
+        """Forget the streams of messages that are about to be written: the ledger detects those gaps.
 
         Args:
-            messages: The first one of a stream that counts anew is marked so, if the message that was marked is lost.
-            tracks: Ids of what was written before, by stream.
+            messages: Messages to write. If the message that marked a reset of ids was lost, the mark moves to
+                the first message after it.
+            tracks: Ids of the messages written before, by stream.
 
         Returns:
-            Lines of the ledger for what is lost before the first message of a stream, or of a new count, which it does not see.
+            Gaps before the first message of a stream or of a new count, which the ledger cannot detect.
         """
         found = []
         for message in messages if self._lost else ():
@@ -114,26 +115,28 @@ class LostEnds:
                 found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
         return found
 
-    def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]) -> list[Gap]:
-        """The ledger's lines for what is lost for good: nothing comes after it.
+    def gaps(self, tracks: Mapping[str, Track], last_times: Mapping[str, MessageTime]) -> list[Gap]:
+        """Return a gap for each stream that ends with lost messages.
 
         Args:
-            tracks: Ids of what was written, by stream.
-            last_of: When the last written message of each stream came.
+            tracks: Written ids by stream.
+            last_times: Time of the last written message by stream.
         """
         found = []
         for stream, (first, last) in self._lost.items():
             track, end = tracks.get(stream), MessageTime(last.capture_ns, event_us(last.event_time))
             is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
             before, start = (
-                (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
+                (track.last, last_times[stream])
+                if track is not None and is_behind
+                else (first.first - 1, end)
             )
             gap = gap_between(GapBounds(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
             found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
         return found
 
-    def extended(self, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-        """Tracks of a checkpoint that count the lost messages as the last ones of their streams."""
+    def add_to_tracks(self, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        """Return the tracks of a checkpoint that also count the lost messages."""
         for stream, (first, last) in self._lost.items():
             known = dict(tracks.get(stream, asdict(Track())))
             if first.is_reset or known["first"] < 0:
@@ -148,5 +151,5 @@ class LostEnds:
 
 
 def is_outside(gap: Gap, first: int, last: int) -> bool:
-    """Whether none of a gap's ids lies among a stream's `first..last`; both are -1 where nothing of it is there."""
+    """Return whether a gap lies outside a stream's `first..last`; both are -1 for an empty stream."""
     return first < 0 or last <= gap.last_good_id or first >= gap.first_good_id

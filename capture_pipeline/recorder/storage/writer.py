@@ -1,6 +1,7 @@
-"""The thread that writes: batches from a bounded queue to the journal, fsync on time, checkpoints. Retries a disk that refuses.
+"""The writer thread: batches from a bounded queue to the journal, regular fsyncs, checkpoints.
 
-What waits for the disk is bounded; where the bound is reached there is no room, and the producer knows what is lost.
+A disk that refuses is retried. The waiting batches are bounded: at the bound `has_room` is false, and the
+producer decides what is lost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from capture_pipeline.errors import StorageError
-from capture_pipeline.lake.files import fsync, make_folder, publish_model, storage_errors
+from capture_pipeline.lake.files import create_folder, fsync, publish_model, storage_errors
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal, SegmentAlteredError
 from capture_pipeline.sessions.account import Alteration
@@ -24,12 +25,12 @@ _RETRY_S = 1.0
 
 @dataclass
 class Batch:
-    """What is written at once.
+    """Lines and gaps that are written together.
 
     Attributes:
-        lines: Whole lines; none where only the ledger is written to.
-        count: How many.
-        gaps: Gaps before messages of this batch; written to the ledger before it.
+        lines: Whole lines; empty if only the ledger is written.
+        count: Count of the lines.
+        gaps: Gaps before messages of this batch; written to the ledger before the lines.
         mark: State of the recorder after this batch, for a checkpoint.
         times: Capture times of the first and the last line.
     """
@@ -42,28 +43,30 @@ class Batch:
 
 
 class Writer(threading.Thread):
-    """Writes one session's recording.
+    """Writes the recording of one session.
 
     Attributes:
-        trouble: What the disk says while it refuses; empty while all is well.
-        failure: A bug that ended the thread.
-        bytes_written: Of the recording, compressed.
+        trouble: Error of the disk; empty while writing succeeds.
+        failure: Unexpected exception that ended the thread.
+        bytes_written: Compressed bytes of the recording.
         suspects: Segments whose fsync failed.
-        alterations: Segments that somebody removed or altered.
-        waiting_messages: Lines that wait for the disk.
+        alterations: Segments that another program removed or altered.
+        waiting_messages: Count of lines that are not written yet.
     """
 
-    def __init__(self, folder: SessionFolder, *, segment: int, most_bytes: int, fsync_s: float) -> None:
+    def __init__(
+        self, folder: SessionFolder, *, segment: int, max_waiting_bytes: int, fsync_s: float
+    ) -> None:
         """Open the segment to write.
 
         Args:
             folder: The session.
-            segment: Which part of the recording; 1 unless an fsync failed before.
-            most_bytes: What may wait.
+            segment: Number of the part of the recording; 1 unless an fsync failed before.
+            max_waiting_bytes: Limit of the bytes that wait to be written.
             fsync_s: Longest time between two fsyncs.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The segment cannot be opened or created.
         """
         super().__init__(name="recording-writer", daemon=True)
         self.trouble = ""
@@ -72,7 +75,7 @@ class Writer(threading.Thread):
         self.alterations: list[Alteration] = []
         self.waiting_messages = 0
         self._folder, self._segment = folder, segment
-        self._most_bytes, self._fsync_s = most_bytes, fsync_s
+        self._max_waiting_bytes, self._fsync_s = max_waiting_bytes, fsync_s
         self._journal = Journal(folder.segment(segment))
         self.bytes_written = self._journal.size
         self._queue: deque[Batch] = deque()
@@ -88,25 +91,25 @@ class Writer(threading.Thread):
 
     @property
     def segment(self) -> int:
-        """Which part of the recording is written."""
+        """Number of the segment that is written."""
         return self._segment
 
     @property
     def offset(self) -> int:
-        """Bytes in it."""
+        """Bytes in the current segment."""
         return self._journal.size
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits for the disk."""
+        """Bytes that are not written yet."""
         return self._waiting
 
     def has_room(self, size: int) -> bool:
-        """Whether a batch of this size may be handed over; with one producer it still may when that comes."""
-        return not self._waiting or self._waiting + size <= self._most_bytes
+        """Return whether a batch of this size fits; with one producer the answer is valid until its `put`."""
+        return not self._waiting or self._waiting + size <= self._max_waiting_bytes
 
     def put(self, batch: Batch) -> None:
-        """Hand over a batch, after `has_room`."""
+        """Add a batch to the queue, after `has_room`."""
         with self._wake:
             self._queue.append(batch)
             self._waiting += len(batch.lines)
@@ -114,21 +117,21 @@ class Writer(threading.Thread):
             self._wake.notify()
 
     def drain(self, patience_s: float) -> None:
-        """Wait until nothing waits for the disk, or patience is over."""
+        """Wait until the queue is empty, the thread failed, or `patience_s` is over."""
         with self._wake:
             self._wake.wait_for(lambda: not self._waiting or self.failure is not None, patience_s)
 
     def end(self) -> None:
-        """Nothing more will be handed over: end once all is written."""
+        """Stop the thread after the queued batches are written."""
         with self._wake:
             self._closing = True
             self._wake.notify()
 
     def finish(self, patience_s: float) -> bool:
-        """Write what waits, fsync and end.
+        """Write the queued batches, fsync and stop the thread.
 
         Args:
-            patience_s: How long a refusing disk is tried.
+            patience_s: Longest time to retry a disk that refuses.
 
         Returns:
             Whether everything is on the disk.
@@ -140,30 +143,30 @@ class Writer(threading.Thread):
         return not self._queue and not self.trouble and self.failure is None
 
     def run(self) -> None:
-        """The thread."""
+        """Write batches until the end; this is the body of the thread."""
         try:
-            while not self._is_over():
-                batch = self._next()
+            while not self._can_stop():
+                batch = self._next_batch()
                 if batch is not None:
                     self._write(batch)
                 if time.monotonic() - self._checked_s >= self._fsync_s:
-                    self._check()
+                    self._check_file()
                 if self._dirty_since is not None and time.monotonic() - self._dirty_since >= self._fsync_s:
                     self._sync()
             if self._dirty_since is not None:
                 self._sync()
-        except BaseException as error:  # noqa: BLE001 - told to the loop, which ends the session with it
+        except BaseException as error:  # noqa: BLE001 - the event loop raises it and ends the session
             self.failure = error
         finally:
             self._journal.close()
 
-    def _is_over(self) -> bool:
-        """Whether nothing more will come; looked at together with the queue, for a last batch can come just before the end."""
+    def _can_stop(self) -> bool:
+        """Return whether the thread can stop; the lock makes sure that no last batch is missed."""
         with self._wake:
             return self._abandon.is_set() or (self._closing and not self._queue)
 
-    def _next(self) -> Batch | None:
-        """The next batch, or None when it is time for an fsync or for the end."""
+    def _next_batch(self) -> Batch | None:
+        """Return the next batch, or None when an fsync or the end is due."""
         with self._wake:
             if not self._queue and not self._closing:
                 self._wake.wait(self._fsync_s if self._dirty_since is None else 0.05)
@@ -175,7 +178,7 @@ class Writer(threading.Thread):
                 self._append(batch)
                 break
             except SegmentAlteredError as altered:
-                self._leave(altered)
+                self._replace_segment(altered)
                 if self._abandon.is_set():
                     return
             except StorageError as error:
@@ -189,7 +192,7 @@ class Writer(threading.Thread):
             self.waiting_messages -= batch.count
             self._wake.notify_all()
         if batch.mark is not None:
-            # The place behind this batch, whatever else is written before the next fsync.
+            # The position after this batch, whatever else is written before the next fsync.
             self._mark = batch.mark.model_copy(
                 update={"segment": self._segment, "offset": self._journal.size}
             )
@@ -197,7 +200,10 @@ class Writer(threading.Thread):
             self._dirty_since = time.monotonic()
 
     def _append(self, batch: Batch) -> None:
-        """The ledger first: a line too many is superseded or removed on resume, a gap without a line would be silent."""
+        """Write the ledger before the lines.
+
+        A gap too many is replaced or removed on resume, but a lost id without a gap would be invisible.
+        """
         before = self._journal.size
         with storage_errors(self._folder.gaps):
             if batch.gaps and not self._folder.gaps.exists():
@@ -222,25 +228,25 @@ class Writer(threading.Thread):
             self.suspects.append(f"{self._journal.path.name}: {error}")
             self._next_segment()
             return
-        if not self._check():
+        if not self._check_file():
             return
         if self._mark is not None:
             mark, self._mark = self._mark, None
             with contextlib.suppress(StorageError, OSError):
                 publish_model(self._folder.checkpoint, mark)
 
-    def _check(self) -> bool:
-        """Whether the file is still what was written; if it is not, go on in a new one."""
+    def _check_file(self) -> bool:
+        """Return whether the file is as it was written; if it is not, continue in a new one."""
         self._checked_s = time.monotonic()
         try:
             self._journal.check()
         except SegmentAlteredError as altered:
-            self._leave(altered)
+            self._replace_segment(altered)
             return False
         return True
 
-    def _leave(self, altered: SegmentAlteredError) -> None:
-        """Go on in a new file, and set aside what was put in the place of the old one: it is not of this session."""
+    def _replace_segment(self, altered: SegmentAlteredError) -> None:
+        """Continue in a new file and quarantine a file that replaced the old one: it has other data."""
         path = self._journal.path
         start, end = self._times
         self.alterations.append(
@@ -254,12 +260,12 @@ class Writer(threading.Thread):
         )
         if altered.cause is Cause.FILE_REMOVED:
             with contextlib.suppress(OSError, StorageError):
-                make_folder(self._folder.quarantine)
+                create_folder(self._folder.quarantine)
                 path.rename(self._folder.quarantine / f"{path.name}.replaced-{time.time_ns()}.bin")
         self._next_segment()
 
     def _next_segment(self) -> None:
-        """Go on in a new file: after a failed fsync nobody knows what of the old one is on the disk."""
+        """Continue in a new file: after a failed fsync, the content of the old one on the disk is unknown."""
         self._journal.close()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a recorder tells of itself each second: its parts asked for their figures, and `status.json` replaced."""
+"""The status of a recorder: collects the figures of its parts and replaces `status.json` each second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.refill_requests import Refills
 from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
 from capture_pipeline.recorder.connections.supervisor import Supervisor
@@ -22,18 +22,18 @@ from capture_pipeline.sessions.status import ConnectionStatus, Status, free_byte
 
 @dataclass
 class StatusPublisher:
-    """Knows the parts of a recorder and changes none of them.
+    """Reads the parts of a recorder and writes the status.
 
     Attributes:
-        state: What the recorder does; set by `publish`.
-        rate: Of the messages that are let through.
+        state: Current activity of the recorder; set by `publish`.
+        rate: Rate of emitted messages.
     """
 
     folder: SessionFolder
     plan: SessionPlan
-    capture: RecordingPipeline
+    pipeline: RecordingPipeline
     writer: Writer
-    follower: Follower
+    follower: BookFollower
     incidents: Incidents
     troubles: ConnectionHealth
     supervisor: Supervisor
@@ -44,19 +44,19 @@ class StatusPublisher:
     rate: Rate = field(default_factory=Rate)
 
     def begin(self) -> None:
-        """A connection opened: from now on messages can come."""
-        self.rate.begin(time.monotonic(), self.capture.merge.counts.passed)
+        """Start the measurement of the rate when the first connection is open."""
+        self.rate.begin(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def publish(self, state: str) -> None:
         """Write the status."""
         self.state = state
         publish_status(self.folder.status, self.status())
-        self.rate.see(time.monotonic(), self.capture.merge.counts.passed)
+        self.rate.add_sample(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def status(self) -> Status:
-        """The figures of this instant."""
-        plan, capture, now_s = self.plan, self.capture, time.monotonic()
-        tracks = capture.ledger.tracks
+        """Return the current figures."""
+        plan, pipeline, now_s = self.plan, self.pipeline, time.monotonic()
+        tracks = pipeline.ledger.tracks
         return Status(
             session=plan.session,
             state=self.state,
@@ -64,17 +64,17 @@ class StatusPublisher:
             updated_ns=time.time_ns(),
             started_us=plan.start_us,
             ends_us=plan.start_us + round(plan.duration_s * 1e6),
-            late_s=round(plan.late_s(capture.began_ns or time.time_ns()), 3),
-            messages=capture.messages,
-            messages_per_s=self.rate.per_s(now_s, capture.merge.counts.passed),
+            late_s=round(plan.late_s(pipeline.began_ns or time.time_ns()), 3),
+            messages=pipeline.messages,
+            messages_per_s=self.rate.per_s(now_s, pipeline.merge.counts.passed),
             last_ids={stream: track.last for stream, track in tracks.items()},
-            lag_ms=None if plan.venue == "sandbox" else capture.lag_ms,
+            lag_ms=None if plan.venue == "sandbox" else pipeline.lag_ms,
             file_bytes=self.writer.bytes_written,
             waiting_bytes=self.writer.waiting_bytes,
             disk_free_bytes=free_bytes(self.folder.path),
             rss_bytes=rss_bytes(),
-            held=capture.merge.held,
-            dropped_messages=capture.counts["dropped_messages"],
+            held=pipeline.merge.held,
+            dropped_messages=pipeline.counts["dropped_messages"],
             gaps=sum(track.gaps for track in tracks.values()),
             ids_lost=sum(track.lost for track in tracks.values()),
             books=self.follower.states(),
