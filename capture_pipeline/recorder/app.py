@@ -126,17 +126,18 @@ class Recorder:
         self._health = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
         self._first = FirstMessage(self.pipeline.merge.counts.passed, partial(self._report, "nothing_came"))
-        parts = (
-            self.pipeline,
-            self._writer,
-            self.follower,
-            self._incidents,
-            self._health,
-            self._supervisor,
-            self._accounting,
-        )
         self._publisher = StatusPublisher(
-            setup.folder, setup.plan, *parts, refills=self._background.refills, pauses=self._pauses
+            setup.folder,
+            setup.plan,
+            pipeline=self.pipeline,
+            writer=self._writer,
+            follower=self.follower,
+            incidents=self._incidents,
+            troubles=self._health,
+            supervisor=self._supervisor,
+            accounting=self._accounting,
+            refills=self._background.refills,
+            pauses=self._pauses,
         )
         self._outcome = COMPLETE
         for line in resumed.repairs:
@@ -251,7 +252,7 @@ class Recorder:
         return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
 
     async def _run_when_due(self, work: Callable[[], Awaitable[None]]) -> None:
-        while (remaining_s := self._due_in_s) > 0:  # noqa: ASYNC110 - no event reports that the wall clock was set
+        while (remaining_s := self._due_in_s) > 0:  # noqa: ASYNC110 - the wall clock may be set
             await asyncio.sleep(min(remaining_s, 1.0))
         await work()
 
