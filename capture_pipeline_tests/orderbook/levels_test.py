@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
+from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, to_units
 
 CHANGE = st.tuples(
     st.integers(1, 40).map(lambda tick: f"{tick}.50000000"),
@@ -31,7 +31,7 @@ CHANGE = st.tuples(
 )
 def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
     """Every decimal of up to eight decimals becomes units of 1e-8, zeros behind them do no harm."""
-    assert units(text) == expected
+    assert to_units(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
 def test_what_is_no_decimal_is_refused(text: str) -> None:
     """Signs, exponents, blanks, underscores, foreign digits and a ninth decimal are malformed, in price and in quantity alike."""
     with pytest.raises(MalformedDataError):
-        units(text)
+        to_units(text)
     with pytest.raises(MalformedDataError):
         Side(1).apply([("1.00000000", "1.00000000"), (text, "1.00000000")])
     with pytest.raises(MalformedDataError):
@@ -64,7 +64,7 @@ def test_what_is_no_decimal_is_refused(text: str) -> None:
 @given(st.integers(0, 10**20))
 def test_a_decimal_survives_being_written(value: int) -> None:
     """Writing and parsing give the number back."""
-    assert units(decimal_text(value)) == value
+    assert to_units(decimal_text(value)) == value
 
 
 @given(st.lists(st.lists(CHANGE, max_size=12), max_size=30), st.sampled_from([-1, 1]))
@@ -74,7 +74,7 @@ def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], si
     for changes in batches:
         side.apply(changes)
         for price, quantity in changes:
-            plain[units(price)] = units(quantity)
+            plain[to_units(price)] = to_units(quantity)
         plain = {price: quantity for price, quantity in plain.items() if quantity}
         ranked = sorted(plain, reverse=sign < 0)
         assert side.best() == (ranked[0] if ranked else None)
@@ -108,7 +108,7 @@ def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, cro
     assert book.best() is None
     book.asks.apply([(ask, "2.00000000")])
     assert book.crossed is crossed
-    assert book.best() == (units(bid), units("1"), units(ask), units("2"))
+    assert book.best() == (to_units(bid), to_units("1"), to_units(ask), to_units("2"))
 
 
 def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> None:
@@ -116,5 +116,9 @@ def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> Non
     side = Side(-1)
     side.apply([("10.00000000", "1.00000000"), ("9.00000000", "1.00000000"), ("5.00000000", "1.00000000")])
     side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
-    assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2")), (units("5"), units("1"))]
-    assert side.known == -units("8")
+    assert side.top(9) == [
+        (to_units("9.5"), to_units("2")),
+        (to_units("8"), to_units("2")),
+        (to_units("5"), to_units("1")),
+    ]
+    assert side.known_rank == -to_units("8")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
-from capture_pipeline.orderbook.texts import MOST_GATHERED
+from capture_pipeline.orderbook.texts import MAX_PENDING
 from capture_pipeline.recorder.background.book_follower import Follower
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage
@@ -353,7 +353,7 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     capture.message(1, form % (1, 1, b"{}"))
     capture.message(1, form % (2, 2, b"[]"))
     assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
-    for number in range(3, MOST_GATHERED + 1):
+    for number in range(3, MAX_PENDING + 1):
         capture.message(1, form % (number, number, b"[]"))
     assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 

@@ -17,7 +17,7 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import Book, decimal_text, units
+from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync
 from capture_pipeline.replay.book_at import book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
@@ -103,16 +103,16 @@ def test_a_replay_does_what_the_procedure_says(
         replay.take(messages)
     for kind, first, last, previous, bids, asks in made:
         if kind == SNAPSHOT:
-            sync.snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
+            sync.process_snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
         else:
-            sync.diff(
+            sync.process_diff(
                 DepthDiff(0, "X", first, last, texts(bids), texts(asks), None if previous < 0 else previous)
             )
     assert str(replay.state) == str(sync.state)
     if replay.state is State.SYNCED:
         found = replay.book.top()
         for (prices, lots), side in zip(found, (sync.book.bids, sync.book.asks), strict=True):
-            plain = {price // 10**8: units(quantity) for price, quantity in side.levels.items()}
+            plain = {price // 10**8: to_units(quantity) for price, quantity in side.levels.items()}
             assert dict(zip(prices.tolist(), lots.tolist(), strict=True)) == plain
         assert replay.last_id == sync.last_id
 

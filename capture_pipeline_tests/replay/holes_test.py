@@ -133,9 +133,9 @@ def oracle(messages: list[Message], at_ns: int) -> int | None:
             return sync.last_id if message.first <= sync.last_id + 1 else None
         before = sync.last_id
         if message.is_snapshot:
-            sync.snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
+            sync.process_snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
         else:
-            sync.diff(
+            sync.process_diff(
                 DepthDiff(0, message.symbol, message.first, message.last, [("10", message.quantity)], [])
             )
             reached_ns = message.capture_ns if sync.last_id > before else reached_ns

@@ -13,7 +13,7 @@ from capture_pipeline.binance.streams.messages import decode_book_ticker
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import units
+from capture_pipeline.orderbook.levels import to_units
 from capture_pipeline.replay.book_at import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
@@ -73,7 +73,9 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
     compared = OrderedDict(
         (
             ticker.update_id,
-            tuple(units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)),
+            tuple(
+                to_units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)
+            ),
         )
         for ticker in tickers
         if ticker.update_id in bests

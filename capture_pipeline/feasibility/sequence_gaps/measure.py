@@ -127,7 +127,7 @@ class _Feed:
                     recovered_ms=None,
                 )
             )
-        step = self.sync.diff(
+        step = self.sync.process_diff(
             DepthDiff(0, "", first_id, last_id, [], [], None if previous_id < 0 else previous_id)
         )
         if missing:
@@ -137,7 +137,7 @@ class _Feed:
     def snapshot(self, capture_ns: int, last_id: int) -> None:
         """Try to begin anew with a snapshot."""
         self.snapshots += 1
-        self._valid_at(capture_ns, self.sync.snapshot(DepthSnapshot(last_id, [], [])))
+        self._valid_at(capture_ns, self.sync.process_snapshot(DepthSnapshot(last_id, [], [])))
 
     def _valid_at(self, capture_ns: int, step: Step) -> None:
         if step is not Step.BRIDGED or self.sync.state is not State.SYNCED:

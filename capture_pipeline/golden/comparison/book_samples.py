@@ -88,9 +88,9 @@ def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
         sampler.until(capture_ns, sync)
         if isinstance(message, DepthDiff):
-            sampler.decide(sync.diff(message))
+            sampler.decide(sync.process_diff(message))
         else:
-            sync.snapshot(message)
+            sync.process_snapshot(message)
     return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
 
 

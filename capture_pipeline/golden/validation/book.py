@@ -82,7 +82,7 @@ def _audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
         for symbol, last, ratio in ratios
         if ratio < thresholds.min_audit_ratio
     ]
-    clean = sum(audit.clean for _, audit in audits)
+    clean = sum(audit.is_clean for _, audit in audits)
     reason = (
         f"{clean} of {len(audits)} agree wholly; lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
     )

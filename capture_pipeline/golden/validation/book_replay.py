@@ -25,7 +25,7 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
-from capture_pipeline.orderbook.levels import Book, decimal_text, units
+from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync, State, Step
 
 _MOST_PENDING = 4096
@@ -70,11 +70,11 @@ class SymbolReplay:
         diff = decode_depth(data)
         self.diffs += 1
         sync = self.sync
-        if sync.state is State.SYNCED and not sync.audit_wanted:
+        if sync.state is State.SYNCED and not sync.is_auditing:
             place = bisect_right(self.snapshot_ids, sync.last_id)
             if place < len(self.snapshot_ids) and diff.last_id >= self.snapshot_ids[place]:
-                sync.want_audit()
-        step = sync.diff(diff)
+                sync.start_audit()
+        step = sync.process_diff(diff)
         if step is Step.BUFFERED:
             self._buffered += 1
         elif step is Step.GAP:
@@ -94,8 +94,8 @@ class SymbolReplay:
         if self.sync.state is State.SYNCED:
             self._audit(snapshot)
             return
-        step = self.sync.snapshot(snapshot)
-        if step in {Step.BRIDGED, Step.HELD}:
+        step = self.sync.process_snapshot(snapshot)
+        if step in {Step.BRIDGED, Step.LOADED}:
             self.valid += self._buffered  # replayed onto it, or known to be in it
             self._buffered = 0
         if step is Step.BRIDGED:
@@ -123,7 +123,12 @@ class SymbolReplay:
             self._compare(ticker, best)
 
     def _compare(self, ticker: BookTicker, best: Best | None) -> None:
-        theirs = units(ticker.bid), units(ticker.bid_quantity), units(ticker.ask), units(ticker.ask_quantity)
+        theirs = (
+            to_units(ticker.bid),
+            to_units(ticker.bid_quantity),
+            to_units(ticker.ask),
+            to_units(ticker.ask_quantity),
+        )
         self.compared += 1
         if theirs != best:
             self.mismatches += 1
@@ -138,7 +143,7 @@ class SymbolReplay:
         if audit.outcome is AuditOutcome.AHEAD:
             self._ahead.append(snapshot)
         elif audit.outcome is AuditOutcome.NOT_READY and snapshot.last_id > self.sync.last_id:
-            self.sync.want_audit()  # a stream that lags behind REST
+            self.sync.start_audit()  # a stream that lags behind REST
             self._ahead.append(snapshot)
         else:
             self.audits.append(audit)

@@ -43,7 +43,7 @@ class Follower:
             symbol = self._symbol_of[stream] = symbol_of(stream)
         self._flowing.add(symbol)
         try:
-            self._books[symbol].diff(diff)
+            self._books[symbol].process_diff(diff)
         except MalformedDataError as error:
             self._on_malformed(symbol, str(error))
         if self._ahead:
@@ -61,7 +61,7 @@ class Follower:
         return [
             symbol
             for symbol, book in self._books.items()
-            if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
+            if symbol in self._audits or (book.needs_snapshot and symbol in self._flowing)
         ]
 
     def begin_audits(self) -> None:
@@ -70,7 +70,7 @@ class Follower:
             if book.state is not State.SYNCED:
                 continue
             try:
-                book.want_audit()
+                book.start_audit()
                 self._audits.add(symbol)
             except MalformedDataError as error:
                 self._on_malformed(symbol, str(error))
@@ -91,10 +91,10 @@ class Follower:
         with guard_parser(symbol, "is no depth snapshot"):
             snapshot = decode_snapshot(body)
         book = self._books[symbol]
-        if symbol in self._audits and book.audit_wanted:
+        if symbol in self._audits and book.is_auditing:
             return self._audit(symbol, snapshot)
         self._audits.discard(symbol)
-        return book.snapshot(snapshot) is not Step.TOO_OLD
+        return book.process_snapshot(snapshot) is not Step.TOO_OLD
 
     def found(self) -> list[dict[str, Any]]:
         """What audits found since this was last asked."""
@@ -117,7 +117,7 @@ class Follower:
             self._audits.discard(symbol)
         elif audit.outcome is not AuditOutcome.TOO_OLD:
             self._audits.discard(symbol)
-            self._found.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
+            self._found.append({"symbol": symbol, "clean": audit.is_clean, **audit.to_dict()})
         return audit.outcome is not AuditOutcome.TOO_OLD
 
     def _compare_again(self, symbol: str) -> None:
