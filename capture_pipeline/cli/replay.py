@@ -16,11 +16,11 @@ from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.lengths import Length
 from capture_pipeline.cli.replay_target import book_source, replay_source
-from capture_pipeline.replay.book_at import Absence, BookAt, book_at
+from capture_pipeline.replay.book_at import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import Messages, Source
-from capture_pipeline.replay.sampling import sampled, write_samples
+from capture_pipeline.replay.sampling import sample_book, write_samples
 from capture_pipeline.terminal import write_line
 
 _CONFIG = click.option(
@@ -28,7 +28,7 @@ _CONFIG = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 _SYMBOL = click.option("--symbol", default="", help="Whose book; needed where there are several.")
-_MOST_LISTED = 20
+_MAX_DISCONTINUITIES = 20
 
 
 @click.command("replay")
@@ -75,7 +75,7 @@ def replay_command(
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(
-                sampled(replay, watched, round(every_s * 1e9), depth),
+                sample_book(replay, watched, round(every_s * 1e9), depth),
                 out,
                 source.symbol,
                 depth,
@@ -84,7 +84,7 @@ def replay_command(
         else:
             count = 0
             for messages in watched:
-                replay.take(messages)
+                replay.process(messages)
     told = _told(source, replay, time.monotonic() - started)
     if out is not None:
         told |= {"samples": count, "out": str(out)}
@@ -114,7 +114,7 @@ def book_command(
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
         source = book_source(target, _parsed(symbol), open_workspace(config))
-        found = source.book_at(at_ns) if isinstance(source, Checkpoints) else book_at(source, at_ns)
+        found = source.find_book(at_ns) if isinstance(source, Checkpoints) else find_book(source, at_ns)
         name = source.symbol
     replay = found.replay
     told = {
@@ -123,7 +123,7 @@ def book_command(
         "state": _state_of(found),
         "last_id": found.last_id,
         "captured_ns": found.capture_ns,
-        "goes_on": found.goes_on,
+        "has_later_messages": found.has_later_messages,
     }
     if found.absence is not None or replay.scale is None:
         what = _reason_of(found)
@@ -155,7 +155,7 @@ def book_command(
         ("bid_quantity", "bid", "ask", "ask_quantity"),
         rows,
     )
-    bid_count, ask_count = replay.book.levels
+    bid_count, ask_count = replay.book.level_counts
     write_line(
         f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}"
     )
@@ -237,9 +237,9 @@ def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "events_per_s": counts.events / seconds if seconds else None,
         "snapshots": counts.snapshots,
-        "spare_snapshots": counts.spare,
-        "stale": counts.stale,
-        "unsynced": counts.unsynced,
+        "spare_snapshots": counts.unused_snapshots,
+        "stale": counts.stale_diffs,
+        "unsynced": counts.unsynced_diffs,
         "crossed": replay.book.crossed,
         "gaps": counts.gaps,
         "discontinuities": [vars(one) for one in counts.discontinuities],
@@ -258,10 +258,10 @@ def _shown(discontinuity: dict[str, Any]) -> dict[str, Any]:
 
 def _show(told: dict[str, Any]) -> None:
     if told["discontinuities"]:
-        rows = [_shown(one) for one in told["discontinuities"][:_MOST_LISTED]]
+        rows = [_shown(one) for one in told["discontinuities"][:_MAX_DISCONTINUITIES]]
         emit_table("Ids missing", ("last_good_id", "first_good_id", "no_book_after", "valid_again"), rows)
-        if told["gaps"] > _MOST_LISTED:
-            write_line(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
+        if told["gaps"] > _MAX_DISCONTINUITIES:
+            write_line(f"and {told['gaps'] - _MAX_DISCONTINUITIES:,} more; --json has the first thousand")
     rate = told["events_per_s"] or 0
     write_line(
         f"{told['symbol'] or told['source']}: {told['messages']:,} messages, {told['events']:,} level updates in {told['seconds']:.1f} s"

@@ -1,1 +1,1 @@
-"""Local order books: synchronisation with snapshots, and price levels. The package opens no file and no socket."""
+"""Local order books: synchronisation with snapshots, and price levels. No module opens a file or a socket."""

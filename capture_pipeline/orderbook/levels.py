@@ -51,14 +51,14 @@ def decimal_text(value: int) -> str:
 class Side:
     """One side of a book.
 
-    The rank of a level is its price for asks and its negated price for bids: the best level of either side has
-    the lowest rank.
+    The rank of a level is its price for asks and its negated price for bids: the best level of either side
+    has the lowest rank.
 
     Attributes:
         levels: Quantity by price. The quantity is a text of eight decimals, because most are never read.
         sign: -1 for bids, +1 for asks.
-        known_rank: Highest rank up to which every level is known; None before a snapshot. Beyond this rank only
-            levels that diffs changed are known.
+        known_rank: Highest rank up to which every level is known; None before a snapshot. Beyond this rank
+            only levels that diffs changed are known.
     """
 
     __slots__ = ("_heap", "known_rank", "levels", "sign")
@@ -183,7 +183,7 @@ class Book:
         return bid is not None and ask is not None and bid >= ask
 
     def best(self) -> tuple[int, int, int, int] | None:
-        """Return best bid, its quantity, best ask, its quantity, in units of 1e-8; None if a side is empty."""
+        """Return best bid, its quantity, best ask, its quantity, in units of 1e-8; None if one is missing."""
         bid, ask = self.bids.best(), self.asks.best()
         if bid is None or ask is None:
             return None

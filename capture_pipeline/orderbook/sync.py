@@ -136,8 +136,8 @@ class BookSync(Generic[B]):
         """Start an audit: copy the book and keep all further diffs. Call this before requesting the snapshot.
 
         Raises:
-            MalformedDataError: A pending diff contains a price or a quantity that is not a decimal. The book is
-                INVALID afterwards.
+            MalformedDataError: A pending diff contains a price or a quantity that is not a decimal. The book
+                is INVALID afterwards.
         """
         if self.state is State.SYNCED and self._log is None:
             try:
@@ -149,8 +149,8 @@ class BookSync(Generic[B]):
     def audit(self, snapshot: DepthSnapshot) -> Audit:
         """Compare the book as it was at the snapshot's id with the snapshot, and end the audit.
 
-        After the comparison the book consists of the snapshot and the later diffs. If the outcome is AHEAD, the
-        audit continues: call again with the same snapshot after further diffs.
+        After the comparison the book consists of the snapshot and the later diffs. If the outcome is AHEAD,
+        the audit continues: call again with the same snapshot after further diffs.
 
         Raises:
             MalformedDataError: A price or a quantity of the snapshot is not a decimal. The audit ends and the

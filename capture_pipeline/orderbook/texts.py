@@ -1,7 +1,7 @@
 """An order book for frequent updates and rare reads: levels are kept as the texts of the exchange.
 
-Diffs are collected and applied in batches. Most changes are to the same few levels near the best price, so that
-a batch sets each of them only once. A change takes a tenth of the time that it takes in `levels.Book`.
+Diffs are collected and applied in batches. Most changes are to the same few levels near the best price, so
+that a batch sets each of them only once. A change takes a tenth of the time that it takes in `levels.Book`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TextSide:
         self._compact_above = _COMPACT_MARGIN
 
     def apply(self, batches: Iterable[Sequence[Level]]) -> None:
-        """Set levels to their new quantities, in the order of the batches. A quantity of zero removes a level.
+        """Set levels to their new quantities, in the order of the batches. Quantity zero removes a level.
 
         Raises:
             MalformedDataError: A price or a quantity is not a decimal. No level is set.
@@ -114,8 +114,8 @@ class TextBook:
         """Apply the collected diffs.
 
         Raises:
-            MalformedDataError: A price or a quantity of a diff is not a decimal. The batch is discarded; its bids
-                may be applied already.
+            MalformedDataError: A price or a quantity of a diff is not a decimal. The batch is discarded; its
+                bids may be applied already.
         """
         pending, self._pending = self._pending, []
         self._bids.apply([diff.bids for diff in pending])

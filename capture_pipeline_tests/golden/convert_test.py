@@ -264,7 +264,7 @@ def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> Non
         tables = GoldenTables(tmp_path / name / "lake", SESSION)
         replay = Replay()
         for messages in RawSource(path, block_bytes=1 << 12):
-            replay.take(messages)
+            replay.process(messages)
         validated = replayed(path, scan(path)).books["BTCUSDT"]
         rows = [tables.scan(table, "BTCUSDT").collect().to_dicts() for table in (DEPTH, SNAPSHOTS)]
         found.append((rows, replay.best(), validated.diffs, validated.valid, validated.sync.book.best()))

@@ -142,11 +142,11 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
     assert json.loads(run(validate_command, path, "--json").stdout)["statistics"]["messages"] == 0
     assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
     assert list(records(path)) == []
-    for command, words in ((import_command, "no message to import"), (replay_command, "holds no line")):
+    for command, words in ((import_command, "no message to import"), (replay_command, "contains no line")):
         options = ["--from", "capture", "--out", tmp_path / "out"] if command is import_command else []
         result = run(command, *options, path)
         assert (result.exit_code, words in result.stderr, result.stderr.count("\n")) == (2, True, 1)
-    with pytest.raises(CaptureError, match="holds no line"):
+    with pytest.raises(CaptureError, match="contains no line"):
         convert(path, "20250803T143000Z_btcusdt", tmp_path / "tables")
 
 

@@ -19,12 +19,12 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync
-from capture_pipeline.replay.book_at import book_at
+from capture_pipeline.replay.book_at import find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
-from capture_pipeline.replay.sampling import sampled, wide_schema, write_samples
+from capture_pipeline.replay.sampling import sample_book, wide_schema, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
@@ -89,7 +89,7 @@ def texts(levels: list[tuple[int, int]]) -> list[Level]:
 
 def all_of(replay: Replay, source: Iterable[Messages]) -> None:
     for messages in source:
-        replay.take(messages)
+        replay.process(messages)
 
 
 @given(streams(), st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -100,7 +100,7 @@ def test_a_replay_does_what_the_procedure_says(
     """The same state, the same id, the same levels at the end, however the messages are cut; gaps and repeats included."""
     replay, sync = Replay(), BookSync(Book())
     for messages in pieces(made, sizes):
-        replay.take(messages)
+        replay.process(messages)
     for kind, first, last, previous, bids, asks in made:
         if kind == SNAPSHOT:
             sync.process_snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
@@ -162,7 +162,7 @@ def test_a_gap_leaves_no_book_until_the_next_snapshot(
     for messages in (
         RawSource(recording, block_bytes=1 << 12) if kind == "raw" else GoldenSource(tables, "BTCUSDT")
     ):
-        replay.take(messages)
+        replay.process(messages)
     assert [(one.last_good_id, one.first_good_id) for one in replay.counts.discontinuities] == [(135, 141)]
     assert (replay.state, replay.counts.gaps, replay.counts.snapshots) == (State.SYNCED, 1, 2)
     assert replay.scale == Scale(Decimal("0.05"), Decimal("1e-8"))
@@ -173,7 +173,7 @@ def test_samples_stand_only_where_there_was_a_book(recording: Path, tmp_path: Pa
     """Each second of a valid book, none within the gap; wide and long say the same."""
     paths = {is_long: tmp_path / f"{is_long}.parquet" for is_long in (False, True)}
     for is_long, path in paths.items():
-        samples = sampled(Replay(), RawSource(recording, block_bytes=1 << 12), STEP_NS, 3)
+        samples = sample_book(Replay(), RawSource(recording, block_bytes=1 << 12), STEP_NS, 3)
         assert write_samples(samples, path, "BTCUSDT", 3, is_long=is_long) == 52
     wide, long = pq.read_table(paths[False]), pq.read_table(paths[True]).to_pylist()
     assert wide.schema.equals(wide_schema(3))
@@ -202,7 +202,7 @@ def test_the_book_at_any_time_is_that_of_a_replay_up_to_it(tables: GoldenTables,
     assert checkpoints.ensure(10 * STEP_NS) >= 5
     for second in range(-1, 61):
         at_ns = START_NS + second * STEP_NS
-        at, plain = checkpoints.book_at(at_ns), book_at(GoldenSource(tables, "BTCUSDT"), at_ns)
+        at, plain = checkpoints.find_book(at_ns), find_book(GoldenSource(tables, "BTCUSDT"), at_ns)
         assert replace(at, replay=plain.replay) == plain
         assert at.absence is not None or at.replay.best() == plain.replay.best()
     written(recording, [depth(1, 3, START_NS), snapshot(2, START_NS + 1)])

@@ -60,7 +60,7 @@ def replayed(messages: Iterable[Messages]) -> tuple[Replay, tuple[Side, Side], l
     """What the replay makes of a source: itself, the exact levels at the end, all pieces."""
     replay, pieces = Replay(), []
     for piece in messages:
-        replay.take(piece)
+        replay.process(piece)
         pieces.append(piece)
     scale = pieces[-1].scale
     sides = [

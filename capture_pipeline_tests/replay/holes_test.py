@@ -21,12 +21,12 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State
-from capture_pipeline.replay.book_at import Absence, BookAt, book_at
+from capture_pipeline.replay.book_at import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import ROWS, Messages, Scale
-from capture_pipeline.replay.sampling import sampled
+from capture_pipeline.replay.sampling import sample_book
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import written
@@ -195,12 +195,12 @@ def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.Dat
             continue
         found = {
             sample.sampled_ns: sample.last_id
-            for sample in sampled(Replay(), pieces(messages, sizes), EVERY_NS, 1)
+            for sample in sample_book(Replay(), pieces(messages, sizes), EVERY_NS, 1)
         }
         assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
         assert all(number == recorded.true_id(symbol, at_ns) for at_ns, number in known.items())
         for at_ns in data.draw(st.lists(st.sampled_from(recorded.times), max_size=4)):
-            assert shown(book_at(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
+            assert shown(find_book(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
 
 
 @pytest.mark.parametrize(("next_id", "samples"), [(3, 4), (4, 0)])
@@ -213,7 +213,7 @@ def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, sa
     ]
     found = {
         sample.sampled_ns: sample.last_id
-        for sample in sampled(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)
+        for sample in sample_book(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)
     }
     assert found == {
         at: number
@@ -237,7 +237,7 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
             messages, known = recorded.of(symbol), expected(recorded, symbol)
             for source in (RawSource(path, symbol, block_bytes=1 << 10), GoldenSource(tables, symbol)):
                 found = {
-                    sample.sampled_ns: sample.last_id for sample in sampled(Replay(), source, EVERY_NS, 1)
+                    sample.sampled_ns: sample.last_id for sample in sample_book(Replay(), source, EVERY_NS, 1)
                 }
                 assert found == {
                     at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns
@@ -245,7 +245,7 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
             checkpoints = Checkpoints(tables, symbol)
             checkpoints.ensure(2 * STEP_NS)
             for at_ns in recorded.times[::5]:
-                assert shown(checkpoints.book_at(at_ns), 10**8) == known.get(at_ns)
+                assert shown(checkpoints.find_book(at_ns), 10**8) == known.get(at_ns)
             for number in sampled_seconds(tables, symbol)["second"]:
                 assert oracle(messages, (number + 1) * 10**9 - 1) is not None
 
@@ -290,7 +290,7 @@ def test_a_hole_is_named(
         tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz",
         [message.line for message in hole(list(range(21, 41)))],
     )
-    found = book_at(RawSource(path, block_bytes=1 << 12), second(at_s))
+    found = find_book(RawSource(path, block_bytes=1 << 12), second(at_s))
     assert found.absence is absence
     assert (found.from_ns, found.to_ns) == between
     assert absence is Absence.NO_SNAPSHOT or found.last_id == last_id
@@ -302,7 +302,7 @@ def test_a_hole_is_named(
 def test_a_second_hole_before_the_snapshot_belongs_to_the_first(tmp_path: Path) -> None:
     """There is one time without a book; both places of missing ids that a snapshot met are listed with it."""
     path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole([*range(21, 41), 45])])
-    found = book_at(RawSource(path, block_bytes=1 << 12), second(5))
+    found = find_book(RawSource(path, block_bytes=1 << 12), second(5))
     assert (found.from_ns, found.to_ns) == (second(2), second(6.1))
 
 

@@ -76,7 +76,7 @@ def test_a_snapshot_is_one_message_though_its_rows_came_apart(tmp_path: Path) ->
     rows += [row.replace("true", "false") for row in rows]
     (piece,) = [piece for piece in TardisSource(written(tmp_path / "x.csv", rows)) if len(piece) > 1]
     assert piece.rows[KIND].tolist() == [SNAPSHOT, 0, 0]
-    assert piece.run.bounds.tolist() == [[0, 3, 4], [3, 4, 5], [3, 4, 5]]
+    assert piece.batch.bounds.tolist() == [[0, 3, 4], [3, 4, 5], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("block_bytes", [90, 1 << 20])
@@ -101,7 +101,7 @@ def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -
     for piece in TardisSource(
         written(tmp_path / "x.csv", rows), tick=Decimal(1), lot=Decimal(1), block_bytes=block_bytes
     ):
-        replay.take(piece)
+        replay.process(piece)
         pieces.append(piece.rows.copy())
     found = np.concatenate(pieces, axis=1)
     assert found[KIND].tolist() == [SNAPSHOT, 0, 0]
@@ -117,7 +117,7 @@ def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "x.csv", seeded(updates[:200], 40) + from_snapshot(updates, 260), packed=False)
     replay, sides, pieces = replayed(TardisSource(path, block_bytes=1000))
     assert sides == book_of(updates)
-    assert (replay.counts.gaps, replay.counts.snapshots, replay.counts.spare) == (1, 2, 0)
+    assert (replay.counts.gaps, replay.counts.snapshots, replay.counts.unused_snapshots) == (1, 2, 0)
     rows = np.concatenate([piece.rows for piece in pieces], axis=1)
     (first, second) = np.flatnonzero(rows[KIND] == SNAPSHOT)
     assert rows[LAST, first] == rows[LAST, first - 1] + 1
@@ -142,7 +142,7 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
     [
         (GOOD.replace("true", "maybe"), "is_snapshot is 'maybe'"),
         (GOOD.replace("bid", "buy"), "side is 'buy'"),
-        (GOOD.replace("84012.01", "84012,01"), "is no row of eight fields"),
+        (GOOD.replace("84012.01", "84012,01"), "not a row of eight fields"),
         (GOOD.replace("84012.01", "-1"), "price is '-1'"),
         (GOOD.replace("84012.01", "nan"), "price is 'nan'"),
         (GOOD.replace("84012.01", "1e99"), "price is '1"),
@@ -177,12 +177,14 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         packed=False,
     )
     for block_bytes, told in (
-        (90, "holds an amount that 64 bits do not hold"),
-        (1 << 20, "an amount from line 2 on has too many digits"),
+        (90, "the column amount contains a value that does not fit 64 bits"),
+        (1 << 20, "the column amount has a value with too many digits from line 2 on"),
     ):
         with pytest.raises(MalformedDataError, match=told):
             list(TardisSource(mixed, block_bytes=block_bytes))
-    with pytest.raises(MalformedDataError, match=r"holds the price 84012.01, no multiple of 0.1 "):
+    with pytest.raises(
+        MalformedDataError, match=r"contains the price 84012.01, which is not a multiple of 0.1 "
+    ):
         list(TardisSource(written(tmp_path / "tick.csv", [GOOD], packed=False), tick=Decimal("0.1")))
 
 
@@ -190,23 +192,23 @@ def test_zeros_at_the_end_say_nothing(tmp_path: Path) -> None:
     """However many there are, the value and its tick are the same."""
     rows = [GOOD.replace("0.25", "0.2500000000000000000").replace("84012.01", "84012.010")]
     (piece,) = TardisSource(written(tmp_path / "x.csv", rows))
-    assert (piece.scale.tick, piece.run.prices.tolist()) == (Decimal("84012.01"), [1])
-    assert piece.scale.quantity(int(piece.run.lots[0])) == Decimal("0.25")
+    assert (piece.scale.tick, piece.batch.prices.tolist()) == (Decimal("84012.01"), [1])
+    assert piece.scale.quantity(int(piece.batch.lots[0])) == Decimal("0.25")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     """A missing file, a torn gzip, another table, two symbols and nothing at all each say so."""
-    with pytest.raises(LakeError, match="is not there"):
+    with pytest.raises(LakeError, match="does not exist"):
         list(TardisSource(tmp_path / "none.csv.gz"))
     torn = written(tmp_path / "torn.csv.gz", [GOOD] * 500)
     torn.write_bytes(torn.read_bytes()[:-30])
-    with pytest.raises(MalformedDataError, match="the gzip is damaged behind byte"):
+    with pytest.raises(MalformedDataError, match="the gzip is damaged after byte"):
         list(TardisSource(torn))
     (tmp_path / "trades.csv").write_text("exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n")
-    with pytest.raises(MalformedDataError, match="line 1: is not the header"):
+    with pytest.raises(MalformedDataError, match="line 1: not the header"):
         list(TardisSource(tmp_path / "trades.csv"))
     with pytest.raises(MalformedDataError, match="more than one symbol"):
         list(TardisSource(written(tmp_path / "two.csv", [GOOD, GOOD.replace("BTC", "ETH")])))
     (tmp_path / "empty.csv").write_bytes(b"")
-    with pytest.raises(MalformedDataError, match="holds nothing"):
+    with pytest.raises(MalformedDataError, match="is empty"):
         list(TardisSource(tmp_path / "empty.csv"))

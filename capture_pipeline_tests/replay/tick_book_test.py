@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled import book as tick_book
-from capture_pipeline.replay.compiled._side import EMPTY, MOST_TICK, SPAN, WINDOW
+from capture_pipeline.replay.compiled._side import EMPTY, MAX_TICK, SPAN, WINDOW
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 
 Levels = list[tuple[int, int]]
@@ -66,7 +66,7 @@ def told(book: TickBook) -> tuple[Levels, Levels]:
 
 def same(book: TickBook, plain: Plain) -> bool:
     bids, asks = plain.sides
-    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.levels == (
+    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.level_counts == (
         len(bids),
         len(asks),
     )
@@ -120,9 +120,9 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
     far = np.arange(45_000, dtype=np.int64) * WINDOW
     book = TickBook()
     book.load((-far, far + 1), (far, far + 1))
-    assert book.levels == (45_000, 45_000)
+    assert book.level_counts == (45_000, 45_000)
     assert book.lots(1, int(far[-1])) == int(far[-1]) + 1
-    for tick in (MOST_TICK + 1, -MOST_TICK - 1, 2**63 - 1, -(2**63)):
+    for tick in (MAX_TICK + 1, -MAX_TICK - 1, 2**63 - 1, -(2**63)):
         for side in (0, 1):
             levels: tuple[Levels, Levels] = ([(tick, 1)], []) if side == 0 else ([], [(tick, 1)])
             with pytest.raises(MalformedDataError, match="62 bits"):
@@ -133,11 +133,11 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
 
 def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By diffs and by a snapshot alike, in words; the bound is lowered here, for the real one takes a gigabyte."""
-    monkeypatch.setattr(tick_book, "_MOST_SLOTS", 1 << 13)
+    monkeypatch.setattr(tick_book, "_MAX_SLOTS", 1 << 13)
     far = np.arange(9_000, dtype=np.int64) * WINDOW
-    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
         TickBook().load((far, far + 1), (far, far + 1))
-    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
         TickBook().apply(run_of([([], [(int(tick), 1) for tick in far])]))
 
 

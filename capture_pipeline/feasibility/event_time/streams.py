@@ -9,7 +9,7 @@ import polars as pl
 
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import scan_tables
-from capture_pipeline.replay.sources._crypto_lake_columns import opened, resolved
+from capture_pipeline.replay.sources._crypto_lake_columns import find_column, open_parquet
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES
 
 
@@ -67,11 +67,11 @@ def crypto_lake_streams(
 
 
 def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
-    with opened(path) as file:
+    with open_parquet(path) as file:
         there = file.schema_arrow.names
-    origin, receipt = (resolved(there, name, str(path)) for name in ("origin", "receipt"))
+    origin, receipt = (find_column(there, name, str(path)) for name in ("origin", "receipt"))
     for key in keys:
-        resolved(there, key, str(path))
+        find_column(there, key, str(path))
     frame = scan_tables([path], "fetch it again")
     if keys:
         frame = _first_of(frame, receipt, *keys)

@@ -93,9 +93,9 @@ def main(arguments: list[str]) -> int:
 def _warm_up(arguments: list[str]) -> None:
     """Have every kernel compiled that the replay needs."""
     for messages in made_events(1):
-        Replay().take(messages)
+        Replay().process(messages)
     for messages in islice(_source(arguments), 1) if arguments[0] != "memory" else ():
-        Replay().take(messages)
+        Replay().process(messages)
 
 
 def _measured(arguments: list[str]) -> dict[str, float]:
@@ -104,7 +104,7 @@ def _measured(arguments: list[str]) -> dict[str, float]:
     sampler.start()
     started = time.perf_counter()
     for messages in source:
-        replay.take(messages)
+        replay.process(messages)
     seconds = time.perf_counter() - started
     sampler.finish()
     sizes = np.array(sampler.sizes) / _MB

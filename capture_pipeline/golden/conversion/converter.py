@@ -60,7 +60,7 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
     if not lines:
-        raise MalformedDataError("holds no line", where=recording.name, remedy="record again")
+        raise MalformedDataError("contains no line", where=recording.name, remedy="record again")
     for path in tables.stale({root / file.path for file in writers.files}):
         unpublish(path)
     manifest = GoldenManifest(
