@@ -13,8 +13,8 @@ from capture_pipeline.golden.imports.evidence import MARKETS
 from capture_pipeline.golden.imports.report import import_summary
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.quality_score import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
-from capture_pipeline.golden.validation.checks import thresholds_of
+from capture_pipeline.golden.quality_score import MAX_DAMAGED_SCORE, MEANING, PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.sessions.models import SessionMetadata
@@ -43,7 +43,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def validate_command(path: Path, as_json: bool, book: bool | None, config: Path | None) -> None:
     """Hold a recording, or the folder of a session, to the thresholds of a golden sample. Exit code 1: it fails. 2: unreadable."""
     with one_line_errors():
-        report = validate(path, thresholds_of(load_settings(config).session_gates), book=book)
+        report = validate(path, build_thresholds(load_settings(config).session_gates), book=book)
     if as_json:
         emit_json(report.to_dict())
     else:
@@ -168,7 +168,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     for series in diagnosis.series:
         gaps = [
             {"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"}
-            for start, end in series.between
+            for start, end in series.gaps
         ]
         times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
         write_line(f"{' '.join(series.symbols)}: {times}")
@@ -188,7 +188,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
         output_console().print(
-            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}"
+            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MAX_DAMAGED_SCORE:g}"
         )
     write_line(
         f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}"

@@ -14,7 +14,7 @@ from capture_pipeline.errors import LakeError, MalformedDataError, StorageError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validation.book_replay import replay as replayed
+from capture_pipeline.golden.validation.book_replay import replay_books as replayed
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
@@ -181,7 +181,7 @@ def test_files_without_lines(tmp_path: Path, content: bytes) -> None:
 
 def test_a_recording_that_is_not_there(tmp_path: Path) -> None:
     """A wrong name is no traceback."""
-    with pytest.raises(LakeError, match="is not there"):
+    with pytest.raises(LakeError, match="does not exist"):
         convert(tmp_path / "made.jsonl.gz", SESSION, tmp_path / "lake")
 
 
@@ -217,7 +217,7 @@ def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) ->
     tables = GoldenTables(tmp_path / "lake", SESSION)
     assert not altered(tables)
     (tmp_path / "lake" / manifest.files[0].path).unlink()
-    with pytest.raises(LakeError, match="is recorded but gone"):
+    with pytest.raises(LakeError, match="is in the manifest but is missing"):
         tables.paths(
             next(table for table in TABLES if table.name == manifest.files[0].table), manifest.files[0].symbol
         )

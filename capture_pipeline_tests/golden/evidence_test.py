@@ -296,7 +296,7 @@ def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
     """The missing evidence of `file` is an error."""
     folder = made(tmp_path, evidence())
     folder.recording.unlink()
-    with pytest.raises(MalformedDataError, match="holds no recording"):
+    with pytest.raises(MalformedDataError, match="contains no recording"):
         validate(folder.path)
 
 

@@ -17,7 +17,7 @@ from capture_pipeline.cli.golden import diagnose_command, import_command, valida
 from capture_pipeline.cli.replay import replay_command
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.captured_trades import _recorded
+from capture_pipeline.golden.proof.captured_trades import _read_recording
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.recorder.storage.recovery import Resumed, mapped
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
@@ -101,7 +101,7 @@ def of_prove(path: Path) -> Any:
     folder = SessionFolder(path.parent / "20250803T143000Z_btcusdt")
     folder.path.mkdir()
     folder.recording.write_bytes(path.read_bytes())
-    return {symbol: frame.collect().rows() for symbol, frame in _recorded(folder, ["BTCUSDT"]).items()}
+    return {symbol: frame.collect().rows() for symbol, frame in _read_recording(folder, ["BTCUSDT"]).items()}
 
 
 def of_sandbox(path: Path) -> Any:

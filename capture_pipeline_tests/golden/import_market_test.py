@@ -12,7 +12,7 @@ from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataErro
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.proof.prover import prove, unprovable
+from capture_pipeline.golden.proof.prover import prove, unprovable_reason
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline_tests.deployment import Deployment
 
@@ -199,7 +199,7 @@ def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue:
         "duration_s": 1,
         "connections": 1,
     }
-    reason = unprovable(SessionPlan(**plan, market=market, venue=venue))
+    reason = unprovable_reason(SessionPlan(**plan, market=market, venue=venue))
     assert words in reason
     assert bool(words) == bool(reason)
 
@@ -213,7 +213,8 @@ def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
         venue="binance.us",
     )
     with pytest.raises(
-        CaptureError, match=r"is of venue binance.us, of which no files are published \(validate it instead"
+        CaptureError,
+        match=r"is of venue binance.us, of which no files are published \(validate the session instead",
     ):
         prove(Deployment("http://127.0.0.1:1", tmp_path).workspace, session)
 

@@ -55,7 +55,7 @@ KINDS = {
     "bzip2": (bz2.compress(b"x"), "packed with bzip2", "unpack it"),
     "a pickle": (b"\x80\x04\x95", "a Python pickle", "import the capture that it was made of"),
     "a packet capture": (b"\x4d\x3c\xb2\xa1" + bytes(20), "a packet capture", "raw data collection"),
-    "an empty file": (b"", "the file holds nothing", "name the recording's files"),
+    "an empty file": (b"", "the file is empty", "name the recording's files"),
     "a gzip of nothing": (gzip.compress(b""), "there is no message to import", "name the recording's files"),
     "zeros": (bytes(5000), "zero-filled tail", "name the recording's files"),
     "a JSON array": (b'[{"price":1}]', "a JSON array", "import takes raw captures"),

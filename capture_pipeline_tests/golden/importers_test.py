@@ -153,7 +153,7 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
             f"{T * 10**9} {(DIFF % (1, 2)).replace('[ ]', '[ }')}\n",
             "line 1 holds no JSON",
         ),
-        (Origin.HFTBACKTEST, "", "file holds nothing"),
+        (Origin.HFTBACKTEST, "", "file is empty"),
         (Origin.CRYPTOFEED, f"{T * 10**9} {DIFF % (1, 2)}\n", "line 1 is no line of cryptofeed"),
         (Origin.CRYPTOFEED, "wss://host/stream\n", "there is no message to import"),
     ],

@@ -13,7 +13,7 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, thresholds_of
+from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, build_thresholds
 from capture_pipeline.golden.validation.report import Check, Verdict
 from capture_pipeline.golden.validation.validate import validate
 
@@ -22,7 +22,7 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
 
 
 def _severity(name: str) -> str:
-    return str(Severity.WARN if name in thresholds_of(SETTINGS.session_gates).advisory else Severity.ERROR)
+    return str(Severity.WARN if name in build_thresholds(SETTINGS.session_gates).advisory else Severity.ERROR)
 
 
 def _specs() -> dict[str, dg.AssetCheckSpec]:
@@ -57,7 +57,8 @@ def golden_samples_checks(
     """Read the recording once, tell every check."""
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
-            folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates)
+            folder_of(workspace, context.partition_key).path,
+            build_thresholds(workspace.settings.session_gates),
         )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}

@@ -20,7 +20,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, LakeError
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, State, markdown, read_proof
-from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.lifecycle import all_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
@@ -193,7 +193,7 @@ def proof_sensor(
     """One run a session whose proof is missing, waits or lacks a file."""
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
+        found = find_due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
     for session, reason in found.damaged.items():

@@ -38,7 +38,7 @@ def lines_in_members(lines: bytes, times: int, path: Path) -> Timing:
         return Written(len(every) * times, len(lines) * times)
 
     def read() -> int:
-        with Source.opened(path) as source:
+        with Source.open(path) as source:
             count = sum(piece.count(b"\n") for piece in source)
         if source.findings:
             raise LakeError(str(source.findings[0]), where=str(path), remedy="check the disk, then run again")

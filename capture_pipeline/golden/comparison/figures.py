@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.golden.comparison.book_samples import sampled
-from capture_pipeline.golden.proof.trade_bars import bars_of
+from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.tables.golden import DEPTH, TRADES, GoldenTable
@@ -173,7 +173,7 @@ def latency(messages: pl.DataFrame) -> Latency:
 
 def volatility_bp(trades: pl.DataFrame) -> float | None:
     """Standard deviation of one-minute log returns in basis points; None for fewer than three minutes with trades."""
-    close = bars_of(trades, Interval.M1)["close"].cast(pl.Float64)
+    close = build_trade_bars(trades, Interval.M1)["close"].cast(pl.Float64)
     returns = close.log().diff().drop_nulls()
     if returns.len() < _FEWEST_RETURNS:
         return None

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from capture_pipeline.golden.scan.scan import MOST_SILENT_NS, Scan
+from capture_pipeline.golden.scan.scan import MAX_SILENCE_NS, Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 
 Span = tuple[int, int]
@@ -36,7 +36,7 @@ def stretches(scans: Sequence[Scan]) -> list[Span]:
     return _without(active, sorted(hole for some in runs.values() for hole in _holes(some)))
 
 
-def joined(spans: Iterable[Span], silent_s: float = MOST_SILENT_NS / 1e9) -> list[Span]:
+def joined(spans: Iterable[Span], silent_s: float = MAX_SILENCE_NS / 1e9) -> list[Span]:
     """Stretches of several files as one ascending list; those no further apart than `silent_s` and those that overlap are one."""
     result: list[Span] = []
     for start, end in sorted(spans):

@@ -120,7 +120,7 @@ def recognized(path: Path) -> Kind:
     head = _read(path)
     packed = head.startswith(b"\x1f\x8b")
     if packed:
-        with Source.opened(path) as source:
+        with Source.open(path) as source:
             head = next(iter(source), b"")[:_HEAD_BYTES]
     kind = _of_bytes(head) or _of_text(head)
     return Kind(f"{kind.what}, packed with gzip", kind.remedy) if packed else kind

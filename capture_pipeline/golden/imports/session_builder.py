@@ -22,7 +22,7 @@ from capture_pipeline.golden.imports.report import provenance
 from capture_pipeline.golden.imports.sources import Captured, Origin, Source
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.size import gap_seconds
+from capture_pipeline.golden.validation.size import sum_gap_seconds
 from capture_pipeline.golden.validation.validate import statistics
 from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
 from capture_pipeline.parsing import guard_parser
@@ -220,7 +220,7 @@ def _as_recorded(found: Scan) -> dict[str, object]:
     gaps = gaps_of(found)
     return {
         "messages_by_stream": {name: track.messages for name, track in tracks.items()},
-        "uptime_percent": round(100 * (1 - gap_seconds(found) / found.duration_s), 6)
+        "uptime_percent": round(100 * (1 - sum_gap_seconds(found) / found.duration_s), 6)
         if found.duration_s
         else 0.0,
         "gaps": len(gaps),

@@ -1,4 +1,4 @@
-"""The checks of a golden sample by name, with what each is about: one list for the command line, the UI and the tests."""
+"""Names and descriptions of the checks of a golden sample, for the command line, the UI and the tests."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CHECKS = {
     "book_best": "The replayed best prices equal those of the bookTicker stream, where it was recorded",
     "book_audits": "The replayed book equals the REST snapshots that were recorded",
 }
-"""In the order in which a report has them."""
+"""Descriptions by name, in the order of a report."""
 
 BLOCKING = frozenset({"file", "line_form", "capture_order", "duplicates", "ledger", "checksums"})
-"""Without these nothing should be derived from a recording."""
+"""A failure of one of these checks blocks the steps that use the recording."""
 
 
-def thresholds_of(gates: SessionGates) -> Thresholds:
-    """A deployment's thresholds."""
+def build_thresholds(gates: SessionGates) -> Thresholds:
+    """Build the thresholds from the settings of a deployment."""
     return Thresholds(
         min_messages=gates.least_messages,
         duration_s=gates.least_hours * HOUR_S,
