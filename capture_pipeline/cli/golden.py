@@ -195,7 +195,9 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     )
 
 
-def _time(stamp_ns: int | None) -> str:
+def _time(parse_stamp: int | None) -> str:
     return (
-        "" if stamp_ns is None else datetime.fromtimestamp(stamp_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        ""
+        if parse_stamp is None
+        else datetime.fromtimestamp(parse_stamp / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
     )

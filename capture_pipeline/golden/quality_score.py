@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.golden.comparison.stretches import Span, joined, stretches
+from capture_pipeline.golden.comparison.stretches import Span, find_stretches, join_spans
 from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import MAX_SILENCE_NS, Scan
 from capture_pipeline.sessions.continuity import Track, gap_ratios
 
-__all__ = ["Diagnosis", "diagnose", "joined"]
+__all__ = ["Diagnosis", "diagnose", "join_spans"]
 
 GATE = 70.0
 MAX_SILENCE_S = MAX_SILENCE_NS / 1e9
@@ -206,7 +206,7 @@ def diagnose(folder: Path, gate: float = GATE) -> Diagnosis:
             symbols = tuple(sorted({stream.symbol for stream in found.streams.values()} - {""}))
             scans[symbols].append(found)
             tracks += [stream.track for stream in found.streams.values() if stream.track.first >= 0]
-    series = [Series(symbols, stretches(parts)) for symbols, parts in sorted(scans.items())]
+    series = [Series(symbols, find_stretches(parts)) for symbols, parts in sorted(scans.items())]
     return Diagnosis(folder, files, series, _compute_parts(files, series, tracks), gate)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.golden.comparison.stretches import stretches
-from capture_pipeline.golden.quality_score import diagnose, joined
+from capture_pipeline.golden.comparison.stretches import find_stretches
+from capture_pipeline.golden.quality_score import diagnose, join_spans
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
 
@@ -111,7 +111,9 @@ def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]
     for number in sorted(there):
         start = expected.pop()[0] if number - 1 in there else number
         expected.append((start, number))
-    assert stretches(scans) == [(START_NS + start * 10**8, START_NS + end * 10**8) for start, end in expected]
+    assert find_stretches(scans) == [
+        (START_NS + start * 10**8, START_NS + end * 10**8) for start, end in expected
+    ]
 
 
 @pytest.mark.parametrize("damage", ["member", "cut", "line", "unreadable"])
@@ -172,7 +174,7 @@ def test_stretches_join_where_they_meet(
     spans: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
     """Overlapping and touching stretches are one."""
-    assert joined(spans, 0) == expected
+    assert join_spans(spans, 0) == expected
 
 
 @pytest.mark.parametrize("content", [None, b""])

@@ -134,7 +134,7 @@ def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None
 def test_hosts_tell_market_and_venue(url: str, market: str, venue: str) -> None:
     """Every host of the exchange, and none that only looks like one."""
     evidence = Evidence()
-    evidence.url(url, "here")
+    evidence.inspect_url(url, "here")
     assert (list(evidence.markets), list(evidence.venues)) == ([market] * bool(market), [venue] * bool(venue))
 
 
@@ -160,7 +160,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     )
     with pytest.raises(
         ConfigError,
-        match=r"tell the venue; its host example.org is none that is known \(name it with --venue",
+        match=r"show the venue; the host example.org is unknown \(name it with --venue",
     ):
         plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
     (tmp_path / "b").write_text((tmp_path / "a").read_text().replace("example.org", "stream.binance.us"))

@@ -85,7 +85,7 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
     """Signs, repeated ids, exponents, empty fields, times out of range, too many decimals: file, line, remedy."""
-    with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*fetch the file again") as raised:
+    with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*download the file again") as raised:
         parse_published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.cli.main import main
-from capture_pipeline.golden.comparison.book_samples import sampled as sampled_seconds
+from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book
@@ -246,7 +246,7 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
             checkpoints.ensure(2 * STEP_NS)
             for at_ns in recorded.times[::5]:
                 assert shown(checkpoints.find_book(at_ns), 10**8) == known.get(at_ns)
-            for number in sampled_seconds(tables, symbol)["second"]:
+            for number in sample_seconds(tables, symbol)["second"]:
                 assert oracle(messages, (number + 1) * 10**9 - 1) is not None
 
 
@@ -311,7 +311,7 @@ def test_seconds_of_a_comparison_lie_in_no_hole(tmp_path: Path) -> None:
     path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole(list(range(25, 41)))])
     convert(path, SESSION, tmp_path / "lake")
     seconds = (
-        sampled_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
+        sample_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
     )
     assert seconds.to_list() == [0, 1, 6, 7, 8]
 
