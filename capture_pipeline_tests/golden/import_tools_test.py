@@ -265,7 +265,7 @@ def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
         session, _ = imported(tmp_path, tmp_path / "a.dat", market="spot")
         assert session.session.endswith("_none")
         return
-    with pytest.raises(MalformedDataError, match="name is none of the exchange"):
+    with pytest.raises(MalformedDataError, match="has an invalid stream name"):
         imported(tmp_path, tmp_path / "a.dat")
     assert not (tmp_path / "out").exists()
 

@@ -263,7 +263,7 @@ def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
             "",
         ),
         ({"suspect_segments": 1}, [], "1 parts whose fsync failed"),
-        ({"mended_damage": 2}, [], "2 damaged parts set aside"),
+        ({"mended_damage": 2}, [], "2 damaged parts quarantined"),
         ({"tail_dropped_messages": 41}, [], "41 messages dropped with a tail"),
         ({"unwritten_messages": 5}, [], "5 messages that the disk had not taken when the recorder ended"),
         ({"removed_messages": 6}, [], "6 messages gone with a part that was removed or altered"),

@@ -147,7 +147,7 @@ def _identify_bytes(head: bytes) -> Kind | None:
 
 def _identify_text(head: bytes) -> Kind:
     if not head.strip():
-        return Kind("empty", "name a file that holds something")
+        return Kind("empty", "name a file with content")
     if b"\0" in head:
         return Kind("binary data of an unknown kind", _ONLY_RAW)
     if _CRYPTOFEED.match(head):

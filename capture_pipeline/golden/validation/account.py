@@ -16,7 +16,7 @@ from capture_pipeline.sessions.models import Gap, SessionMetadata
 _MAX_EXAMPLES = 5
 _COUNTED = {
     "suspect_segments": "parts whose fsync failed",
-    "mended_damage": "damaged parts set aside",
+    "mended_damage": "damaged parts quarantined",
     "tail_dropped_messages": "messages dropped with a tail",
     "torn_lines": "lines of a torn tail lost at the end",
 }
@@ -100,7 +100,7 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
         return skipped_check("disk", f"not known: {what}")
-    reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
+    reason = "; ".join(wrong) or "no fsync failed, nothing quarantined or dropped"
     return check_result(
         "disk",
         not wrong,
