@@ -1,4 +1,4 @@
-"""Levels of one side: exact numbers, and the same best levels as a plain dictionary would give."""
+"""Tests of one side of a book: exact numbers, and the same levels as a plain dictionary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHANGE = st.tuples(
     ],
 )
 def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
-    """Every decimal of up to eight decimals becomes units of 1e-8, zeros behind them do no harm."""
+    """Every decimal with up to eight decimals, and further zeros, is converted exactly."""
     assert to_units(text) == expected
 
 
@@ -52,7 +52,7 @@ def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
     ],
 )
 def test_what_is_no_decimal_is_refused(text: str) -> None:
-    """Signs, exponents, blanks, underscores, foreign digits and a ninth decimal are malformed, in price and in quantity alike."""
+    """Signs, exponents, blanks, underscores, other digits and a ninth decimal are errors in prices and quantities."""
     with pytest.raises(MalformedDataError):
         to_units(text)
     with pytest.raises(MalformedDataError):
@@ -63,13 +63,13 @@ def test_what_is_no_decimal_is_refused(text: str) -> None:
 
 @given(st.integers(0, 10**20))
 def test_a_decimal_survives_being_written(value: int) -> None:
-    """Writing and parsing give the number back."""
+    """Formatting and parsing return the same number."""
     assert to_units(decimal_text(value)) == value
 
 
 @given(st.lists(st.lists(CHANGE, max_size=12), max_size=30), st.sampled_from([-1, 1]))
 def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], sign: int) -> None:
-    """After any changes the levels, the best price and the top levels are those of a plain dictionary."""
+    """After any changes, levels, best price and top levels equal those of a plain dictionary."""
     side, plain = Side(sign), dict[int, int]()
     for changes in batches:
         side.apply(changes)
@@ -83,7 +83,7 @@ def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], si
 
 
 def test_flicker_does_not_grow_a_side() -> None:
-    """Levels that come and go leave nothing behind, however often."""
+    """Memory does not grow when levels are added and removed many times."""
     side = Side(1)
     for tick in range(20_000):
         side.apply([(f"{tick % 7000}.00000000", "1.00000000")])
@@ -101,7 +101,7 @@ def test_flicker_does_not_grow_a_side() -> None:
     ],
 )
 def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, crossed: bool) -> None:
-    """Equal prices are crossed too; an empty side never is."""
+    """Equal prices are crossed; a book with an empty side is not."""
     book = Book()
     book.bids.apply([(bid, "1.00000000")])
     assert not book.crossed
@@ -112,7 +112,7 @@ def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, cro
 
 
 def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> None:
-    """Levels beyond a snapshot's last one are not contradicted by it."""
+    """Levels beyond the last level of a snapshot stay."""
     side = Side(-1)
     side.apply([("10.00000000", "1.00000000"), ("9.00000000", "1.00000000"), ("5.00000000", "1.00000000")])
     side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])

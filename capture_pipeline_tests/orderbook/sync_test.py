@@ -1,4 +1,4 @@
-"""The local book by the exchange's procedure: bridging, gaps, futures, audits."""
+"""Tests of the synchronisation: snapshots, gaps, futures, audits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def synced(last: int = 100) -> BookSync[Book]:
     ],
 )
 def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state: State) -> None:
-    """`U <= lastUpdateId + 1 <= u` bridges, `u <= lastUpdateId` is dropped and is no gap, anything later is a gap."""
+    """`U <= lastUpdateId + 1 <= u` continues, `u <= lastUpdateId` is dropped, anything later is a gap."""
     sync = BookSync(Book())
     assert sync.process_snapshot(snapshot(100)) is Step.LOADED
     assert not sync.needs_snapshot
@@ -73,14 +73,14 @@ def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state
     ],
 )
 def test_a_futures_diff_bridges_by_its_predecessor(first: int, last: int, previous: int, step: Step) -> None:
-    """Futures ids leave holes; `pu` tells whether a diff was missed."""
+    """Ids of futures are not consecutive; `pu` shows whether a diff is missing."""
     sync = BookSync(Book())
     sync.process_snapshot(snapshot(100))
     assert sync.process_diff(diff(first, last, previous=previous)) is step
 
 
 def test_futures_continue_by_pu() -> None:
-    """`U` may jump; a `pu` that is not what was reached is a gap."""
+    """`U` may jump; a `pu` above the last id is a gap."""
     sync = BookSync(Book())
     sync.process_snapshot(snapshot(100))
     steps = [
@@ -101,7 +101,7 @@ def test_futures_continue_by_pu() -> None:
     ],
 )
 def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) -> None:
-    """Diffs that came first are buffered; a snapshot older than the first of them is too old."""
+    """Earlier diffs are buffered; a snapshot older than the first of them is too old."""
     sync = BookSync(Book())
     assert [sync.process_diff(diff(first, first + 9)) for first in (90, 100, 101)] == [
         Step.BUFFERED,
@@ -115,7 +115,7 @@ def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) ->
 
 
 def test_missing_ids_invalidate_the_book_until_a_snapshot_bridges() -> None:
-    """A book with a gap says so, wants a snapshot, refuses one from before the gap, and recovers with one after it."""
+    """A book with a gap is invalid, rejects a snapshot from before the gap, and recovers with a later one."""
     sync = synced(100)
     assert sync.process_diff(diff(103, 104, [("10.00000000", TWO)])) is Step.GAP
     assert (sync.state, sync.needs_snapshot) == (State.INVALID, True)
@@ -131,7 +131,7 @@ def test_missing_ids_invalidate_the_book_until_a_snapshot_bridges() -> None:
 
 
 def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
-    """Diffs before a gap in the buffer cannot lead a book over it."""
+    """Buffered diffs before a gap are discarded."""
     sync = BookSync(Book())
     assert [sync.process_diff(diff(1, 5)), sync.process_diff(diff(8, 9))] == [Step.BUFFERED, Step.GAP]
     assert sync.process_snapshot(snapshot(3)) is Step.TOO_OLD
@@ -148,14 +148,14 @@ def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
     ],
 )
 def test_what_was_there_before_is_no_gap(ids: tuple[int, int], step: Step) -> None:
-    """Repeated diffs are dropped, overlapping ones applied: quantities are absolute."""
+    """Repeated diffs are dropped, overlapping diffs are applied: quantities are absolute."""
     sync = synced(100)
     assert sync.process_diff(diff(*ids)) is step
     assert sync.state is State.SYNCED
 
 
 def test_a_malformed_diff_invalidates_the_book() -> None:
-    """After half a diff no level can be relied on."""
+    """A diff that fails in the middle invalidates the book."""
     sync = synced()
     with pytest.raises(MalformedDataError):
         sync.process_diff(diff(102, 102, [("10.00000000", "1e5")]))
@@ -169,7 +169,7 @@ def audited(sync: BookSync[Book], taken: DepthSnapshot) -> tuple[Audit, SideAudi
 
 
 def test_an_audit_compares_the_book_as_it_was() -> None:
-    """The live book has moved on; it is clean against the snapshot of its own past, and goes on from it with levels it did not know."""
+    """The book is compared as it was at the snapshot's id, and continues with the levels of the snapshot."""
     sync = synced(100)
     sync.start_audit()
     sync.process_diff(diff(102, 103, [("10.00000000", TWO)]))
@@ -187,7 +187,7 @@ def test_an_audit_compares_the_book_as_it_was() -> None:
 
 
 def test_an_audit_tells_what_disagrees() -> None:
-    """A level of another quantity differs, one of theirs is missing, one of ours is a ghost."""
+    """Another quantity differs, a level only in the snapshot is missing, a level only in the book is a ghost."""
     sync = synced(100)
     sync.start_audit()
     _, bids = audited(sync, snapshot(101, [("10.00000000", TWO), ("9.50000000", ONE), ("8.00000000", ONE)]))
@@ -197,7 +197,7 @@ def test_an_audit_tells_what_disagrees() -> None:
 
 
 def test_an_audit_leaves_out_what_a_straddling_diff_touched() -> None:
-    """On which side of the snapshot such a level changed is open; a level it removed is left out too."""
+    """Levels of a diff across the snapshot's id are not compared, including removed levels."""
     sync = synced(100)
     sync.start_audit()
     sync.process_diff(diff(102, 110, [("10.00000000", TWO), ("9.00000000", ZERO)]))
@@ -210,7 +210,7 @@ def test_an_audit_leaves_out_what_a_straddling_diff_touched() -> None:
 
 @pytest.mark.parametrize(("last", "outcome"), [(90, AuditOutcome.TOO_OLD), (110, AuditOutcome.AHEAD)])
 def test_an_audit_waits_for_a_snapshot_it_can_compare(last: int, outcome: AuditOutcome) -> None:
-    """One from before it began is too old, one ahead of the stream has to wait; both leave it under way."""
+    """A snapshot older than the audit is too old, one ahead of the stream has to wait; the audit continues."""
     sync = synced(100)
     sync.start_audit()
     assert sync.audit(snapshot(last)).outcome is outcome
@@ -220,7 +220,7 @@ def test_an_audit_waits_for_a_snapshot_it_can_compare(last: int, outcome: AuditO
 
 
 def test_an_audit_ends_with_the_book() -> None:
-    """A book that was never synced, or lost ids, cannot be audited."""
+    """A book that is not synced cannot be audited."""
     sync = synced(100)
     assert sync.audit(snapshot(101)).outcome is AuditOutcome.NOT_READY
     sync.start_audit()
@@ -239,7 +239,7 @@ MOVES = st.lists(
 def test_any_snapshot_leads_to_the_true_book(
     moves: list[list[tuple[bool, int, int]]], data: st.DataObject
 ) -> None:
-    """Whenever the snapshot is taken and whenever it arrives, the book ends as the exchange's; an audit of the true state is clean."""
+    """For any time of the snapshot and of its arrival, the book equals the book of the exchange."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     diffs: list[DepthDiff] = []
     reached = 0
@@ -273,7 +273,7 @@ def test_any_snapshot_leads_to_the_true_book(
 def test_an_audit_of_the_true_state_is_clean(
     moves: list[list[tuple[bool, int, int]]], data: st.DataObject
 ) -> None:
-    """Whichever id since the audit began the snapshot stands at, also inside a diff's range, nothing disagrees and the book stays true."""
+    """For any id of the snapshot since the start of the audit, the comparison is clean."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     sync = BookSync(Book())
     sync.process_snapshot(DepthSnapshot(0, [("1.00000000", ZERO)], []))
@@ -327,7 +327,7 @@ def _levels(sync: BookSync[Book]) -> dict[tuple[bool, int], int]:
 
 
 def test_waiting_costs_a_bounded_number_of_diffs() -> None:
-    """While no snapshot comes the oldest diffs are dropped, so that a snapshot from before them is too old, one among them bridges."""
+    """Without a snapshot the oldest diffs are dropped; a snapshot older than the remaining diffs is too old."""
     sync = BookSync(Book())
     for number in range(1, MAX_BUFFERED + 101):
         sync.process_diff(diff(number, number))

@@ -1,4 +1,4 @@
-"""Books kept as texts: the same levels as in numbers, whatever way the exchange writes them."""
+"""Tests of books of texts: the same levels as books of numbers, for any format of the texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def diff(number: int, bids: list[Level], asks: list[Level]) -> DepthDiff:
 def test_a_book_of_texts_is_the_book_of_numbers(
     diffs: list[tuple[list[Level], list[Level]]], looked: set[int]
 ) -> None:
-    """After any diffs, looked at whenever, prices and quantities are those of the plain book; a price is one, however it is written."""
+    """After any diffs, prices and quantities equal those of the plain book, for any format of a price."""
     texts, numbers = TextBook(), Book()
     for number, (bids, asks) in enumerate(diffs):
         texts.apply(diff(number, bids, asks))
@@ -48,7 +48,7 @@ def same(one: Book, other: Book) -> bool:
 
 
 def test_diffs_are_set_a_few_hundred_together() -> None:
-    """What is malformed is told with the last of them at the latest, and by whoever looks before."""
+    """A malformed level raises an error when the batch is applied or the book is read."""
     book = TextBook()
     book.apply(diff(0, [("1.00000000", "x")], []))
     for number in range(1, MAX_PENDING - 1):
@@ -61,7 +61,7 @@ def test_diffs_are_set_a_few_hundred_together() -> None:
 
 
 def test_levels_that_come_and_go_leave_nothing_behind() -> None:
-    """Memory follows the levels that are there, not those that ever were."""
+    """Memory depends on the present levels, not on all earlier levels."""
     book = TextBook()
     for number in range(1, 40 * MAX_PENDING):
         book.apply(diff(number, [(f"{number}.00000000", "1.00000000"), (f"{number - 1}.00000000", ZERO)], []))
@@ -70,7 +70,7 @@ def test_levels_that_come_and_go_leave_nothing_behind() -> None:
 
 
 def test_a_snapshot_replaces_everything() -> None:
-    """Also what lies beyond its reach, so that a book does not grow with the hours; what it reaches is known."""
+    """A snapshot replaces also levels beyond its worst price."""
     book = TextBook()
     book.apply(diff(0, [("5.00000000", "1.00000000")], []))
     book.load([("9.50000000", "2.00000000"), ("8.0", "2")], [])
@@ -80,7 +80,7 @@ def test_a_snapshot_replaces_everything() -> None:
 
 
 def test_an_audit_of_texts_goes_on_from_the_snapshot() -> None:
-    """It compares as one of numbers does, and the diffs after the snapshot stand in the book that follows."""
+    """An audit has the result of a book of numbers, and later diffs are in the book afterwards."""
     sync = BookSync(TextBook())
     assert (
         sync.process_snapshot(

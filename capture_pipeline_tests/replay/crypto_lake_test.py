@@ -1,4 +1,4 @@
-"""Crypto Lake's files: floats become the decimals they were, two tables become one stream, and what lies on no tick is refused."""
+"""Tests of Crypto Lake's files: exact decimals, merging of two tables, prices between ticks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIFFS = {
 
 
 def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **changed: Any) -> Path:
-    """A file of `book_delta_v2`; update n has the sequence number 3 n."""
+    """Write a file of `book_delta_v2`; update n has the sequence number 3 n."""
     rows = [
         (
             update.capture_ns - 20_000_000,
@@ -62,7 +62,7 @@ def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **
 
 
 def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Path:
-    """A file of `book`: the best twenty levels a side after every so many updates, from one of them on."""
+    """Write a file of `book`: the best twenty levels per side at regular updates."""
     rows = []
     for at in range(first, len(updates) + 1, every):
         last, sides = updates[at - 1], book_of(updates[:at])
@@ -106,7 +106,7 @@ def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renam
 
 
 def test_gaps_are_seen_where_every_message_is_numbered_and_only_there(tmp_path: Path) -> None:
-    """One message lost is a gap of a feed that counts messages; elsewhere it cannot be known, and no gap is made up."""
+    """A lost message is a gap only if the feed has consecutive ids."""
     updates = market(50)
     kept = updates[:20] + updates[21:]
     numbers = pa.array([update.number for update in kept for _ in update.changes], pa.int64())
@@ -122,7 +122,7 @@ def test_gaps_are_seen_where_every_message_is_numbered_and_only_there(tmp_path: 
 
 @pytest.mark.parametrize("block_rows", [1, 2, 3, 1 << 17])
 def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: int) -> None:
-    """Wherever blocks end: the snapshot holds what these diffs changed, and diffs behind it follow."""
+    """For any block size, the snapshot contains earlier diffs, and later diffs continue it."""
     updates = [
         Update(number, START_NS + (number > 4), [(False, Decimal(number), Decimal(1))])
         for number in range(1, 7)
@@ -179,7 +179,7 @@ def test_floats_are_taken_for_the_decimals_they_were(tmp_path: Path) -> None:
     ],
 )
 def test_a_price_between_ticks_is_refused(tmp_path: Path, price: float, known: str | None, told: str) -> None:
-    """Never rounded to the nearest one."""
+    """A price between ticks is an error and is not rounded."""
     updates = market(3)
     count = sum(len(update.changes) for update in updates)
     path = deltas(tmp_path, updates, price=pa.array([84_000.01] * (count - 1) + [price]))
@@ -189,7 +189,7 @@ def test_a_price_between_ticks_is_refused(tmp_path: Path, price: float, known: s
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """A missing file or column, a missing value, half a level, times in another unit and a torn file each say so."""
+    """Each kind of damage has its own error."""
     updates = market(5)
     path = deltas(tmp_path, updates)
     count = pq.read_metadata(path).num_rows

@@ -1,4 +1,4 @@
-"""The ETH recording replayed from its lines and from its tables: the exchange's own best prices come out, over midnight too."""
+"""Replay of a real recording from its lines and tables: best prices equal those of the exchange."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tables(recording: Path) -> GoldenTables:
 
 
 def replayed(source: Iterable[Messages]) -> tuple[Replay, dict[int, Best]]:
-    """The book at the end, and the bests by update id in units of 1e-8."""
+    """Return the replay, and the best prices by update id in units of 1e-8."""
     bests: dict[int, Best] = {}
 
     def told(messages: Messages, first: int, end: int, found: Ints) -> None:
@@ -85,7 +85,7 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
 
 
 def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
-    """At midnight and after it, from a checkpoint as from the beginning."""
+    """A checkpoint gives the book of a full replay, at midnight and later."""
     checkpoints = Checkpoints(tables, "ETHUSDT")
     assert checkpoints.ensure(60_000_000_000) >= 10
     whole = Replay()
