@@ -1,4 +1,4 @@
-"""The commands: exit codes, tables, JSON, one line for an error."""
+"""Tests of the commands: exit codes, tables, JSON, error messages."""
 
 from __future__ import annotations
 

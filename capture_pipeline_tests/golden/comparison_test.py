@@ -1,4 +1,4 @@
-"""Sessions side by side: figures that can be computed by hand, and a page that needs nothing else."""
+"""Tests of the comparison of sessions: figures computed by hand, and a self-contained page."""
 
 from __future__ import annotations
 

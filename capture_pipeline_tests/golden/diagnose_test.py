@@ -1,4 +1,4 @@
-"""What a folder of captures is worth."""
+"""Tests of the quality score of a folder of recordings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trades(first: int, count: int, start_s: float) -> list[bytes]:
 
 
 def test_a_finished_session_is_worth_all(tmp_path: Path) -> None:
-    """Its ledger and events are no captures; what stands in quarantine is not looked at."""
+    """Ledger and events are not recordings; files in quarantine are ignored."""
     folder = session(tmp_path, recording())
     folder.quarantine.mkdir()
     (folder.quarantine / "torn.jsonl.gz").write_bytes(b"x")
@@ -118,7 +118,7 @@ def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]
 
 @pytest.mark.parametrize("damage", ["member", "cut", "line", "unreadable"])
 def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -> None:
-    """However many sound files are beside it; the torn end of a growing file is no such damage."""
+    """One damaged file limits the score; the torn end of a growing file does not."""
     for number in range(30):
         written(tmp_path / f"{number:02}.jsonl.gz", trades(number * 20 + 1, 20, number * 2))
     assert diagnose(tmp_path).score == 100
@@ -140,7 +140,7 @@ def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -
 
 
 def test_fragments_every_minute_fail_the_gate(tmp_path: Path) -> None:
-    """Many short files with holes between them are worth little, though each of them is whole."""
+    """Many short files with gaps between them have a low score, even if each file is whole."""
     for number in range(10):
         written(tmp_path / f"{number}.jsonl.gz", trades(number * 1000 + 1, 100, number * 60))
     result = diagnose(tmp_path)

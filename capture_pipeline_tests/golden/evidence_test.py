@@ -1,4 +1,4 @@
-"""What each check of a validation says where its evidence is missing, empty or partial: never that it passed."""
+"""Tests that no check passes if its evidence is missing, empty or partial."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_an_audit_of_one_book_says_nothing_of_another(tmp_path: Path) -> None:
 
 
 LIMIT = 0.125
-"""A value that floating point holds exactly."""
+"""A value that a float represents exactly."""
 
 
 @pytest.mark.parametrize(

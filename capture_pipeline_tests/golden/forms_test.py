@@ -1,4 +1,4 @@
-"""One recording in every form that files come in: all commands and readers read the same from each of them."""
+"""Tests that all commands and readers read the same from every form of a recording."""
 
 from __future__ import annotations
 

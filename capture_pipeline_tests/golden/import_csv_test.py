@@ -1,4 +1,4 @@
-"""CSV files of Binance-Data-Processor become sessions; what is wrong with their rows is found by validation."""
+"""Tests of the import of Binance-Data-Processor's CSV files; validation finds faulty rows."""
 
 from __future__ import annotations
 

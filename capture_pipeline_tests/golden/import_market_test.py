@@ -1,4 +1,4 @@
-"""Market and venue of an import come from its data or from the user, and `prove` goes by them."""
+"""Tests of market and venue of an import, from its data or from the user, and of their use in `prove`."""
 
 from __future__ import annotations
 

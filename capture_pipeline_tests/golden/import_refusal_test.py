@@ -1,4 +1,4 @@
-"""Whatever is given to `import`: one line that says what the file is and what can be done, and nothing left behind."""
+"""Tests of files that `import` rejects: one line with the kind of file and a remedy, and no remains."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ KINDS = {
     "Zstandard": (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with Zstandard", "unpack it"),
     "xz": (lzma.compress(b"x"), "packed with xz", "unpack it"),
     "bzip2": (bz2.compress(b"x"), "packed with bzip2", "unpack it"),
-    "a pickle": (b"\x80\x04\x95", "a Python pickle", "import the capture that it was made of"),
+    "a pickle": (b"\x80\x04\x95", "a Python pickle", "import the capture from which it was created"),
     "a packet capture": (b"\x4d\x3c\xb2\xa1" + bytes(20), "a packet capture", "raw data collection"),
     "an empty file": (b"", "the file is empty", "name the recording's files"),
     "a gzip of nothing": (gzip.compress(b""), "there is no message to import", "name the recording's files"),

@@ -1,4 +1,4 @@
-"""What hftbacktest and cryptofeed really write: units of stamps, torn and overwritten files, reconnects, answers between messages."""
+"""Tests of files of hftbacktest and cryptofeed: units of stamps, damaged files, reconnects, REST answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other tools' recordings become sessions: the exchange's bytes unchanged, stamps never going back, nothing overwritten."""
+"""Tests of the import of other tools' recordings: unchanged bytes, ascending stamps, nothing overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A key that stands twice is found wherever it stands, and the exchange's own layouts are read without looking for it."""
+"""Tests that duplicate keys are found, and that the layouts of the exchange take the fast path."""
 
 from __future__ import annotations
 

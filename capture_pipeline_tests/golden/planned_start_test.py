@@ -1,4 +1,4 @@
-"""What a validation says of a session that did not begin when it was planned."""
+"""Test of the validation of a session that started late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The next-day proof: equal where the capture is whole, and every fault named where it is not."""
+"""Tests of the comparison with published data: no difference for a complete capture, else each fault."""
 
 from __future__ import annotations
 

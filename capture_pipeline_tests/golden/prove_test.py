@@ -1,4 +1,4 @@
-"""The next-day proof from end to end: a session recorded by a real recorder, over midnight, and what the exchange published of it."""
+"""Tests of the proof from recorder to report, with a session over midnight."""
 
 from __future__ import annotations
 

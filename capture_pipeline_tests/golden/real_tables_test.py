@@ -1,4 +1,4 @@
-"""The ETH recording as tables: every message back to the exchange's bytes, and the ten bars that follow from its trades."""
+"""Tests of the tables of a real recording: every message, and the bars of its trades."""
 
 from __future__ import annotations
 

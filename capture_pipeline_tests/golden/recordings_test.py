@@ -1,4 +1,4 @@
-"""What is known of real recordings of the exchange comes out of importing and validating them."""
+"""Tests of import and validation of real recordings with known properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast pass sees what a slow one would: lines, stamps, ids."""
+"""Tests that the fast scan has the result of a simple one: lines, stamps, ids."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     "extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"]
 )
 def test_aggregates_continue_by_their_own_ids(extra: str) -> None:
-    """Not by those of the trades in them; a diff has its asks under the same key."""
+    """Aggregate trades are tracked by their own ids; a diff has its asks under the same key."""
     form = (
         '{"capture_ns":%d,"stream":"btcusdt@aggTrade","data":'
         '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":%d,"p":"1.0","q":"1.0","f":%d,"l":%d,"T":1,"m":true%s}}\n'

@@ -1,4 +1,4 @@
-"""The checks of a session at each of their thresholds, and one step beyond it."""
+"""Tests of the checks at each of their thresholds, and one step beyond."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a validation says of recordings that are spoiled in one way each."""
+"""Tests of the validation of recordings with one fault each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def failed(report: Report) -> set[str]:
 
 
 def test_a_sound_session_passes(tmp_path: Path) -> None:
-    """Every check passes or has nothing to look at."""
+    """Every check passes or is skipped."""
     report = validate(session(tmp_path, recording()).path, SMALL)
     assert not failed(report)
     assert report.verdict is Verdict.PASS
@@ -87,7 +87,7 @@ BARE = {"ledger", "checksums", "disk", "accounting", "streams"}
 def test_each_fault_fails_its_checks_and_no_other(
     tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], expected: set[str]
 ) -> None:
-    """A bare file that is spoiled in one way fails exactly the checks that are about it."""
+    """A recording with one fault fails exactly the checks of that fault."""
     assert failed(validate(written(tmp_path / "x.jsonl.gz", spoil(recording())), SMALL)) == expected
 
 
@@ -176,7 +176,7 @@ def _flip(path: Path) -> None:
 def test_a_changed_session_fails_its_checksums(
     tmp_path: Path, harm: Callable[[SessionFolder], object], words: str
 ) -> None:
-    """Whatever no longer is what was recorded is named."""
+    """Each altered file is named."""
     folder = session(tmp_path, recording())
     harm(folder)
     check = validate(folder.path, SMALL).check("checksums")
@@ -374,7 +374,7 @@ def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
-    """There is nothing to validate, and it is said where."""
+    """A folder without a recording is an error that names it."""
     with pytest.raises(MalformedDataError, match="contains no recording"):
         validate(tmp_path)
 

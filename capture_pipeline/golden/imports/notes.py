@@ -11,7 +11,7 @@ from capture_pipeline.errors import MalformedDataError
 
 MAX_LISTED = 20
 MAX_OFFSET_S = 1800
-"""Maximum plausible difference of stamp and event time. More means a wrong unit, local time or a wrong clock."""
+"""Maximum plausible difference of stamp and event time; more means a wrong unit, time zone or clock."""
 
 
 class CapturedMessage(NamedTuple):

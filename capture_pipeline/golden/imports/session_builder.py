@@ -218,7 +218,7 @@ def _write_metadata(
 
 
 def _recorder_statistics(found: Scan) -> dict[str, object]:
-    """Compute the statistics that a recorder writes, so that imported and recorded sessions are comparable."""
+    """Compute the statistics that a recorder writes, to make imported and recorded sessions comparable."""
     tracks = {name: stream.track for name, stream in sorted(found.streams.items())}
     gaps = build_gap_ledger(found)
     return {

@@ -119,7 +119,7 @@ class Source:
         self.file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate over inflated pieces, with LF for CR LF. A file without gzip header is read as plain bytes."""
+        """Iterate over inflated pieces, with LF for CR LF. A file that is not gzip is read as plain bytes."""
         carried, is_empty = b"", True  # carried: a CR at the end of a piece, which may be part of a CR LF
         for piece in self._pieces():
             is_empty = False

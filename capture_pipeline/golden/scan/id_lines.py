@@ -20,7 +20,7 @@ _HEAD = re.compile(rb'\{"capture_ns":(0|[1-9][0-9]{0,18}),"stream":"([^"\\\n]+)"
 _BLANK = b" \t\r"
 _WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})
 _NO_ID = msgspec.Raw(b"-1")
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 
 
 class Ids(msgspec.Struct, gc=False):
@@ -37,7 +37,7 @@ class Ids(msgspec.Struct, gc=False):
     def aggregate_id(self) -> int:
         """Id of an aggregate trade; -1 if `a` is not an id. A diff has its asks under the same key."""
         text = bytes(self.asks_or_id)
-        return int(text) if text.isdigit() and len(text) < _MOST_DIGITS else -1
+        return int(text) if text.isdigit() and len(text) < _MAX_DIGITS else -1
 
 
 class IdLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
