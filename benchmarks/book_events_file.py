@@ -19,16 +19,16 @@ from capture_pipeline.feasibility.replay_throughput.synthetic_events import gene
 def write_events(path: Path, events: int) -> None:
     """Write `bounds` (3, messages), `prices` and `lots`; `bounds` contains indexes of the others."""
     parts = list(generate_events(events))
-    offsets = np.cumsum([0, *(part.run.prices.size for part in parts)])
+    offsets = np.cumsum([0, *(part.batch.prices.size for part in parts)])
     bounds = np.concatenate(
-        [part.run.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1
+        [part.batch.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         path,
         bounds=bounds,
-        prices=np.concatenate([part.run.prices for part in parts]),
-        lots=np.concatenate([part.run.lots for part in parts]),
+        prices=np.concatenate([part.batch.prices for part in parts]),
+        lots=np.concatenate([part.batch.lots for part in parts]),
     )
 
 

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 from stopwatch import serve
 
-from capture_pipeline.replay.compiled._jit import making
+from capture_pipeline.replay.compiled._jit import allocating_kernel
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
-from capture_pipeline.replay.continuity import folded
+from capture_pipeline.replay.continuity import update_checksum
 from capture_pipeline.replay.engine import SEED
 from capture_pipeline.replay.messages import Ints
 
@@ -28,12 +28,12 @@ def main() -> None:
             return int(_scan(run.bounds, run.prices, run.lots))
         end = messages or len(run)
         bests = TickBook().apply(run, 0, end)
-        return int(folded(bests[[0, 2]], 1, end, SEED)) >> 1
+        return int(update_checksum(bests[[0, 2]], 1, end, SEED)) >> 1
 
     serve(work)
 
 
-@making  # type: ignore[untyped-decorator, unused-ignore]
+@allocating_kernel  # type: ignore[untyped-decorator, unused-ignore]
 def _scan(bounds: Ints, prices: Ints, lots: Ints) -> int:
     """Read every level once, which is the minimum work of a replay."""
     checksum = 0

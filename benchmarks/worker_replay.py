@@ -12,7 +12,7 @@ import numpy as np
 from stopwatch import serve
 
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import SYMBOL, recording_of, tables_of
-from capture_pipeline.replay.continuity import folded
+from capture_pipeline.replay.continuity import update_checksum
 from capture_pipeline.replay.engine import SEED, Replay
 from capture_pipeline.replay.messages import Ints, Messages, Source
 from capture_pipeline.replay.sources.golden import GoldenSource
@@ -28,7 +28,7 @@ class BestPriceChecksum:
     def __call__(self, messages: Messages, first: int, end: int, bests: Ints) -> None:
         """Add the best prices of some messages."""
         del messages
-        self.value = np.uint64(folded(bests[[0, 2], first:end], 0, end - first, self.value))
+        self.value = np.uint64(update_checksum(bests[[0, 2], first:end], 0, end - first, self.value))
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         checksum = BestPriceChecksum()
         replay = Replay([checksum])
         for messages in _open_source(kind, folder):
-            replay.take(messages)
+            replay.process(messages)
         if replay.counts.gaps or replay.book.crossed:
             raise RuntimeError(f"{replay.counts}")
         return int(checksum.value) >> 1

@@ -27,7 +27,7 @@ from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.messages import decode_agg_trades
 from capture_pipeline.binance.streams.names import FIELDS, combined_url, kind_of, split_by_route
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
-from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.recorder.ordering.message_ids import ids_of
 from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
@@ -225,7 +225,7 @@ def check_csv(row: Row, content: bytes, file: ArchiveFile | TradesFile, *, is_ne
     if isinstance(file, ArchiveFile):
         assert read_zip(content, file.stem, 1 << 30, file.bounds).height > 0
     else:
-        assert published_trades(content, file.stem, 1 << 30, file.bounds).height > 0
+        assert parse_published_trades(content, file.stem, 1 << 30, file.bounds).height > 0
 
 
 def test_every_file_of_the_client_is_on_the_page() -> None:

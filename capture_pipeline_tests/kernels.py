@@ -49,12 +49,12 @@ def streams() -> None:
 def books() -> None:
     """Those of replay: a book of made level updates, in memory, from lines and from tables."""
     for messages in generate_events(1):
-        Replay().take(messages)
+        Replay().process(messages)
     with tempfile.TemporaryDirectory() as folder:
         make_session(Path(folder), 100)
         for source in (RawSource(recording_of(Path(folder))), GoldenSource(tables_of(Path(folder)), SYMBOL)):
             replay = Replay()
             for messages in source:
-                replay.take(messages)
+                replay.process(messages)
                 replay.book.top(1)
                 replay.book.prune(1.0)

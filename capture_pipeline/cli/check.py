@@ -131,7 +131,7 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
         raise ConfigError(
             "there is nothing to check",
             where=str(lake.root),
-            remedy="run capture backfill first, or mend storage.root",
+            remedy="run capture klines backfill first, or mend storage.root",
         )
     years: dict[str, list[Partition]] = {}
     for part in parts:

@@ -1,1 +1,1 @@
-"""What is done with recorded sessions: validation, diagnosis, import, typed tables, comparison, proof against the archive."""
+"""Golden samples: validation, quality score, import, typed tables, comparison and proof of recorded sessions."""

@@ -1,8 +1,11 @@
-"""Where the tables of golden samples lie, what was made of which recording, and how they are read.
+"""Paths, manifest and reader of the typed tables of a session.
 
 lake/golden_trades/session=20260803T143000Z_high_volume_btcusdt/symbol=BTCUSDT/hour=2026-08-03T14/trades.parquet
-lake/golden_depth/…/depth.parquet  lake/golden_snapshots/…/snapshots.parquet
-lake/golden_manifests/session=20260803T143000Z_high_volume_btcusdt/manifest.json      written last: readers trust only what it lists
+lake/golden_depth/…/depth.parquet
+lake/golden_snapshots/…/snapshots.parquet
+lake/golden_manifests/session=20260803T143000Z_high_volume_btcusdt/manifest.json
+
+The manifest is written last. Readers ignore files that it does not list.
 """
 
 from __future__ import annotations
@@ -28,16 +31,16 @@ _REMEDY = "convert the recording again"
 
 
 class GoldenFile(BaseModel):
-    """One published file.
+    """A published file.
 
     Attributes:
-        path: Below the lake's root, with forward slashes.
+        path: Path below the lake's tables, with forward slashes.
         table: golden_trades, golden_depth or golden_snapshots.
-        symbol: In capitals.
-        hour: Of capture, UTC, `YYYY-MM-DDTHH`.
-        rows: Rows in it.
-        bytes: Its size.
-        sha256: Of it.
+        symbol: Symbol in capitals.
+        hour: Hour of capture, UTC, `YYYY-MM-DDTHH`.
+        rows: Number of rows.
+        bytes: Size of the file.
+        sha256: Digest of the file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,17 +54,18 @@ class GoldenFile(BaseModel):
 
 
 class GoldenManifest(BaseModel):
-    """What was made of one recording.
+    """Result of the conversion of one recording.
 
     Attributes:
-        session: Its id.
-        recording: Name of the file.
-        recording_sha256: Of the file.
-        lines: Lines in it.
-        fallback_lines: Of them, those in another layout than the exchange's compact one, and the first of each stream.
-        messages: Lines by stream.
-        rows: By table.
-        files: Everything published, by path.
+        session: Id of the session.
+        recording: File name of the recording.
+        recording_sha256: Digest of the recording.
+        lines: Lines of the recording.
+        fallback_lines: Lines that the slower parser read: the first line of each stream, and lines in another layout
+            than that of the exchange.
+        messages: Number of lines by stream.
+        rows: Number of rows by table.
+        files: Published files, ordered by path.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,18 +79,18 @@ class GoldenManifest(BaseModel):
     files: list[GoldenFile]
 
 
-def hour_of(capture_ns: int) -> str:
-    """The hour of a capture time, as it stands in paths: 2026-08-03T14."""
+def format_hour(capture_ns: int) -> str:
+    """Format the hour of a capture time for paths: 2026-08-03T14."""
     return datetime.fromtimestamp(capture_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H")
 
 
 @dataclass(frozen=True)
 class GoldenTables:
-    """The tables of one session.
+    """Tables of one session.
 
     Attributes:
         root: Folder of the lake's tables.
-        session: Its id.
+        session: Id of the session.
     """
 
     root: Path
@@ -94,15 +98,15 @@ class GoldenTables:
 
     @property
     def manifest_path(self) -> Path:
-        """The commit point."""
+        """Path of the manifest."""
         return self.root / "golden_manifests" / f"session={valid_session(self.session)}" / "manifest.json"
 
     def folder(self, table: GoldenTable) -> Path:
-        """All of a table that is of this session."""
+        """Return the folder of a table."""
         return self.root / table.name / f"session={valid_session(self.session)}"
 
     def file(self, table: GoldenTable, symbol: str, hour: str) -> Path:
-        """One hour of one symbol."""
+        """Return the path of the file of one symbol and hour."""
         return (
             self.folder(table)
             / f"symbol={validate_symbol(symbol)}"
@@ -110,8 +114,8 @@ class GoldenTables:
             / f"{table.name.removeprefix('golden_')}.parquet"
         )
 
-    def stale(self, published: set[Path]) -> list[Path]:
-        """Files of this session that are not among those published."""
+    def find_stale_files(self, published: set[Path]) -> list[Path]:
+        """List files of this session that are not in `published`."""
         return [
             path
             for table in TABLES
@@ -120,10 +124,10 @@ class GoldenTables:
         ]
 
     def manifest(self) -> GoldenManifest:
-        """What was made.
+        """Read the manifest.
 
         Raises:
-            LakeError: There is none, or it is damaged.
+            LakeError: The session has no tables, or the manifest is damaged.
         """
         found = read_model(self.manifest_path, GoldenManifest)
         if found is None:
@@ -135,31 +139,31 @@ class GoldenTables:
         return found
 
     def symbols(self) -> list[str]:
-        """Its symbols, in order."""
+        """List the symbols in alphabetical order."""
         return sorted({file.symbol for file in self.manifest().files})
 
     def paths(self, table: GoldenTable, symbol: str) -> list[Path]:
-        """The files of a table, by hour.
+        """List the files of a table and a symbol, ordered by hour.
 
         Raises:
-            LakeError: One is gone, or there is no manifest.
+            LakeError: A file is missing, or the session has no tables.
         """
-        chosen = [
+        paths = [
             self.root / file.path
             for file in self.manifest().files
             if file.table == table.name and file.symbol == symbol
         ]
-        for path in chosen:
+        for path in paths:
             with guard_parser(
-                str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)
+                str(self.manifest_path), "contains an invalid file name", kind=LakeError, also=(OSError,)
             ):
                 is_there = path.resolve().is_relative_to(self.root.resolve()) and path.is_file()
             if not is_there:
-                raise LakeError("is recorded but gone", where=str(path), remedy=_REMEDY)
-        return sorted(chosen)
+                raise LakeError("the file is in the manifest but is missing", where=str(path), remedy=_REMEDY)
+        return sorted(paths)
 
     def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
-        """Read what `scan` returned, or a query on it.
+        """Collect the result of `scan`, or a query on it.
 
         Raises:
             LakeError: A file is damaged.
@@ -168,10 +172,10 @@ class GoldenTables:
             return rows.collect()
 
     def scan(self, table: GoldenTable, symbol: str) -> pl.LazyFrame:
-        """A table of one symbol, rows in the order of the recording.
+        """Scan a table of one symbol, with rows in the order of the recording.
 
         Raises:
-            LakeError: As of `paths`.
+            LakeError: See `paths`.
         """
         paths = self.paths(table, symbol)
         if not paths:
@@ -181,7 +185,7 @@ class GoldenTables:
             names = set(pq.read_schema(paths[0]).names)
         if table.nullable <= names:
             return rows
-        # Made before the table had these columns.
+        # The file was written before the table had these columns.
         return rows.with_columns(
             pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable
         ).select(*table.columns)

@@ -126,7 +126,7 @@ def load_reconciliation(workspace: Workspace, partition: Partition) -> Reconcili
         raise LakeError(
             "is missing",
             where=str(path),
-            remedy="run `capture reconcile`, or materialize month_reconciliation",
+            remedy="run `capture klines reconcile`, or materialize month_reconciliation",
         )
     return Reconciliation(partition, report, path)
 

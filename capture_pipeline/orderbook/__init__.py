@@ -1,1 +1,1 @@
-"""The order book: synchronisation with a snapshot, and the state that follows the diffs. Opens no file and no socket."""
+"""Local order books: synchronisation with snapshots, and price levels. No module opens a file or a socket."""

@@ -1,7 +1,7 @@
-"""A live book held against a REST snapshot: what matches, what is ours alone, what is theirs alone.
+"""Comparison of a local book with a REST snapshot, level by level.
 
-A snapshot has no time but its `lastUpdateId`, so the book is compared as it was at that id, not as it is. A diff that straddles the id
-leaves open which side of it its levels changed on: they are left out.
+A snapshot has no time, only a `lastUpdateId`. The book is therefore compared as it was at that id. If a diff
+begins before the id and ends after it, its levels may have changed on either side: they are not compared.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from capture_pipeline.orderbook.levels import Book, Side
 from capture_pipeline.orderbook.texts import TextBook
 
 B = TypeVar("B", Book, TextBook)
-"""Levels in numbers, for books that are looked at after each diff, or in texts, for books that are followed."""
+"""`Book` for books that are read after each diff, `TextBook` for books that are rarely read."""
 
 DEPTHS = (10, 100, 1000)
-"""How many of the snapshot's best levels a match ratio is taken over."""
+"""Match ratios are computed over this many of the snapshot's best levels."""
 
 
 class AuditOutcome(StrEnum):
-    """What became of an audit."""
+    """Outcome of an audit."""
 
     COMPARED = "compared"
     AHEAD = "ahead"
-    """The snapshot is ahead of the diffs: audit it again once more have come."""
+    """The snapshot is newer than the last diff: audit it again after further diffs."""
     TOO_OLD = "too old"
-    """It precedes the audit's beginning: fetch another."""
+    """The snapshot is older than the start of the audit: fetch another one."""
     NOT_READY = "not ready"
-    """The book is not synced, or no audit was wanted."""
+    """The book is not synced, or no audit was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideAudit:
-    """One side against the snapshot's.
+    """Comparison of one side of the local book with the same side of a snapshot.
 
     Attributes:
-        matched: Levels whose quantity is the same.
-        differing: Levels with another quantity.
-        missing: Levels of the snapshot that we should have and have not.
-        ghosts: Levels of ours within the snapshot's reach that it does not list.
-        unknown: Levels of the snapshot beyond what we could know; they count neither way.
-        straddled: Levels left out, for a diff that straddles the snapshot touched them.
-        ratios: Share of matches by number of the snapshot's best levels; 1.0 where nothing could be compared.
+        matched: Levels with the same quantity in both.
+        differing: Levels with different quantities.
+        missing: Levels of the snapshot that the local book should contain and does not.
+        ghosts: Levels of the local book that the snapshot does not list although it covers their prices.
+        unknown: Levels of the snapshot at prices that the local book does not cover; not part of the ratios.
+        straddled: Levels that were not compared because a diff across the snapshot's id changed them.
+        ratios: Share of matched levels, by depth (see `DEPTHS`); 1.0 if nothing could be compared.
     """
 
     matched: int
@@ -58,21 +58,21 @@ class SideAudit:
     ratios: dict[int, float]
 
     @property
-    def clean(self) -> bool:
-        """Whether nothing disagrees."""
+    def is_clean(self) -> bool:
+        """True if no level differs."""
         return not (self.differing or self.missing or self.ghosts)
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The result of an audit.
+    """Result of an audit.
 
     Attributes:
-        outcome: Whether a comparison took place.
+        outcome: `COMPARED`, or the reason why nothing was compared.
         last_id: The snapshot's `lastUpdateId`.
-        bids: Present where it took place.
-        asks: Likewise.
-        crossed: Whether our book was crossed at that id.
+        bids: Comparison of the bids; None unless the outcome is `COMPARED`.
+        asks: Comparison of the asks; None unless the outcome is `COMPARED`.
+        crossed: True if the local book was crossed at the snapshot's id.
     """
 
     outcome: AuditOutcome
@@ -82,18 +82,18 @@ class Audit:
     crossed: bool = False
 
     @property
-    def clean(self) -> bool:
-        """Whether a comparison took place and nothing disagrees."""
+    def is_clean(self) -> bool:
+        """True if the books were compared and no level differs."""
         return (
             self.bids is not None
             and self.asks is not None
-            and self.bids.clean
-            and self.asks.clean
+            and self.bids.is_clean
+            and self.asks.is_clean
             and not self.crossed
         )
 
     def ratio(self, depth: int) -> float | None:
-        """The lower match ratio of both sides; None without a comparison."""
+        """Return the lower match ratio of both sides; None without a comparison."""
         return (
             None
             if self.bids is None or self.asks is None
@@ -101,7 +101,7 @@ class Audit:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert the result to values that JSON can represent."""
         sides = {
             name: {
                 field: value for field in SideAudit.__slots__ if (value := getattr(side, field)) is not None
@@ -119,12 +119,12 @@ class Audit:
 
 @dataclass(slots=True)
 class AuditLog(Generic[B]):
-    """What an audit needs: the book at its beginning and the diffs since.
+    """The book at the start of an audit, and the diffs applied since.
 
     Attributes:
         base: A copy of the book.
-        base_id: The update id it stands at.
-        diffs: Applied since, in order.
+        base_id: Last update id of the copy.
+        diffs: Diffs applied to the book since, in order.
     """
 
     base: B
@@ -132,10 +132,10 @@ class AuditLog(Generic[B]):
     diffs: list[Diff] = field(default_factory=list)
 
     def compare(self, snapshot: DepthSnapshot) -> Audit:
-        """Hold the book at the snapshot's id against it; `base` stands at that id afterwards.
+        """Compare the book at the snapshot's id with the snapshot. `base` is at that id afterwards.
 
         Raises:
-            MalformedDataError: The snapshot holds what is no decimal.
+            MalformedDataError: A price or a quantity of the snapshot is not a decimal.
         """
         touched: tuple[set[int], set[int]] = set(), set()
         for diff in self.diffs:
@@ -143,14 +143,14 @@ class AuditLog(Generic[B]):
                 self.base.apply(diff)
             elif diff.first_id <= snapshot.last_id:
                 for prices, changes in zip(touched, (diff.bids, diff.asks), strict=True):
-                    prices.update(_loaded(changes))
-        ours = self.base.settled()
+                    prices.update(_prices_of(changes))
+        ours = self.base.to_numbers()
         bids = compare_side(ours.bids, snapshot.bids, touched[0])
         asks = compare_side(ours.asks, snapshot.asks, touched[1])
         return Audit(AuditOutcome.COMPARED, snapshot.last_id, bids, asks, crossed=ours.crossed)
 
-    def adopted(self, snapshot: DepthSnapshot) -> B:
-        """After a comparison: the snapshot as the new base, with the diffs after it applied. The log is of no use afterwards."""
+    def rebase(self, snapshot: DepthSnapshot) -> B:
+        """Return the snapshot with all later diffs applied. Call this after `compare`, and last."""
         self.base.load(snapshot.bids, snapshot.asks)
         for diff in self.diffs:
             if diff.last_id > snapshot.last_id:
@@ -159,27 +159,27 @@ class AuditLog(Generic[B]):
 
 
 def compare_side(ours: Side, listed: Sequence[Level], touched: set[int]) -> SideAudit:
-    """Hold one side against the snapshot's levels, leaving out the prices in `touched`."""
+    """Compare one side with the snapshot's levels, except the prices in `touched`."""
     theirs = Side(ours.sign)
     theirs.apply(listed)
     counts = {"matched": 0, "differing": 0, "missing": 0, "unknown": 0, "straddled": 0}
     compared, ratios = 0, dict.fromkeys(DEPTHS, 1.0)
-    for place, price in enumerate(theirs.ranked(), 1):
-        what = _verdict(ours, price, theirs.levels[price], touched)
-        counts[what] += 1
-        compared += what in {"matched", "differing", "missing"}
+    for position, price in enumerate(theirs.sorted_prices(), 1):
+        result = _compare_level(ours, price, theirs.levels[price], touched)
+        counts[result] += 1
+        compared += result in {"matched", "differing", "missing"}
         for depth in DEPTHS:
-            if place <= depth and compared:
+            if position <= depth and compared:
                 ratios[depth] = counts["matched"] / compared
-    reach = theirs.reach()
+    worst = theirs.worst_rank()
     ghosts = sum(
-        price not in theirs.levels and price not in touched and (reach is None or price * ours.sign <= reach)
+        price not in theirs.levels and price not in touched and (worst is None or price * ours.sign <= worst)
         for price in ours.levels
     )
     return SideAudit(**counts, ghosts=ghosts, ratios=ratios)
 
 
-def _verdict(ours: Side, price: int, quantity: str, touched: set[int]) -> str:
+def _compare_level(ours: Side, price: int, quantity: str, touched: set[int]) -> str:
     if price in touched:
         return "straddled"
     mine = ours.levels.get(price)
@@ -187,11 +187,10 @@ def _verdict(ours: Side, price: int, quantity: str, touched: set[int]) -> str:
         return "matched"
     if mine is not None:
         return "differing"
-    return "missing" if ours.known is not None and price * ours.sign <= ours.known else "unknown"
+    return "missing" if ours.known_rank is not None and price * ours.sign <= ours.known_rank else "unknown"
 
 
-def _loaded(changes: Sequence[Level]) -> set[int]:
-    """The prices of changes, removals included."""
-    side = Side(1)
+def _prices_of(changes: Sequence[Level]) -> set[int]:
+    side = Side(1)  # parses the prices; a quantity above zero keeps those of removed levels
     side.apply([(price, "1.00000000") for price, _ in changes])
     return set(side.levels)

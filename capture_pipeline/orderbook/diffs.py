@@ -1,4 +1,4 @@
-"""What a book asks of a diff, wherever it comes from."""
+"""Interface of a depth diff, as the books use it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from capture_pipeline.binance.streams.messages import Level
 
 
 class Diff(Protocol):
-    """Changed levels and the ids that they cover; a diff of the wire decodes its levels whenever it is asked for them."""
+    """Changed levels and the update ids that they cover.
+
+    A diff that was received from a stream decodes its levels on each access.
+    """
 
     @property
     def first_id(self) -> int:
-        """First id."""
+        """First update id."""
 
     @property
     def last_id(self) -> int:
-        """Last id."""
+        """Last update id."""
 
     @property
     def previous_id(self) -> int | None:
-        """Last id of its predecessor; only of futures."""
+        """Last update id of the previous diff; only futures send it."""
 
     @property
     def bids(self) -> Sequence[Level]:
-        """Changed bids."""
+        """Changed bid levels."""
 
     @property
     def asks(self) -> Sequence[Level]:
-        """Changed asks."""
+        """Changed ask levels."""

@@ -1,7 +1,7 @@
-"""A book that is followed and seldom looked at: levels as the exchange's own texts, numbers only for those who ask.
+"""An order book for frequent updates and rare reads: levels are kept as the texts of the exchange.
 
-Diffs are gathered first. Most levels lie near the touch and change again and again, so that of a few hundred diffs a fraction of the
-levels is left to be looked at and set. A change costs a tenth of what it costs in `levels.Book`.
+Diffs are collected and applied in batches. Most changes are to the same few levels near the best price, so
+that a batch sets each of them only once. A change takes a tenth of the time that it takes in `levels.Book`.
 """
 
 from __future__ import annotations
@@ -12,150 +12,153 @@ from collections.abc import Iterable, Sequence
 from capture_pipeline.binance.decimals import EIGHT_DECIMALS
 from capture_pipeline.binance.streams.messages import Level
 from capture_pipeline.orderbook.diffs import Diff
-from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
+from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, to_units
 
-MOST_GATHERED = 256
-"""Diffs that wait to be set, some 25 seconds of a symbol."""
-_USUAL = re.compile(rf"(?:{EIGHT_DECIMALS} )*+")
-_ROOM = 4096
+MAX_PENDING = 256
+"""Diffs in a batch: about 25 seconds of one symbol."""
+_EIGHT_DECIMAL_TEXTS = re.compile(rf"(?:{EIGHT_DECIMALS} )*+")
+_COMPACT_MARGIN = 4096
 
 
 class TextSide:
     """One side of a book.
 
     Attributes:
-        quantities: Quantity by price, both as texts of eight decimals; removed levels stay with a quantity of zero for a while.
-        sign: -1 of bids, +1 of asks.
-        known: The highest rank (see `levels.Side`) up to which every level is known; None before a snapshot.
+        quantities: Quantity by price, both as texts of eight decimals. Removed levels have a quantity of zero
+            until the next compaction.
+        sign: -1 for bids, +1 for asks.
+        known_rank: Highest rank (see `levels.Side`) up to which every level is known; None before a snapshot.
     """
 
-    __slots__ = ("_most", "known", "quantities", "sign")
+    __slots__ = ("_compact_above", "known_rank", "quantities", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.quantities: dict[str, str] = {}
-        self.known: int | None = None
-        self._most = _ROOM
+        self.known_rank: int | None = None
+        self._compact_above = _COMPACT_MARGIN
 
     def apply(self, batches: Iterable[Sequence[Level]]) -> None:
-        """Set levels to their new quantities, one batch after the other; a quantity of zero removes a level.
+        """Set levels to their new quantities, in the order of the batches. Quantity zero removes a level.
 
         Raises:
-            MalformedDataError: A price or a quantity is no decimal; nothing is set.
+            MalformedDataError: A price or a quantity is not a decimal. No level is set.
         """
         changes: dict[str, str] = {}
         for batch in batches:
             changes.update(batch)
-        if not _usual(changes) or not _usual(changes.values()):
-            # The same price may be written in more ways than one: which one came last is only known before they were gathered.
+        if not _have_eight_decimals(changes) or not _have_eight_decimals(changes.values()):
+            # One price may have several texts. Converting in the order of arrival keeps the latest quantity.
             changes = {
-                decimal_text(units(price)): decimal_text(units(quantity))
+                decimal_text(to_units(price)): decimal_text(to_units(quantity))
                 for batch in batches
                 for price, quantity in batch
             }
         self.quantities.update(changes)
-        if len(self.quantities) > self._most:
+        if len(self.quantities) > self._compact_above:
             self.quantities = {
                 price: quantity for price, quantity in self.quantities.items() if quantity != ZERO
             }
-            self._most = 2 * len(self.quantities) + _ROOM
+            self._compact_above = 2 * len(self.quantities) + _COMPACT_MARGIN
 
     def load(self, listed: Sequence[Level]) -> None:
-        """Take the levels of a snapshot: they replace ours, also those beyond its reach, which are unknown from then on.
+        """Load a snapshot: its levels replace all levels of this side.
 
         Raises:
-            MalformedDataError: A price or a quantity is no decimal; the side is empty then.
+            MalformedDataError: A price or a quantity is not a decimal. The side is empty afterwards.
         """
         self.clear()
         self.apply([listed])
-        self.known = self.settled().reach()
+        self.known_rank = self.to_numbers().worst_rank()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self.quantities, self.known, self._most = {}, None, _ROOM
+        self.quantities, self.known_rank, self._compact_above = {}, None, _COMPACT_MARGIN
 
-    def settled(self) -> Side:
-        """The same side in numbers, independent of this one."""
+    def to_numbers(self) -> Side:
+        """Return an independent copy of this side in numbers."""
         side = Side(self.sign)
         side.apply(list(self.quantities.items()))
-        side.known = self.known
+        side.known_rank = self.known_rank
         return side
 
     def copy(self) -> TextSide:
-        """An independent copy."""
         other = TextSide(self.sign)
-        other.quantities, other.known, other._most = self.quantities.copy(), self.known, self._most
+        other.quantities, other.known_rank, other._compact_above = (
+            self.quantities.copy(),
+            self.known_rank,
+            self._compact_above,
+        )
         return other
 
 
 class TextBook:
-    """Both sides, and the diffs that wait to be set."""
+    """Both sides, and the diffs that are not applied yet."""
 
-    __slots__ = ("_asks", "_bids", "_gathered")
+    __slots__ = ("_asks", "_bids", "_pending")
 
     def __init__(self) -> None:
         self._bids, self._asks = TextSide(-1), TextSide(1)
-        self._gathered: list[Diff] = []
+        self._pending: list[Diff] = []
 
     def apply(self, diff: Diff) -> None:
-        """Take a diff; a few hundred of them are set together.
+        """Add a diff to the batch; a full batch is applied.
 
         Raises:
-            MalformedDataError: This diff, or one that waited, holds what is no level; none of them is set.
+            MalformedDataError: See `apply_pending`.
         """
-        self._gathered.append(diff)
-        if len(self._gathered) >= MOST_GATHERED:
-            self.settle()
+        self._pending.append(diff)
+        if len(self._pending) >= MAX_PENDING:
+            self.apply_pending()
 
-    def settle(self) -> None:
-        """Set what waits.
+    def apply_pending(self) -> None:
+        """Apply the collected diffs.
 
         Raises:
-            MalformedDataError: A diff that waited holds what is no level; one side may be set.
+            MalformedDataError: A price or a quantity of a diff is not a decimal. The batch is discarded; its
+                bids may be applied already.
         """
-        gathered, self._gathered = self._gathered, []
-        self._bids.apply([diff.bids for diff in gathered])
-        self._asks.apply([diff.asks for diff in gathered])
+        pending, self._pending = self._pending, []
+        self._bids.apply([diff.bids for diff in pending])
+        self._asks.apply([diff.asks for diff in pending])
 
     def load(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        """Take a snapshot; see `TextSide.load`.
+        """Load a snapshot; see `TextSide.load`.
 
         Raises:
-            MalformedDataError: It holds what is no decimal.
+            MalformedDataError: A price or a quantity of the snapshot is not a decimal.
         """
-        self._gathered.clear()
+        self._pending.clear()
         self._bids.load(bids)
         self._asks.load(asks)
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._gathered.clear()
+        self._pending.clear()
         self._bids.clear()
         self._asks.clear()
 
     def copy(self) -> TextBook:
-        """An independent copy.
+        """Return an independent copy.
 
         Raises:
-            MalformedDataError: See `settle`.
+            MalformedDataError: See `apply_pending`.
         """
-        self.settle()
+        self.apply_pending()
         other = TextBook()
         other._bids, other._asks = self._bids.copy(), self._asks.copy()
         return other
 
-    def settled(self) -> Book:
-        """The same book in numbers, independent of this one.
+    def to_numbers(self) -> Book:
+        """Return an independent copy of this book in numbers.
 
         Raises:
-            MalformedDataError: See `settle`.
+            MalformedDataError: See `apply_pending`.
         """
-        self.settle()
+        self.apply_pending()
         book = Book()
-        book.bids, book.asks = self._bids.settled(), self._asks.settled()
+        book.bids, book.asks = self._bids.to_numbers(), self._asks.to_numbers()
         return book
 
 
-def _usual(texts: Iterable[str]) -> bool:
-    """Whether all of them are decimals as the exchange writes them today, of eight decimals."""
-    return _USUAL.fullmatch(" ".join(texts) + " ") is not None
+def _have_eight_decimals(texts: Iterable[str]) -> bool:
+    """Return True if all texts are decimals with eight decimals, as the exchange sends them today."""
+    return _EIGHT_DECIMAL_TEXTS.fullmatch(" ".join(texts) + " ") is not None

@@ -1,1 +1,1 @@
-"""Order books replayed from their diffs: kernels, sources of diffs, states at any time, checkpoints."""
+"""Replay of order books from recorded depth diffs: sources, the engine, checkpoints and samples."""

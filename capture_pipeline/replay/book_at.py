@@ -1,4 +1,4 @@
-"""The book at one time out of any source, and why there is none at times at which it is not known."""
+"""Order book of a source at one time, or the reason why no book is known at that time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.holes import Discontinuity, Next, next_diff
+from capture_pipeline.replay.holes import Discontinuity, Relation, find_next_diff
 from capture_pipeline.replay.messages import CAPTURE, Messages, slice_view
 
 
@@ -30,38 +30,40 @@ class BookAt:
     """The book at a time.
 
     Attributes:
-        replay: The replay; its book is that of the time where `absence` is None, and is not to be used otherwise.
+        replay: The replay. Its book is the book at the time if `absence` is None; otherwise do not use it.
         last_id: Update id of the last applied diff or loaded snapshot up to the time; -1 without any.
         capture_ns: Capture time of the last message up to the time; 0 without any.
         state: State of the replay after the last message up to the time.
-        goes_on: Whether the source contains a message after the time.
-        absence: Why no book is known; None where one is known.
-        from_ns: Capture time of the last diff after which the book was valid; None if there was none, or a book is known.
-        to_ns: Capture time of the message after which a book is valid again; None if there is none, or a book is known.
-        missing: The missing ids; None where none are missing.
+        has_later_messages: True if the source contains a message after the time.
+        absence: Reason why no book is known; None if a book is known.
+        from_ns: Capture time of the last diff after which the book was valid; None if there is no such diff,
+            or if a book is known.
+        to_ns: Capture time of the message after which a book is valid again; None if there is no such
+            message, or if a book is known.
+        missing: The missing ids; None if none are missing.
     """
 
     replay: Replay
     last_id: int
     capture_ns: int
     state: State
-    goes_on: bool
+    has_later_messages: bool
     absence: Absence | None = None
     from_ns: int | None = None
     to_ns: int | None = None
     missing: Discontinuity | None = None
 
 
-def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None) -> BookAt:
-    """Find the book at a time, or the time without a book around it.
+def find_book(source: Iterable[Messages], at_ns: int, replay: Replay | None = None) -> BookAt:
+    """Find the book at a time, or the period without a book that contains the time.
 
     Args:
         source: Messages of one symbol.
         at_ns: The time, by the recorder's clock.
-        replay: A replay that begins before the time, where the source begins with the messages after it.
+        replay: A replay at an earlier time, if the source begins with the messages after that time.
 
     Raises:
-        MalformedDataError: See the source and `Replay.take`.
+        MalformedDataError: The source is damaged (see the source), or see `Replay.process`.
     """
     replay, pieces = replay or Replay(), iter(source)
     rest = _replay_until(replay, pieces, at_ns)
@@ -69,13 +71,15 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
     coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
         relation, coming = (
-            (Next.CONTINUES, coming) if replay.is_known(at_ns, Next.NONE) else _until_broken(replay, coming)
+            (Relation.CONTINUES, coming)
+            if replay.is_known(at_ns, Relation.NONE)
+            else _find_relation(replay, coming)
         )
-        if relation is Next.CONTINUES:
+        if relation is Relation.CONTINUES:
             return found
-        if relation is Next.NONE:
+        if relation is Relation.NONE:
             return replace(found, absence=Absence.END, from_ns=replay.reached_ns)
-    hole = replay.hole
+    hole = replay.discontinuity
     if hole is None:
         _replay_while(replay, coming, lambda: replay.first_valid_ns is None)
         return replace(found, absence=Absence.NO_SNAPSHOT, to_ns=replay.first_valid_ns)
@@ -93,30 +97,30 @@ def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Mes
     """Replay every message captured up to a time.
 
     Returns:
-        The messages after the time that belong to the last piece taken; None where the source ended before.
+        The rest of the current piece, captured after the time; None if the source ended.
     """
     for messages in pieces:
         stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
-        replay.take(slice_view(messages, 0, stop))
+        replay.process(slice_view(messages, 0, stop))
         if stop < len(messages):
             return slice_view(messages, stop, len(messages))
     return None
 
 
-def _until_broken(replay: Replay, pieces: Iterator[Messages]) -> tuple[Next, Iterator[Messages]]:
-    """Find the relation of the next diff; one that breaks the book is taken, with the messages before it.
+def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> tuple[Relation, Iterator[Messages]]:
+    """Find the relation of the next diff to the book. Replay up to that diff if ids are missing before it.
 
     Returns:
-        The relation, and the messages that were not taken.
+        The relation, and the messages that were not replayed.
     """
     for messages in pieces:
-        at, relation = next_diff(messages, replay.last_id)
-        if relation is Next.BREAKS:
-            replay.take(messages, at + 1)
+        at, relation = find_next_diff(messages, replay.last_id)
+        if relation is Relation.BREAKS:
+            replay.process(messages, at + 1)
             return relation, chain([slice_view(messages, at + 1, len(messages))], pieces)
-        if relation is Next.CONTINUES:
+        if relation is Relation.CONTINUES:
             return relation, pieces
-    return Next.NONE, pieces
+    return Relation.NONE, pieces
 
 
 def _replay_while(replay: Replay, pieces: Iterator[Messages], is_wanted: Callable[[], bool]) -> None:
@@ -124,4 +128,4 @@ def _replay_while(replay: Replay, pieces: Iterator[Messages], is_wanted: Callabl
         messages = next(pieces, None)
         if messages is None:
             return
-        replay.take(messages)
+        replay.process(messages)

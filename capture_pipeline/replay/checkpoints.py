@@ -1,10 +1,10 @@
-"""The book of a session at any time: whole books kept every few minutes, and a replay from the one before.
+"""Checkpoints of a session: the whole book every few minutes, so that a replay can start near any time.
 
-lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet: a row group a checkpoint, written by whoever asks first. They are of
-the tables they were made from: other tables (the recording converted again) have other checkpoints.
+The file is `lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet`, with one row group per
+checkpoint. The first query writes it. It is written again when the recording was converted again.
 
-A checkpoint may lie between the last diff before missing ids and the first diff after them. `reached_ns` says up to when its book is known
-by itself; the messages after it decide the rest.
+A checkpoint may lie between the last diff before missing ids and the first diff after them. Its book is known
+up to `reached_ns`; after that the following messages decide (see `engine`).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
-from capture_pipeline.replay.book_at import BookAt, book_at
+from capture_pipeline.replay.book_at import BookAt, find_book
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import CAPTURE, E8, Scale, slice_view
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.sessions.layout import valid_session
 
 EVERY_NS = 600_000_000_000
-"""Ten minutes: some 6,000 diffs lie between two."""
+"""Ten minutes, about 6,000 diffs."""
 _SCHEMA = [("side", pa.int8()), ("price_e8", pa.int64()), ("quantity_e8", pa.int64())]
 _HEAD = ("capture_ns", "line", "last_id", "reached_ns")
 _LAYOUT = 2
-"""Goes up where the files change; checkpoints of an earlier layout are written again."""
+"""Version of the file layout. Files of another version are written again."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Those of one symbol of a session.
+    """Checkpoints of one symbol of a session.
 
     Attributes:
-        tables: Of the session.
-        symbol: In capitals.
+        tables: Typed tables of the session.
+        symbol: Symbol in capitals.
     """
 
     tables: GoldenTables
@@ -50,29 +50,29 @@ class Checkpoints:
 
     @property
     def path(self) -> Path:
-        """Where they lie, whether they are there or not."""
+        """The file, which may not exist yet."""
         folder = self.tables.root / "golden_checkpoints" / f"session={valid_session(self.tables.session)}"
         return folder / f"symbol={validate_symbol(self.symbol)}" / "checkpoints.parquet"
 
     def ensure(self, every_ns: int = EVERY_NS) -> int:
-        """Make them, unless they are there for these very tables.
+        """Write the checkpoints, unless the file exists and belongs to the present tables.
 
         Returns:
-            How many there are.
+            The number of checkpoints.
 
         Raises:
             MalformedDataError: A table is damaged.
-            LakeError: The session has no tables.
-            StorageError: The disk refuses.
+            LakeError: The session has no tables, or the checkpoint file is damaged.
+            StorageError: The file cannot be written.
         """
         origin = self._origin()
         if self.path.is_file():
             with self._guard(), pq.ParquetFile(self.path) as file:
                 if (file.schema_arrow.metadata or {}).get(b"origin") == origin:
                     return int(file.num_row_groups)
-        return self._make(every_ns, origin)
+        return self._write(every_ns, origin)
 
-    def book_at(self, at_ns: int) -> BookAt:
+    def find_book(self, at_ns: int) -> BookAt:
         """Find the book at a time, from the checkpoint before it.
 
         Raises:
@@ -80,25 +80,25 @@ class Checkpoints:
             LakeError: See `ensure`.
             StorageError: See `ensure`.
         """
-        replay, source = self._before(at_ns)
-        return book_at(source, at_ns, replay)
+        replay, source = self._start_replay(at_ns)
+        return find_book(source, at_ns, replay)
 
-    def _before(self, at_ns: int) -> tuple[Replay, GoldenSource]:
-        """The last checkpoint up to a time, and the messages after it."""
+    def _start_replay(self, at_ns: int) -> tuple[Replay, GoldenSource]:
+        """Load the last checkpoint up to a time, and open the messages after it."""
         self.ensure()
-        replay, after = Replay(), 0
+        replay, line = Replay(), 0
         with self._guard(), pq.ParquetFile(self.path) as file:
-            heads = [_head(file, group) for group in range(file.num_row_groups)]
-            before = [group for group, (capture_ns, *_) in enumerate(heads) if capture_ns <= at_ns]
-            if before:
-                replay.capture_ns, after, last_id, reached_ns = heads[before[-1]]
-                _seed(replay, file, before[-1], last_id, reached_ns)
-        return replay, GoldenSource(self.tables, self.symbol, after)
+            heads = [_read_head(file, group) for group in range(file.num_row_groups)]
+            earlier = [group for group, (capture_ns, *_) in enumerate(heads) if capture_ns <= at_ns]
+            if earlier:
+                replay.capture_ns, line, last_id, reached_ns = heads[earlier[-1]]
+                _seed(replay, file, earlier[-1], last_id, reached_ns)
+        return replay, GoldenSource(self.tables, self.symbol, line)
 
     def _guard(self) -> AbstractContextManager[None]:
-        return guard_parquet(self.path, remedy="remove the file; it is made again")
+        return guard_parquet(self.path, remedy="remove the file; it is written again")
 
-    def _make(self, every_ns: int, origin: bytes) -> int:
+    def _write(self, every_ns: int, origin: bytes) -> int:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata(
             {"origin": origin}
         )
@@ -106,8 +106,8 @@ class Checkpoints:
         replay, due, count = Replay(), -1, 0
         with (
             storage_errors(self.path),
-            atomic_write(self.path) as beside,
-            pq.ParquetWriter(beside, schema, compression="zstd") as file,
+            atomic_write(self.path) as partial,
+            pq.ParquetWriter(partial, schema, compression="zstd") as file,
         ):
             for messages in GoldenSource(self.tables, self.symbol):
                 times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
@@ -116,7 +116,7 @@ class Checkpoints:
                         len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
                     )
                     stop = min(max(stop, at + 1), len(messages))
-                    replay.take(slice_view(messages, at, stop))
+                    replay.process(slice_view(messages, at, stop))
                     replay.capture_ns = max(replay.capture_ns, int(times[stop - 1]))
                     at = stop
                     if replay.state is State.SYNCED and replay.capture_ns >= due:
@@ -131,12 +131,12 @@ class Checkpoints:
 def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
     if replay.scale is None or replay.reached_ns is None or replay.scale.lot != E8:
         raise MalformedDataError(
-            "is in lots that no table of a session has", where=schema.metadata[b"origin"].decode()
+            "the quantities are not in units of 1e-8", where=schema.metadata[b"origin"].decode()
         )
     tick = int(replay.scale.tick / E8)
     (bids, bid_lots), (asks, ask_lots) = replay.book.top()
     sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])
-    heads = (replay.capture_ns, replay.place, replay.last_id, replay.reached_ns)
+    heads = (replay.capture_ns, replay.position, replay.last_id, replay.reached_ns)
     columns = [np.full(sides.size, head, np.int64) for head in heads]
     return pa.Table.from_arrays(
         [
@@ -152,8 +152,8 @@ def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
     )
 
 
-def _head(file: pq.ParquetFile, group: int) -> list[int]:
-    """The values of `_HEAD` of a checkpoint, from the statistics of its row group."""
+def _read_head(file: pq.ParquetFile, group: int) -> list[int]:
+    """Read the values of `_HEAD` of a checkpoint from the statistics of its row group."""
     found = [column_statistics(file, group, name) for name in _HEAD]
     return [int(each.max) for each in found if each is not None]
 

@@ -1,4 +1,4 @@
-"""How far messages continue one another by their ids, where their levels lie, and prices as ticks; compiled."""
+"""Compiled kernels: continuity of update ids, bounds of messages, prices in ticks, and a checksum."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from capture_pipeline.replay.compiled._jit import kernel
 from capture_pipeline.replay.messages import DIFF, FIRST, KIND, LAST, PREVIOUS, Ints
 
-RAN, STALE, GAP, OTHER = range(4)
-"""Why a run ends: no more messages; one that says nothing new; ids are missing; no diff."""
+CONTINUES, STALE, GAP, OTHER = range(4)
+"""Results: the diffs continue; a diff without new ids; ids are missing before a diff; not a diff."""
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
-    """How far diffs continue from `last_id` on: (message that does not, why)."""
+def find_chain_end(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
+    """Find the first message that does not continue from `last_id`: (its number, reason)."""
     reached = np.int64(last_id)
     for message in range(first, end):
         if rows[KIND, message] != DIFF:
@@ -25,27 +25,28 @@ def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
         if (rows[FIRST, message] > reached + 1) if previous < 0 else (previous > reached):
             return message, GAP
         reached = rows[LAST, message]
-    return end, RAN
+    return end, CONTINUES
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def decided(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
-    """The first diff with ids after `last_id`: (message, `RAN` if it continues or `GAP`); (end, `OTHER`) where there is none."""
+def classify_next_diff(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
+    """Find the first diff with ids after `last_id`: (its number, `CONTINUES` or `GAP`), or (end, `OTHER`)."""
     for message in range(first, end):
         if rows[KIND, message] == DIFF and rows[LAST, message] > last_id:
             previous = rows[PREVIOUS, message]
             is_gap = (rows[FIRST, message] > last_id + 1) if previous < 0 else (previous > last_id)
-            return message, GAP if is_gap else RAN
+            return message, GAP if is_gap else CONTINUES
     return end, OTHER
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
 def to_ticks(prices: Ints, bounds: Ints, tick: int, ticks: Ints) -> int:
-    """Divide the prices of some messages by a tick; returns the place of the first that is no multiple of it, -1 if all are."""
+    """Divide prices by the tick. Returns the index of the first price that is not a multiple of it, or -1."""
     part = 1.0 / tick
     for message in range(bounds.shape[1]):
         for level in range(bounds[0, message], bounds[2, message]):
-            # Exact whatever the float says, for it is multiplied out again; a division takes four times as long.
+            # The multiplication below verifies the float result. An integer division takes four times as
+            # long.
             found = np.int64(prices[level] * part + 0.5)
             if found * tick != prices[level]:
                 found = prices[level] // tick
@@ -56,17 +57,17 @@ def to_ticks(prices: Ints, bounds: Ints, tick: int, ticks: Ints) -> int:
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def bounds_of(message_of: Ints, side: NDArray[np.int8], starts: Ints, bounds: Ints) -> int:
-    """Where messages begin in rows of levels, bids before asks; a row of side -1 is a message without a level.
+def find_bounds(message_of: Ints, side: NDArray[np.int8], starts: Ints, bounds: Ints) -> int:
+    """Find the bounds of messages in rows of levels, with bids before asks.
 
     Args:
-        message_of: Which message a row belongs to; equal ones stand together.
-        side: 0 bid, 1 ask, -1 none.
-        starts: Takes the first row of each message.
-        bounds: `(3, messages)`, takes first bid, first ask, end.
+        message_of: Key of the message of each row; rows of one message are adjacent.
+        side: 0 for a bid, 1 for an ask, -1 for a message without levels.
+        starts: Output: first row of each message.
+        bounds: Output, `(3, messages)`: first bid, first ask, end.
 
     Returns:
-        How many messages there are.
+        The number of messages.
     """
     count = 0
     for row in range(message_of.size):
@@ -86,8 +87,8 @@ def bounds_of(message_of: Ints, side: NDArray[np.int8], starts: Ints, bounds: In
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def folded(bests: Ints, first: int, end: int, seed: np.uint64) -> np.uint64:
-    """One number for the bests after each of some messages, for comparison: FNV-1a over 64-bit words."""
+def update_checksum(bests: Ints, first: int, end: int, seed: np.uint64) -> np.uint64:
+    """Update a checksum (FNV-1a over 64-bit words) with the best prices after each of some messages."""
     found = np.uint64(seed)
     for message in range(first, end):
         for row in range(bests.shape[0]):

@@ -1,4 +1,4 @@
-"""Missing ids in the messages of one symbol, and the diff that decides whether a book is still known."""
+"""Missing update ids of one symbol, and the next diff, which shows whether a book is still known."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from capture_pipeline.replay.continuity import GAP, OTHER, RAN, decided
+from capture_pipeline.replay.continuity import CONTINUES, GAP, OTHER, classify_next_diff
 from capture_pipeline.replay.messages import Messages
 
 
 @dataclass
 class Discontinuity:
-    """Missing ids, and the time without a book that they cause.
+    """Missing update ids, and the period without a book that they cause.
 
     Attributes:
         last_good_id: Last id before the missing ids.
         first_good_id: First id after the missing ids.
         capture_ns: Capture time of the message after the missing ids.
-        valid_until_ns: Capture time of the last diff after which the book was valid; None if there was none.
-        valid_again_ns: Capture time of the message after which the book was valid again; None if it never was.
+        valid_until_ns: Capture time of the last diff after which the book was valid; None if there is none.
+        valid_again_ns: Capture time of the message after which the book was valid again; None if there is
+            none.
     """
 
     last_good_id: int
@@ -29,7 +30,7 @@ class Discontinuity:
     valid_again_ns: int | None = None
 
 
-class Next(StrEnum):
+class Relation(StrEnum):
     """Relation of the next diff to a book."""
 
     CONTINUES = "continues"
@@ -39,28 +40,28 @@ class Next(StrEnum):
     """There is no further diff."""
 
 
-class Follower(NamedTuple):
-    """The next diff that decides whether a book is still known.
+class NextDiff(NamedTuple):
+    """The next diff with ids after those of a book.
 
     Attributes:
-        at: Number of the message; the number of messages where there is no such diff.
-        relation: See `Next`.
+        at: Number of the message; the number of messages if there is no such diff.
+        relation: See `Relation`.
     """
 
     at: int
-    relation: Next
+    relation: Relation
 
 
-_RELATIONS = {RAN: Next.CONTINUES, GAP: Next.BREAKS, OTHER: Next.NONE}
+_RELATIONS = {CONTINUES: Relation.CONTINUES, GAP: Relation.BREAKS, OTHER: Relation.NONE}
 
 
-def next_diff(messages: Messages, last_id: int, at: int = 0) -> Follower:
-    """Find the diff that decides whether a book is still known; repeated diffs and snapshots decide nothing.
+def find_next_diff(messages: Messages, last_id: int, at: int = 0) -> NextDiff:
+    """Find the next diff with new ids; it shows whether a book is still known. Snapshots are ignored.
 
     Args:
         messages: Messages that follow the book.
         last_id: Update id of the book.
         at: The first message that follows the book.
     """
-    number, why = decided(messages.rows, at, messages.rows.shape[1], last_id)
-    return Follower(number, _RELATIONS[why])
+    number, why = classify_next_diff(messages.rows, at, messages.rows.shape[1], last_id)
+    return NextDiff(number, _RELATIONS[why])

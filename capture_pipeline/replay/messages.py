@@ -1,4 +1,4 @@
-"""The one form in which sources hand over diffs and snapshots: integers, in the order in which they came, one symbol at a time."""
+"""Data model of sources: diffs and snapshots of one symbol as integer arrays, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -16,15 +16,23 @@ from capture_pipeline.replay.compiled.book import LevelBatch
 Ints = NDArray[np.int64]
 DIFF, SNAPSHOT = 0, 1
 E8 = Decimal("1e-8")
-"""The unit of the exchange's own prices and quantities."""
-KIND, CAPTURE, EVENT, FIRST, LAST, PREVIOUS, PLACE, ROWS = range(8)
-"""Rows of `Messages.rows`: `DIFF` or `SNAPSHOT`; capture time, nanoseconds UTC; event time, microseconds UTC, 0 where there is none; first
-and last update id (of a snapshot its id, twice); the predecessor's last id, -1 where none is sent; place in the source, ascending."""
+"""Unit of prices and quantities in recordings and tables."""
+KIND, CAPTURE, EVENT, FIRST, LAST, PREVIOUS, POSITION, ROWS = range(8)
+"""Rows of `Messages.rows`.
+
+- `KIND`: `DIFF` or `SNAPSHOT`
+- `CAPTURE`: capture time, nanoseconds UTC
+- `EVENT`: event time, microseconds UTC; 0 if unknown
+- `FIRST`, `LAST`: first and last update id; for a snapshot its id in both
+- `PREVIOUS`: last update id of the previous diff; -1 if it is not sent
+- `POSITION`: ascending position in the source; for recordings the line
+- `ROWS`: number of rows
+"""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What ticks and lots are worth.
+    """Value of a tick and a lot.
 
     Attributes:
         tick: Price of one tick.
@@ -35,101 +43,104 @@ class Scale:
     lot: Decimal
 
     def price(self, ticks: int) -> Decimal:
-        """A price, exactly."""
+        """Convert ticks to a price."""
         return self.tick * ticks
 
     def quantity(self, lots: int) -> Decimal:
-        """A quantity, exactly."""
+        """Convert lots to a quantity."""
         return self.lot * lots
 
 
 @dataclass(frozen=True)
 class Messages:
-    """Some messages of one symbol.
+    """Consecutive messages of one symbol.
 
     Attributes:
-        rows: `(ROWS, messages)`.
-        run: Their levels, in ticks and lots; a snapshot lists every level of the book as far as it reaches.
-        scale: What ticks and lots are worth; may differ from that of the messages before.
+        rows: Array of shape `(ROWS, messages)`.
+        batch: Levels of the messages, in ticks and lots.
+        scale: Value of a tick and a lot; may differ from the scale of earlier messages.
     """
 
     rows: Ints
-    run: LevelBatch
+    batch: LevelBatch
     scale: Scale
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of messages."""
         return int(self.rows.shape[1])
 
     @property
-    def levels(self) -> int:
-        """How many level updates they hold."""
-        return int((self.run.bounds[2] - self.run.bounds[0]).sum())
+    def level_count(self) -> int:
+        """Number of level updates in all messages."""
+        return int((self.batch.bounds[2] - self.batch.bounds[0]).sum())
 
 
 class Source(Protocol):
-    """Where messages come from.
+    """Source of the messages of one symbol.
 
     Attributes:
-        where: File or session, for errors.
-        symbol: In capitals.
+        where: File or session, for error messages.
+        symbol: Symbol in capitals.
     """
 
     where: str
     symbol: str
 
     def __iter__(self) -> Iterator[Messages]:
-        """The messages, in pieces that are valid until the next one is asked for.
+        """Iterate over the messages in pieces. A piece is valid until the next one is requested.
 
         Raises:
-            MalformedDataError: What is there is not what it should be; file and place are named.
+            MalformedDataError: The content is damaged or has another format; the error names file and
+                position.
         """
 
 
 def slice_view(messages: Messages, first: int, end: int) -> Messages:
-    """Some of the messages, as a view."""
-    run = messages.run
+    """Return the messages `first..end` as a view."""
+    batch = messages.batch
     return Messages(
         messages.rows[:, first:end],
-        LevelBatch(run.bounds[:, first:end], run.prices, run.lots),
+        LevelBatch(batch.bounds[:, first:end], batch.prices, batch.lots),
         messages.scale,
     )
 
 
 def copy_slice(messages: Messages, first: int, end: int) -> Messages:
-    """A copy of some messages that stays valid."""
-    bounds = messages.run.bounds[:, first:end]
+    """Return a copy of the messages `first..end`, which stays valid when the source continues."""
+    bounds = messages.batch.bounds[:, first:end]
     start = int(bounds[0].min()) if bounds.size else 0
     stop = int(bounds[2].max()) if bounds.size else 0
-    run = LevelBatch(
-        bounds - start, messages.run.prices[start:stop].copy(), messages.run.lots[start:stop].copy()
+    batch = LevelBatch(
+        bounds - start, messages.batch.prices[start:stop].copy(), messages.batch.lots[start:stop].copy()
     )
-    return Messages(messages.rows[:, first:end].copy(), run, messages.scale)
+    return Messages(messages.rows[:, first:end].copy(), batch, messages.scale)
 
 
-def tick_of(prices: Iterable[Ints], known: int = 0) -> int:
-    """The greatest tick, in units, of which all prices are multiples; `known` is the one so far. 1 where no price is above 0."""
+def find_tick(prices: Iterable[Ints], known: int = 0) -> int:
+    """Return the greatest common divisor of all prices and of `known`, the tick so far; 1 if all are 0."""
     tick = known
-    for some in prices:
-        tick = int(np.gcd.reduce(np.abs(some), initial=tick))
+    for values in prices:
+        tick = int(np.gcd.reduce(np.abs(values), initial=tick))
     return tick or 1
 
 
 def common_scale(one: Scale, other: Scale) -> Scale:
-    """The coarsest scale of which both are multiples."""
-    return Scale(_common(one.tick, other.tick), _common(one.lot, other.lot))
+    """Return the coarsest scale in which values of both scales are whole numbers."""
+    return Scale(_greatest_divisor(one.tick, other.tick), _greatest_divisor(one.lot, other.lot))
 
 
 def to_scale(messages: Messages, scale: Scale) -> Messages:
-    """The same messages in a scale of which theirs is a multiple."""
+    """Convert messages to a scale that divides their own."""
     if messages.scale == scale:
         return messages
     by_tick, by_lot = int(messages.scale.tick / scale.tick), int(messages.scale.lot / scale.lot)
-    run = messages.run
-    return Messages(messages.rows, LevelBatch(run.bounds, run.prices * by_tick, run.lots * by_lot), scale)
+    batch = messages.batch
+    return Messages(
+        messages.rows, LevelBatch(batch.bounds, batch.prices * by_tick, batch.lots * by_lot), scale
+    )
 
 
-def _common(one: Decimal, other: Decimal) -> Decimal:
-    """The greatest number of which both are multiples."""
+def _greatest_divisor(one: Decimal, other: Decimal) -> Decimal:
+    """Return the greatest number of which both are multiples."""
     (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
     return Decimal(gcd(a * d, c * b)) / Decimal(b * d)

@@ -1,7 +1,8 @@
-"""The best levels of a book at the times of a grid, as they were then: wide, a row a time, or long, a row a level.
+"""Samples of the best levels of a book at regular times, as a wide or a long table.
 
-A sample is the book after every message captured up to that time, by the recorder's clock. Where the book is not known there is no sample:
-nothing is interpolated, and no sample lies between the last diff before missing ids and the next valid book.
+A sample is the book after every message captured up to its time, by the recorder's clock. There is no sample
+at a time at which the book is not known: nothing is interpolated, and no sample lies between the last diff
+before missing ids and the next valid book.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import pyarrow.parquet as pq
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.holes import Next, next_diff
+from capture_pipeline.replay.holes import Relation, find_next_diff
 from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, slice_view
 
-_AT_ONCE = 4096
+_BATCH_SIZE = 4096
 _UNITS = Decimal(10**8)
 LONG = pa.schema(
     [
@@ -35,19 +36,19 @@ LONG = pa.schema(
         ("quantity_e8", pa.int64()),
     ]
 )
-"""A row a level; `side` is bid or ask, `level` 1 is the best."""
+"""Schema of the long table: one row per level. `side` is bid or ask; `level` 1 is the best."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A book at a time.
+    """Best levels of a book at one time.
 
     Attributes:
         sampled_ns: The time, nanoseconds UTC.
-        last_id: Update id at which the book stood.
+        last_id: Last update id of the book.
         bids: Ticks and lots, best first.
-        asks: Likewise.
-        scale: What they are worth.
+        asks: Ticks and lots, best first.
+        scale: Value of a tick and a lot.
     """
 
     sampled_ns: int
@@ -57,30 +58,31 @@ class Sample:
     scale: Scale
 
 
-def sampled(replay: Replay, source: Iterable[Messages], every_ns: int, depth: int) -> Iterator[Sample]:
-    """Replay a source, and yield the book at each time of the grid at which it is known.
+def sample_book(replay: Replay, source: Iterable[Messages], every_ns: int, depth: int) -> Iterator[Sample]:
+    """Replay a source, and yield the book at each time of a regular grid at which it is known.
 
-    A sample is yielded once the next diff continues the book, or where its time is that of the last diff. Times
-    between the last diff before missing ids and the next valid book have no sample, nor have times at or after the last message.
+    A sample is yielded when the next diff continues the book, or if its time is the capture time of the last
+    diff. Times between the last diff before missing ids and the next valid book have no sample, and neither
+    have times at or after the last message.
 
     Args:
-        replay: Takes the messages.
+        replay: Processes the messages.
         source: Messages of one symbol.
-        every_ns: Step of the grid, which goes through 1970.
+        every_ns: Interval; sample times are multiples of it, counted from 1970.
         depth: Levels of each side.
 
     Raises:
-        MalformedDataError: See the source and `Replay.take`.
+        MalformedDataError: The source is damaged (see the source), or see `Replay.process`.
     """
     grid = _Grid(replay, every_ns, depth)
     for messages in source:
-        yield from grid.taken(messages)
+        yield from grid.process(messages)
 
 
 class _Grid:
-    """The times of a grid that are still to come, and those whose samples wait for the next diff.
+    """Sample times that are due or that wait for the next diff.
 
-    The book does not change until the next diff, so that the waiting samples have one book.
+    All waiting samples have the same book, because the book does not change until the next diff.
     """
 
     def __init__(self, replay: Replay, every_ns: int, depth: int) -> None:
@@ -88,36 +90,36 @@ class _Grid:
         self._due = -1
         self._waiting: list[range] = []
 
-    def taken(self, messages: Messages) -> Iterator[Sample]:
-        """Take messages, and yield the samples that they decide."""
+    def process(self, messages: Messages) -> Iterator[Sample]:
+        """Process messages, and yield the samples that are certain."""
         times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
         if self._waiting:
-            relation = next_diff(messages, self._replay.last_id).relation
-            if relation is Next.CONTINUES:
+            relation = find_next_diff(messages, self._replay.last_id).relation
+            if relation is Relation.CONTINUES:
                 yield from self._samples(chain.from_iterable(self._waiting))
-            if relation is not Next.NONE:
+            if relation is not Relation.NONE:
                 self._waiting.clear()
         if self._due < 0 and times.size:
             self._due = -(-int(times[0]) // self._every_ns) * self._every_ns
         while at < len(messages):
             stop = int(np.searchsorted(times, self._due, side="right"))
             if stop > at:
-                self._replay.take(slice_view(messages, at, stop))
+                self._replay.process(slice_view(messages, at, stop))
             if stop == len(messages):
                 break
-            yield from self._samples(self._known(messages, stop, int(times[stop])))
+            yield from self._samples(self._decide(messages, stop, int(times[stop])))
             at = stop
 
-    def _known(self, messages: Messages, at: int, capture_ns: int) -> range:
-        """The due times before the next message at which the book is known to be known; those of which this is open wait."""
+    def _decide(self, messages: Messages, at: int, capture_ns: int) -> range:
+        """Return the due times before the next message at which the book is known; keep undecided times."""
         times = range(self._due, capture_ns, self._every_ns)
         self._due = times[-1] + self._every_ns
         if self._replay.state is not State.SYNCED:
             return times[:0]
-        relation = next_diff(messages, self._replay.last_id, at).relation
-        if relation is not Next.CONTINUES:
+        relation = find_next_diff(messages, self._replay.last_id, at).relation
+        if relation is not Relation.CONTINUES:
             known = int(self._replay.is_known(times[0], relation))
-            self._waiting += [times[known:]] if relation is Next.NONE else []
+            self._waiting += [times[known:]] if relation is Relation.NONE else []
             times = times[:known]
         return times
 
@@ -131,26 +133,26 @@ class _Grid:
 
 
 def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int, *, is_long: bool) -> int:
-    """Write samples as Parquet; it appears whole or not at all.
+    """Write samples to a Parquet file. The file appears only when it is complete.
 
     Returns:
-        How many there were.
+        The number of samples.
 
     Raises:
-        MalformedDataError: A price is no multiple of 1e-8.
-        StorageError: The disk refuses.
+        MalformedDataError: A tick or a lot is not a multiple of 1e-8.
+        StorageError: The file cannot be written.
     """
     schema, count = (LONG if is_long else wide_schema(depth)), 0
     with (
         storage_errors(path),
-        atomic_write(path) as beside,
-        pq.ParquetWriter(beside, schema, compression="zstd") as file,
+        atomic_write(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd") as file,
     ):
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
             count += 1
-            if len(waiting) == _AT_ONCE:
+            if len(waiting) == _BATCH_SIZE:
                 file.write_table(_table(waiting, symbol, depth, is_long=is_long))
                 waiting = []
         if waiting:
@@ -159,7 +161,11 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
 
 
 def wide_schema(depth: int) -> pa.Schema:
-    """`sampled_ns`, `last_id`, and `bid_1_price_e8` … `ask_<depth>_quantity_e8`; null where there are fewer levels."""
+    """Build the schema of the wide table.
+
+    The columns are `sampled_ns`, `last_id`, `bid_1_price_e8` … `ask_<depth>_quantity_e8`. Values are null if
+    the book has fewer levels.
+    """
     names = [
         f"{side}_{level}_{what}_e8"
         for side in ("bid", "ask")
@@ -207,26 +213,26 @@ def _long(samples: list[Sample], symbol: str) -> pa.Table:
             rows["level"].append(np.arange(1, prices.size + 1))
             rows["price_e8"].append(prices)
             rows["quantity_e8"].append(quantities)
-    made = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
+    arrays = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
     columns = {
-        **{name: pa.array(column) for name, column in made.items()},
-        "side": pa.array(np.array(["bid", "ask"])[made["side"]]),
-        "symbol": pa.array([symbol] * made["side"].size, pa.string()),
-        "level": pa.array(made["level"].astype(np.int32)),
+        **{name: pa.array(array) for name, array in arrays.items()},
+        "side": pa.array(np.array(["bid", "ask"])[arrays["side"]]),
+        "symbol": pa.array([symbol] * arrays["side"].size, pa.string()),
+        "level": pa.array(arrays["level"].astype(np.int32)),
     }
     return pa.Table.from_arrays([columns[field.name] for field in LONG], schema=LONG)
 
 
 def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
-    """Prices and quantities in units of 1e-8.
+    """Convert prices and quantities to units of 1e-8.
 
     Raises:
-        MalformedDataError: One tick or lot is no multiple of it.
+        MalformedDataError: A tick or a lot is not a multiple of 1e-8.
     """
     tick, lot = scale.tick * _UNITS, scale.lot * _UNITS
     if tick != int(tick) or lot != int(lot):
         raise MalformedDataError(
-            f"has ticks of {scale.tick} and lots of {scale.lot}",
-            remedy="samples hold multiples of 1e-8; leave --out away",
+            f"the tick {scale.tick} or the lot {scale.lot} is not a multiple of 1e-8",
+            remedy="samples contain multiples of 1e-8 only; run the command without --out",
         )
     return levels[0] * int(tick), levels[1] * int(lot)

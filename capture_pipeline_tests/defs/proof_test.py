@@ -92,7 +92,7 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
     passed, text = run_proof(stage, key)
     assert not passed
     assert text.startswith(
-        "unproved; BTCUSDT 2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: "
+        "unproved; BTCUSDT 2025-02-20 could not be compared with BTCUSDT-trades-2025-02-20.zip: "
     )
     assert stage.materializations("next_day_proof")[key].metadata["days_unproved"].value == 2
     stage.deployment.faults()

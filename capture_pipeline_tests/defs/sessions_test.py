@@ -172,7 +172,7 @@ def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
     assert (
         best.description
         == best.metadata["reason"].value
-        == "skipped: no bookTicker stands at the update id of a diff"
+        == "skipped: no bookTicker has the update id of a diff"
     )
     assert (ledger.severity, ledger.metadata["verdict"].value) == (dg.AssetCheckSeverity.ERROR, "PASS")
 

@@ -48,7 +48,7 @@ from capture_pipeline.feasibility.disk_throughput.recording_lines import time_li
 from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
 from capture_pipeline.feasibility.disk_throughput.timing import WriteResult, time_file
 from capture_pipeline.golden.conversion import converter
-from capture_pipeline.golden.conversion.arrow_rows import tables_of
+from capture_pipeline.golden.conversion.arrow_rows import build_tables
 from capture_pipeline.tables.golden import DEPTH
 
 MIB = 1 << 20
@@ -98,7 +98,7 @@ def test_lines_are_those_of_a_recording_and_hold_the_same_levels() -> None:
     parsed = parser.parse(text, len(lines), Columns.of_size(len(lines) + 1), 1)
     assert parsed.lines == 40
     assert parsed.by_fallback <= 1  # a symbol is learned from its first line
-    ((_, rows),) = tables_of(parsed.columns, parser.symbols, 1)
+    ((_, rows),) = build_tables(parsed.columns, parser.symbols, 1)
     order = [(name, "ascending") for name in ("line", "side", "price_e8", "quantity_e8")]
     assert rows.select(table.column_names).sort_by(order).to_pydict() == table.sort_by(order).to_pydict()
 

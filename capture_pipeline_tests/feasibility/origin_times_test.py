@@ -237,7 +237,7 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
     assert [one.offset_ms for one in streams] == [2, 2, None]
     with pytest.raises(MalformedDataError, match="has no column sequence_number"):
         crypto_lake_streams(deltas=tmp_path / "trades.parquet")
-    with pytest.raises(LakeError, match="is not there"):
+    with pytest.raises(LakeError, match="does not exist"):
         crypto_lake_streams(trades=tmp_path / "none.parquet")
 
 

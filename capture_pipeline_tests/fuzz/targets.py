@@ -22,7 +22,7 @@ from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait
 from capture_pipeline.binance.rest.client import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
@@ -202,11 +202,11 @@ TARGETS: dict[str, Target] = {
     ),
     "kline zips": Target(_parse_kline_zip, (_build_zip("k.csv", (KLINE + b"\n") * 3),)),
     "trade zips": Target(
-        lambda data, _: published_trades(data, "t", 1 << 20),
+        lambda data, _: parse_published_trades(data, "t", 1 << 20),
         (_build_zip("t.csv", PUBLISHED_TRADE + b"\n" + PUBLISHED_TRADE.replace(b"385", b"386") + b"\n"),),
     ),
     "trade CSV": Target(
-        lambda data, _: published_trades(_build_zip("t.csv", data), "t", 1 << 20),
+        lambda data, _: parse_published_trades(_build_zip("t.csv", data), "t", 1 << 20),
         (PUBLISHED_TRADE + b"\n" + PUBLISHED_TRADE.replace(b"385", b"386") + b"\n",),
         150,
     ),

@@ -1,4 +1,4 @@
-"""The commands: exit codes, tables, JSON, one line for an error."""
+"""Tests of the commands: exit codes, tables, JSON, error messages."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ def test_import_says_where_the_session_is(tmp_path: Path) -> None:
     assert Path(first.stdout.removeprefix("Imported as ").strip()).is_dir()
     again = run(import_command, *arguments)
     assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     assert run(import_command, *arguments, "--regime", "../x").exit_code == 2

@@ -1,4 +1,4 @@
-"""Sessions side by side: figures that can be computed by hand, and a page that needs nothing else."""
+"""Tests of the comparison of sessions: figures computed by hand, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline.golden.comparison.figures import Compared, latency, regime_comparison
+from capture_pipeline.golden.comparison.figures import ComparedSession, classify_latency, compare_sessions
 from capture_pipeline.golden.comparison.report import markdown, page
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
@@ -61,7 +61,7 @@ def metadata() -> SessionMetadata:
 
 def test_figures_by_hand(tmp_path: Path) -> None:
     """Spread, depth, latency, rates and volatility of a made session are what arithmetic says."""
-    found = regime_comparison([Compared(made_session(tmp_path), "ETHUSDT", metadata())]).sessions[0]
+    found = compare_sessions([ComparedSession(made_session(tmp_path), "ETHUSDT", metadata())]).sessions[0]
     assert (found.regime, found.gaps, found.reconnects, found.trades, found.diffs) == (
         "low_volume",
         3,
@@ -88,16 +88,18 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 def test_latency_is_classed() -> None:
     """Before its event, at its event to the nanosecond, without one, and after it: four classes; only two are measured."""
     frame = pl.DataFrame({"capture_ns": [1_000, 2_000, 5_000_000, 9_000_000], "event_us": [2, 2, 0, 1_000]})
-    found = latency(frame)
+    found = classify_latency(frame)
     assert (found.negative, found.receipt_filled, found.missing, found.native) == (1, 1, 1, 1)
     assert (found.least, found.most) == (-0.001, 8.0)
-    assert latency(frame[:0]).p50 is None
+    assert classify_latency(frame[:0]).p50 is None
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:
     """No script, no address, every name escaped; the Markdown has a column a session."""
     tables = made_session(tmp_path)
-    comparison = regime_comparison([Compared(tables, "ETHUSDT", metadata()), Compared(tables, "ETHUSDT")])
+    comparison = compare_sessions(
+        [ComparedSession(tables, "ETHUSDT", metadata()), ComparedSession(tables, "ETHUSDT")]
+    )
     text = page(
         comparison.model_copy(
             update={"sessions": [s.model_copy(update={"regime": "<b>|x"}) for s in comparison.sessions]}
@@ -115,7 +117,9 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 def test_the_recorded_session(recordings: Path, tmp_path: Path) -> None:
     """ETH: the recorder's clock ran behind, so every latency is negative; the book is valid from its snapshot on."""
     convert(import_eth(recordings, tmp_path / "eth.jsonl.gz"), SESSION, tmp_path / "lake")
-    found = regime_comparison([Compared(GoldenTables(tmp_path / "lake", SESSION), "ETHUSDT")]).sessions[0]
+    found = compare_sessions([ComparedSession(GoldenTables(tmp_path / "lake", SESSION), "ETHUSDT")]).sessions[
+        0
+    ]
     assert found.trade_latency.native == found.depth_latency.native == 0
     assert found.depth_latency.negative == found.diffs
     assert found.book_valid_s > 600

@@ -1,4 +1,4 @@
-"""Conversion: whole files or none, the same bytes every time, one line for what is wrong."""
+"""Tests of the conversion: complete files or none, equal bytes in each run, one line per error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from capture_pipeline.errors import LakeError, MalformedDataError, StorageError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validation.book_replay import replay as replayed
+from capture_pipeline.golden.validation.book_replay import replay_books as replayed
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
@@ -40,7 +40,7 @@ def diff(stamp: int, number: int, symbol: str = "BTC", bids: str = '["1.5","2"]'
 
 
 def some_lines(count: int = 400, step: int = HOUR_NS // 150) -> list[bytes]:
-    """Two symbols over three hours, a third of them diffs, every ninth diff without a level."""
+    """Build lines of two symbols over three hours; every ninth diff has no level."""
     found = []
     for number in range(count):
         stamp, symbol = START_NS + number * step, ("BTC", "ETH")[number % 2]
@@ -131,7 +131,7 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [torn, flipped])
 def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, damage: object) -> None:
-    """Torn or flipped: MalformedDataError with the file's name; no manifest, no half file."""
+    """Damaged input raises an error with the file's name and leaves no manifest and no partial file."""
     path = recording(tmp_path, some_lines())
     convert(path, SESSION, tmp_path / "lake", block_bytes=5000)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
@@ -181,7 +181,7 @@ def test_files_without_lines(tmp_path: Path, content: bytes) -> None:
 
 def test_a_recording_that_is_not_there(tmp_path: Path) -> None:
     """A wrong name is no traceback."""
-    with pytest.raises(LakeError, match="is not there"):
+    with pytest.raises(LakeError, match="does not exist"):
         convert(tmp_path / "made.jsonl.gz", SESSION, tmp_path / "lake")
 
 
@@ -212,19 +212,19 @@ def test_a_disk_that_fills_up_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) -> None:
-    """Whoever reads a table is told by name what is gone of it."""
+    """A missing file of a table is an error that names it."""
     manifest = convert(recording(tmp_path, some_lines()), SESSION, tmp_path / "lake")
     tables = GoldenTables(tmp_path / "lake", SESSION)
     assert not altered(tables)
     (tmp_path / "lake" / manifest.files[0].path).unlink()
-    with pytest.raises(LakeError, match="is recorded but gone"):
+    with pytest.raises(LakeError, match="is in the manifest but is missing"):
         tables.paths(
             next(table for table in TABLES if table.name == manifest.files[0].table), manifest.files[0].symbol
         )
 
 
 def test_every_column_is_described_and_encoded() -> None:
-    """A column that is added is not forgotten elsewhere."""
+    """Schema, descriptions and encodings have the same columns."""
     for table in TABLES:
         assert set(table.columns) == set(table.encodings)
         assert set(table.columns) <= set(COLUMN_DESCRIPTIONS)
@@ -264,7 +264,7 @@ def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> Non
         tables = GoldenTables(tmp_path / name / "lake", SESSION)
         replay = Replay()
         for messages in RawSource(path, block_bytes=1 << 12):
-            replay.take(messages)
+            replay.process(messages)
         validated = replayed(path, scan(path)).books["BTCUSDT"]
         rows = [tables.scan(table, "BTCUSDT").collect().to_dicts() for table in (DEPTH, SNAPSHOTS)]
         found.append((rows, replay.best(), validated.diffs, validated.valid, validated.sync.book.best()))

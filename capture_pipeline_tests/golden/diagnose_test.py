@@ -1,4 +1,4 @@
-"""What a folder of captures is worth."""
+"""Tests of the quality score of a folder of recordings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.golden.comparison.stretches import stretches
-from capture_pipeline.golden.quality_score import diagnose, joined
+from capture_pipeline.golden.comparison.stretches import find_stretches
+from capture_pipeline.golden.quality_score import diagnose, join_spans
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
 
@@ -21,7 +21,7 @@ def trades(first: int, count: int, start_s: float) -> list[bytes]:
 
 
 def test_a_finished_session_is_worth_all(tmp_path: Path) -> None:
-    """Its ledger and events are no captures; what stands in quarantine is not looked at."""
+    """Ledger and events are not recordings; files in quarantine are ignored."""
     folder = session(tmp_path, recording())
     folder.quarantine.mkdir()
     (folder.quarantine / "torn.jsonl.gz").write_bytes(b"x")
@@ -38,7 +38,7 @@ def test_the_score_follows_its_formula(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl.gz.part").write_bytes(torn[:-9])
     result = diagnose(tmp_path)
     (series,) = result.series
-    assert series.between == [(START_NS + 20 * 10**9, START_NS + 30 * 10**9)]
+    assert series.gaps == [(START_NS + 20 * 10**9, START_NS + 30 * 10**9)]
     assert [series.span_s, series.continuous_s, series.longest_s] == pytest.approx(
         [44.0, 34.0, 20.0], abs=0.2
     )
@@ -59,7 +59,7 @@ def test_missing_ids_end_a_stretch_and_lower_the_score(tmp_path: Path) -> None:
     lines = trades(1, 301, 0)
     written(tmp_path / "a.jsonl.gz", lines[:100] + lines[250:])
     result = diagnose(tmp_path)
-    assert result.series[0].between == [(START_NS + 9_900_000_000, START_NS + 25_000_000_000)]
+    assert result.series[0].gaps == [(START_NS + 9_900_000_000, START_NS + 25_000_000_000)]
     assert result.parts["completeness"] == 0.0
     assert not result.passed
 
@@ -74,7 +74,7 @@ def test_missing_ids_end_a_stretch_however_short_they_take(tmp_path: Path, is_on
         written(tmp_path / "a.jsonl.gz", lines[:20])
         written(tmp_path / "b.jsonl.gz", lines[22:])
     (series,) = diagnose(tmp_path).series
-    assert series.between == [(START_NS + 1_900_000_000, START_NS + 2_200_000_000)]
+    assert series.gaps == [(START_NS + 1_900_000_000, START_NS + 2_200_000_000)]
     assert (series.span_s, series.continuous_s, series.longest_s) == pytest.approx((4.0, 3.7, 1.9))
 
 
@@ -84,7 +84,7 @@ def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
     written(tmp_path / "a.jsonl.gz", lines[:30] + lines[40:70])
     written(tmp_path / "b.jsonl.gz", lines[20:50] + lines[60:65] + lines[80:])
     (series,) = diagnose(tmp_path).series
-    assert series.between == [(START_NS + 6_900_000_000, START_NS + 8_000_000_000)]
+    assert series.gaps == [(START_NS + 6_900_000_000, START_NS + 8_000_000_000)]
 
 
 @pytest.mark.parametrize(("silent_s", "holes"), [(1.9, 0), (2.0, 0), (2.5, 1)])
@@ -92,9 +92,9 @@ def test_silence_ends_a_stretch_within_a_file_too(tmp_path: Path, silent_s: floa
     """More than two seconds without a message, though no id is missing; not where another file has messages meanwhile."""
     written(tmp_path / "a.jsonl.gz", trades(1, 50, 0) + trades(51, 50, 4.9 + silent_s))
     (series,) = diagnose(tmp_path).series
-    assert len(series.between) == holes
+    assert len(series.gaps) == holes
     written(tmp_path / "b.jsonl.gz", trades(41, 60, 4.5))
-    assert diagnose(tmp_path).series[0].between == []
+    assert diagnose(tmp_path).series[0].gaps == []
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=1, max_size=6))
@@ -104,19 +104,21 @@ def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]
     scans = []
     for ids in kept:
         found = Scan(Path("x"))
-        found.block(b"".join(trade(number, START_NS + number * 10**8) for number in ids))
+        found.process_block(b"".join(trade(number, START_NS + number * 10**8) for number in ids))
         scans.append(found)
     there = {number for ids in kept for number in ids}
     expected: list[tuple[int, int]] = []
     for number in sorted(there):
         start = expected.pop()[0] if number - 1 in there else number
         expected.append((start, number))
-    assert stretches(scans) == [(START_NS + start * 10**8, START_NS + end * 10**8) for start, end in expected]
+    assert find_stretches(scans) == [
+        (START_NS + start * 10**8, START_NS + end * 10**8) for start, end in expected
+    ]
 
 
 @pytest.mark.parametrize("damage", ["member", "cut", "line", "unreadable"])
 def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -> None:
-    """However many sound files are beside it; the torn end of a growing file is no such damage."""
+    """One damaged file limits the score; the torn end of a growing file does not."""
     for number in range(30):
         written(tmp_path / f"{number:02}.jsonl.gz", trades(number * 20 + 1, 20, number * 2))
     assert diagnose(tmp_path).score == 100
@@ -138,11 +140,11 @@ def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -
 
 
 def test_fragments_every_minute_fail_the_gate(tmp_path: Path) -> None:
-    """Many short files with holes between them are worth little, though each of them is whole."""
+    """Many short files with gaps between them have a low score, even if each file is whole."""
     for number in range(10):
         written(tmp_path / f"{number}.jsonl.gz", trades(number * 1000 + 1, 100, number * 60))
     result = diagnose(tmp_path)
-    assert len(result.series[0].between) == 9
+    assert len(result.series[0].gaps) == 9
     assert (result.parts["wholeness"], result.passed) == (1.0, False)
 
 
@@ -152,7 +154,7 @@ def test_symbols_are_series_of_their_own(tmp_path: Path) -> None:
     written(tmp_path / "b.jsonl.gz", trades(51, 50, 60))
     written(tmp_path / "c.jsonl.gz", [line.replace(b"btcusdt", b"ethusdt") for line in trades(1, 650, 0)])
     result = diagnose(tmp_path)
-    assert {series.symbols: len(series.between) for series in result.series} == {
+    assert {series.symbols: len(series.gaps) for series in result.series} == {
         ("BTCUSDT",): 1,
         ("ETHUSDT",): 0,
     }
@@ -172,16 +174,16 @@ def test_stretches_join_where_they_meet(
     spans: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
     """Overlapping and touching stretches are one."""
-    assert joined(spans, 0) == expected
+    assert join_spans(spans, 0) == expected
 
 
 @pytest.mark.parametrize("content", [None, b""])
 def test_nothing_to_look_at_is_told(tmp_path: Path, content: bytes | None) -> None:
     """No folder and a folder without captures are errors; an empty file is a capture without worth."""
     if content is None:
-        with pytest.raises(ConfigError, match="is no folder"):
+        with pytest.raises(ConfigError, match="is not a folder"):
             diagnose(tmp_path / "none")
-        with pytest.raises(ConfigError, match="holds no capture"):
+        with pytest.raises(ConfigError, match="contains no recording"):
             diagnose(tmp_path)
         return
     (tmp_path / "x.jsonl.gz.part").write_bytes(content)

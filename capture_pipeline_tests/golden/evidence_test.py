@@ -1,4 +1,4 @@
-"""What each check of a validation says where its evidence is missing, empty or partial: never that it passed."""
+"""Tests that no check passes if its evidence is missing, empty or partial."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
     """The missing evidence of `file` is an error."""
     folder = made(tmp_path, evidence())
     folder.recording.unlink()
-    with pytest.raises(MalformedDataError, match="holds no recording"):
+    with pytest.raises(MalformedDataError, match="contains no recording"):
         validate(folder.path)
 
 
@@ -309,7 +309,7 @@ def test_an_audit_of_one_book_says_nothing_of_another(tmp_path: Path) -> None:
 
 
 LIMIT = 0.125
-"""A value that floating point holds exactly."""
+"""A value that a float represents exactly."""
 
 
 @pytest.mark.parametrize(

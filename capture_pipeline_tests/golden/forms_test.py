@@ -1,4 +1,4 @@
-"""One recording in every form that files come in: all commands and readers read the same from each of them."""
+"""Tests that all commands and readers read the same from every form of a recording."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from capture_pipeline.cli.session.replay import replay_command
 from capture_pipeline.cli.session.validation import validate_command
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.captured_trades import _recorded
+from capture_pipeline.golden.proof.captured_trades import _read_recording
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, map_file
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
@@ -103,7 +103,7 @@ def of_prove(path: Path) -> Any:
     folder = SessionFolder(path.parent / "20250803T143000Z_btcusdt")
     folder.path.mkdir()
     folder.recording.write_bytes(path.read_bytes())
-    return {symbol: frame.collect().rows() for symbol, frame in _recorded(folder, ["BTCUSDT"]).items()}
+    return {symbol: frame.collect().rows() for symbol, frame in _read_recording(folder, ["BTCUSDT"]).items()}
 
 
 def of_sandbox(path: Path) -> Any:
@@ -144,11 +144,11 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
     assert json.loads(run(validate_command, path, "--json").stdout)["statistics"]["messages"] == 0
     assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
     assert list(read_records(path)) == []
-    for command, words in ((import_command, "no message to import"), (replay_command, "holds no line")):
+    for command, words in ((import_command, "no message to import"), (replay_command, "contains no line")):
         options = ["--format", "capture", "--out", tmp_path / "out"] if command is import_command else []
         result = run(command, *options, path)
         assert (result.exit_code, words in result.stderr, result.stderr.count("\n")) == (2, True, 1)
-    with pytest.raises(CaptureError, match="holds no line"):
+    with pytest.raises(CaptureError, match="contains no line"):
         convert(path, "20250803T143000Z_btcusdt", tmp_path / "tables")
 
 

@@ -1,4 +1,4 @@
-"""CSV files of Binance-Data-Processor become sessions; what is wrong with their rows is found by validation."""
+"""Tests of the import of Binance-Data-Processor's CSV files; validation finds faulty rows."""
 
 from __future__ import annotations
 
@@ -165,17 +165,20 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ("x,adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "TimestampOfReceive is no number: 'x'"),
-        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,-2,0.7,1.0,1,True", "TradeId is no number: '-2'"),
+        ("x,adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "TimestampOfReceive is not a number: 'x'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,-2,0.7,1.0,1,True", "TradeId is not a number: '-2'"),
         (
             "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,nan,1.0,1,True",
-            "Price is no number of 0 or more: 'nan'",
+            "Price is not a number of 0 or more: 'nan'",
         ),
         (
             "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,-0.7,1.0,1,True",
-            "Price is no number of 0 or more: '-0.7'",
+            "Price is not a number of 0 or more: '-0.7'",
         ),
-        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,,1,True", "Quantity is no number of 0 or more: ''"),
+        (
+            "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,,1,True",
+            "Quantity is not a number of 0 or more: ''",
+        ),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,2,True", "IsBuyerMarketMaker is '2'"),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1", "has 10 cells instead of 11"),
         (
@@ -240,5 +243,5 @@ def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
 def test_a_layout_that_is_not_known_is_refused(tmp_path: Path, header: str) -> None:
     """Merged files and those of early versions, which name no symbol."""
     path = written(tmp_path, "trade_stream", "spot", "adausdt", header, ["1,2,3"])
-    with pytest.raises(MalformedDataError, match="line 4 is no header of Binance-Data-Processor"):
+    with pytest.raises(MalformedDataError, match="line 4 is not a header of Binance-Data-Processor"):
         imported(tmp_path, path)

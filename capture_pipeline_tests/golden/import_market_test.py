@@ -1,4 +1,4 @@
-"""Market and venue of an import come from its data or from the user, and `prove` goes by them."""
+"""Tests of market and venue of an import, from its data or from the user, and of their use in `prove`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataErro
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.proof.prover import prove, unprovable
+from capture_pipeline.golden.proof.prover import prove, unprovable_reason
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline_tests.deployment import Deployment
 
@@ -134,7 +134,7 @@ def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None
 def test_hosts_tell_market_and_venue(url: str, market: str, venue: str) -> None:
     """Every host of the exchange, and none that only looks like one."""
     evidence = Evidence()
-    evidence.url(url, "here")
+    evidence.inspect_url(url, "here")
     assert (list(evidence.markets), list(evidence.venues)) == ([market] * bool(market), [venue] * bool(venue))
 
 
@@ -160,7 +160,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     )
     with pytest.raises(
         ConfigError,
-        match=r"tell the venue; its host example.org is none that is known \(name it with --venue",
+        match=r"show the venue; the host example.org is unknown \(name it with --venue",
     ):
         read_plan(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
     (tmp_path / "b").write_text((tmp_path / "a").read_text().replace("example.org", "stream.binance.us"))
@@ -199,7 +199,7 @@ def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue:
         "duration_s": 1,
         "connections": 1,
     }
-    reason = unprovable(SessionPlan(**plan, market=market, venue=venue))
+    reason = unprovable_reason(SessionPlan(**plan, market=market, venue=venue))
     assert words in reason
     assert bool(words) == bool(reason)
 
@@ -213,7 +213,8 @@ def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
         venue="binance.us",
     )
     with pytest.raises(
-        CaptureError, match=r"is of venue binance.us, of which no files are published \(validate it instead"
+        CaptureError,
+        match=r"is of venue binance.us, of which no files are published \(validate the session instead",
     ):
         prove(Deployment("http://127.0.0.1:1", tmp_path).workspace, session)
 

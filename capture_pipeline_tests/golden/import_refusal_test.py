@@ -1,4 +1,4 @@
-"""Whatever is given to `import`: one line that says what the file is and what can be done, and nothing left behind."""
+"""Tests of files that `import` rejects: one line with the kind of file and a remedy, and no remains."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ KINDS = {
         "import the capture that it was converted from",
     ),
     "Parquet of Crypto Lake": (parquet(), "a Parquet file", "capture session replay"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import takes raw captures"),
-    "a document": (b"%PDF-1.7\n", "a PDF document", "import takes raw captures"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import reads raw captures"),
+    "a document": (b"%PDF-1.7\n", "a PDF document", "import reads raw captures"),
     "Zstandard": (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with Zstandard", "unpack it"),
     "xz": (lzma.compress(b"x"), "packed with xz", "unpack it"),
     "bzip2": (bz2.compress(b"x"), "packed with bzip2", "unpack it"),
-    "a pickle": (b"\x80\x04\x95", "a Python pickle", "import the capture that it was made of"),
+    "a pickle": (b"\x80\x04\x95", "a Python pickle", "import the capture from which it was created"),
     "a packet capture": (b"\x4d\x3c\xb2\xa1" + bytes(20), "a packet capture", "raw data collection"),
-    "an empty file": (b"", "the file holds nothing", "name the recording's files"),
+    "an empty file": (b"", "the file is empty", "name the recording's files"),
     "a gzip of nothing": (gzip.compress(b""), "there is no message to import", "name the recording's files"),
     "zeros": (bytes(5000), "zero-filled tail", "name the recording's files"),
-    "a JSON array": (b'[{"price":1}]', "a JSON array", "import takes raw captures"),
+    "a JSON array": (b'[{"price":1}]', "a JSON array", "import reads raw captures"),
     "an answer with klines": (
         b'[[1741000000000,"1","2"]]',
         "an answer of REST with klines",
@@ -69,7 +69,7 @@ KINDS = {
         "JSON of Binance-Data-Processor",
         "make CSV files of it",
     ),
-    "text": (b"Dear sir,\nhow are you\n", "text that begins with 'Dear sir,'", "import takes raw captures"),
+    "text": (b"Dear sir,\nhow are you\n", "text that begins with 'Dear sir,'", "import reads raw captures"),
     "a page": (b"<!DOCTYPE html>\n<html>", "a page of HTML", "fetch the file again"),
     "klines with a header": (
         b"open_time,open,high,low\n1,2,3,4\n",
@@ -94,7 +94,7 @@ KINDS = {
     "another CSV": (
         b"day,price,volume\n1,2,3\n",
         "a CSV that begins with 'day,price,volume'",
-        "import takes raw captures",
+        "import reads raw captures",
     ),
     "cryptofeed of Coinbase": (
         f'wss://ws-feed.exchange.coinbase.com <-> {T}.0\n{T}.1: {{"type":"l2update"}}\n'.encode(),
@@ -121,7 +121,7 @@ KINDS = {
         "a capture of cryptofeed since 2026",
         "raw data collection",
     ),
-    "bytes": (b"\x01\x02\x00\x03" * 40, "binary data of no kind that is known", "import takes raw captures"),
+    "bytes": (b"\x01\x02\x00\x03" * 40, "binary data of an unknown kind", "import reads raw captures"),
 }
 ORIGINS = ("hftbacktest", "cryptofeed", "binance-data-processor", "capture")
 

@@ -1,4 +1,4 @@
-"""What hftbacktest and cryptofeed really write: units of stamps, torn and overwritten files, reconnects, answers between messages."""
+"""Tests of files of hftbacktest and cryptofeed: units of stamps, damaged files, reconnects, REST answers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_p
     else:
         with pytest.raises(
             MalformedDataError,
-            match=r"5 of 5 stamps lie more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s",
+            match=r"5 of 5 stamps differ by more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s",
         ):
             imported(tmp_path, path)
 
@@ -216,7 +216,7 @@ def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
 
 def test_a_wrong_line_of_a_sound_file_is_refused(tmp_path: Path) -> None:
     """Damage explains rubbish; without damage it has to be looked at."""
-    with pytest.raises(MalformedDataError, match="line 3 is no line of hftbacktest"):
+    with pytest.raises(MalformedDataError, match="line 3 is not a line of hftbacktest"):
         imported(tmp_path, written(tmp_path / "a.gz", [*hft(2), "rubbish\n", *hft(2, first=3)]))
 
 
@@ -265,7 +265,7 @@ def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
         session, _ = imported(tmp_path, tmp_path / "a.dat", market="spot")
         assert session.session.endswith("_none")
         return
-    with pytest.raises(MalformedDataError, match="name is none of the exchange"):
+    with pytest.raises(MalformedDataError, match="has an invalid stream name"):
         imported(tmp_path, tmp_path / "a.dat")
     assert not (tmp_path / "out").exists()
 
@@ -385,7 +385,7 @@ def test_the_command_says_what_was_done(tmp_path: Path) -> None:
             "(the host of the tool as released; --venue names another)"
         ),
         "stamps in nanoseconds",
-        "1 stamps went back and were raised to the one before, by 3.4 s at most",
+        "1 stamps were lower than the previous one and were raised to it, by 3.4 s at most",
         "skipped: 1 error objects",
     ]
     assert "left out: a.dat: the last line is torn" in result.stderr

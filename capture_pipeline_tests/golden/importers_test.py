@@ -1,4 +1,4 @@
-"""Other tools' recordings become sessions: the exchange's bytes unchanged, stamps never going back, nothing overwritten."""
+"""Tests of the import of other tools' recordings: unchanged bytes, ascending stamps, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
     )
     subprocess.run(["sha256sum", "-c", "checksums.txt"], cwd=session.path, check=True, capture_output=True)
     before = {file: file.read_bytes() for file in session.path.iterdir()}
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
     assert {file: file.read_bytes() for file in session.path.iterdir()} == before
     assert [entry.name for entry in session.path.parent.iterdir()] == [session.session]
@@ -135,26 +135,26 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
         (
             Origin.HFTBACKTEST,
             "what is this\n",
-            "line 1 is no line of hftbacktest.*text that begins with 'what is this'",
+            "line 1 is not a line of hftbacktest.*text that begins with 'what is this'",
         ),
         (
             Origin.HFTBACKTEST,
             f"{T * 10**9} {DIFF % (1, 2)}\n{T}.5: {DIFF % (3, 4)}\n",
-            "line 2 is no line of hftbacktest",
+            "line 2 is not a line of hftbacktest",
         ),
-        (Origin.HFTBACKTEST, f"{T * 10**9} {BODY}\n", "of which symbol is not told"),
+        (Origin.HFTBACKTEST, f"{T * 10**9} {BODY}\n", "is a snapshot of an unknown symbol"),
         (
             Origin.HFTBACKTEST,
             f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n",
-            "line 2 is no message of the combined stream",
+            "line 2 is not a message of a combined stream",
         ),
         (
             Origin.HFTBACKTEST,
             f"{T * 10**9} {(DIFF % (1, 2)).replace('[ ]', '[ }')}\n",
-            "line 1 holds no JSON",
+            "line 1 is not JSON",
         ),
-        (Origin.HFTBACKTEST, "", "file holds nothing"),
-        (Origin.CRYPTOFEED, f"{T * 10**9} {DIFF % (1, 2)}\n", "line 1 is no line of cryptofeed"),
+        (Origin.HFTBACKTEST, "", "file is empty"),
+        (Origin.CRYPTOFEED, f"{T * 10**9} {DIFF % (1, 2)}\n", "line 1 is not a line of cryptofeed"),
         (Origin.CRYPTOFEED, "wss://host/stream\n", "there is no message to import"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A key that stands twice is found wherever it stands, and the exchange's own layouts are read without looking for it."""
+"""Tests that duplicate keys are found, and that the layouts of the exchange take the fast path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.golden.scan.line_layouts import runs
+from capture_pipeline.golden.scan.line_layouts import split_by_layout
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, trade
 from capture_pipeline_tests.golden.scan_test import counted
 
@@ -46,10 +46,15 @@ OTHER = {
 def test_known_layouts_are_read_at_once_and_others_line_by_line() -> None:
     """Only a line of another layout leaves the fast path, not those around it."""
     known, odd = b"".join(KNOWN.values()), OTHER["snapshot"]
-    assert list(runs(known)) == [(known, True)]
-    assert list(runs(known + odd + odd + known)) == [(known, True), (odd, False), (odd, False), (known, True)]
-    assert list(runs(odd)) == [(odd, False)]
-    assert not list(runs(b""))
+    assert list(split_by_layout(known)) == [(known, True)]
+    assert list(split_by_layout(known + odd + odd + known)) == [
+        (known, True),
+        (odd, False),
+        (odd, False),
+        (known, True),
+    ]
+    assert list(split_by_layout(odd)) == [(odd, False)]
+    assert not list(split_by_layout(b""))
 
 
 @pytest.mark.parametrize("line", [*KNOWN.values(), OTHER["snapshot"]], ids=[*KNOWN, "snapshot"])
@@ -62,8 +67,12 @@ def test_a_key_that_stands_twice_is_a_bad_line(line: bytes) -> None:
             inside = [line[:at] + b'"%b":4,' % name + line[at:] for at in keys.values()]
             for bad in [*inside, line[:-3] + b',"%b":4}}\n' % name]:
                 found = counted(KNOWN["trade"] + bad + trade(8, START_NS))
-                assert (found.lines, found.bad, found.streams["btcusdt@trade"].track.last) == (3, 1, 8), bad
-                assert found.bad_shown[0].startswith("line 2: ")
+                assert (found.lines, found.bad_count, found.streams["btcusdt@trade"].track.last) == (
+                    3,
+                    1,
+                    8,
+                ), bad
+                assert found.bad_examples[0].startswith("line 2: ")
 
 
 @pytest.mark.parametrize("line", KNOWN.values(), ids=KNOWN)
@@ -73,18 +82,18 @@ def test_a_key_in_the_place_of_another_is_a_bad_line(line: bytes) -> None:
     keys = re.findall(rb'"(\w+)":', line[start:])
     for key, other in itertools.permutations(keys, 2):
         bad = line[:start] + line[start:].replace(b'"%b":' % key, b'"%b":' % other)
-        assert counted(bad + KNOWN["trade"]).bad == 1, bad
+        assert counted(bad + KNOWN["trade"]).bad_count == 1, bad
 
 
 def test_the_key_is_named() -> None:
     """So that a person finds it."""
     bad = KNOWN["trade"].replace(b'"t":7,', b'"t":6,"t":7,')
-    assert "line 1: has the key 't' twice" in counted(bad).bad_shown[0]
+    assert "line 1: has the key 't' twice" in counted(bad).bad_examples[0]
 
 
 def test_a_key_of_an_inner_object_is_none_of_the_outer() -> None:
     """An event with a `t` of its own inside is sound."""
-    assert not counted(b"".join(OTHER.values())).bad
+    assert not counted(b"".join(OTHER.values())).bad_count
 
 
 ODD = [b"\n", b"[]\n", b"}}\n", b" }}\n", b'"x"\n', b'{"capture_ns":\n']
@@ -93,10 +102,10 @@ ODD = [b"\n", b"[]\n", b"}}\n", b" }}\n", b'"x"\n', b'{"capture_ns":\n']
 @given(st.lists(st.sampled_from([*KNOWN.values(), *OTHER.values(), *ODD]), max_size=12))
 def test_runs_are_the_block(lines: list[bytes]) -> None:
     """No byte is lost or doubled."""
-    assert b"".join(piece for piece, _ in runs(b"".join(lines))) == b"".join(lines)
+    assert b"".join(piece for piece, _ in split_by_layout(b"".join(lines))) == b"".join(lines)
 
 
 @given(st.lists(st.sampled_from([*KNOWN.values(), *ODD]), max_size=12))
 def test_lines_that_are_none_are_counted_each(lines: list[bytes]) -> None:
     """Whatever stands before and behind them."""
-    assert counted(b"".join(lines)).bad == sum(line not in KNOWN.values() for line in lines)
+    assert counted(b"".join(lines)).bad_count == sum(line not in KNOWN.values() for line in lines)

@@ -1,4 +1,4 @@
-"""Lines and sessions made by hand for the tests of this folder."""
+"""Builders of lines and sessions for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def snapshot(last: int, stamp: int, symbol: str = "btcusdt") -> bytes:
 
 
 def recording(count: int = 60) -> list[bytes]:
-    """A sound recording of one symbol: a snapshot after the first diff, then trades and diffs in turn."""
+    """Build an undamaged recording of one symbol: a snapshot after the first diff, then trades and diffs."""
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     for number in range(1, count):
         stamp = START_NS + number * STEP_NS
@@ -54,7 +54,7 @@ def recording(count: int = 60) -> list[bytes]:
 
 
 def packed(lines: list[bytes], a_member: int = 20) -> bytes:
-    """Gzip members of whole lines."""
+    """Compress lines to gzip members of whole lines."""
     return b"".join(
         gzip.compress(b"".join(lines[at : at + a_member]), mtime=0) for at in range(0, len(lines), a_member)
     )
@@ -66,7 +66,7 @@ def written(path: Path, lines: list[bytes]) -> Path:
 
 
 def session(folder: Path, lines: list[bytes]) -> SessionFolder:
-    """A finished session of those lines, made by the importer."""
+    """Import the lines as a finished session."""
     source = folder / "source.gz"
     raw = []
     for line in lines:
@@ -78,7 +78,7 @@ def session(folder: Path, lines: list[bytes]) -> SessionFolder:
 
 
 def altered(tables: GoldenTables) -> list[str]:
-    """Files of the tables that are not what their manifest says."""
+    """Return the files of the tables that differ from their manifest."""
     return [
         file.path for file in tables.manifest().files if sha256_file(tables.root / file.path) != file.sha256
     ]

@@ -1,4 +1,4 @@
-"""What a validation says of a session that did not begin when it was planned."""
+"""Test of the validation of a session that started late."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> 
         )
         check = validate(folder.path, Thresholds()).check("duration")
         assert check.figures["late_s"] == late_s
-        assert ("it began 70.0 s after its planned start" in check.reason) == told
+        assert ("the recording began 70.0 s after its planned start" in check.reason) == told

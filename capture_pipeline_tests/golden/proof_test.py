@@ -1,4 +1,4 @@
-"""The next-day proof: equal where the capture is whole, and every fault named where it is not."""
+"""Tests of the comparison with published data: no difference for a complete capture, else each fault."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from capture_pipeline.binance.streams._fallback import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.compare import prove_bars, prove_trades
-from capture_pipeline.golden.proof.published_trades import published_trades
-from capture_pipeline.golden.proof.trade_bars import bars_of
+from capture_pipeline.golden.proof.published_trades import parse_published_trades
+from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.tables.bars import BAR_SCHEMA, rules
 from capture_pipeline.tables.golden import decimal_text
 
@@ -61,7 +61,7 @@ def zipped(
 def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) -> None:
     """Spot in microseconds without a header, older files and futures in milliseconds, with one."""
     trades = some_trades()
-    read = published_trades(zipped(trades, unit=unit, header=header), STEM, 1 << 24)
+    read = parse_published_trades(zipped(trades, unit=unit, header=header), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
     proof = prove_trades(trades, read)
     assert proof.holds
@@ -85,8 +85,8 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
     """Signs, repeated ids, exponents, empty fields, times out of range, too many decimals: file, line, remedy."""
-    with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*fetch the file again") as raised:
-        published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
+    with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*download the file again") as raised:
+        parse_published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
 
 
@@ -100,12 +100,12 @@ def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str
     trades = trades.with_columns(
         quantity_e8=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit(units)).otherwise("quantity_e8")
     )
-    read = published_trades(zipped(trades, edit=(decimal_text(units, 8), largest)), STEM, 1 << 24)
+    read = parse_published_trades(zipped(trades, edit=(decimal_text(units, 8), largest)), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
     proof = prove_trades(trades, read)
     assert proof.holds
     assert Decimal(proof.volume_captured) == Decimal(sum(trades["quantity_e8"].to_list())).scaleb(-8)
-    bars = bars_of(trades, Interval.M1)
+    bars = build_trade_bars(trades, Interval.M1)
     assert sum(bars["volume"].to_list()) == Decimal(proof.volume_captured)
 
 
@@ -163,7 +163,7 @@ def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
     assert (proof.holds, proof.known_lost, proof.differences) == (True, 14, 0)
     gone = trades.filter(pl.col("trade_id").is_between(1100, 1112) | (pl.col("trade_id") == 1400))
     assert proof.volume_known_lost == decimal_text(int(gone["quantity_e8"].sum()), 8)
-    bars = prove_bars(captured, bars_of(trades, Interval.M1), lost_us=gone["trade_us"].to_list())
+    bars = prove_bars(captured, build_trade_bars(trades, Interval.M1), lost_us=gone["trade_us"].to_list())
     assert (bars.holds, bars.bars_left_out, bars.bars_compared) == (True, 2, 7)
     worse = prove_trades(captured.filter(pl.col("trade_id") != 1113), trades, lost=lost)
     assert (worse.holds, worse.known_lost, [found.where for found in worse.listed]) == (
@@ -187,10 +187,10 @@ def test_rows_that_stand_twice_count_once() -> None:
     """The exchange has published blocks of trades twice; a verified file of that kind proves its day."""
     trades = some_trades(20)
     twice = pl.concat([trades[:12], trades[5:12], trades[12:]])
-    read = published_trades(zipped(twice), STEM, 1 << 24)
+    read = parse_published_trades(zipped(twice), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
-    with pytest.raises(MalformedDataError, match=r"csv, line 13: id is not .* stands twice: '1005'"):
-        published_trades(
+    with pytest.raises(MalformedDataError, match=r"csv, line 13: id is not .* occurs twice: '1005'"):
+        parse_published_trades(
             zipped(twice.with_columns(pl.col("quantity_e8") + pl.int_range(pl.len()).eq(12).cast(pl.Int64))),
             STEM,
             1 << 24,
@@ -201,7 +201,7 @@ def test_a_trade_of_another_day_is_refused() -> None:
     """A row of the next period in a file is told by its line."""
     trades = some_trades(20)
     with pytest.raises(MalformedDataError, match="csv, line 11: time is not"):
-        published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
+        parse_published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
 
 
 def test_only_what_the_session_covers_is_compared() -> None:
@@ -209,7 +209,7 @@ def test_only_what_the_session_covers_is_compared() -> None:
     trades = some_trades()
     assert prove_trades(trades[100:500], trades).holds
     assert not prove_trades(trades[:0], trades).holds
-    bars = bars_of(trades, Interval.M1)
+    bars = build_trade_bars(trades, Interval.M1)
     proof = prove_bars(trades[100:500], bars)
     assert proof.holds
     assert proof.bars_compared == 5
@@ -218,7 +218,7 @@ def test_only_what_the_session_covers_is_compared() -> None:
 def test_bars_that_differ_are_listed_by_field() -> None:
     """One trade that is lost shows in its minute; a quiet minute of the exchange is no loss."""
     trades = some_trades()
-    official = bars_of(trades, Interval.M1)
+    official = build_trade_bars(trades, Interval.M1)
     quiet = official[5:6].with_columns(
         pl.lit(Decimal(0)).cast(BAR_SCHEMA["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades")
     )
@@ -233,7 +233,7 @@ def test_bars_that_differ_are_listed_by_field() -> None:
 @given(st.sampled_from(list(Interval)))
 def test_bars_keep_the_rules_of_the_bars_table(interval: Interval) -> None:
     """Bars of captured trades pass the gates that official ones pass."""
-    bars = bars_of(some_trades(), interval)
+    bars = build_trade_bars(some_trades(), interval)
     assert bars.schema == pl.Schema(BAR_SCHEMA)
     for rule in rules(interval, 2 * START):
         assert bars.select(rule.holds.all()).item(), rule.name
@@ -245,7 +245,9 @@ def test_sums_beyond_64_bits_are_exact() -> None:
     trades = some_trades(3).with_columns(
         price_e8=pl.lit(9 * 10**17), quantity_e8=pl.lit(10**10), trade_us=pl.lit(START)
     )
-    assert bars_of(trades, Interval.M1)["quote_volume"].to_list() == [Decimal("2700000000000.00000000")]
+    assert build_trade_bars(trades, Interval.M1)["quote_volume"].to_list() == [
+        Decimal("2700000000000.00000000")
+    ]
 
 
 def test_the_archives_path() -> None:
@@ -265,7 +267,7 @@ def test_first_and_last_price_go_by_id() -> None:
             "buyer_maker": [False, True, False],
         }
     )
-    bar = bars_of(trades, Interval.M1).row(0, named=True)
+    bar = build_trade_bars(trades, Interval.M1).row(0, named=True)
     assert [bar[name] for name in ("open", "high", "low", "close")] == [
         Decimal(2),
         Decimal(5),
@@ -289,8 +291,8 @@ def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
         ),
     )
     market = trades.with_row_index().filter(~pl.col("index").is_in(list(kinds))).drop("index")
-    bars = bars_of(odd, Interval.M1)
-    assert bars.equals(bars_of(market, Interval.M1))
+    bars = build_trade_bars(odd, Interval.M1)
+    assert bars.equals(build_trade_bars(market, Interval.M1))
     assert prove_bars(odd, bars, covered=(START, START + 180_000_000)).holds
     proof = prove_trades(odd, market)
     assert (proof.holds, proof.trades_captured) == (True, 116)
@@ -298,4 +300,4 @@ def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
     published = pl.concat([market, trades[50:51]])
     assert {one.where for one in prove_trades(odd, published).listed} == {"trade 1050"}
     old = trades.with_columns(pl.Series("price_e8", [0, *trades["price_e8"][1:]]))
-    assert bars_of(old, Interval.M1).equals(bars_of(trades[1:], Interval.M1))
+    assert build_trade_bars(old, Interval.M1).equals(build_trade_bars(trades[1:], Interval.M1))

@@ -1,4 +1,4 @@
-"""The next-day proof from end to end: a session recorded by a real recorder, over midnight, and what the exchange published of it."""
+"""Tests of the proof from recorder to report, with a session over midnight."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError, TransientError
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.captured_trades import COLUMNS, _recorded
+from capture_pipeline.golden.proof.captured_trades import COLUMNS, _read_recording
 from capture_pipeline.golden.proof.prover import prove
-from capture_pipeline.golden.proof.published_files import trades_of
-from capture_pipeline.golden.proof.report import DayProof, SessionProof, State, markdown, read_proof, state_of
-from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.golden.proof.published_files import fetch_trades
+from capture_pipeline.golden.proof.report import (
+    DayProof,
+    SessionProof,
+    State,
+    combine_states,
+    markdown,
+    read_proof,
+)
+from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.sessions.layout import SessionFolder
@@ -134,7 +141,7 @@ def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
     lake.resolve(proof.days[0].files[0]).write_bytes(b"altered")
     again = proof_of(exchange)
     assert again.state is State.UNPROVED
-    assert "is not what was fetched" in again.days[0].uncompared[0].reason
+    assert "was altered after the download" in again.days[0].uncompared[0].reason
     assert again.days[1] == proof.days[1]
 
 
@@ -142,7 +149,7 @@ def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
     """Another quantity in one published trade: that id, both values, and nothing else; the command ends with 1."""
     found = trades(exchange).filter(pl.col("trade_us") < parse_time("2025-02-21"))
     wanted = int(found["trade_id"][50])
-    of_day = trades_of(exchange.deployment.workspace, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
+    of_day = fetch_trades(exchange.deployment.workspace, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
     assert of_day is not None
     row = wanted - int(of_day.frame["trade_id"][0])
     exchange.deployment.faults(
@@ -188,12 +195,12 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
         ({"fault": "checksum_missing"}, "cannot be verified: no checksum is published"),
         ({"fault": "zip_bit_flip"}, "zip"),
         ({"fault": "zip_truncated"}, "is not a readable zip"),
-        ({"fault": "csv_empty"}, "is no table"),
-        ({"fault": "csv_conflicting_duplicate"}, "stands twice"),
-        ({"fault": "csv_other_month"}, "time is not what this trades file holds"),
-        ({"fault": "csv_future"}, "time is not what this trades file holds"),
+        ({"fault": "csv_empty"}, "is not a CSV table"),
+        ({"fault": "csv_conflicting_duplicate"}, "occurs twice"),
+        ({"fault": "csv_other_month"}, "time is not valid in this trades file"),
+        ({"fault": "csv_future"}, "time is not valid in this trades file"),
         ({"fault": "csv_extra_column"}, "has 8 columns"),
-        ({"fault": "csv_nan"}, "price is not what this trades file holds"),
+        ({"fault": "csv_nan"}, "price is not valid in this trades file"),
     ],
 )
 def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
@@ -210,7 +217,7 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     )
     assert (proof.days[0].trades, [day.state for day in proof.days]) == (None, [State.UNPROVED, State.HOLDS])
     assert [day.bars.holds for day in proof.days if day.bars] == [True, True]
-    assert f"could not be held against {told.file}" in markdown(proof)
+    assert f"could not be compared with {told.file}" in markdown(proof)
     root = exchange.deployment.root
     assert not list((root / "raw/spot/trades/BTCUSDT").glob("*02-20*"))
     reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
@@ -218,7 +225,7 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     result = run(exchange, "session", "prove", exchange.folder.session)
     assert (
         result.exit_code,
-        "2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: " in result.stdout,
+        "2025-02-20 could not be compared with BTCUSDT-trades-2025-02-20.zip: " in result.stdout,
     ) == (2, True)
     exchange.deployment.faults()
     assert proof_of(exchange).state is State.HOLDS
@@ -233,8 +240,11 @@ def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -
     assert (day.trades.holds, day.bars, day.state) == (True, None, State.UNPROVED)
     assert [told.file for told in day.uncompared] == ["BTCUSDT-1m-2025-02-20.zip"]
     differing = day.model_copy(update={"trades": day.trades.model_copy(update={"differences": 1})})
-    assert (differing.state, state_of([proof.days[1], differing, day])) == (State.DIFFERS, State.DIFFERS)
-    assert state_of([proof.days[1], day]) is State.UNPROVED
+    assert (differing.state, combine_states([proof.days[1], differing, day])) == (
+        State.DIFFERS,
+        State.DIFFERS,
+    )
+    assert combine_states([proof.days[1], day]) is State.UNPROVED
 
 
 def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> None:
@@ -331,7 +341,7 @@ def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
 def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
     """Trades of several blocks are those of the tables: no block writes over the one before."""
     found = trades(exchange).select(COLUMNS)
-    assert _recorded(exchange.folder, ["BTCUSDT"], 1 << 19)["BTCUSDT"].collect().equals(found)
+    assert _read_recording(exchange.folder, ["BTCUSDT"], 1 << 19)["BTCUSDT"].collect().equals(found)
 
 
 def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
@@ -340,7 +350,7 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
 
     def due(now: str) -> tuple[list[str], int]:
         exchange.deployment.clock(now=now)
-        found = due_sessions(workspace.lake, [folder], workspace.now_us())
+        found = find_due_sessions(workspace.lake, [folder], workspace.now_us())
         return found.wanted, found.later
 
     assert due(BOTH_OUT) == ([], 0)
@@ -360,7 +370,7 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
     proof_of(exchange)
     assert due(BOTH_OUT) == ([], 0)
     workspace.lake.proof(folder.session).write_text("{}")
-    assert list(due_sessions(workspace.lake, [folder], workspace.now_us()).damaged) == [folder.session]
+    assert list(find_due_sessions(workspace.lake, [folder], workspace.now_us()).damaged) == [folder.session]
 
 
 def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
@@ -389,4 +399,4 @@ def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
         shutil.rmtree(one.deployment.root / "raw")
         blind = prove(one.deployment.workspace, one.folder)
         assert [day.bars is None for day in blind.days] == [True, False]
-        assert "only the trades file tells in which minutes" in blind.days[0].uncompared[1].reason
+        assert "only the trades file shows in which minutes" in blind.days[0].uncompared[1].reason

@@ -1,4 +1,4 @@
-"""A session over midnight, recorded by a real recorder, for tests of its proof."""
+"""Recording of a session over midnight, for tests of the proof."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OVER, FIRST_OUT, BOTH_OUT = "2025-02-21T00:10:00Z", "2025-02-21T05:10:00Z", "202
 
 
 def recorded(one: Live) -> Live:
-    """A session from before midnight to after it, finished; the market's clock then stands."""
+    """Record and finish a session over midnight, then stop the market's clock."""
     one.start()
     one.recording()
     before, left_s = one.status(), (parse_time(AFTER_MIDNIGHT) - one.deployment.workspace.now_us()) / 1e6

@@ -1,4 +1,4 @@
-"""Recordings as files: whole lines in any blocks, and findings for whatever a crash leaves."""
+"""Tests of the reader of recordings: whole lines for any block size, and findings after a crash."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(
 
 
 def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:
-    """Other tools end a member wherever they stop."""
+    """Lines may continue in the next gzip member, as other tools write them."""
     whole = b"".join(recording(40))
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(whole[:1234]) + gzip.compress(whole[1234:]))
@@ -111,7 +111,7 @@ def test_a_flipped_bit_is_found_by_the_crc(tmp_path: Path) -> None:
 
 
 def test_a_last_line_without_its_end_is_told(tmp_path: Path) -> None:
-    """Half a line is no line; it is a finding and can be looked at."""
+    """A torn last line is a finding and is available to the caller."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(trade(1, 1) + b'{"capture_ns":2')
     blocks, opened = read(path)
@@ -129,13 +129,13 @@ def test_reading_may_stop_anywhere(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    """A missing file is an error with its name."""
+    """A missing file is an error that names it."""
     with pytest.raises(MalformedDataError, match=r"none\.gz: cannot be opened"):
         list(read_lines(tmp_path / "none.gz"))
 
 
 def test_lines_come_with_their_numbers_until_one_is_bad(tmp_path: Path) -> None:
-    """A line that is none ends the reading with its number."""
+    """An invalid line ends the reading with an error that names its number."""
     path = written(tmp_path / "x.jsonl.gz", [trade(1, 1), trade(2, 2), b"{}\n"])
     lines = read_lines(path)
     assert [next(lines)[0], next(lines)[0]] == [1, 2]

@@ -1,4 +1,4 @@
-"""The ETH recording as tables: every message back to the exchange's bytes, and the ten bars that follow from its trades."""
+"""Tests of the tables of a real recording: every message, and the bars of its trades."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.trade_bars import bars_of
+from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES, decimal_text
 from capture_pipeline_tests.golden.made import altered
@@ -96,7 +96,7 @@ def test_counts_and_capture_times_are_the_recordings(tables: GoldenTables, recor
 def test_the_ten_minute_bars(tables: GoldenTables, recordings: Path) -> None:
     """Bars by exchange time, equal in every figure to those computed from the recording by others."""
     expected = pl.read_csv(recordings / "binance_spot_stream" / "ethusdt_minute_bars.csv", infer_schema=False)
-    bars = bars_of(tables.scan(TRADES, "ETHUSDT").collect(), Interval.M1)
+    bars = build_trade_bars(tables.scan(TRADES, "ETHUSDT").collect(), Interval.M1)
     bars = bars.filter(
         pl.col("open_time_us").is_in([int(value) * 1000 for value in expected["open_time_ms"]])
     )

@@ -1,4 +1,4 @@
-"""The ETH recording, turned into the project's line form in a test's own folder."""
+"""Conversion of the real ETH recording to the line form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SESSION = "20240808T235414Z_ethusdt"
 
 
 def raw_lines(recordings: Path) -> Iterator[tuple[int, bytes]]:
-    """Capture time and the exchange's bytes."""
+    """Yield capture time and the bytes of the exchange."""
     for day in DAYS:
         with gzip.open(recordings / "binance_spot_stream" / f"ethusdt_{day}.gz", "rb") as file:
             for line in file:
@@ -24,7 +24,7 @@ def raw_lines(recordings: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def import_eth(recordings: Path, target: Path) -> Path:
-    """Both files as one recording of several gzip members."""
+    """Write both files as one recording of several gzip members."""
     with target.open("wb") as file:
         member: list[bytes] = []
         for stamp, raw in raw_lines(recordings):

@@ -1,4 +1,4 @@
-"""What is known of real recordings of the exchange comes out of importing and validating them."""
+"""Tests of import and validation of real recordings with known properties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline.orderbook.levels import Book, units
+from capture_pipeline.orderbook.levels import Book, to_units
 from capture_pipeline.orderbook.sync import BookSync, Step
 from capture_pipeline.sessions.layout import SessionFolder
 
@@ -84,7 +84,7 @@ def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Pa
     for _, line in read_lines(ether.recording):
         if kind_of(line.stream) is StreamKind.TRADE:
             trade = decode_trade(line.data)
-            price, quantity = units(trade.price), units(trade.quantity)
+            price, quantity = to_units(trade.price), to_units(trade.quantity)
             bar = bars.setdefault(trade.trade_time // 60_000 * 60_000, Bar(price, price, price, price))
             bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
             bar.volume += quantity
@@ -96,12 +96,12 @@ def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Pa
     assert len(rows) == 10
     for row in rows:
         whole, fraction = row["quote_volume"].split(".")
-        known = {name: units(row[name]) for name in ("open", "high", "low", "close", "volume")}
+        known = {name: to_units(row[name]) for name in ("open", "high", "low", "close", "volume")}
         expected = Bar(
             **known,
             quote=int(whole + fraction),
             trades=int(row["trades"]),
-            taker_buy=units(row["taker_buy_volume"]),
+            taker_buy=to_units(row["taker_buy_volume"]),
         )
         assert bars[int(row["open_time_ms"])] == expected
 
@@ -173,8 +173,8 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
     sync, steps = BookSync(Book()), []
     for _, line in read_lines(folder.recording):
         if line.stream == "blzeth@depth@100ms":
-            steps.append(sync.diff(decode_depth(line.data)))
+            steps.append(sync.process_diff(decode_depth(line.data)))
         elif line.stream == "blzeth@depthSnapshot":
-            steps.append(sync.snapshot(decode_snapshot(line.data)))
-    assert steps[:3] == [Step.BUFFERED, Step.HELD, Step.BRIDGED]
+            steps.append(sync.process_snapshot(decode_snapshot(line.data)))
+    assert steps[:3] == [Step.BUFFERED, Step.LOADED, Step.BRIDGED]
     assert set(steps[3:]) == {Step.APPLIED}

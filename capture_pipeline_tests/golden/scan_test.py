@@ -1,4 +1,4 @@
-"""The fast pass sees what a slow one would: lines, stamps, ids."""
+"""Tests that the fast scan has the result of a simple one: lines, stamps, ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.golden.scan.parallel import cut_near, scan, scan_halves
+from capture_pipeline.golden.scan.parallel import find_cut, scan, scan_halves
 from capture_pipeline.golden.scan.scan import Scan, scan_part
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline_tests.golden.made import START_NS, depth, recording, snapshot, trade, written
@@ -18,7 +18,7 @@ SOUND = trade(1, START_NS)
 
 def counted(block: bytes) -> Scan:
     found = Scan(Path("x"))
-    found.block(block)
+    found.process_block(block)
     return found
 
 
@@ -34,7 +34,7 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
             breaks.append((name, before, first))
     odd = [] if usual else [b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % (START_NS + len(lines))]
     found = counted(b"".join(lines + odd))
-    assert not found.bad
+    assert not found.bad_count
     assert {name: stream.track for name, stream in found.streams.items() if "@arr" not in name} == {
         name: track for name, track in tracks.items() if track.messages
     }
@@ -79,8 +79,8 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
 def test_a_bad_line_is_told_by_its_number(bad: bytes) -> None:
     """Whatever is not exactly the line form, or has no sound ids, is counted and named; the lines around it count as ever."""
     found = counted(SOUND + bad + b"\n" + trade(2, START_NS + 1))
-    assert (found.lines, found.bad) == (3, 1)
-    assert found.bad_shown[0].startswith("line 2: ")
+    assert (found.lines, found.bad_count) == (3, 1)
+    assert found.bad_examples[0].startswith("line 2: ")
     assert found.streams["btcusdt@trade"].track.last == 2
 
 
@@ -114,8 +114,8 @@ def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, u
     found = counted(
         SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1))
     )
-    assert (found.lines, found.bad) == (4 - usual, 1)
-    assert found.bad_shown[0].startswith("line 2: ")
+    assert (found.lines, found.bad_count) == (4 - usual, 1)
+    assert found.bad_examples[0].startswith("line 2: ")
     assert found.streams["btcusdt@trade"].track == Track(1, 2, 2)
 
 
@@ -125,7 +125,7 @@ def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
     bad = lines[1500].replace(b'"e":"trade"', b'"e":"tr\xffade"')
     path = written(tmp_path / "x.jsonl.gz", [*lines[:1500], bad, *lines[1501:]])
     assert scan_halves(path, 0) is None
-    assert scan(path).bad_shown[0].startswith("line 1,501: ")
+    assert scan(path).bad_examples[0].startswith("line 1,501: ")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
 def test_what_the_exchange_may_send_is_a_good_line(line: bytes) -> None:
     """Arrays, other streams, blanks and escapes inside the data are the exchange's business."""
     found = counted(line + b"\n")
-    assert (found.lines, found.bad) == (1, 0)
+    assert (found.lines, found.bad_count) == (1, 0)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
@@ -150,8 +150,8 @@ def test_stamps_that_go_back_are_counted(steps: list[int]) -> None:
     """A stamp below the highest before it is told with its line; equal stamps are in order."""
     found = counted(b"".join(trade(number + 1, START_NS + step) for number, step in enumerate(steps)))
     expected = [number for number, step in enumerate(steps) if step < max(steps[:number], default=0)]
-    assert found.disorder == len(expected)
-    assert [text.split(":")[0] for text in found.disorder_shown] == [
+    assert found.disorder_count == len(expected)
+    assert [text.split(":")[0] for text in found.disorder_examples] == [
         f"line {number + 1}" for number in expected[:5]
     ]
     assert (found.first_ns, found.last_ns) == (START_NS + steps[0], START_NS + max(steps))
@@ -160,7 +160,7 @@ def test_stamps_that_go_back_are_counted(steps: list[int]) -> None:
 def test_a_range_that_runs_backwards_is_no_continuation() -> None:
     """A diff that would continue but ends before it begins is a bad line and moves nothing."""
     found = counted(depth(1, 3, START_NS) + depth(4, 2, START_NS) + depth(4, 5, START_NS))
-    assert found.bad == 1
+    assert found.bad_count == 1
     assert found.streams["btcusdt@depth@100ms"].track == Track(1, 5, 2)
 
 
@@ -177,13 +177,13 @@ def test_futures_continue_by_their_predecessor(tmp_path: Path) -> None:
 def test_a_sound_recording_is_sound(tmp_path: Path) -> None:
     """The recording the other tests spoil has nothing to find."""
     found = scan(written(tmp_path / "x.gz", recording(200)))
-    assert (found.lines, found.bad, found.disorder, found.findings) == (201, 0, 0, [])
+    assert (found.lines, found.bad_count, found.disorder_count, found.findings) == (201, 0, 0, [])
     assert all(not stream.track.gaps for stream in found.streams.values())
 
 
 def same(ours: Scan, theirs: Scan) -> bool:
     figures = [
-        (scan.lines, scan.bad, scan.disorder, scan.first_ns, scan.last_ns, scan.streams)
+        (scan.lines, scan.bad_count, scan.disorder_count, scan.first_ns, scan.last_ns, scan.streams)
         for scan in (ours, theirs)
     ]
     return figures[0] == figures[1]
@@ -202,10 +202,10 @@ def test_two_parts_give_what_one_pass_gives(messages: list[tuple[bool, int, int,
         stamp += step
         lines.append(trade(first, stamp) if is_trade else depth(first, first + width, stamp))
     first_half, whole = counted(b"".join(lines[:cut])), counted(b"".join(lines))
-    if first_half.after(counted(b"".join(lines[cut:]))):
+    if first_half.merge(counted(b"".join(lines[cut:]))):
         assert same(first_half, whole)
     else:
-        assert whole.disorder or any(
+        assert whole.disorder_count or any(
             stream.track.duplicates or stream.track.overlaps for stream in whole.streams.values()
         )
 
@@ -215,7 +215,7 @@ def test_two_parts_of_a_rising_recording_always_fit(gone: set[int], cut: int) ->
     """Gaps anywhere, also at the cut, and streams that only one part has, are put together exactly."""
     lines = [line for number, line in enumerate(recording(300)) if number not in gone]
     first_half = counted(b"".join(lines[:cut]))
-    assert first_half.after(counted(b"".join(lines[cut:])))
+    assert first_half.merge(counted(b"".join(lines[cut:])))
     assert same(first_half, counted(b"".join(lines)))
 
 
@@ -223,7 +223,7 @@ def test_two_parts_of_a_rising_recording_always_fit(gone: set[int], cut: int) ->
 def test_parts_whose_stamps_go_back_do_not_fit(stamp: int, fits: bool) -> None:
     """Where the second part begins before the first ends, the lines that go back can only be counted in one pass."""
     first_half = counted(trade(1, START_NS))
-    assert first_half.after(counted(trade(2, stamp))) is fits
+    assert first_half.merge(counted(trade(2, stamp))) is fits
     assert first_half.lines == 1 + fits
 
 
@@ -256,14 +256,14 @@ def test_halves_that_do_not_fit_are_left_to_one_pass(tmp_path: Path, harm: bytes
     path = written(tmp_path / "x.jsonl.gz", [*lines[:1500], harm, *lines[1500:]])
     assert scan_halves(path, 0) is None
     found = scan(path)
-    assert (found.bad_shown or found.disorder_shown)[0].startswith("line 1,501: ")
+    assert (found.bad_examples or found.disorder_examples)[0].startswith("line 1,501: ")
 
 
 def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     """Plain lines, and one single member, are read in one pass."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"".join(recording(100)))
-    assert cut_near(path, 100) is None
+    assert find_cut(path, 100) is None
     assert scan_halves(path, 0) is None
 
 
@@ -271,7 +271,7 @@ def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     "extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"]
 )
 def test_aggregates_continue_by_their_own_ids(extra: str) -> None:
-    """Not by those of the trades in them; a diff has its asks under the same key."""
+    """Aggregate trades are tracked by their own ids; a diff has its asks under the same key."""
     form = (
         '{"capture_ns":%d,"stream":"btcusdt@aggTrade","data":'
         '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":%d,"p":"1.0","q":"1.0","f":%d,"l":%d,"T":1,"m":true%s}}\n'

@@ -1,4 +1,4 @@
-"""The checks of a session at each of their thresholds, and one step beyond it."""
+"""Tests of the checks at each of their thresholds, and one step beyond."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.quality_score import Diagnosis
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.scan.streams import Break, StreamScan
-from capture_pipeline.golden.validation.book import book_checks
-from capture_pipeline.golden.validation.book_replay import Replay, SymbolReplay
-from capture_pipeline.golden.validation.ids import id_checks
+from capture_pipeline.golden.validation.book import check_books
+from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay
+from capture_pipeline.golden.validation.ids import check_ids
 from capture_pipeline.golden.validation.report import Check, Thresholds, Verdict
-from capture_pipeline.golden.validation.session import _silent
-from capture_pipeline.golden.validation.size import size_checks
+from capture_pipeline.golden.validation.session import _describe_silence
+from capture_pipeline.golden.validation.size import check_size
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
 from capture_pipeline.sessions.continuity import Track
 
@@ -37,7 +37,7 @@ def passes(checks: list[Check], name: str) -> bool:
 @pytest.mark.parametrize(("lines", "passed"), [(1_000_000, True), (999_999, False)])
 def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
     """A golden sample has at least so many."""
-    assert passes(size_checks(scan_of(lines, SECOND_NS), Thresholds()), "messages") is passed
+    assert passes(check_size(scan_of(lines, SECOND_NS), Thresholds()), "messages") is passed
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
 )
 def test_duration_at_its_threshold(duration_ns: int, passed: bool) -> None:
     """The tolerance included."""
-    assert passes(size_checks(scan_of(1, duration_ns), Thresholds()), "duration") is passed
+    assert passes(check_size(scan_of(1, duration_ns), Thresholds()), "duration") is passed
 
 
 @pytest.mark.parametrize(("gap_ns", "passed"), [(249_999_999, True), (250_000_000, False)])
 def test_uptime_at_its_threshold(gap_ns: int, passed: bool) -> None:
     """Exactly the limit fails: uptime has to be above it."""
     stream = StreamScan(TRADES, StreamKind.TRADE, Track(gaps=1), breaks=[Break(TRADES, 1, 3, 0, gap_ns)])
-    assert passes(size_checks(scan_of(1, SECOND_NS, stream), Thresholds(min_uptime=0.75)), "uptime") is passed
+    assert passes(check_size(scan_of(1, SECOND_NS, stream), Thresholds(min_uptime=0.75)), "uptime") is passed
 
 
 @pytest.mark.parametrize(("messages", "passed"), [(99, False), (100, True), (1000, True), (1001, False)])
@@ -62,7 +62,7 @@ def test_rate_at_its_thresholds(messages: int, passed: bool) -> None:
         StreamScan(TRADES, StreamKind.TRADE, Track(messages=messages)),
         StreamScan(DEPTH, StreamKind.DEPTH, Track(messages=messages)),
     )
-    checks = size_checks(
+    checks = check_size(
         scan_of(1, 10 * SECOND_NS, *streams), Thresholds(trades_per_s=(10, 100), depth_per_s=(10, 100))
     )
     assert passes(checks, "trade_rate") is passes(checks, "depth_rate") is passed
@@ -78,7 +78,7 @@ def test_gap_ratios_at_their_threshold(limit: float, passed: bool) -> None:
         ("gap_ratio_events", ids),
         ("gap_ratio_discontinuities", places),
     ):
-        checks = id_checks(
+        checks = check_ids(
             scan_of(1, SECOND_NS, StreamScan(TRADES, StreamKind.TRADE, track)),
             Thresholds(max_gap_ratio=limit),
             listed=True,
@@ -94,7 +94,7 @@ def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, sil
     stream = StreamScan(
         TRADES, StreamKind.TRADE, first_ns=round(first_s * SECOND_NS), last_ns=round(last_s * SECOND_NS)
     )
-    assert bool(_silent(scan_of(1, 3600 * SECOND_NS, stream), TRADES, 600.0)) is silent
+    assert bool(_describe_silence(scan_of(1, 3600 * SECOND_NS, stream), TRADES, 600.0)) is silent
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: 
     )
     audits = [Audit(AuditOutcome.COMPARED, 7, side, side)]
     book = SymbolReplay("BTCUSDT", diffs=1000, valid=valid, crossed=crossed, audits=audits)
-    checks = book_checks(Replay({"BTCUSDT": book}), Thresholds(min_book_valid=0.999))
+    checks = check_books(RecordingReplay({"BTCUSDT": book}), Thresholds(min_book_valid=0.999))
     assert {check.name for check in checks if check.verdict is Verdict.FAIL} == failed
 
 

@@ -1,4 +1,4 @@
-"""What a validation says of recordings that are spoiled in one way each."""
+"""Tests of the validation of recordings with one fault each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.streams import StreamScan
-from capture_pipeline.golden.validation.checks import CHECKS, thresholds_of
+from capture_pipeline.golden.validation.checks import CHECKS, build_thresholds
 from capture_pipeline.golden.validation.ids import bridges
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
@@ -41,7 +41,7 @@ def failed(report: Report) -> set[str]:
 
 
 def test_a_sound_session_passes(tmp_path: Path) -> None:
-    """Every check passes or has nothing to look at."""
+    """Every check passes or is skipped."""
     report = validate(session(tmp_path, recording()).path, SMALL)
     assert not failed(report)
     assert report.verdict is Verdict.PASS
@@ -87,7 +87,7 @@ BARE = {"ledger", "checksums", "disk", "accounting", "streams"}
 def test_each_fault_fails_its_checks_and_no_other(
     tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], expected: set[str]
 ) -> None:
-    """A bare file that is spoiled in one way fails exactly the checks that are about it."""
+    """A recording with one fault fails exactly the checks of that fault."""
     assert failed(validate(written(tmp_path / "x.jsonl.gz", spoil(recording())), SMALL)) == expected
 
 
@@ -157,12 +157,12 @@ def _flip(path: Path) -> None:
     [
         (lambda folder: _flip(folder.plan), "session.json has another SHA-256"),
         (lambda folder: folder.plan.write_bytes(folder.plan.read_bytes() + b" "), "session.json has "),
-        (lambda folder: folder.gaps.unlink(), "gaps.jsonl is gone"),
+        (lambda folder: folder.gaps.unlink(), "gaps.jsonl is missing"),
         (lambda folder: folder.checksums.unlink(), "checksums.txt is missing"),
-        (lambda folder: folder.checksums.write_text("what\n"), "checksums.txt line 1 is no checksum"),
+        (lambda folder: folder.checksums.write_text("what\n"), "checksums.txt line 1 is not a checksum"),
         (
             lambda folder: folder.checksums.write_text("0" * 64 + "  ../../x\n"),
-            "leads out of the session's folder",
+            "is outside the session's folder",
         ),
         (lambda folder: folder.metadata.write_text("{}"), "is damaged"),
         (
@@ -176,7 +176,7 @@ def _flip(path: Path) -> None:
 def test_a_changed_session_fails_its_checksums(
     tmp_path: Path, harm: Callable[[SessionFolder], object], words: str
 ) -> None:
-    """Whatever no longer is what was recorded is named."""
+    """Each altered file is named."""
     folder = session(tmp_path, recording())
     harm(folder)
     check = validate(folder.path, SMALL).check("checksums")
@@ -240,8 +240,8 @@ def test_a_planned_stream_that_is_silent_fails(
 
 def test_a_deployment_says_how_long_a_stream_may_be_silent() -> None:
     """The setting reaches the thresholds; its default is theirs."""
-    assert thresholds_of(SessionGates(stream_silence_s=5)).stream_silence_s == 5
-    assert thresholds_of(SessionGates()).stream_silence_s == Thresholds().stream_silence_s == 600
+    assert build_thresholds(SessionGates(stream_silence_s=5)).stream_silence_s == 5
+    assert build_thresholds(SessionGates()).stream_silence_s == Thresholds().stream_silence_s == 600
 
 
 def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
             "",
         ),
         ({"suspect_segments": 1}, [], "1 parts whose fsync failed"),
-        ({"mended_damage": 2}, [], "2 damaged parts set aside"),
+        ({"mended_damage": 2}, [], "2 damaged parts quarantined"),
         ({"tail_dropped_messages": 41}, [], "41 messages dropped with a tail"),
         ({"unwritten_messages": 5}, [], "5 messages that the disk had not taken when the recorder ended"),
         ({"removed_messages": 6}, [], "6 messages gone with a part that was removed or altered"),
@@ -352,7 +352,7 @@ def test_a_level_that_is_no_decimal_fails_the_book_by_its_line(tmp_path: Path) -
     lines = [*recording(), depth(91, 92, START_NS + 60 * STEP_NS, '["1e5","1.00000000"]')]
     check = validate(written(tmp_path / "x.gz", lines), SMALL).check("book_valid")
     assert check.verdict is Verdict.FAIL
-    assert "line 62: '1e5' is no decimal" in check.reason
+    assert "line 62: '1e5' is not a decimal" in check.reason
 
 
 def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
-    """There is nothing to validate, and it is said where."""
-    with pytest.raises(MalformedDataError, match="holds no recording"):
+    """A folder without a recording is an error that names it."""
+    with pytest.raises(MalformedDataError, match="contains no recording"):
         validate(tmp_path)
 
 
@@ -387,7 +387,7 @@ def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(
     stream, kept, at = StreamScan("x@depth", StreamKind.DEPTH), [], 10
     for width, stands in diffs:
         if stands:
-            stream.see(at, at + width - 1, 1)
+            stream.count_message(at, at + width - 1, 1)
             kept.append((at, at + width - 1))
         at += width
     last = data.draw(st.integers(8, at + 1))

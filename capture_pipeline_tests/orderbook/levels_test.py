@@ -1,4 +1,4 @@
-"""Levels of one side: exact numbers, and the same best levels as a plain dictionary would give."""
+"""Tests of one side of a book: exact numbers, and the same levels as a plain dictionary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
+from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, to_units
 
 CHANGE = st.tuples(
     st.integers(1, 40).map(lambda tick: f"{tick}.50000000"),
@@ -30,8 +30,8 @@ CHANGE = st.tuples(
     ],
 )
 def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
-    """Every decimal of up to eight decimals becomes units of 1e-8, zeros behind them do no harm."""
-    assert units(text) == expected
+    """Every decimal with up to eight decimals, and further zeros, is converted exactly."""
+    assert to_units(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
     ],
 )
 def test_what_is_no_decimal_is_refused(text: str) -> None:
-    """Signs, exponents, blanks, underscores, foreign digits and a ninth decimal are malformed, in price and in quantity alike."""
+    """Signs, exponents, blanks, underscores, other digits and a ninth decimal are errors in prices and quantities."""
     with pytest.raises(MalformedDataError):
-        units(text)
+        to_units(text)
     with pytest.raises(MalformedDataError):
         Side(1).apply([("1.00000000", "1.00000000"), (text, "1.00000000")])
     with pytest.raises(MalformedDataError):
@@ -63,18 +63,18 @@ def test_what_is_no_decimal_is_refused(text: str) -> None:
 
 @given(st.integers(0, 10**20))
 def test_a_decimal_survives_being_written(value: int) -> None:
-    """Writing and parsing give the number back."""
-    assert units(decimal_text(value)) == value
+    """Formatting and parsing return the same number."""
+    assert to_units(decimal_text(value)) == value
 
 
 @given(st.lists(st.lists(CHANGE, max_size=12), max_size=30), st.sampled_from([-1, 1]))
 def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], sign: int) -> None:
-    """After any changes the levels, the best price and the top levels are those of a plain dictionary."""
+    """After any changes, levels, best price and top levels equal those of a plain dictionary."""
     side, plain = Side(sign), dict[int, int]()
     for changes in batches:
         side.apply(changes)
         for price, quantity in changes:
-            plain[units(price)] = units(quantity)
+            plain[to_units(price)] = to_units(quantity)
         plain = {price: quantity for price, quantity in plain.items() if quantity}
         ranked = sorted(plain, reverse=sign < 0)
         assert side.best() == (ranked[0] if ranked else None)
@@ -83,7 +83,7 @@ def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], si
 
 
 def test_flicker_does_not_grow_a_side() -> None:
-    """Levels that come and go leave nothing behind, however often."""
+    """Memory does not grow when levels are added and removed many times."""
     side = Side(1)
     for tick in range(20_000):
         side.apply([(f"{tick % 7000}.00000000", "1.00000000")])
@@ -101,20 +101,24 @@ def test_flicker_does_not_grow_a_side() -> None:
     ],
 )
 def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, crossed: bool) -> None:
-    """Equal prices are crossed too; an empty side never is."""
+    """Equal prices are crossed; a book with an empty side is not."""
     book = Book()
     book.bids.apply([(bid, "1.00000000")])
     assert not book.crossed
     assert book.best() is None
     book.asks.apply([(ask, "2.00000000")])
     assert book.crossed is crossed
-    assert book.best() == (units(bid), units("1"), units(ask), units("2"))
+    assert book.best() == (to_units(bid), to_units("1"), to_units(ask), to_units("2"))
 
 
 def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> None:
-    """Levels beyond a snapshot's last one are not contradicted by it."""
+    """Levels beyond the last level of a snapshot stay."""
     side = Side(-1)
     side.apply([("10.00000000", "1.00000000"), ("9.00000000", "1.00000000"), ("5.00000000", "1.00000000")])
     side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
-    assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2")), (units("5"), units("1"))]
-    assert side.known == -units("8")
+    assert side.top(9) == [
+        (to_units("9.5"), to_units("2")),
+        (to_units("8"), to_units("2")),
+        (to_units("5"), to_units("1")),
+    ]
+    assert side.known_rank == -to_units("8")

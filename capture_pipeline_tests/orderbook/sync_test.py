@@ -1,4 +1,4 @@
-"""The local book by the exchange's procedure: bridging, gaps, futures, audits."""
+"""Tests of the synchronisation: snapshots, gaps, futures, audits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
-from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
-from capture_pipeline.orderbook.sync import MOST_BUFFERED, BookSync, State, Step
+from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, to_units
+from capture_pipeline.orderbook.sync import MAX_BUFFERED, BookSync, State, Step
 
 ONE, TWO = "1.00000000", "2.00000000"
 
@@ -31,12 +31,12 @@ def snapshot(last: int, bids: list[Level] | None = None, asks: list[Level] | Non
 
 def synced(last: int = 100) -> BookSync[Book]:
     sync = BookSync(Book())
-    sync.snapshot(
+    sync.process_snapshot(
         snapshot(
             last, [("10.00000000", ONE), ("9.00000000", ONE)], [("11.00000000", ONE), ("12.00000000", ONE)]
         )
     )
-    sync.diff(diff(last + 1, last + 1))
+    sync.process_diff(diff(last + 1, last + 1))
     assert sync.state is State.SYNCED
     return sync
 
@@ -54,12 +54,12 @@ def synced(last: int = 100) -> BookSync[Book]:
     ],
 )
 def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state: State) -> None:
-    """`U <= lastUpdateId + 1 <= u` bridges, `u <= lastUpdateId` is dropped and is no gap, anything later is a gap."""
+    """`U <= lastUpdateId + 1 <= u` continues, `u <= lastUpdateId` is dropped, anything later is a gap."""
     sync = BookSync(Book())
-    assert sync.snapshot(snapshot(100)) is Step.HELD
-    assert not sync.snapshot_wanted
-    assert sync.diff(diff(first, last)) is step
-    assert (sync.state, sync.snapshot_wanted) == (state, step is Step.GAP)
+    assert sync.process_snapshot(snapshot(100)) is Step.LOADED
+    assert not sync.needs_snapshot
+    assert sync.process_diff(diff(first, last)) is step
+    assert (sync.state, sync.needs_snapshot) == (state, step is Step.GAP)
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state
     ],
 )
 def test_a_futures_diff_bridges_by_its_predecessor(first: int, last: int, previous: int, step: Step) -> None:
-    """Futures ids leave holes; `pu` tells whether a diff was missed."""
+    """Ids of futures are not consecutive; `pu` shows whether a diff is missing."""
     sync = BookSync(Book())
-    sync.snapshot(snapshot(100))
-    assert sync.diff(diff(first, last, previous=previous)) is step
+    sync.process_snapshot(snapshot(100))
+    assert sync.process_diff(diff(first, last, previous=previous)) is step
 
 
 def test_futures_continue_by_pu() -> None:
-    """`U` may jump; a `pu` that is not what was reached is a gap."""
+    """`U` may jump; a `pu` above the last id is a gap."""
     sync = BookSync(Book())
-    sync.snapshot(snapshot(100))
+    sync.process_snapshot(snapshot(100))
     steps = [
-        sync.diff(diff(*ids[:2], previous=ids[2]))
+        sync.process_diff(diff(*ids[:2], previous=ids[2]))
         for ids in ((99, 105, 97), (140, 150, 105), (160, 170, 151))
     ]
     assert steps == [Step.BRIDGED, Step.APPLIED, Step.GAP]
@@ -96,42 +96,46 @@ def test_futures_continue_by_pu() -> None:
         (88, Step.TOO_OLD, True),
         (89, Step.BRIDGED, False),
         (105, Step.BRIDGED, False),
-        (110, Step.HELD, False),
-        (200, Step.HELD, False),
+        (110, Step.LOADED, False),
+        (200, Step.LOADED, False),
     ],
 )
 def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) -> None:
-    """Diffs that came first are buffered; a snapshot older than the first of them is too old."""
+    """Earlier diffs are buffered; a snapshot older than the first of them is too old."""
     sync = BookSync(Book())
-    assert [sync.diff(diff(first, first + 9)) for first in (90, 100, 101)] == [
+    assert [sync.process_diff(diff(first, first + 9)) for first in (90, 100, 101)] == [
         Step.BUFFERED,
         Step.BUFFERED,
         Step.BUFFERED,
     ]
-    assert sync.snapshot(snapshot(last)) is step
-    assert sync.snapshot_wanted is wanted
+    assert sync.process_snapshot(snapshot(last)) is step
+    assert sync.needs_snapshot is wanted
     if step is Step.BRIDGED:
         assert sync.last_id == 110
 
 
 def test_missing_ids_invalidate_the_book_until_a_snapshot_bridges() -> None:
-    """A book with a gap says so, wants a snapshot, refuses one from before the gap, and recovers with one after it."""
+    """A book with a gap is invalid, rejects a snapshot from before the gap, and recovers with a later one."""
     sync = synced(100)
-    assert sync.diff(diff(103, 104, [("10.00000000", TWO)])) is Step.GAP
-    assert (sync.state, sync.snapshot_wanted) == (State.INVALID, True)
-    assert sync.diff(diff(105, 106)) is Step.BUFFERED
-    assert sync.snapshot(snapshot(101)) is Step.TOO_OLD
+    assert sync.process_diff(diff(103, 104, [("10.00000000", TWO)])) is Step.GAP
+    assert (sync.state, sync.needs_snapshot) == (State.INVALID, True)
+    assert sync.process_diff(diff(105, 106)) is Step.BUFFERED
+    assert sync.process_snapshot(snapshot(101)) is Step.TOO_OLD
     assert sync.state is State.INVALID
-    assert sync.snapshot(snapshot(102)) is Step.BRIDGED
-    assert (sync.state, sync.last_id, sync.book.bids.quantity(units("10"))) == (State.SYNCED, 106, units("2"))
+    assert sync.process_snapshot(snapshot(102)) is Step.BRIDGED
+    assert (sync.state, sync.last_id, sync.book.bids.quantity(to_units("10"))) == (
+        State.SYNCED,
+        106,
+        to_units("2"),
+    )
 
 
 def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
-    """Diffs before a gap in the buffer cannot lead a book over it."""
+    """Buffered diffs before a gap are discarded."""
     sync = BookSync(Book())
-    assert [sync.diff(diff(1, 5)), sync.diff(diff(8, 9))] == [Step.BUFFERED, Step.GAP]
-    assert sync.snapshot(snapshot(3)) is Step.TOO_OLD
-    assert sync.snapshot(snapshot(7)) is Step.BRIDGED
+    assert [sync.process_diff(diff(1, 5)), sync.process_diff(diff(8, 9))] == [Step.BUFFERED, Step.GAP]
+    assert sync.process_snapshot(snapshot(3)) is Step.TOO_OLD
+    assert sync.process_snapshot(snapshot(7)) is Step.BRIDGED
 
 
 @pytest.mark.parametrize(
@@ -144,18 +148,18 @@ def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
     ],
 )
 def test_what_was_there_before_is_no_gap(ids: tuple[int, int], step: Step) -> None:
-    """Repeated diffs are dropped, overlapping ones applied: quantities are absolute."""
+    """Repeated diffs are dropped, overlapping diffs are applied: quantities are absolute."""
     sync = synced(100)
-    assert sync.diff(diff(*ids)) is step
+    assert sync.process_diff(diff(*ids)) is step
     assert sync.state is State.SYNCED
 
 
 def test_a_malformed_diff_invalidates_the_book() -> None:
-    """After half a diff no level can be relied on."""
+    """A diff that fails in the middle invalidates the book."""
     sync = synced()
     with pytest.raises(MalformedDataError):
-        sync.diff(diff(102, 102, [("10.00000000", "1e5")]))
-    assert (sync.state, sync.snapshot_wanted) == (State.INVALID, True)
+        sync.process_diff(diff(102, 102, [("10.00000000", "1e5")]))
+    assert (sync.state, sync.needs_snapshot) == (State.INVALID, True)
 
 
 def audited(sync: BookSync[Book], taken: DepthSnapshot) -> tuple[Audit, SideAudit]:
@@ -165,62 +169,62 @@ def audited(sync: BookSync[Book], taken: DepthSnapshot) -> tuple[Audit, SideAudi
 
 
 def test_an_audit_compares_the_book_as_it_was() -> None:
-    """The live book has moved on; it is clean against the snapshot of its own past, and goes on from it with levels it did not know."""
+    """The book is compared as it was at the snapshot's id, and continues with the levels of the snapshot."""
     sync = synced(100)
-    sync.want_audit()
-    sync.diff(diff(102, 103, [("10.00000000", TWO)]))
-    sync.diff(diff(104, 105, [("10.00000000", ZERO)]))
+    sync.start_audit()
+    sync.process_diff(diff(102, 103, [("10.00000000", TWO)]))
+    sync.process_diff(diff(104, 105, [("10.00000000", ZERO)]))
     taken = snapshot(
         103,
         [("10.00000000", TWO), ("9.00000000", ONE), ("1.00000000", TWO)],
         [("11.00000000", ONE), ("12.00000000", ONE)],
     )
     audit, bids = audited(sync, taken)
-    assert (audit.outcome, audit.clean, audit.ratio(10)) == (AuditOutcome.COMPARED, True, 1.0)
+    assert (audit.outcome, audit.is_clean, audit.ratio(10)) == (AuditOutcome.COMPARED, True, 1.0)
     assert (bids.matched, bids.unknown) == (2, 1)
-    assert sync.book.bids.top(9) == [(units("9"), units("1")), (units("1"), units("2"))]
-    assert (sync.state, sync.last_id, sync.audit_wanted) == (State.SYNCED, 105, False)
+    assert sync.book.bids.top(9) == [(to_units("9"), to_units("1")), (to_units("1"), to_units("2"))]
+    assert (sync.state, sync.last_id, sync.is_auditing) == (State.SYNCED, 105, False)
 
 
 def test_an_audit_tells_what_disagrees() -> None:
-    """A level of another quantity differs, one of theirs is missing, one of ours is a ghost."""
+    """Another quantity differs, a level only in the snapshot is missing, a level only in the book is a ghost."""
     sync = synced(100)
-    sync.want_audit()
+    sync.start_audit()
     _, bids = audited(sync, snapshot(101, [("10.00000000", TWO), ("9.50000000", ONE), ("8.00000000", ONE)]))
     assert (bids.matched, bids.differing, bids.missing, bids.ghosts, bids.unknown) == (0, 1, 1, 1, 1)
     assert bids.ratios[10] == 0.0
-    assert [price for price, _ in sync.book.bids.top(9)] == [units("10"), units("9.5"), units("8")]
+    assert [price for price, _ in sync.book.bids.top(9)] == [to_units("10"), to_units("9.5"), to_units("8")]
 
 
 def test_an_audit_leaves_out_what_a_straddling_diff_touched() -> None:
-    """On which side of the snapshot such a level changed is open; a level it removed is left out too."""
+    """Levels of a diff across the snapshot's id are not compared, including removed levels."""
     sync = synced(100)
-    sync.want_audit()
-    sync.diff(diff(102, 110, [("10.00000000", TWO), ("9.00000000", ZERO)]))
+    sync.start_audit()
+    sync.process_diff(diff(102, 110, [("10.00000000", TWO), ("9.00000000", ZERO)]))
     audit, bids = audited(sync, snapshot(105, [("10.00000000", ONE), ("9.00000000", TWO)]))
     assert (bids.straddled, bids.differing, bids.missing, bids.ghosts) == (2, 0, 0, 0)
     assert audit.asks is not None
     assert audit.asks.matched == 1
-    assert sync.book.bids.top(9) == [(units("10"), units("2"))]
+    assert sync.book.bids.top(9) == [(to_units("10"), to_units("2"))]
 
 
 @pytest.mark.parametrize(("last", "outcome"), [(90, AuditOutcome.TOO_OLD), (110, AuditOutcome.AHEAD)])
 def test_an_audit_waits_for_a_snapshot_it_can_compare(last: int, outcome: AuditOutcome) -> None:
-    """One from before it began is too old, one ahead of the stream has to wait; both leave it under way."""
+    """A snapshot older than the audit is too old, one ahead of the stream has to wait; the audit continues."""
     sync = synced(100)
-    sync.want_audit()
+    sync.start_audit()
     assert sync.audit(snapshot(last)).outcome is outcome
-    assert sync.audit_wanted
-    sync.diff(diff(102, 110))
+    assert sync.is_auditing
+    sync.process_diff(diff(102, 110))
     assert sync.audit(snapshot(110)).outcome is AuditOutcome.COMPARED
 
 
 def test_an_audit_ends_with_the_book() -> None:
-    """A book that was never synced, or lost ids, cannot be audited."""
+    """A book that is not synced cannot be audited."""
     sync = synced(100)
     assert sync.audit(snapshot(101)).outcome is AuditOutcome.NOT_READY
-    sync.want_audit()
-    sync.diff(diff(200, 201))
+    sync.start_audit()
+    sync.process_diff(diff(200, 201))
     assert sync.audit(snapshot(201)).outcome is AuditOutcome.NOT_READY
 
 
@@ -235,7 +239,7 @@ MOVES = st.lists(
 def test_any_snapshot_leads_to_the_true_book(
     moves: list[list[tuple[bool, int, int]]], data: st.DataObject
 ) -> None:
-    """Whenever the snapshot is taken and whenever it arrives, the book ends as the exchange's; an audit of the true state is clean."""
+    """For any time of the snapshot and of its arrival, the book equals the book of the exchange."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     diffs: list[DepthDiff] = []
     reached = 0
@@ -256,10 +260,10 @@ def test_any_snapshot_leads_to_the_true_book(
     sync = BookSync(Book())
     for number, one in enumerate(diffs):
         if number == arrives:
-            assert sync.snapshot(_true(truth[taken], taken)) in {Step.BRIDGED, Step.HELD}
-        sync.diff(one)
+            assert sync.process_snapshot(_true(truth[taken], taken)) in {Step.BRIDGED, Step.LOADED}
+        sync.process_diff(one)
     if arrives == len(diffs):
-        sync.snapshot(_true(truth[taken], taken))
+        sync.process_snapshot(_true(truth[taken], taken))
     assert _levels(sync) == {
         place: quantity for place, quantity in truth[max(reached, taken)].items() if quantity
     }
@@ -269,10 +273,10 @@ def test_any_snapshot_leads_to_the_true_book(
 def test_an_audit_of_the_true_state_is_clean(
     moves: list[list[tuple[bool, int, int]]], data: st.DataObject
 ) -> None:
-    """Whichever id since the audit began the snapshot stands at, also inside a diff's range, nothing disagrees and the book stays true."""
+    """For any id of the snapshot since the start of the audit, the comparison is clean."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     sync = BookSync(Book())
-    sync.snapshot(DepthSnapshot(0, [("1.00000000", ZERO)], []))
+    sync.process_snapshot(DepthSnapshot(0, [("1.00000000", ZERO)], []))
     reached = begin = 0
     begins_at = data.draw(st.integers(0, len(moves) - 1))
     for number, move in enumerate(moves):
@@ -289,16 +293,16 @@ def test_an_audit_of_the_true_state_is_clean(
             ]
             for bid in (True, False)
         ]
-        sync.diff(diff(first, reached, sides[0], sides[1]))
+        sync.process_diff(diff(first, reached, sides[0], sides[1]))
         if number == begins_at:
-            sync.want_audit()
+            sync.start_audit()
             begin = reached
     taken = data.draw(st.integers(begin, reached))
     audit = sync.audit(_true(truth[taken], taken))
     assert audit.bids is not None
     assert audit.asks is not None
-    assert audit.bids.clean
-    assert audit.asks.clean
+    assert audit.bids.is_clean
+    assert audit.asks.is_clean
     assert _levels(sync) == {place: quantity for place, quantity in truth[-1].items() if quantity}
 
 
@@ -316,16 +320,16 @@ def _true(levels: dict[tuple[bool, int], int], last: int) -> DepthSnapshot:
 
 def _levels(sync: BookSync[Book]) -> dict[tuple[bool, int], int]:
     return {
-        (bid, price // 10**8): units(quantity)
+        (bid, price // 10**8): to_units(quantity)
         for bid, side in ((True, sync.book.bids), (False, sync.book.asks))
         for price, quantity in side.levels.items()
     }
 
 
 def test_waiting_costs_a_bounded_number_of_diffs() -> None:
-    """While no snapshot comes the oldest diffs are dropped, so that a snapshot from before them is too old, one among them bridges."""
+    """Without a snapshot the oldest diffs are dropped; a snapshot older than the remaining diffs is too old."""
     sync = BookSync(Book())
-    for number in range(1, MOST_BUFFERED + 101):
-        sync.diff(diff(number, number))
-    assert sync.snapshot(snapshot(99)) is Step.TOO_OLD
-    assert sync.snapshot(snapshot(100)) is Step.BRIDGED
+    for number in range(1, MAX_BUFFERED + 101):
+        sync.process_diff(diff(number, number))
+    assert sync.process_snapshot(snapshot(99)) is Step.TOO_OLD
+    assert sync.process_snapshot(snapshot(100)) is Step.BRIDGED

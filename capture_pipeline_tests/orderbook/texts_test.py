@@ -1,4 +1,4 @@
-"""Books kept as texts: the same levels as in numbers, whatever way the exchange writes them."""
+"""Tests of books of texts: the same levels as books of numbers, for any format of the texts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
-from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
+from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync, State, Step
-from capture_pipeline.orderbook.texts import MOST_GATHERED, TextBook
+from capture_pipeline.orderbook.texts import MAX_PENDING, TextBook
 
 PRICE = st.tuples(st.integers(1, 30), st.sampled_from(["", ".0", ".00000000", ".5", ".50", ".50000000"])).map(
     lambda found: f"{found[0]}{found[1]}"
@@ -28,14 +28,14 @@ def diff(number: int, bids: list[Level], asks: list[Level]) -> DepthDiff:
 def test_a_book_of_texts_is_the_book_of_numbers(
     diffs: list[tuple[list[Level], list[Level]]], looked: set[int]
 ) -> None:
-    """After any diffs, looked at whenever, prices and quantities are those of the plain book; a price is one, however it is written."""
+    """After any diffs, prices and quantities equal those of the plain book, for any format of a price."""
     texts, numbers = TextBook(), Book()
     for number, (bids, asks) in enumerate(diffs):
         texts.apply(diff(number, bids, asks))
         numbers.apply(diff(number, bids, asks))
         if number in looked:
-            assert same(texts.settled(), numbers)
-    assert same(texts.copy().settled(), numbers)
+            assert same(texts.to_numbers(), numbers)
+    assert same(texts.copy().to_numbers(), numbers)
 
 
 def same(one: Book, other: Book) -> bool:
@@ -48,54 +48,58 @@ def same(one: Book, other: Book) -> bool:
 
 
 def test_diffs_are_set_a_few_hundred_together() -> None:
-    """What is malformed is told with the last of them at the latest, and by whoever looks before."""
+    """A malformed level raises an error when the batch is applied or the book is read."""
     book = TextBook()
     book.apply(diff(0, [("1.00000000", "x")], []))
-    for number in range(1, MOST_GATHERED - 1):
+    for number in range(1, MAX_PENDING - 1):
         book.apply(diff(number, [], []))
     with pytest.raises(MalformedDataError):
-        book.apply(diff(MOST_GATHERED, [], []))
+        book.apply(diff(MAX_PENDING, [], []))
     book.apply(diff(0, [], [("1e5", "1.00000000")]))
     with pytest.raises(MalformedDataError):
-        book.settled()
+        book.to_numbers()
 
 
 def test_levels_that_come_and_go_leave_nothing_behind() -> None:
-    """Memory follows the levels that are there, not those that ever were."""
+    """Memory depends on the present levels, not on all earlier levels."""
     book = TextBook()
-    for number in range(1, 40 * MOST_GATHERED):
+    for number in range(1, 40 * MAX_PENDING):
         book.apply(diff(number, [(f"{number}.00000000", "1.00000000"), (f"{number - 1}.00000000", ZERO)], []))
-    assert len(book.settled().bids.levels) == 1
+    assert len(book.to_numbers().bids.levels) == 1
     assert len(book._bids.quantities) < 5000
 
 
 def test_a_snapshot_replaces_everything() -> None:
-    """Also what lies beyond its reach, so that a book does not grow with the hours; what it reaches is known."""
+    """A snapshot replaces also levels beyond its worst price."""
     book = TextBook()
     book.apply(diff(0, [("5.00000000", "1.00000000")], []))
     book.load([("9.50000000", "2.00000000"), ("8.0", "2")], [])
-    side = book.settled().bids
-    assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2"))]
-    assert side.known == -units("8")
+    side = book.to_numbers().bids
+    assert side.top(9) == [(to_units("9.5"), to_units("2")), (to_units("8"), to_units("2"))]
+    assert side.known_rank == -to_units("8")
 
 
 def test_an_audit_of_texts_goes_on_from_the_snapshot() -> None:
-    """It compares as one of numbers does, and the diffs after the snapshot stand in the book that follows."""
+    """An audit has the result of a book of numbers, and later diffs are in the book afterwards."""
     sync = BookSync(TextBook())
     assert (
-        sync.snapshot(DepthSnapshot(1, [("10.00000000", "1.00000000")], [("11.00000000", "1.00000000")]))
-        is Step.HELD
+        sync.process_snapshot(
+            DepthSnapshot(1, [("10.00000000", "1.00000000")], [("11.00000000", "1.00000000")])
+        )
+        is Step.LOADED
     )
-    sync.diff(diff(2, [("9.00000000", "1.00000000")], []))
-    sync.want_audit()
-    sync.diff(diff(3, [("10.00000000", "2.00000000")], []))
-    sync.diff(diff(4, [("8.00000000", "3.00000000")], []))
+    sync.process_diff(diff(2, [("9.00000000", "1.00000000")], []))
+    sync.start_audit()
+    sync.process_diff(diff(3, [("10.00000000", "2.00000000")], []))
+    sync.process_diff(diff(4, [("8.00000000", "3.00000000")], []))
     taken = DepthSnapshot(
         3, [("10.00000000", "2.00000000"), ("9.00000000", "1.00000000")], [("11.00000000", "1.00000000")]
     )
     audit = sync.audit(taken)
-    assert (audit.outcome, audit.clean, sync.state) == (AuditOutcome.COMPARED, True, State.SYNCED)
-    assert [(decimal_text(price), decimal_text(size)) for price, size in sync.book.settled().bids.top(9)] == [
+    assert (audit.outcome, audit.is_clean, sync.state) == (AuditOutcome.COMPARED, True, State.SYNCED)
+    assert [
+        (decimal_text(price), decimal_text(size)) for price, size in sync.book.to_numbers().bids.top(9)
+    ] == [
         ("10.00000000", "2.00000000"),
         ("9.00000000", "1.00000000"),
         ("8.00000000", "3.00000000"),

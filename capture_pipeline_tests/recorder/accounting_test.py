@@ -109,7 +109,7 @@ def _check_unwritten(session: Live, account: Account) -> None:
     assert report.verdict is Verdict.FAIL
     # What it recorded stops before the end that was planned, whatever the other thresholds are.
     assert report.check("duration").verdict is Verdict.FAIL
-    assert "before its planned end, of at most 0.5 s" in report.check("duration").reason
+    assert "before the planned end, of at most 0.5 s" in report.check("duration").reason
 
 
 def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:
@@ -190,7 +190,9 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         assert (account["killed"], account["end"]) == (1, "open")
         report = validate(session.folder.path, SHORT)
         assert verdicts(report, "accounting") == {"accounting": Verdict.FAIL}
-        assert "was killed: what it received behind its last line" in report.check("accounting").reason
+        assert (
+            "was killed: messages that it received after its last line" in report.check("accounting").reason
+        )
         assert not list_open_sessions(
             sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"]
         )[1:]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
-from capture_pipeline.orderbook.texts import MOST_GATHERED
+from capture_pipeline.orderbook.texts import MAX_PENDING
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage
@@ -365,7 +365,7 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     capture.receive(1, form % (1, 1, b"{}"))
     capture.receive(1, form % (2, 2, b"[]"))
     assert follower.apply_snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
-    for number in range(3, MOST_GATHERED + 1):
+    for number in range(3, MAX_PENDING + 1):
         capture.receive(1, form % (number, number, b"[]"))
     assert (reports, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 

@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import State
-from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.models import Gap, RefillState
 from capture_pipeline_tests.recorder.exchange import exchange
@@ -102,7 +102,7 @@ def _prove(session: Live) -> None:
         0,
     )
     session.deployment.clock(advance_s=48 * HOUR_S, speed=0)
-    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [
+    assert find_due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [
         session.folder.session
     ]
     (account,) = prove(workspace, session.folder).gaps
@@ -110,7 +110,7 @@ def _prove(session: Live) -> None:
     rows = pl.read_parquet(workspace.lake.refills(session.folder.session), hive_partitioning=False)
     assert rows["trade_id"].to_list() == list(range(gap.last_good_id + 1, gap.first_good_id))
     assert rows["trade_us"].is_sorted()
-    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == []
+    assert find_due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == []
 
 
 def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -> None:

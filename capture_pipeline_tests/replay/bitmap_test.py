@@ -1,4 +1,4 @@
-"""The bitmap of a side against a sorted list, in arrays behind which no bit may be read and no word written."""
+"""Tests of the bitmap of a side against a sorted list, with guard words after each array."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled._side import SPAN, SideArrays, after, mark, new_side, unmark
+from capture_pipeline.replay.compiled._side import (
+    SPAN,
+    SideArrays,
+    clear_bit,
+    new_side,
+    next_occupied,
+    set_bit,
+)
 
 GUARD = 1 << 13
 GUARD_WORD = np.uint64(2)
-"""Its bit is the second one: the first place behind a floor is `SPAN`, which is the right answer where there is no level."""
-FLOORS = ("floor0", "floor1", "floor2", "floor3")
+"""The guard sets the second bit: the first bit after a layer is `SPAN`, which means that there is no level."""
+FLOORS = ("bitmap_l0", "bitmap_l1", "bitmap_l2", "bitmap_l3")
 EDGES = [SPAN >> shift for shift in (0, 1, 2)] + [1 << bits for bits in (6, 12, 18, 24)]
-PLACES = st.builds(
+PROGRESS_SIZE = st.builds(
     lambda edge, off: min(SPAN - 1, max(0, edge + off)),
     st.sampled_from([0, *EDGES, *(SPAN - edge for edge in EDGES)]),
     st.integers(-70, 70),
@@ -25,7 +32,7 @@ PLACES = st.builds(
 
 
 class GuardedSide:
-    """A side whose floors are followed by words with a bit set: what reads past a floor finds a level that is not there."""
+    """Create a side with guard words after its layers: a read past a layer finds a level that does not exist."""
 
     def __init__(self) -> None:
         side = new_side(4)
@@ -34,15 +41,15 @@ class GuardedSide:
         for floor in floors:
             floor[:] = 0
         self.arrays: SideArrays = side._replace(
-            floor0=floors[0], floor1=floors[1], floor2=floors[2], floor3=floors[3]
+            bitmap_l0=floors[0], bitmap_l1=floors[1], bitmap_l2=floors[2], bitmap_l3=floors[3]
         )
 
     def first(self, place: int) -> int:
-        """The first taken place at or after one."""
-        return int(after(self.arrays, np.uint64(place)))
+        """Return the first set bit from a bit on."""
+        return int(next_occupied(self.arrays, np.uint64(place)))
 
     def is_unharmed(self) -> bool:
-        """Whether nothing was written behind a floor."""
+        """Return True if no guard word was changed."""
         return all((whole[-GUARD:] == GUARD_WORD).all() for whole in self.wholes)
 
 
@@ -51,20 +58,23 @@ def guarded() -> GuardedSide:
     return GuardedSide()
 
 
-@given(st.lists(st.tuples(st.booleans(), PLACES), max_size=40), st.lists(PLACES, min_size=1, max_size=40))
+@given(
+    st.lists(st.tuples(st.booleans(), PROGRESS_SIZE), max_size=40),
+    st.lists(PROGRESS_SIZE, min_size=1, max_size=40),
+)
 @settings(max_examples=200)
 def test_next_place_is_that_of_a_sorted_list(
     guarded: GuardedSide, changes: list[tuple[bool, int]], asked: list[int]
 ) -> None:
-    """At every edge of every floor, from an empty bitmap to one that is taken at both ends."""
+    """Test all boundaries of all layers, from an empty bitmap to one with bits at both ends."""
     taken: set[int] = set()
     for is_taken, place in changes:
         if is_taken or not taken:
-            mark(guarded.arrays, np.uint64(place))
+            set_bit(guarded.arrays, np.uint64(place))
             taken.add(place)
         else:
             nearest = min((abs(one - place), one) for one in taken)[1]
-            unmark(guarded.arrays, np.uint64(nearest))
+            clear_bit(guarded.arrays, np.uint64(nearest))
             taken.remove(nearest)
     ordered = sorted(taken)
     try:
@@ -74,26 +84,26 @@ def test_next_place_is_that_of_a_sorted_list(
         assert guarded.is_unharmed()
     finally:
         for place in taken:
-            unmark(guarded.arrays, np.uint64(place))
+            clear_bit(guarded.arrays, np.uint64(place))
 
 
 @pytest.mark.parametrize("floor", [1, 2])
 def test_a_removed_place_hides_no_other_of_its_word(floor: int, guarded: GuardedSide) -> None:
-    """Two places whose words are neighbours on a floor; the search begins so far before them that it goes through the floor above."""
+    """Two bits have adjacent words in a layer; the search starts so early that it uses the layer above."""
     removed = 2 << 6 * (floor + 1)
     kept = removed + (1 << 6 * floor)
     for place in (removed, kept):
-        mark(guarded.arrays, np.uint64(place))
-    unmark(guarded.arrays, np.uint64(removed))
+        set_bit(guarded.arrays, np.uint64(place))
+    clear_bit(guarded.arrays, np.uint64(removed))
     try:
         assert guarded.first(0) == kept
     finally:
-        unmark(guarded.arrays, np.uint64(kept))
+        clear_bit(guarded.arrays, np.uint64(kept))
 
 
 @pytest.mark.parametrize("floor", range(5))
 def test_nothing_is_found_behind_the_last_place(floor: int, guarded: GuardedSide) -> None:
-    """Asked in the last word of each floor, in the last word but one, and at the end itself."""
+    """Search from the last word of each layer, from the word before it, and from the end."""
     words = 1 << 6 * floor
     for place in (SPAN - words, SPAN - words + 1, SPAN - 1, SPAN, SPAN + 1):
         assert guarded.first(max(0, place)) == SPAN

@@ -1,4 +1,4 @@
-"""Crypto Lake's files: floats become the decimals they were, two tables become one stream, and what lies on no tick is refused."""
+"""Tests of Crypto Lake's files: exact decimals, merging of two tables, prices between ticks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from capture_pipeline.errors import LakeError, MalformedDataError
-from capture_pipeline.replay.messages import EVENT, FIRST, KIND, LAST, PLACE, SNAPSHOT
+from capture_pipeline.replay.messages import EVENT, FIRST, KIND, LAST, POSITION, SNAPSHOT
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, market, replayed
 
@@ -25,7 +25,7 @@ DIFFS = {
 
 
 def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **changed: Any) -> Path:
-    """A file of `book_delta_v2`; update n has the sequence number 3 n."""
+    """Write a file of `book_delta_v2`; update n has the sequence number 3 n."""
     rows = [
         (
             update.capture_ns - 20_000_000,
@@ -62,7 +62,7 @@ def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **
 
 
 def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Path:
-    """A file of `book`: the best twenty levels a side after every so many updates, from one of them on."""
+    """Write a file of `book`: the best twenty levels per side at regular updates."""
     rows = []
     for at in range(first, len(updates) + 1, every):
         last, sides = updates[at - 1], book_of(updates[:at])
@@ -100,18 +100,20 @@ def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renam
     assert source.symbol == "BTC-USDT"
     assert (replay.counts.gaps, replay.counts.snapshots) == (0, 1)
     rows = np.concatenate([piece.rows for piece in pieces], axis=1)
-    assert (rows[KIND] == SNAPSHOT).sum() == replay.counts.spare + 1 == len(range(thin, 301, 40))
+    assert (rows[KIND] == SNAPSHOT).sum() == replay.counts.unused_snapshots + 1 == len(range(thin, 301, 40))
     assert rows[EVENT, 0] == (START_NS + 80_000_000) // 1000
     assert (rows[EVENT, rows[KIND] == SNAPSHOT] == 0).all()
 
 
 def test_gaps_are_seen_where_every_message_is_numbered_and_only_there(tmp_path: Path) -> None:
-    """One message lost is a gap of a feed that counts messages; elsewhere it cannot be known, and no gap is made up."""
+    """A lost message is a gap only if the feed has consecutive ids."""
     updates = market(50)
     kept = updates[:20] + updates[21:]
     numbers = pa.array([update.number for update in kept for _ in update.changes], pa.int64())
     numbered = deltas(tmp_path, kept, sequence_number=numbers)
-    rows = np.concatenate([piece.rows for piece in CryptoLakeSource(numbered, every_id=True)], axis=1)
+    rows = np.concatenate(
+        [piece.rows for piece in CryptoLakeSource(numbered, has_consecutive_ids=True)], axis=1
+    )
     (gap,) = np.flatnonzero(rows[FIRST, 1:] != rows[LAST, :-1] + 1)
     assert rows[FIRST, gap + 1] == rows[LAST, gap] + 2
     unknown = np.concatenate([piece.rows for piece in CryptoLakeSource(numbered, block_rows=30)], axis=1)
@@ -120,7 +122,7 @@ def test_gaps_are_seen_where_every_message_is_numbered_and_only_there(tmp_path: 
 
 @pytest.mark.parametrize("block_rows", [1, 2, 3, 1 << 17])
 def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: int) -> None:
-    """Wherever blocks end: the snapshot holds what these diffs changed, and diffs behind it follow."""
+    """For any block size, the snapshot contains earlier diffs, and later diffs continue it."""
     updates = [
         Update(number, START_NS + (number > 4), [(False, Decimal(number), Decimal(1))])
         for number in range(1, 7)
@@ -130,7 +132,7 @@ def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: 
     rows = np.concatenate([piece.rows for piece in source], axis=1)
     assert rows[KIND].tolist() == [0, 0, 0, 0, SNAPSHOT, 0, 0]
     assert rows[LAST].tolist() == [3, 6, 9, 12, 12, 15, 18]
-    assert rows[PLACE].tolist() == list(range(7))
+    assert rows[POSITION].tolist() == list(range(7))
 
 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
@@ -157,10 +159,10 @@ def test_floats_are_taken_for_the_decimals_they_were(tmp_path: Path) -> None:
     values = pa.array([0.1 + 0.2, 0.00001234, 60000.01, 2.675])
     sizes = pa.array([323596.20492261, 0.00000001, 0.0, 8_000_000.5])
     (piece,) = CryptoLakeSource(deltas(tmp_path, [one], price=values, size=sizes))
-    assert [piece.scale.price(int(tick)) for tick in piece.run.prices] == [
+    assert [piece.scale.price(int(tick)) for tick in piece.batch.prices] == [
         Decimal(text) for text in ("0.3", "0.00001234", "60000.01", "2.675")
     ]
-    assert [piece.scale.quantity(int(lots)) for lots in piece.run.lots] == [
+    assert [piece.scale.quantity(int(lots)) for lots in piece.batch.lots] == [
         Decimal(text) for text in ("323596.20492261", "0.00000001", "0", "8000000.5")
     ]
 
@@ -168,16 +170,16 @@ def test_floats_are_taken_for_the_decimals_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("price", "known", "told"),
     [
-        (84_000.01 + 3e-8 / 7, None, "which lies on no tick"),
-        (84_000.015, "0.01", "holds the price 84000.015, no multiple of 0.01"),
-        (84_000.01 + 1e-9, "0.01", "no multiple of 0.01|lies on no tick"),
-        (float("nan"), None, "holds a price that is negative or no number"),
-        (-1.0, None, "holds a price that is negative or no number"),
-        (float("inf"), None, "holds a price that is negative or no number"),
+        (84_000.01 + 3e-8 / 7, None, "which has too many digits"),
+        (84_000.015, "0.01", "contains the price 84000.015, which is not a multiple of 0.01"),
+        (84_000.01 + 1e-9, "0.01", "not a multiple of 0.01|has too many digits"),
+        (float("nan"), None, "contains a price that is negative or not a number"),
+        (-1.0, None, "contains a price that is negative or not a number"),
+        (float("inf"), None, "contains a price that is negative or not a number"),
     ],
 )
 def test_a_price_between_ticks_is_refused(tmp_path: Path, price: float, known: str | None, told: str) -> None:
-    """Never rounded to the nearest one."""
+    """A price between ticks is an error and is not rounded."""
     updates = market(3)
     count = sum(len(update.changes) for update in updates)
     path = deltas(tmp_path, updates, price=pa.array([84_000.01] * (count - 1) + [price]))
@@ -187,11 +189,11 @@ def test_a_price_between_ticks_is_refused(tmp_path: Path, price: float, known: s
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """A missing file or column, a missing value, half a level, times in another unit and a torn file each say so."""
+    """Each kind of damage has its own error."""
     updates = market(5)
     path = deltas(tmp_path, updates)
     count = pq.read_metadata(path).num_rows
-    with pytest.raises(LakeError, match="is not there"):
+    with pytest.raises(LakeError, match="does not exist"):
         list(CryptoLakeSource(tmp_path / "none.parquet"))
     with pytest.raises(MalformedDataError, match="has no column bid_0_price"):
         list(CryptoLakeSource(path, path))
@@ -200,21 +202,23 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         list(CryptoLakeSource(tmp_path / "other.parquet"))
     with pytest.raises(MalformedDataError, match=f"row {count - 1} has no price"):
         list(CryptoLakeSource(deltas(tmp_path, updates, price=pa.array([1.0] * (count - 1) + [None]))))
-    with pytest.raises(MalformedDataError, match=f"row 0 was received at {START_NS // 1000}, no nanoseconds"):
+    with pytest.raises(
+        MalformedDataError, match=f"row 0 has the receipt time {START_NS // 1000}, not nanoseconds"
+    ):
         list(
             CryptoLakeSource(
                 deltas(tmp_path, updates, receipt_timestamp=pa.array([START_NS // 1000] * count))
             )
         )
     with pytest.raises(
-        MalformedDataError, match="has the column sequence_number as double, not as whole numbers"
+        MalformedDataError, match="the column sequence_number has the type double, not integers"
     ):
         list(CryptoLakeSource(deltas(tmp_path, updates, sequence_number=pa.array([1.0] * count))))
     damaged = deltas(tmp_path, market(400))
     content = bytearray(damaged.read_bytes())
     content[len(content) // 3 : len(content) // 3 + 2000] = b"x" * 2000
     damaged.write_bytes(content)
-    with pytest.raises(MalformedDataError, match="is damaged behind row"):
+    with pytest.raises(MalformedDataError, match="is damaged after row"):
         list(CryptoLakeSource(damaged, block_rows=50))
     half = pq.read_table(books(tmp_path, updates, 1, 1))
     at = half.schema.get_field_index("ask_0_size")
@@ -226,5 +230,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         list(CryptoLakeSource(deltas(tmp_path, updates), tmp_path / "half.parquet"))
     torn = deltas(tmp_path, updates)
     torn.write_bytes(torn.read_bytes()[:-10])
-    with pytest.raises(MalformedDataError, match="is no Parquet file"):
+    with pytest.raises(MalformedDataError, match="is not a Parquet file"):
         list(CryptoLakeSource(torn))

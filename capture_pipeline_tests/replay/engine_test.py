@@ -1,4 +1,4 @@
-"""The replay against the exchange's procedure in plain Python, whatever comes and in whatever pieces; and from both kinds of files."""
+"""Tests of the replay against the procedure of the exchange in plain Python, for any pieces and both kinds of files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import Book, decimal_text, units
+from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync
-from capture_pipeline.replay.book_at import book_at
+from capture_pipeline.replay.book_at import find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
-from capture_pipeline.replay.sampling import sampled, wide_schema, write_samples
+from capture_pipeline.replay.sampling import sample_book, wide_schema, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
@@ -36,7 +36,7 @@ SESSION = "20250803T143000Z_custom_btcusdt"
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[tuple[int, int, int, int, list[tuple[int, int]], list[tuple[int, int]]]]:
-    """Kind, first id, last id, previous id, bids, asks: diffs that continue, repeat, overlap or skip ids, and snapshots here and there."""
+    """Generate kind, first id, last id, previous id, bids and asks of random diffs and snapshots."""
     made, last, futures = [], draw(st.integers(0, 50)), draw(st.booleans())
     for _ in range(draw(st.integers(1, 25))):
         bids, asks = draw(LEVELS), draw(LEVELS)
@@ -89,7 +89,7 @@ def texts(levels: list[tuple[int, int]]) -> list[Level]:
 
 def all_of(replay: Replay, source: Iterable[Messages]) -> None:
     for messages in source:
-        replay.take(messages)
+        replay.process(messages)
 
 
 @given(streams(), st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -97,22 +97,22 @@ def all_of(replay: Replay, source: Iterable[Messages]) -> None:
 def test_a_replay_does_what_the_procedure_says(
     made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tuple[int, int]]]], sizes: list[int]
 ) -> None:
-    """The same state, the same id, the same levels at the end, however the messages are cut; gaps and repeats included."""
+    """For any pieces of the messages, state, last id and levels are the same."""
     replay, sync = Replay(), BookSync(Book())
     for messages in pieces(made, sizes):
-        replay.take(messages)
+        replay.process(messages)
     for kind, first, last, previous, bids, asks in made:
         if kind == SNAPSHOT:
-            sync.snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
+            sync.process_snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
         else:
-            sync.diff(
+            sync.process_diff(
                 DepthDiff(0, "X", first, last, texts(bids), texts(asks), None if previous < 0 else previous)
             )
     assert str(replay.state) == str(sync.state)
     if replay.state is State.SYNCED:
         found = replay.book.top()
         for (prices, lots), side in zip(found, (sync.book.bids, sync.book.asks), strict=True):
-            plain = {price // 10**8: units(quantity) for price, quantity in side.levels.items()}
+            plain = {price // 10**8: to_units(quantity) for price, quantity in side.levels.items()}
             assert dict(zip(prices.tolist(), lots.tolist(), strict=True)) == plain
         assert replay.last_id == sync.last_id
 
@@ -128,7 +128,7 @@ def test_a_replay_does_what_the_procedure_says(
     ],
 )
 def test_two_scales_have_a_common_one(one: str, other: str, both: str) -> None:
-    """The coarsest of which both are multiples."""
+    """The common scale is the coarsest scale that fits both."""
     assert common_scale(Scale(Decimal(one), Decimal(1)), Scale(Decimal(other), Decimal(1))).tick == Decimal(
         both
     )
@@ -136,7 +136,7 @@ def test_two_scales_have_a_common_one(one: str, other: str, both: str) -> None:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute of one symbol: its tick becomes finer in the middle, ids are missing behind it, and a snapshot follows."""
+    """Write a minute of one symbol with a smaller tick in the middle, then missing ids, then a snapshot."""
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     for second in range(1, 60):
         price = f"{10 - second % 3}.{'05' if second > 30 else '50'}000000"
@@ -157,12 +157,12 @@ def tables(recording: Path) -> GoldenTables:
 def test_a_gap_leaves_no_book_until_the_next_snapshot(
     recording: Path, tables: GoldenTables, kind: str
 ) -> None:
-    """It is told with its ids; a tick that becomes finer changes nothing but the scale."""
+    """The gap is reported with its ids; a smaller tick changes only the scale."""
     replay = Replay()
     for messages in (
         RawSource(recording, block_bytes=1 << 12) if kind == "raw" else GoldenSource(tables, "BTCUSDT")
     ):
-        replay.take(messages)
+        replay.process(messages)
     assert [(one.last_good_id, one.first_good_id) for one in replay.counts.discontinuities] == [(135, 141)]
     assert (replay.state, replay.counts.gaps, replay.counts.snapshots) == (State.SYNCED, 1, 2)
     assert replay.scale == Scale(Decimal("0.05"), Decimal("1e-8"))
@@ -170,10 +170,10 @@ def test_a_gap_leaves_no_book_until_the_next_snapshot(
 
 
 def test_samples_stand_only_where_there_was_a_book(recording: Path, tmp_path: Path) -> None:
-    """Each second of a valid book, none within the gap; wide and long say the same."""
+    """Every second with a valid book has a sample; the wide and the long table have equal values."""
     paths = {is_long: tmp_path / f"{is_long}.parquet" for is_long in (False, True)}
     for is_long, path in paths.items():
-        samples = sampled(Replay(), RawSource(recording, block_bytes=1 << 12), STEP_NS, 3)
+        samples = sample_book(Replay(), RawSource(recording, block_bytes=1 << 12), STEP_NS, 3)
         assert write_samples(samples, path, "BTCUSDT", 3, is_long=is_long) == 52
     wide, long = pq.read_table(paths[False]), pq.read_table(paths[True]).to_pylist()
     assert wide.schema.equals(wide_schema(3))
@@ -197,12 +197,12 @@ def test_samples_stand_only_where_there_was_a_book(recording: Path, tmp_path: Pa
 
 
 def test_the_book_at_any_time_is_that_of_a_replay_up_to_it(tables: GoldenTables, recording: Path) -> None:
-    """From checkpoints as from the beginning; other tables have other checkpoints."""
+    """A checkpoint gives the book of a full replay; other tables have other checkpoints."""
     checkpoints = Checkpoints(tables, "BTCUSDT")
     assert checkpoints.ensure(10 * STEP_NS) >= 5
     for second in range(-1, 61):
         at_ns = START_NS + second * STEP_NS
-        at, plain = checkpoints.book_at(at_ns), book_at(GoldenSource(tables, "BTCUSDT"), at_ns)
+        at, plain = checkpoints.find_book(at_ns), find_book(GoldenSource(tables, "BTCUSDT"), at_ns)
         assert replace(at, replay=plain.replay) == plain
         assert at.absence is not None or at.replay.best() == plain.replay.best()
     written(recording, [depth(1, 3, START_NS), snapshot(2, START_NS + 1)])
@@ -211,7 +211,7 @@ def test_the_book_at_any_time_is_that_of_a_replay_up_to_it(tables: GoldenTables,
 
 
 def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
-    """A recording of several symbols without a name, a symbol that is not there, nothing at all."""
+    """Several symbols without a name, an unknown symbol, and an empty recording are errors."""
     both = written(
         tmp_path / "both.jsonl.gz", [depth(1, 3, START_NS), depth(1, 3, START_NS, symbol="ethusdt")]
     )
@@ -223,7 +223,7 @@ def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
 
 
 def test_a_recording_cut_at_any_byte_ends_in_a_defined_way(tmp_path: Path) -> None:
-    """Whole members are replayed as far as they go, then the damage is told; never a crash, never a level that was not sent."""
+    """Messages before the damage are replayed; then the damage is reported."""
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     lines += [
         depth(3 * at + 1, 3 * at + 3, START_NS + at * STEP_NS, f'["{at}.50000000","1.00000000"]')

@@ -1,4 +1,4 @@
-"""A small market made of dice, its messages as plain Python, and the book that dictionaries make of them."""
+"""Random updates of a small market, and their book in plain dictionaries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capture_pipeline.replay.messages import Messages
 START_NS = 1_769_817_600_000_000_000
 Side = dict[Decimal, Decimal]
 Change = tuple[bool, Decimal, Decimal]
-"""Whether it is an ask, price, quantity."""
+"""True for an ask, price, quantity."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Update:
 
 
 def market(messages: int, tick: str = "0.01", lot: str = "0.00001", seed: int = 7) -> list[Update]:
-    """Updates around 84,000 that never cross; levels come, change and go."""
+    """Generate random updates around the price 84,000 that never cross."""
     dice, price, quantity = random.Random(seed), Decimal(tick), Decimal(lot)  # noqa: S311 - a test's dice
     made = []
     for number in range(1, messages + 1):
@@ -38,7 +38,7 @@ def market(messages: int, tick: str = "0.01", lot: str = "0.00001", seed: int = 
 
 
 def book_of(updates: Iterable[Update]) -> tuple[Side, Side]:
-    """Bids and asks after some updates."""
+    """Return bids and asks after the updates."""
     sides: tuple[Side, Side] = {}, {}
     for update in updates:
         for ask, price, quantity in update.changes:
@@ -49,7 +49,7 @@ def book_of(updates: Iterable[Update]) -> tuple[Side, Side]:
 
 
 def levels_of(sides: tuple[Side, Side]) -> list[Change]:
-    """As a snapshot lists them."""
+    """Return the levels in the order of a snapshot."""
     bids, asks = sides
     return [(False, price, bids[price]) for price in sorted(bids, reverse=True)] + [
         (True, price, asks[price]) for price in sorted(asks)
@@ -57,10 +57,10 @@ def levels_of(sides: tuple[Side, Side]) -> list[Change]:
 
 
 def replayed(messages: Iterable[Messages]) -> tuple[Replay, tuple[Side, Side], list[Messages]]:
-    """What the replay makes of a source: itself, the exact levels at the end, all pieces."""
+    """Replay a source; return the replay, the exact levels at the end, and all pieces."""
     replay, pieces = Replay(), []
     for piece in messages:
-        replay.take(piece)
+        replay.process(piece)
         pieces.append(piece)
     scale = pieces[-1].scale
     sides = [

@@ -1,4 +1,4 @@
-"""No sample and no book inside a hole, whatever is lost, repeated or restarted, from lines, from tables and from checkpoints."""
+"""Tests that no sample and no book is inside a period of missing ids, for all sources."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.cli.main import main
-from capture_pipeline.golden.comparison.book_samples import sampled as sampled_seconds
+from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State
-from capture_pipeline.replay.book_at import Absence, BookAt, book_at
+from capture_pipeline.replay.book_at import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import ROWS, Messages, Scale
-from capture_pipeline.replay.sampling import sampled
+from capture_pipeline.replay.sampling import sample_book
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import written
@@ -41,7 +41,7 @@ CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "strea
 
 @dataclass(frozen=True)
 class Message:
-    """A diff that sets the best bid's quantity to its last id, or a snapshot of the book at an id."""
+    """A diff that sets the quantity of the best bid to its last id, or a snapshot at an id."""
 
     capture_ns: int
     symbol: str
@@ -51,12 +51,12 @@ class Message:
 
     @property
     def quantity(self) -> str:
-        """Of the best bid."""
+        """Quantity of the best bid."""
         return f"{self.last}.00000000"
 
     @property
     def line(self) -> bytes:
-        """As a recording has it."""
+        """Format the message as a line of a recording."""
         level = f'["10.00000000","{self.quantity}"]'
         data = f'{{"lastUpdateId":{self.last},"bids":[{level}],"asks":[["11.00000000","1.00000000"]]}}'
         if not self.is_snapshot:
@@ -67,31 +67,31 @@ class Message:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Every diff of the exchange, and what a recorder with outages kept."""
+    """All diffs of the exchange, and the messages of a recorder with outages."""
 
     sent: list[Message]
     kept: list[Message]
 
     def of(self, symbol: str) -> list[Message]:
-        """What was kept of a symbol."""
+        """Return the recorded messages of a symbol."""
         return [message for message in self.kept if message.symbol == symbol]
 
     def true_id(self, symbol: str, at_ns: int) -> int:
-        """The last id that the exchange had sent."""
+        """Return the last id that the exchange had sent at a time."""
         return max(
             message.last for message in self.sent if message.symbol == symbol and message.capture_ns <= at_ns
         )
 
     @property
     def times(self) -> range:
-        """Of a grid, from the first message to a while after the last one."""
+        """Return the times of a grid, from the first message to some time after the last one."""
         first, last = self.kept[0].capture_ns, self.kept[-1].capture_ns
         return range(-(-first // EVERY_NS) * EVERY_NS, last + 3 * EVERY_NS, EVERY_NS)
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> Recorded:
-    """Two symbols in turn; messages are lost one by one and in outages, snapshots come late, early or never, diffs come twice."""
+    """Generate messages of two symbols with losses, outages, repeated diffs and late, early or missing snapshots."""
     sent: list[Message] = []
     kept: list[Message] = []
     reached = dict.fromkeys(SYMBOLS, 0)
@@ -122,7 +122,7 @@ def recordings(draw: st.DrawFn) -> Recorded:
 
 
 def oracle(messages: list[Message], at_ns: int) -> int | None:
-    """The update id of the book that is known at a time, by the exchange's procedure in plain Python; None where none is."""
+    """Return the update id of the known book at a time, by the exchange's procedure in plain Python."""
     sync, reached_ns = BookSync(Book()), -1
     for message in messages:
         if message.capture_ns > at_ns and (sync.state is not State.SYNCED or at_ns == reached_ns):
@@ -133,9 +133,9 @@ def oracle(messages: list[Message], at_ns: int) -> int | None:
             return sync.last_id if message.first <= sync.last_id + 1 else None
         before = sync.last_id
         if message.is_snapshot:
-            sync.snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
+            sync.process_snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
         else:
-            sync.diff(
+            sync.process_diff(
                 DepthDiff(0, message.symbol, message.first, message.last, [("10", message.quantity)], [])
             )
             reached_ns = message.capture_ns if sync.last_id > before else reached_ns
@@ -143,7 +143,7 @@ def oracle(messages: list[Message], at_ns: int) -> int | None:
 
 
 def shown(found: BookAt, lots: int) -> int | None:
-    """The update id of a book, which is the quantity of its best bid too."""
+    """Return the update id of a book, which equals the quantity of its best bid."""
     if found.absence is not None:
         return None
     assert int(found.replay.book.top()[0][1][0]) == found.last_id * lots
@@ -151,7 +151,7 @@ def shown(found: BookAt, lots: int) -> int | None:
 
 
 def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
-    """Messages as a source hands them over, some at a time."""
+    """Yield messages in pieces of the given sizes, as a source does."""
     made: list[Messages] = []
     at = 0
     while at < len(messages):
@@ -180,7 +180,7 @@ def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
 
 
 def expected(recorded: Recorded, symbol: str) -> dict[int, int]:
-    """The known books at the times of the grid."""
+    """Return the known books at the times of the grid."""
     messages = recorded.of(symbol)
     return {at_ns: found for at_ns in recorded.times if (found := oracle(messages, at_ns)) is not None}
 
@@ -188,24 +188,24 @@ def expected(recorded: Recorded, symbol: str) -> dict[int, int]:
 @given(recordings(), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
 @settings(max_examples=60)
 def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.DataObject) -> None:
-    """Each sample and each book is the exchange's book at that time, wherever pieces end; every time that can be known has one."""
+    """For any pieces, each sample is the book of the exchange at that time, and no known time lacks one."""
     for symbol in SYMBOLS:
         messages, known = recorded.of(symbol), expected(recorded, symbol)
         if not messages:
             continue
         found = {
             sample.sampled_ns: sample.last_id
-            for sample in sampled(Replay(), pieces(messages, sizes), EVERY_NS, 1)
+            for sample in sample_book(Replay(), pieces(messages, sizes), EVERY_NS, 1)
         }
         assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
         assert all(number == recorded.true_id(symbol, at_ns) for at_ns, number in known.items())
         for at_ns in data.draw(st.lists(st.sampled_from(recorded.times), max_size=4)):
-            assert shown(book_at(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
+            assert shown(find_book(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
 
 
 @pytest.mark.parametrize(("next_id", "samples"), [(3, 4), (4, 0)])
 def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, samples: int) -> None:
-    """The first piece ends with a repeated diff long after it, so that only the second one shows whether ids are missing."""
+    """Only the second piece shows whether ids are missing, because the first one ends with a repeated diff."""
     times = [(0, 1, True), (1, 2, False), (9, 2, False), (10, next_id, False)]
     messages = [
         Message(START_NS + at * STEP_NS, "BTCUSDT", number, number, is_snapshot)
@@ -213,7 +213,7 @@ def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, sa
     ]
     found = {
         sample.sampled_ns: sample.last_id
-        for sample in sampled(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)
+        for sample in sample_book(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)
     }
     assert found == {
         at: number
@@ -226,7 +226,7 @@ def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, sa
 @given(recordings())
 @settings(max_examples=4, phases=[Phase.generate])
 def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
-    """Two symbols in one recording, read from its lines, from tables and from checkpoints; the seconds of a comparison too."""
+    """Two symbols of one recording, from lines, tables, checkpoints and the comparison."""
     with tempfile.TemporaryDirectory() as name:
         path = written(
             Path(name) / "both_capture_20250812T120000Z.jsonl.gz", [message.line for message in recorded.kept]
@@ -237,7 +237,7 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
             messages, known = recorded.of(symbol), expected(recorded, symbol)
             for source in (RawSource(path, symbol, block_bytes=1 << 10), GoldenSource(tables, symbol)):
                 found = {
-                    sample.sampled_ns: sample.last_id for sample in sampled(Replay(), source, EVERY_NS, 1)
+                    sample.sampled_ns: sample.last_id for sample in sample_book(Replay(), source, EVERY_NS, 1)
                 }
                 assert found == {
                     at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns
@@ -245,13 +245,13 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
             checkpoints = Checkpoints(tables, symbol)
             checkpoints.ensure(2 * STEP_NS)
             for at_ns in recorded.times[::5]:
-                assert shown(checkpoints.book_at(at_ns), 10**8) == known.get(at_ns)
-            for number in sampled_seconds(tables, symbol)["second"]:
+                assert shown(checkpoints.find_book(at_ns), 10**8) == known.get(at_ns)
+            for number in sample_seconds(tables, symbol)["second"]:
                 assert oracle(messages, (number + 1) * 10**9 - 1) is not None
 
 
 def hole(numbers: list[int]) -> list[Message]:
-    """A diff each tenth of a second, of which those with these numbers are lost; a snapshot at 1 and at 60."""
+    """Generate ten diffs per second without the lost ones, and snapshots at 1 and at 60."""
     diffs = [
         Message(START_NS + number * STEP_NS, "BTCUSDT", number, number)
         for number in range(1, 100)
@@ -285,12 +285,12 @@ def second(number: float) -> int:
 def test_a_hole_is_named(
     tmp_path: Path, at_s: float, absence: Absence | None, last_id: int, between: tuple[int | None, int | None]
 ) -> None:
-    """From the last diff before the missing ids to the next valid book; the end of the recording is no book either."""
+    """No book is known from the last diff before missing ids to the next valid book, and after the end."""
     path = written(
         tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz",
         [message.line for message in hole(list(range(21, 41)))],
     )
-    found = book_at(RawSource(path, block_bytes=1 << 12), second(at_s))
+    found = find_book(RawSource(path, block_bytes=1 << 12), second(at_s))
     assert found.absence is absence
     assert (found.from_ns, found.to_ns) == between
     assert absence is Absence.NO_SNAPSHOT or found.last_id == last_id
@@ -300,24 +300,24 @@ def test_a_hole_is_named(
 
 
 def test_a_second_hole_before_the_snapshot_belongs_to_the_first(tmp_path: Path) -> None:
-    """There is one time without a book; both places of missing ids that a snapshot met are listed with it."""
+    """There is one period without a book; both places of missing ids are listed."""
     path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole([*range(21, 41), 45])])
-    found = book_at(RawSource(path, block_bytes=1 << 12), second(5))
+    found = find_book(RawSource(path, block_bytes=1 << 12), second(5))
     assert (found.from_ns, found.to_ns) == (second(2), second(6.1))
 
 
 def test_seconds_of_a_comparison_lie_in_no_hole(tmp_path: Path) -> None:
-    """The second in which ids go missing has no spread, for the book at its end is not known."""
+    """The second in which ids go missing has no spread, because the book at its end is not known."""
     path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole(list(range(25, 41)))])
     convert(path, SESSION, tmp_path / "lake")
     seconds = (
-        sampled_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
+        sample_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
     )
     assert seconds.to_list() == [0, 1, 6, 7, 8]
 
 
 def test_the_recorded_hole_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recording with ten seconds missing: samples on both sides and none between."""
+    """A recording without ten seconds has samples before and after them, and none between."""
     if not CASES.is_dir():
         pytest.skip(f"no cases at {CASES}")
     monkeypatch.chdir(tmp_path)

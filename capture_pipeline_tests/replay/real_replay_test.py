@@ -1,4 +1,4 @@
-"""The ETH recording replayed from its lines and from its tables: the exchange's own best prices come out, over midnight too."""
+"""Replay of a real recording from its lines and tables: best prices equal those of the exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capture_pipeline.binance.streams.messages import decode_book_ticker
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import units
+from capture_pipeline.orderbook.levels import to_units
 from capture_pipeline.replay.book_at import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
@@ -41,7 +41,7 @@ def tables(recording: Path) -> GoldenTables:
 
 
 def replayed(source: Iterable[Messages]) -> tuple[Replay, dict[int, Best]]:
-    """The book at the end, and the bests by update id in units of 1e-8."""
+    """Return the replay, and the best prices by update id in units of 1e-8."""
     bests: dict[int, Best] = {}
 
     def told(messages: Messages, first: int, end: int, found: Ints) -> None:
@@ -52,7 +52,7 @@ def replayed(source: Iterable[Messages]) -> tuple[Replay, dict[int, Best]]:
 
     replay = Replay([told])
     for messages in source:
-        replay.take(messages)
+        replay.process(messages)
     return replay, bests
 
 
@@ -61,7 +61,7 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
     replay, bests = replayed(RawSource(recording, block_bytes=1 << 20))
     again, from_tables = replayed(GoldenSource(tables, "ETHUSDT"))
     assert bests == from_tables
-    assert replay.counts.fold == again.counts.fold
+    assert replay.counts.checksum == again.counts.checksum
     for one in (replay, again):
         assert (one.state, one.counts.gaps, one.counts.snapshots, one.book.crossed) == (State.SYNCED, 0, 1, 0)
         assert one.counts.messages == 6_471
@@ -73,7 +73,9 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
     compared = OrderedDict(
         (
             ticker.update_id,
-            tuple(units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)),
+            tuple(
+                to_units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)
+            ),
         )
         for ticker in tickers
         if ticker.update_id in bests
@@ -83,24 +85,29 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
 
 
 def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
-    """At midnight and after it, from a checkpoint as from the beginning."""
+    """A checkpoint gives the book of a full replay, at midnight and later."""
     checkpoints = Checkpoints(tables, "ETHUSDT")
     assert checkpoints.ensure(60_000_000_000) >= 10
     whole = Replay()
     for messages in GoldenSource(tables, "ETHUSDT"):
-        whole.take(messages)
-    last = checkpoints.book_at(whole.reached_ns or 0)
+        whole.process(messages)
+    last = checkpoints.find_book(whole.reached_ns or 0)
     assert (last.absence, last.last_id, last.replay.best()) == (None, whole.last_id, whole.best())
-    after = checkpoints.book_at(1 << 62)
-    assert (after.absence, after.goes_on, after.last_id) == (Absence.END, False, whole.last_id)
-    midnight = checkpoints.book_at(MIDNIGHT_NS)
-    assert (midnight.absence, midnight.goes_on, midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (
+    after = checkpoints.find_book(1 << 62)
+    assert (after.absence, after.has_later_messages, after.last_id) == (Absence.END, False, whole.last_id)
+    midnight = checkpoints.find_book(MIDNIGHT_NS)
+    assert (
+        midnight.absence,
+        midnight.has_later_messages,
+        midnight.state,
+        midnight.capture_ns <= MIDNIGHT_NS,
+    ) == (
         None,
         True,
         State.SYNCED,
         True,
     )
-    assert checkpoints.book_at(0).absence is Absence.NO_SNAPSHOT
+    assert checkpoints.find_book(0).absence is Absence.NO_SNAPSHOT
 
 
 def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) -> None:
@@ -125,7 +132,7 @@ def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) ->
     ]
     book = TickBook()
     book.load(columns[0], columns[1])
-    assert book.levels == (18_376, 27_017)
+    assert book.level_counts == (18_376, 27_017)
     bids, asks = book.top()
     assert bids[0].tolist() == sorted((int(price * 100) for price in sides["bids"]), reverse=True)
     assert asks[0].tolist() == sorted(int(price * 100) for price in sides["asks"])

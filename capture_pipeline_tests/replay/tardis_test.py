@@ -1,4 +1,4 @@
-"""Tardis' files: the same levels come out as went in, ids are honest about what they are, and a damaged row is named by its line."""
+"""Tests of Tardis' files: exact levels, assigned ids, and errors that name the line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOOD = "binance,BTCUSDT,1769817600012000,1769817600034517,true,bid,84012.01,0.25
 
 
 def shown(value: Decimal) -> str:
-    """As the producer writes numbers: no zeros at the end, a millionth as 1e-6."""
+    """Format a number as Tardis does: without trailing zeros, a millionth as 1e-6."""
     plain = f"{value.normalize():f}"
     return f"{value.normalize():e}".replace("e-0", "e-") if value and abs(value) < Decimal("1e-6") else plain
 
@@ -35,13 +35,13 @@ def lines(update: Update, *, snapshot: bool = False) -> list[str]:
 
 
 def from_snapshot(updates: list[Update], at: int) -> list[str]:
-    """The whole book after `at` updates as a snapshot, then the others."""
+    """Return the book after `at` updates as a snapshot, followed by the other updates."""
     snapshot = Update(at, updates[at - 1].capture_ns, levels_of(book_of(updates[:at])))
     return lines(snapshot, snapshot=True) + [line for update in updates[at:] for line in lines(update)]
 
 
 def seeded(updates: list[Update], at: int) -> list[str]:
-    """Likewise, behind the first half of the updates that the snapshot holds already."""
+    """Return the same, after the first half of the updates that the snapshot contains."""
     return [line for update in updates[: at // 2] for line in lines(update)] + from_snapshot(updates, at)
 
 
@@ -71,17 +71,17 @@ def test_a_book_comes_back_level_by_level(tmp_path: Path, block_bytes: int, pack
 
 
 def test_a_snapshot_is_one_message_though_its_rows_came_apart(tmp_path: Path) -> None:
-    """Consecutive snapshot rows belong together whatever their times; diffs of different times do not."""
+    """Consecutive snapshot rows are one message for any times; diffs of different times are not."""
     rows = [GOOD.replace("034517", f"0345{at}") for at in (10, 11, 12)]
     rows += [row.replace("true", "false") for row in rows]
     (piece,) = [piece for piece in TardisSource(written(tmp_path / "x.csv", rows)) if len(piece) > 1]
     assert piece.rows[KIND].tolist() == [SNAPSHOT, 0, 0]
-    assert piece.run.bounds.tolist() == [[0, 3, 4], [3, 4, 5], [3, 4, 5]]
+    assert piece.batch.bounds.tolist() == [[0, 3, 4], [3, 4, 5], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("block_bytes", [90, 1 << 20])
 def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -> None:
-    """Also where their exchange times differ: no book is seen between the two halves, and the later row of a price counts."""
+    """Rows of one arrival are one message even with different exchange times; the last row of a price counts."""
     head, arrival = "binance,BTCUSDT", 1_769_817_600_100_000
     rows = [
         f"{head},{arrival},{arrival},true,{side},{price},1" for side, price in (("bid", 100), ("ask", 101))
@@ -101,7 +101,7 @@ def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -
     for piece in TardisSource(
         written(tmp_path / "x.csv", rows), tick=Decimal(1), lot=Decimal(1), block_bytes=block_bytes
     ):
-        replay.take(piece)
+        replay.process(piece)
         pieces.append(piece.rows.copy())
     found = np.concatenate(pieces, axis=1)
     assert found[KIND].tolist() == [SNAPSHOT, 0, 0]
@@ -117,7 +117,7 @@ def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "x.csv", seeded(updates[:200], 40) + from_snapshot(updates, 260), packed=False)
     replay, sides, pieces = replayed(TardisSource(path, block_bytes=1000))
     assert sides == book_of(updates)
-    assert (replay.counts.gaps, replay.counts.snapshots, replay.counts.spare) == (1, 2, 0)
+    assert (replay.counts.gaps, replay.counts.snapshots, replay.counts.unused_snapshots) == (1, 2, 0)
     rows = np.concatenate([piece.rows for piece in pieces], axis=1)
     (first, second) = np.flatnonzero(rows[KIND] == SNAPSHOT)
     assert rows[LAST, first] == rows[LAST, first - 1] + 1
@@ -142,7 +142,7 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
     [
         (GOOD.replace("true", "maybe"), "is_snapshot is 'maybe'"),
         (GOOD.replace("bid", "buy"), "side is 'buy'"),
-        (GOOD.replace("84012.01", "84012,01"), "is no row of eight fields"),
+        (GOOD.replace("84012.01", "84012,01"), "not a row of eight fields"),
         (GOOD.replace("84012.01", "-1"), "price is '-1'"),
         (GOOD.replace("84012.01", "nan"), "price is 'nan'"),
         (GOOD.replace("84012.01", "1e99"), "price is '1"),
@@ -158,7 +158,7 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, row: str, told: str) -> None:
-    """Whichever block it stands in, and never passed over."""
+    """The error names the line for any block size."""
     path = written(tmp_path / "bad.csv", [GOOD, GOOD, GOOD, row, GOOD], packed=False)
     for block_bytes in (100, 1 << 20):
         with pytest.raises(MalformedDataError) as caught:
@@ -167,7 +167,7 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, row: str, told:
 
 
 def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    """Digits beyond 64 bits are never cut, and a price between known ticks is told."""
+    """Numbers beyond 64 bits and prices between known ticks are errors."""
     long = written(tmp_path / "long.csv", [GOOD.replace("0.25", "123456789012345678.25")], packed=False)
     with pytest.raises(MalformedDataError, match=r"line 2: amount is '123456789012345678\.25'"):
         list(TardisSource(long))
@@ -177,36 +177,38 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         packed=False,
     )
     for block_bytes, told in (
-        (90, "holds an amount that 64 bits do not hold"),
-        (1 << 20, "an amount from line 2 on has too many digits"),
+        (90, "the column amount contains a value that does not fit 64 bits"),
+        (1 << 20, "the column amount has a value with too many digits from line 2 on"),
     ):
         with pytest.raises(MalformedDataError, match=told):
             list(TardisSource(mixed, block_bytes=block_bytes))
-    with pytest.raises(MalformedDataError, match=r"holds the price 84012.01, no multiple of 0.1 "):
+    with pytest.raises(
+        MalformedDataError, match=r"contains the price 84012.01, which is not a multiple of 0.1 "
+    ):
         list(TardisSource(written(tmp_path / "tick.csv", [GOOD], packed=False), tick=Decimal("0.1")))
 
 
 def test_zeros_at_the_end_say_nothing(tmp_path: Path) -> None:
-    """However many there are, the value and its tick are the same."""
+    """Trailing zeros change neither the value nor the tick."""
     rows = [GOOD.replace("0.25", "0.2500000000000000000").replace("84012.01", "84012.010")]
     (piece,) = TardisSource(written(tmp_path / "x.csv", rows))
-    assert (piece.scale.tick, piece.run.prices.tolist()) == (Decimal("84012.01"), [1])
-    assert piece.scale.quantity(int(piece.run.lots[0])) == Decimal("0.25")
+    assert (piece.scale.tick, piece.batch.prices.tolist()) == (Decimal("84012.01"), [1])
+    assert piece.scale.quantity(int(piece.batch.lots[0])) == Decimal("0.25")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """A missing file, a torn gzip, another table, two symbols and nothing at all each say so."""
-    with pytest.raises(LakeError, match="is not there"):
+    """Each kind of wrong file has its own error."""
+    with pytest.raises(LakeError, match="does not exist"):
         list(TardisSource(tmp_path / "none.csv.gz"))
     torn = written(tmp_path / "torn.csv.gz", [GOOD] * 500)
     torn.write_bytes(torn.read_bytes()[:-30])
-    with pytest.raises(MalformedDataError, match="the gzip is damaged behind byte"):
+    with pytest.raises(MalformedDataError, match="the gzip is damaged after byte"):
         list(TardisSource(torn))
     (tmp_path / "trades.csv").write_text("exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n")
-    with pytest.raises(MalformedDataError, match="line 1: is not the header"):
+    with pytest.raises(MalformedDataError, match="line 1: not the header"):
         list(TardisSource(tmp_path / "trades.csv"))
     with pytest.raises(MalformedDataError, match="more than one symbol"):
         list(TardisSource(written(tmp_path / "two.csv", [GOOD, GOOD.replace("BTC", "ETH")])))
     (tmp_path / "empty.csv").write_bytes(b"")
-    with pytest.raises(MalformedDataError, match="holds nothing"):
+    with pytest.raises(MalformedDataError, match="is empty"):
         list(TardisSource(tmp_path / "empty.csv"))

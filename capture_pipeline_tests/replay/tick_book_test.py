@@ -1,4 +1,4 @@
-"""The compiled book against the plainest one there is: dictionaries, sorted anew each time."""
+"""Tests of the compiled book against plain dictionaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled import book as tick_book
-from capture_pipeline.replay.compiled._side import EMPTY, MOST_TICK, SPAN, WINDOW
+from capture_pipeline.replay.compiled._side import EMPTY, MAX_TICK, SPAN, WINDOW
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 
 Levels = list[tuple[int, int]]
@@ -42,7 +42,7 @@ class Plain:
                 self.sides[side].pop(tick)
 
     def best(self) -> tuple[int, int, int, int]:
-        """As `TickBook.apply` tells it."""
+        """Return the best prices as `TickBook.apply` does."""
         bids, asks = self.sides
         bid, ask = max(bids, default=int(EMPTY)), min(asks, default=int(EMPTY))
         return bid, bids.get(bid, 0), ask, asks.get(ask, 0)
@@ -66,7 +66,7 @@ def told(book: TickBook) -> tuple[Levels, Levels]:
 
 def same(book: TickBook, plain: Plain) -> bool:
     bids, asks = plain.sides
-    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.levels == (
+    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.level_counts == (
         len(bids),
         len(asks),
     )
@@ -91,7 +91,7 @@ def test_bests_and_levels_are_those_of_the_plain_book(messages: list[tuple[Level
 def test_a_snapshot_takes_the_place_of_everything(
     bids: Levels, asks: Levels, before: list[tuple[Levels, Levels]], corridor: float
 ) -> None:
-    """And a corridor leaves what lies within it."""
+    """Pruning keeps the levels inside the corridor."""
     book, plain = TickBook(), Plain()
     if before:
         book.apply(run_of(before))
@@ -120,9 +120,9 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
     far = np.arange(45_000, dtype=np.int64) * WINDOW
     book = TickBook()
     book.load((-far, far + 1), (far, far + 1))
-    assert book.levels == (45_000, 45_000)
+    assert book.level_counts == (45_000, 45_000)
     assert book.lots(1, int(far[-1])) == int(far[-1]) + 1
-    for tick in (MOST_TICK + 1, -MOST_TICK - 1, 2**63 - 1, -(2**63)):
+    for tick in (MAX_TICK + 1, -MAX_TICK - 1, 2**63 - 1, -(2**63)):
         for side in (0, 1):
             levels: tuple[Levels, Levels] = ([(tick, 1)], []) if side == 0 else ([], [(tick, 1)])
             with pytest.raises(MalformedDataError, match="62 bits"):
@@ -132,17 +132,17 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
 
 
 def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By diffs and by a snapshot alike, in words; the bound is lowered here, for the real one takes a gigabyte."""
-    monkeypatch.setattr(tick_book, "_MOST_SLOTS", 1 << 13)
+    """Too many levels are an error in diffs and snapshots. The test lowers the limit to save memory."""
+    monkeypatch.setattr(tick_book, "_MAX_SLOTS", 1 << 13)
     far = np.arange(9_000, dtype=np.int64) * WINDOW
-    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
         TickBook().load((far, far + 1), (far, far + 1))
-    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
         TickBook().apply(run_of([([], [(int(tick), 1) for tick in far])]))
 
 
 def test_a_book_that_wanders_stays_whole() -> None:
-    """The window follows the best price over many times its width, and nothing is lost on the way."""
+    """The window follows the best price over many times its width without losing levels."""
     steps = np.arange(3000, dtype=np.int64) * (WINDOW // 3)
     messages = [
         ([(int(at) - 1, 5), (int(at) - WINDOW // 2, 6)], [(int(at) + 1, 7), (int(at), 0)]) for at in steps

@@ -25,7 +25,7 @@ from capture_pipeline.binance.urls import (
     parse_trades_name,
 )
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline_tests.sandbox_exchange.streaming import check_aggregates
 from sandbox_exchange.market.spans import Outage
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
@@ -135,7 +135,7 @@ def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
             for row in put_together
         ] == [tuple(one[name] for name in "aflpqTm") for one in aggregates]
         for read, those in ((file, found), (aggregates_file, put_together)):
-            frame = published_trades(download(url, read), read.stem, 1 << 24, file.bounds)
+            frame = parse_published_trades(download(url, read), read.stem, 1 << 24, file.bounds)
             assert frame["trade_id"].to_list() == [int(row[0]) for row in those]
 
 
@@ -145,7 +145,7 @@ def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str)
     cheap = SMALL | {"symbol": "PEPEUSDT", "base_price": 0.00000012, "tick_size": 0.00000001, "lot_size": 1}
     with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
         file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
-        frame = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+        frame = parse_published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
         params: dict[str, str | int] = {
             "symbol": "PEPEUSDT",
             "interval": "1d",
@@ -249,7 +249,7 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
     with SandboxServer(SandboxConfig.model_validate({**MARKET, "faults": [rule]})) as server:
         for file in (NEW, FUTURES):
             with pytest.raises(MalformedDataError):
-                published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+                parse_published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
         assert server.sandbox.faults.count_injected(fault) == 2
 
 
@@ -274,8 +274,8 @@ def test_faults_without_consequence_change_no_trade(url: str, fault: str) -> Non
         )
     ) as server:
         for file in (NEW, FUTURES):
-            damaged = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
-            correct = published_trades(download(url, file), file.stem, 1 << 24, file.bounds)
+            damaged = parse_published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+            correct = parse_published_trades(download(url, file), file.stem, 1 << 24, file.bounds)
             columns = [name for name in correct.columns if name != "trade_us" or fault != "csv_mixed_units"]
             assert damaged.select(columns).equals(correct.select(columns))
             assert (damaged["trade_us"] // 1000).equals(correct["trade_us"] // 1000)

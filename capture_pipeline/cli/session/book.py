@@ -14,7 +14,7 @@ from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import BOOK_SYMBOL, CONFIG, JSON
 from capture_pipeline.cli.session.target import book_source
-from capture_pipeline.replay.book_at import Absence, BookAt, book_at
+from capture_pipeline.replay.book_at import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import State
 from capture_pipeline.terminal import write_line
@@ -46,7 +46,7 @@ def book_command(
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
         source = book_source(target, parse_symbol(symbol) if symbol else "", open_workspace(config))
-        found = source.book_at(at_ns) if isinstance(source, Checkpoints) else book_at(source, at_ns)
+        found = source.find_book(at_ns) if isinstance(source, Checkpoints) else find_book(source, at_ns)
         name = source.symbol
     replay = found.replay
     told = {
@@ -55,7 +55,7 @@ def book_command(
         "state": _state_of(found),
         "last_id": found.last_id,
         "captured_ns": found.capture_ns,
-        "goes_on": found.goes_on,
+        "goes_on": found.has_later_messages,
     }
     if found.absence is not None or replay.scale is None:
         what = _reason_of(found)
@@ -87,7 +87,7 @@ def book_command(
         ("bid_quantity", "bid", "ask", "ask_quantity"),
         rows,
     )
-    bid_count, ask_count = replay.book.levels
+    bid_count, ask_count = replay.book.level_counts
     write_line(
         f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}"
     )

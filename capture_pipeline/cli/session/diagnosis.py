@@ -10,7 +10,7 @@ import click
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
-from capture_pipeline.golden.quality_score import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.quality_score import MAX_DAMAGED_SCORE, MEANING, PARTS, Diagnosis, diagnose
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
@@ -51,7 +51,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     for series in diagnosis.series:
         gaps = [
             {"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"}
-            for start, end in series.between
+            for start, end in series.gaps
         ]
         times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
         write_line(f"{' '.join(series.symbols)}: {times}")
@@ -71,7 +71,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
         output_console().print(
-            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}"
+            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MAX_DAMAGED_SCORE:g}"
         )
     write_line(
         f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}"

@@ -17,7 +17,7 @@ from capture_pipeline.cli.options import BOOK_SYMBOL, CONFIG, JSON, Duration
 from capture_pipeline.cli.session.target import replay_source
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import Messages, Source
-from capture_pipeline.replay.sampling import sampled, write_samples
+from capture_pipeline.replay.sampling import sample_book, write_samples
 from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 20
@@ -71,7 +71,7 @@ def replay_command(
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(
-                sampled(replay, watched, round(every_s * 1e9), depth),
+                sample_book(replay, watched, round(every_s * 1e9), depth),
                 out,
                 source.symbol,
                 depth,
@@ -80,7 +80,7 @@ def replay_command(
         else:
             count = 0
             for messages in watched:
-                replay.take(messages)
+                replay.process(messages)
     told = _told(source, replay, time.monotonic() - started)
     if out is not None:
         told |= {"samples": count, "out": str(out)}
@@ -123,9 +123,9 @@ def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "events_per_s": counts.events / seconds if seconds else None,
         "snapshots": counts.snapshots,
-        "spare_snapshots": counts.spare,
-        "stale": counts.stale,
-        "unsynced": counts.unsynced,
+        "spare_snapshots": counts.unused_snapshots,
+        "stale": counts.stale_diffs,
+        "unsynced": counts.unsynced_diffs,
         "crossed": replay.book.crossed,
         "gaps": counts.gaps,
         "discontinuities": [vars(one) for one in counts.discontinuities],

@@ -10,7 +10,7 @@ from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.captured_trades import finished_metadata
+from capture_pipeline.golden.proof.captured_trades import read_finished_metadata
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.tables.golden import TABLES
 from capture_pipeline.terminal import write_line
@@ -28,7 +28,7 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
     workspace = open_workspace(config)
     with one_line_errors():
         folder = find_session(sessions_root(workspace.settings, output), session)
-        finished_metadata(folder)
+        read_finished_metadata(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     if as_json:
         emit_json(manifest.model_dump(mode="json"))

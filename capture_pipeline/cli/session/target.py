@@ -11,7 +11,7 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.messages import Source
-from capture_pipeline.replay.sources.open import of_session, source_of
+from capture_pipeline.replay.sources.open import open_session_tables, open_source
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 
@@ -20,23 +20,23 @@ def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
     """Open the target of `capture session replay`; a session without tables is read from its recording.
 
     Raises:
-        CaptureError: See `source_of`.
+        CaptureError: See `open_source`.
     """
-    return source_of(_located(target, workspace), symbol, workspace.lake.tables())
+    return open_source(_located(target, workspace), symbol, workspace.lake.tables())
 
 
 def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints | Source:
     """Open the target of `capture session book`: the checkpoints of a session whose tables were built from its recording, otherwise the recording.
 
     Raises:
-        CaptureError: See `source_of`.
+        CaptureError: See `open_source`.
     """
     located, tables = _located(target, workspace), workspace.lake.tables()
     path = Path(located)
     session = path.resolve().name if path.is_dir() else located
     if (path.is_dir() and _has_tables_of(path.resolve(), tables)) or not path.exists():
-        return Checkpoints(*of_session(session, symbol, tables))
-    return source_of(located, symbol, tables)
+        return Checkpoints(*open_session_tables(session, symbol, tables))
+    return open_source(located, symbol, tables)
 
 
 def _located(target: str, workspace: Workspace) -> str:

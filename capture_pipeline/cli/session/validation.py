@@ -9,7 +9,7 @@ import click
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
-from capture_pipeline.golden.validation.checks import thresholds_of
+from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.settings.loader import load_settings
@@ -34,7 +34,7 @@ def validate_command(path: Path, as_json: bool, book: bool | None, config: Path 
     Exit code 1: a check failed. 2: the recording cannot be read.
     """
     with one_line_errors():
-        report = validate(path, thresholds_of(load_settings(config).session_gates), book=book)
+        report = validate(path, build_thresholds(load_settings(config).session_gates), book=book)
     if as_json:
         emit_json(report.to_dict())
     else:

@@ -13,7 +13,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.benchmarks import measure_replay, measure_synthetic_replay
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.replay_throughput.benchmark import HOUR_EVENTS, MAIN_FIGURES, session_input
-from capture_pipeline.replay.sources.open import of_session
+from capture_pipeline.replay.sources.open import open_session_tables
 
 _SCHEMA = dg.TableSchema(
     [
@@ -68,7 +68,7 @@ def replay_benchmark(
     """Replay the updates and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         if config.session:
-            tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
+            tables, symbol = open_session_tables(config.session, config.symbol, workspace.lake.tables())
             recorded = session_input(
                 tables, symbol, find_session_folder(workspace, config.session).recording, config.events
             )

@@ -1,4 +1,4 @@
-"""Asset checks of a session, one for each check of `capture validate`."""
+"""Asset checks of a session, one for each check of `capture session validate`."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, thresholds_of
+from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, build_thresholds
 from capture_pipeline.golden.validation.report import Check, Verdict
 from capture_pipeline.golden.validation.validate import validate
 
@@ -22,7 +22,7 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
 
 
 def _severity(name: str) -> str:
-    return str(Severity.WARN if name in thresholds_of(SETTINGS.session_gates).advisory else Severity.ERROR)
+    return str(Severity.WARN if name in build_thresholds(SETTINGS.session_gates).advisory else Severity.ERROR)
 
 
 def _specs() -> dict[str, dg.AssetCheckSpec]:
@@ -49,7 +49,7 @@ SPECS = _specs()
     name="golden_samples_checks",
     specs=list(SPECS.values()),
     can_subset=True,
-    description="Validates a session with the checks of `capture validate`.",
+    description="Validates a session with the checks of `capture session validate`.",
 )
 def golden_samples_checks(
     context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
@@ -58,7 +58,7 @@ def golden_samples_checks(
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
             find_session_folder(workspace, context.partition_key).path,
-            thresholds_of(workspace.settings.session_gates),
+            build_thresholds(workspace.settings.session_gates),
         )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}

@@ -23,7 +23,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, LakeError
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, State, markdown, read_proof
-from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.lifecycle import list_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
@@ -197,7 +197,7 @@ def proof_sensor(
     """Request one run for each session without a complete proof."""
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        found = due_sessions(workspace.lake, reversed(list_sessions(sessions_folder(workspace))), now_us)
+        found = find_due_sessions(workspace.lake, reversed(list_sessions(sessions_folder(workspace))), now_us)
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     for session, reason in found.damaged.items():

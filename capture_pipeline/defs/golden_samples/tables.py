@@ -11,7 +11,7 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.golden.comparison.figures import Compared, regime_comparison
+from capture_pipeline.golden.comparison.figures import ComparedSession, compare_sessions
 from capture_pipeline.golden.comparison.report import markdown, page
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenManifest, GoldenTables
@@ -102,7 +102,7 @@ def regime_comparison_report(
     """Compare all sessions that have tables."""
     with domain_errors_as_dagster(context.op_execution_context):
         compared = _sessions_with_tables(workspace)
-        comparison = regime_comparison(compared)
+        comparison = compare_sessions(compared)
         path = workspace.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
     shown = outputs.page(path, workspace.lake.reports())
@@ -111,11 +111,11 @@ def regime_comparison_report(
     )
 
 
-def _sessions_with_tables(workspace: Workspace) -> list[Compared]:
+def _sessions_with_tables(workspace: Workspace) -> list[ComparedSession]:
     found = []
     for folder in reversed(list_sessions(sessions_folder(workspace))):
         tables = GoldenTables(workspace.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
             metadata = read_finished_metadata(folder)
-            found += [Compared(tables, symbol, metadata) for symbol in tables.symbols()]
+            found += [ComparedSession(tables, symbol, metadata) for symbol in tables.symbols()]
     return found

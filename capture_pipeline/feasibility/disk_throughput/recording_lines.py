@@ -39,7 +39,7 @@ def time_lines(lines: bytes, times: int, path: Path) -> Timing:
         return WriteResult(len(split) * times, len(lines) * times)
 
     def read() -> int:
-        with Source.opened(path) as source:
+        with Source.open(path) as source:
             count = sum(piece.count(b"\n") for piece in source)
         if source.findings:
             raise LakeError(str(source.findings[0]), where=str(path), remedy="check the disk, then run again")

@@ -9,7 +9,7 @@ import polars as pl
 
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import scan_tables
-from capture_pipeline.replay.sources._crypto_lake_columns import opened, resolved
+from capture_pipeline.replay.sources._crypto_lake_columns import find_column, open_parquet
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES
 
 
@@ -69,11 +69,11 @@ def crypto_lake_streams(
 
 
 def _scan_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
-    with opened(path) as file:
+    with open_parquet(path) as file:
         columns = file.schema_arrow.names
-    origin, receipt = (resolved(columns, name, str(path)) for name in ("origin", "receipt"))
+    origin, receipt = (find_column(columns, name, str(path)) for name in ("origin", "receipt"))
     for key in keys:
-        resolved(columns, key, str(path))
+        find_column(columns, key, str(path))
     frame = scan_tables([path], "fetch it again")
     if keys:
         frame = _select_first(frame, receipt, *keys)

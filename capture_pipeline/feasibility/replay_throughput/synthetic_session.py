@@ -50,13 +50,13 @@ def make_session(folder: Path, events: int) -> None:
 
 
 def _format_lines(messages: Messages) -> Iterator[bytes]:
-    prices, lots = messages.run.prices.tolist(), messages.run.lots.tolist()
+    prices, lots = messages.batch.prices.tolist(), messages.batch.lots.tolist()
     levels = [
         b'["%d.%02d000000","%d.%08d"]' % (*divmod(price, 100), *divmod(lot, 10**8))
         for price, lot in zip(prices, lots, strict=True)
     ]
     for row, (start, middle, end) in zip(
-        messages.rows.T.tolist(), messages.run.bounds.T.tolist(), strict=True
+        messages.rows.T.tolist(), messages.batch.bounds.T.tolist(), strict=True
     ):
         bids, asks = b",".join(levels[start:middle]), b",".join(levels[middle:end])
         if row[KIND] == SNAPSHOT:

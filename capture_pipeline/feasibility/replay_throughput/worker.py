@@ -94,9 +94,9 @@ def main(arguments: list[str]) -> int:
 def _warm_up(arguments: list[str]) -> None:
     """Compile every kernel that the replay needs."""
     for messages in generate_events(1):
-        Replay().take(messages)
+        Replay().process(messages)
     for messages in islice(_open_source(arguments), 1) if arguments[0] != "memory" else ():
-        Replay().take(messages)
+        Replay().process(messages)
 
 
 def _measure(arguments: list[str]) -> dict[str, float]:
@@ -105,7 +105,7 @@ def _measure(arguments: list[str]) -> dict[str, float]:
     sampler.start()
     started = time.perf_counter()
     for messages in source:
-        replay.take(messages)
+        replay.process(messages)
     seconds = time.perf_counter() - started
     sampler.finish()
     sizes = np.array(sampler.sizes) / _MB

@@ -130,7 +130,7 @@ class _Feed:
                     recovered_ms=None,
                 )
             )
-        step = self.sync.diff(
+        step = self.sync.process_diff(
             DepthDiff(0, "", first_id, last_id, [], [], None if previous_id < 0 else previous_id)
         )
         if missing:
@@ -140,7 +140,7 @@ class _Feed:
     def snapshot(self, capture_ns: int, last_id: int) -> None:
         """Process the next snapshot, which may make the book valid."""
         self.snapshots += 1
-        self._record_if_valid(capture_ns, self.sync.snapshot(DepthSnapshot(last_id, [], [])))
+        self._record_if_valid(capture_ns, self.sync.process_snapshot(DepthSnapshot(last_id, [], [])))
 
     def _record_if_valid(self, capture_ns: int, step: Step) -> None:
         if step is not Step.BRIDGED or self.sync.state is not State.SYNCED:

@@ -1,6 +1,6 @@
-"""The book of a session, sampled: spread each second, depth at the best levels each ten seconds, out of its tables.
+"""Samples of the book of a session from its tables: best prices each second, depth each ten seconds.
 
-No sample lies in a hole: the second in which ids go missing has none, nor has the last one.
+A second in which ids go missing has no sample, and neither has the last second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTab
 _SECOND_NS = 1_000_000_000
 _DEPTH_EVERY = 10
 Message = tuple[int, int, DepthDiff | DepthSnapshot]
-"""Line, capture time, what it says."""
+"""Line, capture time, message."""
 
 SAMPLE_SCHEMA: dict[str, pl.DataType] = {
     "second": pl.Int64(),
@@ -39,9 +39,10 @@ Row = tuple[int, int, int, int | None, int | None]
 
 @dataclass
 class _Sampler:
-    """Takes the book as it was when each second ended.
+    """Samples the book at the end of each second.
 
-    A row waits until the next diff continues the book: where ids are missing instead, the book at the end of the second is not known.
+    A row waits until the next diff continues the book. If ids are missing before that diff, the book at the
+    end of the second is not known.
     """
 
     levels: int
@@ -49,8 +50,8 @@ class _Sampler:
     second: int = -1
     _waiting: list[Row] = field(default_factory=list)
 
-    def until(self, capture_ns: int, sync: BookSync[Book]) -> None:
-        """The seconds that ended before this message; of several without a message one is taken."""
+    def end_seconds(self, capture_ns: int, sync: BookSync[Book]) -> None:
+        """Add a row for the last second with a message, if it ended before this message."""
         second = capture_ns // _SECOND_NS
         if second == self.second:
             return
@@ -65,46 +66,46 @@ class _Sampler:
         self.second = second
 
     def decide(self, step: Step) -> None:
-        """Keep the waiting rows where a diff continued the book, and drop them where ids are missing."""
+        """Keep the waiting rows if a diff continued the book, and drop them if ids are missing."""
         if step in {Step.APPLIED, Step.BRIDGED}:
             self.rows += self._waiting
         if step in {Step.APPLIED, Step.BRIDGED, Step.GAP}:
             self._waiting.clear()
 
 
-def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame:
-    """The book of one symbol, each second at whose end it is known.
+def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame:
+    """Sample the book of one symbol at the end of each second at which it is known.
 
     Args:
-        tables: Of the session.
-        symbol: In capitals.
-        levels: How many of the best levels count as depth.
+        tables: Tables of the session.
+        symbol: Symbol in capitals.
+        levels: Number of best levels whose quantities are the depth.
 
     Returns:
-        A frame of `SAMPLE_SCHEMA`; empty where no snapshot seeded the book.
+        A frame of `SAMPLE_SCHEMA`; empty if the book never was valid.
     """
     sync, sampler = BookSync(Book()), _Sampler(levels)
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
-        sampler.until(capture_ns, sync)
+        sampler.end_seconds(capture_ns, sync)
         if isinstance(message, DepthDiff):
-            sampler.decide(sync.diff(message))
+            sampler.decide(sync.process_diff(message))
         else:
-            sync.snapshot(message)
+            sync.process_snapshot(message)
     return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
 
 
 def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
-    """The messages of a table, a row group at a time, so that an hour need not fit into memory."""
+    """Iterate over the messages of a table. Only one row group is in memory."""
     for path in paths:
         for read in read_row_groups(path):
             frame = pl.from_arrow(read)
             if not isinstance(frame, pl.DataFrame):
                 raise TypeError(type(frame))
-            yield from _of_rows(frame, table, symbol)
+            yield from _parse_rows(frame, table, symbol)
 
 
-def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
+def _parse_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
     line = pl.col("line")
     lists = [
         pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name)
@@ -131,7 +132,7 @@ def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[M
 
 
 def _text(column: str) -> pl.Expr:
-    """As the exchange writes it, with eight decimals."""
+    """Format units of 1e-8 with eight decimals, as the exchange does."""
     whole, fraction = pl.col(column) // 10**8, pl.col(column) % 10**8
     return whole.cast(pl.String) + "." + fraction.cast(pl.String).str.zfill(8)
 

@@ -1,4 +1,4 @@
-"""Regimes side by side: rates, latency, spread, depth, volatility, gaps and reconnects of several sessions, from tables and metadata."""
+"""Figures of several sessions: rates, latency, spread, depth, volatility, gaps and reconnects."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.golden.comparison.book_samples import sampled
-from capture_pipeline.golden.proof.trade_bars import bars_of
+from capture_pipeline.golden.comparison.book_samples import sample_seconds
+from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.tables.golden import DEPTH, TRADES, GoldenTable
 
 _MINUTE_NS = 60_000_000_000
-_MOST_POINTS = 1500
-_FEWEST_RETURNS = 2
+_MAX_POINTS = 1500
+_MIN_RETURNS = 2
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 class Figures(BaseModel):
-    """Base of what is shown."""
+    """Base of the models of the comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Latency(Figures):
-    """`capture − event` of trades or diffs, in milliseconds, by class.
+    """Capture time minus event time of trades or diffs, in milliseconds.
+
+    The quantiles and limits are those of native and negative messages; None if there are none.
 
     Attributes:
-        native: Messages captured at or after their event.
-        negative: Captured before it: one of the two clocks is off.
-        receipt_filled: Event and capture are one instant to the nanosecond, so one was filled in from the other; not measured.
-        missing: Without an event time.
-        p50: Of native and negative ones; None without any.
-        p90: Likewise.
-        p99: Likewise.
-        least: Likewise.
-        most: Likewise.
+        native: Number of messages captured at their event or later.
+        negative: Number of messages captured before their event: one of the clocks is wrong.
+        receipt_filled: Number of messages with equal times to the nanosecond: one time is a copy of the
+            other.
+        missing: Number of messages without an event time.
+        p50: Median.
+        p90: 90th percentile.
+        p99: 99th percentile.
+        least: Minimum.
+        most: Maximum.
     """
 
     native: int
@@ -56,9 +59,9 @@ class Series(Figures):
     """A figure over time.
 
     Attributes:
-        name: What it is, with its unit.
-        seconds: Since the session's first message.
-        values: One each.
+        name: Name of the figure, with its unit.
+        seconds: Seconds since the first message of the session.
+        values: Values of the figure at `seconds`.
     """
 
     name: str
@@ -67,28 +70,28 @@ class Series(Figures):
 
 
 class SessionFigures(Figures):
-    """One session and symbol.
+    """Figures of one symbol of a session.
 
     Attributes:
-        session: Its id.
-        regime: As planned, or `unknown`.
-        symbol: In capitals.
-        duration_s: From first to last message of the symbol.
-        trades: Count.
-        diffs: Count.
-        trades_per_s: Mean.
-        diffs_per_s: Mean.
-        trade_latency: Of trades.
-        depth_latency: Of diffs.
+        session: Id of the session.
+        regime: Planned regime, or `unknown`.
+        symbol: Symbol in capitals.
+        duration_s: Seconds from the first to the last message of the symbol.
+        trades: Number of trades.
+        diffs: Number of depth diffs.
+        trades_per_s: Mean rate of trades.
+        diffs_per_s: Mean rate of depth diffs.
+        trade_latency: Latency of trades.
+        depth_latency: Latency of depth diffs.
         spread_bp: Median spread in basis points of the mid price; None without a valid book.
-        spread_p99_bp: Its 99th percentile.
-        bid_depth: Median quantity of the ten best bids, base asset.
-        ask_depth: Likewise of asks.
+        spread_p99_bp: 99th percentile of the spread.
+        bid_depth: Median quantity of the ten best bids, in the base asset.
+        ask_depth: Median quantity of the ten best asks, in the base asset.
         book_valid_s: Seconds in which the book was valid.
         volatility_bp: Standard deviation of one-minute log returns, basis points.
-        gaps: Gaps in the ledger; None without metadata.
-        reconnects: Connections that ended; None without metadata.
-        series: Messages a minute, spread.
+        gaps: Number of gaps in the ledger; None without metadata.
+        reconnects: Number of connections that ended; None without metadata.
+        series: Messages per minute of trades and diffs, and spread.
     """
 
     session: str
@@ -113,19 +116,19 @@ class SessionFigures(Figures):
 
 
 class Comparison(Figures):
-    """Sessions, in the order given."""
+    """Figures of the sessions, in the given order."""
 
     sessions: list[SessionFigures]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What to compare.
+class ComparedSession:
+    """A session to compare.
 
     Attributes:
-        tables: Of the session.
-        symbol: In capitals.
-        metadata: Where the session has one; imports may not.
+        tables: Tables of the session.
+        symbol: Symbol in capitals.
+        metadata: Metadata of the session; imports may have none.
     """
 
     tables: GoldenTables
@@ -133,20 +136,20 @@ class Compared:
     metadata: SessionMetadata | None = None
 
 
-def regime_comparison(sessions: list[Compared]) -> Comparison:
+def compare_sessions(sessions: list[ComparedSession]) -> Comparison:
     """Compare sessions.
 
     Raises:
-        LakeError: One has no tables, or a file of them is gone.
+        LakeError: A session has no tables, or a file is missing.
     """
     return Comparison(sessions=[_figures(session) for session in sessions])
 
 
-def latency(messages: pl.DataFrame) -> Latency:
-    """Class the latencies of messages.
+def classify_latency(messages: pl.DataFrame) -> Latency:
+    """Classify and summarise the latencies of messages.
 
     Args:
-        messages: `capture_ns, event_us`, one row a message.
+        messages: `capture_ns, event_us`, one row per message.
     """
     late = pl.col("capture_ns") - pl.col("event_us") * 1000
     kinds = messages.select(
@@ -165,22 +168,25 @@ def latency(messages: pl.DataFrame) -> Latency:
     least, most = measured.min(), measured.max()
     return Latency(
         **{name: counts.get(name, 0) for name in ("native", "negative", "receipt_filled", "missing")},
-        **{name: _rounded(measured.quantile(at, "nearest")) for name, at in _QUANTILES.items()},
-        least=_rounded(least),  # type: ignore[arg-type]
-        most=_rounded(most),  # type: ignore[arg-type]
+        **{name: _round(measured.quantile(at, "nearest")) for name, at in _QUANTILES.items()},
+        least=_round(least),  # type: ignore[arg-type]
+        most=_round(most),  # type: ignore[arg-type]
     )
 
 
-def volatility_bp(trades: pl.DataFrame) -> float | None:
-    """Standard deviation of one-minute log returns in basis points; None for fewer than three minutes with trades."""
-    close = bars_of(trades, Interval.M1)["close"].cast(pl.Float64)
+def compute_volatility_bp(trades: pl.DataFrame) -> float | None:
+    """Compute the standard deviation of one-minute log returns in basis points.
+
+    Returns None for fewer than three minutes with trades.
+    """
+    close = build_trade_bars(trades, Interval.M1)["close"].cast(pl.Float64)
     returns = close.log().diff().drop_nulls()
-    if returns.len() < _FEWEST_RETURNS:
+    if returns.len() < _MIN_RETURNS:
         return None
-    return _rounded(returns.std() * 1e4)  # type: ignore[operator, arg-type]
+    return _round(returns.std() * 1e4)  # type: ignore[operator, arg-type]
 
 
-def _figures(compared: Compared) -> SessionFigures:
+def _figures(compared: ComparedSession) -> SessionFigures:
     tables, symbol, metadata = compared.tables, compared.symbol, compared.metadata
     trades = tables.collect(tables.scan(TRADES, symbol))
     diffs = tables.collect(
@@ -191,7 +197,7 @@ def _figures(compared: Compared) -> SessionFigures:
     stamps = pl.concat([trades["capture_ns"], diffs["capture_ns"]])
     first, last = (int(stamps.min()), int(stamps.max())) if stamps.len() else (0, 0)  # type: ignore[arg-type]
     seconds = (last - first) / 1e9
-    book = sampled(tables, symbol).with_columns(
+    book = sample_seconds(tables, symbol).with_columns(
         ((pl.col("ask_e8") - pl.col("bid_e8")) * 2e4 / (pl.col("ask_e8") + pl.col("bid_e8"))).alias(
             "spread_bp"
         )
@@ -206,14 +212,14 @@ def _figures(compared: Compared) -> SessionFigures:
         diffs=diffs.height,
         trades_per_s=round(trades.height / seconds, 3) if seconds else 0.0,
         diffs_per_s=round(diffs.height / seconds, 3) if seconds else 0.0,
-        trade_latency=latency(trades.select("capture_ns", "event_us")),
-        depth_latency=latency(diffs.select("capture_ns", "event_us")),
-        spread_bp=_rounded(book["spread_bp"].median()),  # type: ignore[arg-type]
-        spread_p99_bp=_rounded(book["spread_bp"].quantile(0.99, "nearest")),
-        bid_depth=_coins(book["bid_depth_e8"].median()),  # type: ignore[arg-type]
-        ask_depth=_coins(book["ask_depth_e8"].median()),  # type: ignore[arg-type]
+        trade_latency=classify_latency(trades.select("capture_ns", "event_us")),
+        depth_latency=classify_latency(diffs.select("capture_ns", "event_us")),
+        spread_bp=_round(book["spread_bp"].median()),  # type: ignore[arg-type]
+        spread_p99_bp=_round(book["spread_bp"].quantile(0.99, "nearest")),
+        bid_depth=_to_coins(book["bid_depth_e8"].median()),  # type: ignore[arg-type]
+        ask_depth=_to_coins(book["ask_depth_e8"].median()),  # type: ignore[arg-type]
         book_valid_s=book.height,
-        volatility_bp=volatility_bp(trades),
+        volatility_bp=compute_volatility_bp(trades),
         gaps=statistics.get("gaps"),
         reconnects=statistics.get("reconnects"),
         series=[_rates(trades, TRADES, first), _rates(diffs, DEPTH, first), _spreads(book, first)],
@@ -221,7 +227,7 @@ def _figures(compared: Compared) -> SessionFigures:
 
 
 def _rates(messages: pl.DataFrame, table: GoldenTable, first_ns: int) -> Series:
-    """Messages in each minute since the first, also where there were none."""
+    """Count messages in each minute since the first one, including minutes without a message."""
     counts = (
         messages.group_by(((pl.col("capture_ns") - first_ns) // _MINUTE_NS).alias("minute"))
         .len()
@@ -238,15 +244,15 @@ def _rates(messages: pl.DataFrame, table: GoldenTable, first_ns: int) -> Series:
 
 
 def _spreads(book: pl.DataFrame, first_ns: int) -> Series:
-    step = max(1, -(-book.height // _MOST_POINTS))
+    step = max(1, -(-book.height // _MAX_POINTS))
     rows = book.gather_every(step)
     seconds = (rows["second"] - first_ns // 10**9).cast(pl.Float64)
     return Series(name="spread, bp", seconds=seconds.to_list(), values=rows["spread_bp"].round(4).to_list())
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
 
 
-def _coins(value: float | None) -> float | None:
+def _to_coins(value: float | None) -> float | None:
     return None if value is None else round(value / 1e8, 8)

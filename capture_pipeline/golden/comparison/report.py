@@ -1,4 +1,4 @@
-"""A comparison for people: a page that needs no other file, with plots as SVG, and a short table in Markdown."""
+"""Report of a comparison: an HTML page with SVG plots and without other files, and a Markdown table."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _COUNTS = ("native", "negative", "receipt_filled", "missing")
 _LATENCY = (*_COUNTS, "p50", "p90", "p99", "least", "most")
 
 
-def table_of(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Label and one text a session, row by row."""
+def build_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Build the rows of the table: label, and one text per session."""
     rows = [
-        (label, [_shown(getattr(session, name)) for session in comparison.sessions])
+        (label, [_format_value(getattr(session, name)) for session in comparison.sessions])
         for label, name in ROWS.items()
     ]
     for what, name in (("Trades", "trade_latency"), ("Diffs", "depth_latency")):
         rows += [
             (
                 f"{what}, latency {figure.replace('_', ' ')}{'' if figure in _COUNTS else ', ms'}",
-                [_shown(getattr(getattr(s, name), figure)) for s in comparison.sessions],
+                [_format_value(getattr(getattr(s, name), figure)) for s in comparison.sessions],
             )
             for figure in _LATENCY
         ]
@@ -49,7 +49,7 @@ def table_of(comparison: Comparison) -> list[tuple[str, list[str]]]:
 def markdown(comparison: Comparison) -> md.Markdown:
     """Write the table in Markdown, for a user interface."""
     heads = [session.session for session in comparison.sessions]
-    return md.table(["", *heads], [(label, *texts) for label, texts in table_of(comparison)])
+    return md.table(["", *heads], [(label, *texts) for label, texts in build_rows(comparison)])
 
 
 def page(comparison: Comparison) -> str:
@@ -59,14 +59,14 @@ def page(comparison: Comparison) -> str:
         "capture_pipeline.golden.comparison",
         "comparison.html.j2",
         sessions=comparison.sessions,
-        rows=table_of(comparison),
+        rows=build_rows(comparison),
         colours=[_COLOURS[index % len(_COLOURS)] for index in range(len(comparison.sessions))],
         plots=[(name, plot(name, comparison.sessions)) for name in names],
     )
 
 
 def plot(name: str, sessions: list[SessionFigures]) -> Markup:
-    """One figure of all sessions over the time since each began, as an SVG that stands alone."""
+    """Plot one figure of all sessions over the time since their start, as a self-contained SVG."""
     lines = [
         (index, series)
         for index, session in enumerate(sessions)
@@ -106,7 +106,7 @@ def _y(value: float, highest: float) -> float:
     return round(_HEIGHT - _BOTTOM - value / highest * (_HEIGHT - _BOTTOM - _TOP), 1)
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -1,4 +1,4 @@
-"""Continuous stretches of recordings of the same symbols: no missing ids and no silence, whichever file a message is in."""
+"""Continuous stretches of recordings of the same symbols, without missing ids and without silences."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from capture_pipeline.golden.scan.scan import MOST_SILENT_NS, Scan
+from capture_pipeline.golden.scan.scan import MAX_SILENCE_NS, Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 
 Span = tuple[int, int]
-"""From and to, nanoseconds UTC."""
+"""Start and end, nanoseconds UTC."""
 
 
 class _Run(NamedTuple):
-    """Ids of one stream without a break, and the capture times of the first and the last of them."""
+    """Ids of one stream without a gap, and the capture times of the first and the last id."""
 
     first_id: int
     start_ns: int
@@ -22,22 +22,23 @@ class _Run(NamedTuple):
     end_ns: int
 
 
-def stretches(scans: Sequence[Scan]) -> list[Span]:
-    """Find the continuous stretches of some recordings, ascending.
+def find_stretches(scans: Sequence[Scan]) -> list[Span]:
+    """Find the continuous stretches of recordings, in ascending order.
 
-    Ids of a stream are compared over all files: ids that one file lacks and another has are not missing, and ids that lie between the end
-    of one file and the start of the next are.
+    Ids of a stream are compared over all files. Ids that any file contains are not missing. Ids between the
+    end of one file and the start of the next one are missing.
     """
-    active = joined(span for found in scans for span in _active(found))
+    active = join_spans(span for found in scans for span in _list_active_spans(found))
     runs: dict[str, list[_Run]] = defaultdict(list)
     for found in scans:
         for name, stream in found.streams.items():
-            runs[name] += _runs(stream)
-    return _without(active, sorted(hole for some in runs.values() for hole in _holes(some)))
+            runs[name] += _list_runs(stream)
+    holes = sorted(hole for stream_runs in runs.values() for hole in _find_holes(stream_runs))
+    return _subtract(active, holes)
 
 
-def joined(spans: Iterable[Span], silent_s: float = MOST_SILENT_NS / 1e9) -> list[Span]:
-    """Stretches of several files as one ascending list; those no further apart than `silent_s` and those that overlap are one."""
+def join_spans(spans: Iterable[Span], silent_s: float = MAX_SILENCE_NS / 1e9) -> list[Span]:
+    """Join spans of several files, in ascending order, that overlap or are at most `silent_s` apart."""
     result: list[Span] = []
     for start, end in sorted(spans):
         if result and start - result[-1][1] <= silent_s * 1e9:
@@ -47,8 +48,8 @@ def joined(spans: Iterable[Span], silent_s: float = MOST_SILENT_NS / 1e9) -> lis
     return result
 
 
-def _active(found: Scan) -> Iterator[Span]:
-    """The times of one file without a silence."""
+def _list_active_spans(found: Scan) -> Iterator[Span]:
+    """Iterate over the spans of one file without a silence."""
     start = found.first_ns
     for before, after in found.silences:
         yield start, before
@@ -56,7 +57,7 @@ def _active(found: Scan) -> Iterator[Span]:
     yield start, found.last_ns
 
 
-def _runs(stream: StreamScan) -> Iterator[_Run]:
+def _list_runs(stream: StreamScan) -> Iterator[_Run]:
     if stream.track.first < 0:
         return
     first_id, start_ns = stream.track.first, stream.first_ns
@@ -66,8 +67,8 @@ def _runs(stream: StreamScan) -> Iterator[_Run]:
     yield _Run(first_id, start_ns, stream.track.last, stream.last_ns)
 
 
-def _holes(runs: list[_Run]) -> Iterator[Span]:
-    """The times at which ids are missing in all files."""
+def _find_holes(runs: list[_Run]) -> Iterator[Span]:
+    """Iterate over the spans in which ids are missing in all files."""
     reached: _Run | None = None
     for run in sorted(runs):
         if reached is not None and run.first_id > reached.last_id + 1:
@@ -76,8 +77,8 @@ def _holes(runs: list[_Run]) -> Iterator[Span]:
             reached = run
 
 
-def _without(spans: list[Span], holes: list[Span]) -> list[Span]:
-    """Cut holes out of spans, both ascending; a hole without a length divides a span too."""
+def _subtract(spans: list[Span], holes: list[Span]) -> list[Span]:
+    """Remove holes from spans; both are in ascending order. A hole of length 0 divides a span too."""
     result: list[Span] = []
     number = reached = 0
     for start, end in spans:

@@ -1,1 +1,1 @@
-"""Conversion of a recording to Parquet tables."""
+"""Conversion of a recording to typed Parquet tables."""

@@ -1,4 +1,4 @@
-"""Parsed columns to Arrow tables of one symbol and one hour of capture. Pure: arrays in, tables out."""
+"""Conversion of parsed columns to Arrow tables of one symbol and one hour of capture, without I/O."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from capture_pipeline.tables.golden import DEPTH, NO_LEVEL, SNAPSHOTS, TRADES, G
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 Key = tuple[GoldenTable, str, int]
-"""Table, symbol, and hour as a number since 1970."""
+"""Table, symbol, and hours since 1970."""
 
 
-def tables_of(columns: Columns, symbols: Sequence[str], first_line: int) -> Iterator[tuple[Key, pa.Table]]:
-    """The rows of one block, cut by symbol and hour, in the recording's order.
+def build_tables(columns: Columns, symbols: Sequence[str], first_line: int) -> Iterator[tuple[Key, pa.Table]]:
+    """Build the tables of one block by symbol and hour, with rows in the order of the recording.
 
     Args:
-        columns: What the parser gave.
-        symbols: By number of the stream.
-        first_line: Number of the block's first line.
+        columns: Result of the parser.
+        symbols: Symbols by number of the stream.
+        first_line: Number of the first line of the block.
     """
-    for symbol, hour, rows in _groups(columns.trades, kernel.T_CAPTURE, kernel.T_STREAM, symbols):
-        yield (TRADES, symbol, hour), _trades(rows, first_line, columns.order_types)
+    for symbol, hour, rows in _group_rows(columns.trades, kernel.T_CAPTURE, kernel.T_STREAM, symbols):
+        yield (TRADES, symbol, hour), _build_trades_table(rows, first_line, columns.order_types)
     for table, rows_of, levels, tags in (
         (DEPTH, columns.diffs, columns.levels, columns.tags),
         (SNAPSHOTS, columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
     ):
-        for symbol, hour, rows in _groups(rows_of, kernel.D_CAPTURE, kernel.D_STREAM, symbols):
-            yield (table, symbol, hour), _book(table, rows, levels, tags, first_line)
+        for symbol, hour, rows in _group_rows(rows_of, kernel.D_CAPTURE, kernel.D_STREAM, symbols):
+            yield (table, symbol, hour), _build_book_table(table, rows, levels, tags, first_line)
 
 
-def _groups(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> Iterator[tuple[str, int, Ints]]:
+def _group_rows(
+    rows: Ints, capture: int, stream: int, symbols: Sequence[str]
+) -> Iterator[tuple[str, int, Ints]]:
     if not rows.shape[1]:
         return
     hours = rows[capture] // HOUR_NS
@@ -46,11 +48,11 @@ def _groups(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> It
     number = np.array([names.index(symbol) for symbol in symbols])[rows[stream]]
     for hour in np.unique(hours).tolist():
         for of_symbol in np.unique(number[hours == hour]).tolist():
-            chosen = (hours == hour) & (number == of_symbol)
-            yield names[of_symbol], hour, rows if chosen.all() else rows[:, chosen]
+            mask = (hours == hour) & (number == of_symbol)
+            yield names[of_symbol], hour, rows if mask.all() else rows[:, mask]
 
 
-def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
+def _build_trades_table(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
     places = rows[kernel.T_PLACES]
     return pa.Table.from_arrays(
         [
@@ -78,9 +80,9 @@ def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
     return pa.array(kinds, pa.string())
 
 
-def _book(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
+def _build_book_table(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
     counts = rows[kernel.D_END] - rows[kernel.D_BIDS]
-    values, kinds = _levels(rows, counts, levels, tags)
+    values, kinds = _select_levels(rows, counts, levels, tags)
     repeats = np.maximum(counts, 1)
     heads = [rows[kernel.D_LINE] + first_line, rows[kernel.D_CAPTURE], rows[kernel.D_LAST]]
     if table is DEPTH:
@@ -100,8 +102,8 @@ def _book(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line:
     )
 
 
-def _levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple[Ints, Bytes]:
-    """The levels of these messages, one after the other; a message without any has one row that says so."""
+def _select_levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple[Ints, Bytes]:
+    """Return the levels of the messages. A message without levels has one row with side `NO_LEVEL`."""
     first, last = int(rows[kernel.D_BIDS, 0]), int(rows[kernel.D_END, -1])
     if int(counts.sum()) == last - first:
         values, kinds = levels[:, first:last], tags[:, first:last]

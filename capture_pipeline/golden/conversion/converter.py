@@ -1,7 +1,8 @@
-"""A recording to typed Parquet: `golden_trades`, `golden_depth`, `golden_snapshots`, an hour of a symbol a file.
+"""Conversion of a recording to the golden tables, with one file per table, symbol and hour.
 
-Block after block, so that memory does not grow with the recording: inflate (isal, its own thread), parse (the kernel), write a row group.
-Files appear whole, hour by hour; the manifest, written last, says which of them count. The same recording gives the same bytes.
+The recording is processed in blocks, so that memory does not grow with its length: a thread inflates a block,
+the kernel parses it, and its rows become a row group. Files appear when they are complete, hour by hour. The
+manifest is written last and lists the valid files. The same recording gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import MalformedDataError, StorageError
-from capture_pipeline.golden.conversion.arrow_rows import Key, tables_of
+from capture_pipeline.golden.conversion.arrow_rows import Key, build_tables
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
-from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, hour_of
+from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, format_hour
 from capture_pipeline.lake.files import atomic_write, publish_model, sha256_file, storage_errors, unpublish
 from capture_pipeline.tables.golden import SCALE, TABLES, GoldenTable
 
 _ZSTD_LEVEL = 1
-_MOST_OPEN = 3000
-"""Files of one hour; more symbols than that are no golden sample."""
+_MAX_OPEN_FILES = 3000
+"""Maximum number of open files: three tables of 1,000 symbols."""
 
 
 def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLOCK_BYTES) -> GoldenManifest:
-    """Convert a recording; what an earlier run made of the session is replaced.
+    """Convert a recording, and replace the tables of an earlier conversion of the session.
 
     Args:
         recording: A finished `….jsonl.gz`.
-        session: Its id.
+        session: Id of the session.
         root: Folder of the lake's tables.
-        block_bytes: Plain bytes worked on at once; row groups depend on it.
+        block_bytes: Inflated bytes per block; the row groups depend on it.
 
     Returns:
-        The manifest, as published.
+        The published manifest.
 
     Raises:
-        MalformedDataError: A line is not one of a recording, or its hour precedes that of a line before; file and line are named.
-        StorageError: The disk refused; the session then has no manifest, its files do not count.
+        MalformedDataError: A line does not have the format of a recording, or its hour is before the hour of
+            an earlier line. The error names file and line.
+        StorageError: A file cannot be written. The session has no manifest then, so that its files are
+            ignored.
     """
     tables = GoldenTables(root, session)
     unpublish(tables.manifest_path)
@@ -55,13 +58,13 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
         for block in blocks:
             parsed = parser.parse(block.text, block.size, columns, lines + 1)
             for key, rows in sorted(
-                tables_of(parsed.columns, parser.symbols, lines + 1), key=lambda found: found[0][2]
+                build_tables(parsed.columns, parser.symbols, lines + 1), key=lambda found: found[0][2]
             ):
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
     if not lines:
-        raise MalformedDataError("holds no line", where=recording.name, remedy="record again")
-    for path in tables.stale({root / file.path for file in writers.files}):
+        raise MalformedDataError("contains no line", where=recording.name, remedy="record again")
+    for path in tables.find_stale_files({root / file.path for file in writers.files}):
         unpublish(path)
     manifest = GoldenManifest(
         session=session,
@@ -81,7 +84,7 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
 
 
 @dataclass
-class _Open:
+class _OpenFile:
     """A file that is being written."""
 
     path: Path
@@ -92,16 +95,16 @@ class _Open:
 
 @dataclass
 class _Writers:
-    """The files of the hour at hand; a later hour's rows publish them.
+    """Open files of the current hour. Rows of a later hour publish them.
 
     Attributes:
-        files: What was published.
+        files: Published files.
     """
 
     tables: GoldenTables
     where: str
     files: list[GoldenFile] = field(default_factory=list)
-    _open: dict[Key, _Open] = field(default_factory=dict)
+    _open: dict[Key, _OpenFile] = field(default_factory=dict)
     _hour: int = -1
 
     def __enter__(self) -> Self:
@@ -113,7 +116,8 @@ class _Writers:
                 self._publish()
         finally:
             for file in self._open.values():
-                # Leaving by an exception is what tells `atomic_write` to drop the file; that the disk refuses even this changes nothing.
+                # `atomic_write` removes the file when it is left with an exception. An error of that is
+                # ignored.
                 with contextlib.suppress(OSError, StorageError):
                     file.stack.__exit__(GeneratorExit, GeneratorExit(), None)
 
@@ -124,31 +128,35 @@ class _Writers:
             self._publish()
             self._hour = hour
         if hour < self._hour:
-            what = f"line {rows['line'][0].as_py()} was captured in {hour_of(hour * HOUR_NS)}, after lines of {hour_of(self._hour * HOUR_NS)}"
+            line = rows["line"][0].as_py()
+            what = (
+                f"line {line} was captured in {format_hour(hour * HOUR_NS)}, "
+                f"after lines of {format_hour(self._hour * HOUR_NS)}"
+            )
             raise MalformedDataError(
                 what, where=self.where, remedy="capture times never decrease in a recording; sort the import"
             )
         if key not in self._open:
-            self._open[key] = self._begin(table, symbol, hour)
+            self._open[key] = self._open_file(table, symbol, hour)
         with storage_errors(self._open[key].path):
             self._open[key].parquet.write_table(rows, row_group_size=rows.num_rows)
         self._open[key].rows += rows.num_rows
 
-    def _begin(self, table: GoldenTable, symbol: str, hour: int) -> _Open:
-        if len(self._open) >= _MOST_OPEN:
+    def _open_file(self, table: GoldenTable, symbol: str, hour: int) -> _OpenFile:
+        if len(self._open) >= _MAX_OPEN_FILES:
             raise MalformedDataError(
-                f"holds more than {_MOST_OPEN // 3} symbols",
+                f"contains more than {_MAX_OPEN_FILES // 3} symbols",
                 where=self.where,
                 remedy="record fewer symbols in a session",
             )
-        path = self.tables.file(table, symbol, hour_of(hour * HOUR_NS))
+        path = self.tables.file(table, symbol, format_hour(hour * HOUR_NS))
         schema = table.schema.with_metadata(
             {"session": self.tables.session, "symbol": symbol, "scale": str(SCALE)}
         )
         with contextlib.ExitStack() as stack:
-            beside = stack.enter_context(atomic_write(path))
-            parquet = stack.enter_context(pq.ParquetWriter(beside, schema, **_options(table)))
-            return _Open(path, parquet, stack.pop_all())
+            partial = stack.enter_context(atomic_write(path))
+            parquet = stack.enter_context(pq.ParquetWriter(partial, schema, **_options(table)))
+            return _OpenFile(path, parquet, stack.pop_all())
 
     def _publish(self) -> None:
         for (table, symbol, hour), file in sorted(self._open.items(), key=lambda item: str(item[1].path)):
@@ -158,7 +166,7 @@ class _Writers:
                     path=file.path.relative_to(self.tables.root).as_posix(),
                     table=table.name,
                     symbol=symbol,
-                    hour=hour_of(hour * HOUR_NS),
+                    hour=format_hour(hour * HOUR_NS),
                     rows=file.rows,
                     bytes=file.path.stat().st_size,
                     sha256=sha256_file(file.path),

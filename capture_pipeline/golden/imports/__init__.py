@@ -1,1 +1,1 @@
-"""Import of recordings that other tools made."""
+"""Import of recordings of other tools."""

@@ -1,8 +1,9 @@
-"""CSV files of Binance-Data-Processor as messages: diffs, trades and snapshots, one row a level or a trade.
+"""Parser of CSV files of Binance-Data-Processor: diffs, trades and snapshots, one row per level or trade.
 
-The tool keeps the fields of a message and not its bytes, so a message is composed of them in the exchange's form; prices and quantities are
-as in the file. Rows of one diff, or of one snapshot, follow each other. A diff that changed no level has no row there: its ids are missing.
-A faulty row is not dropped: it becomes a line whose data is the row as text, which no validation passes, and it is reported.
+The tool stores the fields of a message and not its bytes. The parser builds a message from them in the format
+of the exchange, with prices and quantities as in the file. Rows of one diff or snapshot are adjacent. A diff
+without levels has no row, so that its ids are missing. A faulty row is reported and kept: it becomes a line
+with the row as text, which fails every validation.
 Source: `scraper.py` and the test files of DanielLasota/Binance-Data-Processor.
 """
 
@@ -20,9 +21,9 @@ from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import CM, SPOT, UM, Evidence
-from capture_pipeline.golden.imports.line_formats import bare_snapshot_stream
-from capture_pipeline.golden.imports.lines import checked_stream, import_symbol, stamp_ns
-from capture_pipeline.golden.imports.notes import Captured, Notes
+from capture_pipeline.golden.imports.line_formats import snapshot_stream
+from capture_pipeline.golden.imports.lines import check_stream, parse_stamp, symbol_or_empty
+from capture_pipeline.golden.imports.notes import CapturedMessage, Notes
 
 _NAME = re.compile(r"_(spot|usd_m_futures|coin_m_futures)_(.+?)_[0-9]{2}-[0-9]{2}-[0-9]{4}")
 _MARKETS = {"spot": SPOT, "usd_m_futures": UM, "coin_m_futures": CM}
@@ -67,19 +68,20 @@ Row = dict[str, str]
 
 
 class _FaultError(Exception):
-    """A cell does not hold what its column is for."""
+    """A cell has an invalid value for its column."""
 
 
 @dataclass(slots=True)
-class _Open:
-    """A diff or a snapshot whose rows are still coming.
+class _OpenMessage:
+    """A diff or a snapshot that is not complete yet.
 
     Attributes:
-        key: What its rows have in common.
-        capture_ns: Its stamp.
-        stream: Its stream.
-        head: Its fields but for the levels, as JSON without the brackets.
-        sides: Its bids and its asks.
+        key: Cells that all rows of the message have in common.
+        capture_ns: Capture time, nanoseconds UTC.
+        stream: Name of the stream.
+        head: Fields except the levels, as JSON without the brackets.
+        names: JSON keys of bids and asks.
+        sides: Bids and asks, as JSON.
     """
 
     key: tuple[str, ...]
@@ -89,22 +91,22 @@ class _Open:
     names: tuple[str, str]
     sides: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
 
-    def message(self) -> Captured:
-        """The message of all its rows."""
+    def message(self) -> CapturedMessage:
+        """Build the message from all rows."""
         sides = (f'"{name}":[{",".join(side)}]' for name, side in zip(self.names, self.sides, strict=True))
-        return Captured(self.capture_ns, self.stream, f"{{{self.head},{','.join(sides)}}}".encode())
+        return CapturedMessage(self.capture_ns, self.stream, f"{{{self.head},{','.join(sides)}}}".encode())
 
 
 @dataclass(slots=True)
 class ProcessorLines:
-    """The rows of one file.
+    """Parser of the rows of one file.
 
     Attributes:
         path: The file.
-        notes: What is reported of the import.
-        evidence: What tells market and venue.
-        symbol: Of snapshots, where neither a column nor the file's name tells it.
-        is_survey: Whether faults are left unreported, because the file is read once more.
+        notes: Report of the import.
+        evidence: Evidence of market and venue.
+        symbol: Symbol of snapshots, if neither a column nor the file name contains it.
+        is_survey: True to report no faults, because the file is read again.
     """
 
     origin: ClassVar[str] = "binance-data-processor"
@@ -115,75 +117,77 @@ class ProcessorLines:
     is_survey: bool = False
     _columns: tuple[str, ...] = ()
     _named: str = ""
-    _open: _Open | None = None
+    _open: _OpenMessage | None = None
     _last_ns: int = 0
     _stream: str = ""
 
     def __post_init__(self) -> None:
-        """Take market and symbol from the file's name."""
+        """Read market and symbol from the file name."""
         if found := _NAME.search(self.path.name):
-            self.evidence.market(_MARKETS[found[1]], self.path.name, "its name")
+            self.evidence.add_market(_MARKETS[found[1]], self.path.name, "its name")
             self._named = found[2].upper()
 
-    def take(self, number: int, line: bytes) -> Iterable[Captured]:
-        """The messages that are complete with this row."""
+    def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
+        """Return the messages that are complete with this row."""
         if line.startswith(b"#"):
             self.notes.skipped["comment lines"] += 1
             return ()
         text = line.decode("utf-8", "backslashreplace")
         if not self._columns:
-            self._columns = _checked_columns(number, text)
+            self._columns = _parse_header(number, text)
             self._stream = f"{(self._named or self.symbol or 'unknown').lower()}@{_kind_of(self._columns)}"
             return ()
         try:
             return self._row(number, text)
         except (_FaultError, MalformedDataError) as error:
-            return self._faulty(number, text, str(error))
+            return self._emit_faulty_row(number, text, str(error))
 
-    def rest(self) -> Iterable[Captured]:
-        """The diff or the snapshot of the last rows."""
+    def finish(self) -> Iterable[CapturedMessage]:
+        """Return the diff or the snapshot of the last rows."""
         opened, self._open = self._open, None
         return (opened.message(),) if opened else ()
 
-    def _row(self, number: int, text: str) -> Iterable[Captured]:
+    def _row(self, number: int, text: str) -> Iterable[CapturedMessage]:
         cells = text.split(",")
         if len(cells) != len(self._columns):
             raise _FaultError(f"has {len(cells)} cells instead of {len(self._columns)}")
         row = dict(zip(self._columns, cells, strict=True))
-        capture_ns = stamp_ns(number, _number(row, _STAMP).encode(), self.notes)
+        capture_ns = parse_stamp(number, _number(row, _STAMP).encode(), self.notes)
         if "TradeId" in row:
             _expect(row, "trade")
             stream = self._stream_of(number, row)
             data = ",".join(['"e":"trade"', *_fields(row, _TRADE_KEYS)])
-            found = Captured(capture_ns, stream, f"{{{data}}}".encode())
+            found = CapturedMessage(capture_ns, stream, f"{{{data}}}".encode())
             self._last_ns, self._stream = capture_ns, stream
             return (found,)
         return self._level(number, row, capture_ns)
 
-    def _level(self, number: int, row: Row, capture_ns: int) -> Iterable[Captured]:
+    def _level(self, number: int, row: Row, capture_ns: int) -> Iterable[CapturedMessage]:
         side = int(_cell(row, "IsAsk", {"0", "1"}))
         level = f'["{_decimal(row, "Price")}","{_decimal(row, "Quantity")}"]'
         key = tuple(value for name, value in row.items() if name not in _LEVEL)
-        done: Iterable[Captured] = ()
+        done: Iterable[CapturedMessage] = ()
         if self._open is None or self._open.key != key:
-            opened = self._opened(number, row, capture_ns, key)
-            done, self._open = self.rest(), opened
+            opened = self._start_message(number, row, capture_ns, key)
+            done, self._open = self.finish(), opened
             self._last_ns, self._stream = capture_ns, opened.stream
         self._open.sides[side].append(level)
         return done
 
-    def _opened(self, number: int, row: Row, capture_ns: int, key: tuple[str, ...]) -> _Open:
+    def _start_message(self, number: int, row: Row, capture_ns: int, key: tuple[str, ...]) -> _OpenMessage:
         if "LastUpdateId" in row:
-            stream = checked_stream(number, bare_snapshot_stream(self._symbol(number, row)))
-            return _Open(key, capture_ns, stream, ",".join(_fields(row, _SNAPSHOT_KEYS)), ("bids", "asks"))
+            stream = check_stream(number, snapshot_stream(self._symbol(number, row)))
+            return _OpenMessage(
+                key, capture_ns, stream, ",".join(_fields(row, _SNAPSHOT_KEYS)), ("bids", "asks")
+            )
         _expect(row, "depthUpdate")
         head = ",".join(['"e":"depthUpdate"', *_fields(row, _DIFF_KEYS)])
-        return _Open(key, capture_ns, self._stream_of(number, row), head, ("b", "a"))
+        return _OpenMessage(key, capture_ns, self._stream_of(number, row), head, ("b", "a"))
 
     @staticmethod
     def _stream_of(number: int, row: Row) -> str:
-        stream = checked_stream(number, row["Stream"])
-        if import_symbol(stream) != row["Symbol"]:
+        stream = check_stream(number, row["Stream"])
+        if symbol_or_empty(stream) != row["Symbol"]:
             raise _FaultError(f"Symbol {row['Symbol'][:40]!r} is not that of its stream {stream!r}")
         return stream
 
@@ -191,24 +195,25 @@ class ProcessorLines:
         symbol = row.get("Symbol") or self.symbol or self._named
         if not symbol or not is_symbol(symbol):
             remedy = "name it with --symbol, or keep the name that the tool gave the file"
-            raise MalformedDataError(
-                f"line {number:,} is of a snapshot, and of which symbol is not told", remedy=remedy
-            )
+            raise MalformedDataError(f"line {number:,} is a snapshot of an unknown symbol", remedy=remedy)
         return symbol
 
-    def _faulty(self, number: int, text: str, why: str) -> Iterable[Captured]:
-        """A line that no validation passes, with the row as it is. The diff whose rows it interrupts goes on behind it."""
+    def _emit_faulty_row(self, number: int, text: str, why: str) -> Iterable[CapturedMessage]:
+        """Return the row as a line that fails validation. An interrupted diff continues after it."""
         if not self.is_survey:
             self.notes.fault(f"{self.path.name} line {number:,}: {why}: {text[:80]!r}")
-        return (Captured(self._last_ns, self._stream, json.dumps(text).encode()),)
+        return (CapturedMessage(self._last_ns, self._stream, json.dumps(text).encode()),)
 
 
-def _checked_columns(number: int, text: str) -> tuple[str, ...]:
+def _parse_header(number: int, text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if not any(needed <= set(names) for needed in (_TRADE, _DIFF, _SNAPSHOT)) or len(set(names)) != len(
         names
     ):
-        what = f"line {number:,} is no header of Binance-Data-Processor's trades, diffs or snapshots: {text[:120]!r}"
+        what = (
+            f"line {number:,} is not a header of Binance-Data-Processor's trades, diffs or snapshots: "
+            f"{text[:120]!r}"
+        )
         raise MalformedDataError(
             what, remedy="import the files of single streams as its scraper writes them, not merged ones"
         )
@@ -222,7 +227,7 @@ def _kind_of(columns: tuple[str, ...]) -> StreamKind:
 
 
 def _fields(row: Row, keys: dict[str, str]) -> list[str]:
-    """Fields of a message as JSON, in the exchange's order; those that the file has no column of are left out."""
+    """Format the fields of a message as JSON, in the order of the exchange, if the file has their columns."""
     return [f'"{key}":{_json(row, name, key)}' for name, key in keys.items() if name in row]
 
 
@@ -240,7 +245,7 @@ def _json(row: Row, name: str, key: str) -> str:
 
 def _number(row: Row, name: str) -> str:
     if not _DIGITS.fullmatch(row[name]):
-        raise _FaultError(f"{name} is no number: {row[name][:40]!r}")
+        raise _FaultError(f"{name} is not a number: {row[name][:40]!r}")
     return row[name]
 
 
@@ -251,10 +256,10 @@ def _cell(row: Row, name: str, allowed: Iterable[str]) -> str:
 
 
 def _decimal(row: Row, name: str) -> str:
-    """A price or a quantity as plain decimals; older files hold floats, small ones with an exponent."""
+    """Return a price or a quantity as a plain decimal; older files contain floats, some with an exponent."""
     text = row[name]
     if not _DECIMAL.fullmatch(text):
-        raise _FaultError(f"{name} is no number of 0 or more: {text[:40]!r}")
+        raise _FaultError(f"{name} is not a number of 0 or more: {text[:40]!r}")
     return text if "e" not in text.lower() else f"{Decimal(text):f}"
 
 

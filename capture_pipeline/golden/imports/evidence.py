@@ -1,8 +1,11 @@
-"""Which market and venue a foreign recording is of: what its URLs, its messages and its files' names say, never a default.
+"""Detection of market and venue of a recording from its URLs, messages and file names, without defaults.
 
-Sources: the exchange's documentation of its hosts and of the fields of its events. Only futures diffs carry `pu`, and of them only those
-of COIN-M `ps`; only futures trades carry `X`, only spot's trades and aggregates `M`; only futures' best prices carry `e`, and only their
-REST books `T`.
+Sources: the documentation of the exchange about hosts and event fields.
+
+- Diffs: only futures have `pu`, and only COIN-M has `ps`.
+- Trades: only futures have `X`; only trades and aggregate trades of spot have `M`.
+- Best prices: only futures have `e`.
+- REST books: only futures have `T`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ SPOT, UM, CM = "spot", "um", "cm"
 MARKETS = (SPOT, UM, CM)
 BINANCE = "binance"
 _LOOKED_AT = 3
-"""Messages of each stream of each file that are looked at."""
+"""Number of messages to inspect, per stream and file."""
 _VENUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _COIN_MARGINED = re.compile(r".+USD_(?:PERP|[0-9]{6})")
 _BINANCE_HOST = re.compile(r"(?:([a-z0-9-]+)\.)?(?:.+\.)?(?:binance\.(com|vision)|(binancefuture)\.com)")
@@ -54,8 +57,8 @@ _CRYPTOFEED_NAMES = {
 }
 
 
-class _Said(NamedTuple):
-    """One thing that says it, and where."""
+class _Reason(NamedTuple):
+    """Evidence of a market or a venue, and its place."""
 
     where: str
     why: str
@@ -66,87 +69,87 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class Evidence:
-    """What was found.
+    """Evidence of market and venue.
 
     Attributes:
-        markets: The first thing that says it, by market.
-        venues: The first thing that says it, by venue.
-        strangers: Hosts that are none of Binance.
+        markets: First evidence by market.
+        venues: First evidence by venue.
+        strangers: Hosts that do not belong to Binance.
     """
 
-    markets: dict[str, _Said] = field(default_factory=dict)
-    venues: dict[str, _Said] = field(default_factory=dict)
+    markets: dict[str, _Reason] = field(default_factory=dict)
+    venues: dict[str, _Reason] = field(default_factory=dict)
     strangers: dict[str, None] = field(default_factory=dict)
     _looked_at: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def market(self, market: str, where: str, why: str) -> None:
-        """Keep what says a market."""
-        self.markets.setdefault(market, _Said(where, why))
+    def add_market(self, market: str, where: str, why: str) -> None:
+        """Store evidence of a market."""
+        self.markets.setdefault(market, _Reason(where, why))
 
-    def venue(self, venue: str, where: str, why: str) -> None:
-        """Keep what says a venue."""
-        self.venues.setdefault(venue, _Said(where, why))
+    def add_venue(self, venue: str, where: str, why: str) -> None:
+        """Store evidence of a venue."""
+        self.venues.setdefault(venue, _Reason(where, why))
 
-    def url(self, url: str, where: str) -> None:
-        """Look at the address of a stream or of a REST call."""
+    def inspect_url(self, url: str, where: str) -> None:
+        """Inspect the URL of a stream or of a REST request."""
         host = (_host(url) or "").lower()
         if found := _BINANCE_HOST.fullmatch(host):
             is_test = "testnet" in host or bool(found[3])
-            self.venue("binance-testnet" if is_test else BINANCE, where, host)
+            self.add_venue("binance-testnet" if is_test else BINANCE, where, host)
             label = re.sub(r"^(api)(?:\d|-gcp)$", r"\1", found[1] or "")
             if market := _HOST_MARKETS.get(label):
-                self.market(market, where, host)
+                self.add_market(market, where, host)
         elif found := _OTHER_BINANCE_HOST.fullmatch(host):
-            self.venue(found[1], where, host)
-            self.market(SPOT, where, host)
+            self.add_venue(found[1], where, host)
+            self.add_market(SPOT, where, host)
         elif host:
             self.strangers[host] = None
 
-    def file_name(self, name: str) -> None:
-        """Look at the name that cryptofeed gives its files: the exchange, the kind of connection, a number."""
+    def inspect_file_name(self, name: str) -> None:
+        """Inspect a file name of cryptofeed: exchange, kind of connection, number."""
         found = _CRYPTOFEED_NAME.match(name)
         if found and found[1] in _CRYPTOFEED_NAMES:
             market, venue = _CRYPTOFEED_NAMES[found[1]]
-            self.market(market, name, "its name")
-            self.venue(venue, name, "its name")
+            self.add_market(market, name, "its name")
+            self.add_venue(venue, name, "its name")
 
-    def message(self, file: str, stream: str, data: bytes) -> None:
-        """Look at a message, if it is one of the first of its stream in its file."""
+    def inspect_message(self, file: str, stream: str, data: bytes) -> None:
+        """Inspect a message if it is one of the first of its stream in the file."""
         seen = self._looked_at.get((file, stream), 0)
         if seen >= _LOOKED_AT:
             return
         self._looked_at[file, stream] = seen + 1
         if found := _market_of(stream, data):
-            self.market(found[0], file, found[1])
+            self.add_market(found[0], file, found[1])
 
     @property
     def only_market(self) -> str:
-        """The market, once it is settled."""
+        """The market, after `decide`."""
         return next(iter(self.markets))
 
     @property
     def only_venue(self) -> str:
-        """The venue, likewise."""
+        """The venue, after `decide`."""
         return next(iter(self.venues))
 
     def decide(self, where: str, market: str | None, venue: str | None) -> None:
-        """Settle market and venue: one of each remains.
+        """Decide on one market and one venue.
 
         Args:
-            where: The files.
-            market: What the user says; None leaves it to the data.
-            venue: Likewise.
+            where: The files, for error messages.
+            market: Market given by the user; None to use the data only.
+            venue: Venue given by the user; None to use the data only.
 
         Raises:
-            MalformedDataError: What was found is contradictory, or contradicts the user.
-            ConfigError: Nothing says it.
+            MalformedDataError: The evidence is contradictory, or contradicts the user.
+            ConfigError: There is no evidence of the market or the venue.
         """
         given = "given as an option"
         if market:
-            self.market(market, "--market", given)
+            self.add_market(market, "--market", given)
         if venue:
-            self.venue(venue, "--venue", given)
-        hosts = f"; its host {', '.join(self.strangers)} is none that is known" if self.strangers else ""
+            self.add_venue(venue, "--venue", given)
+        hosts = f"; the host {', '.join(self.strangers)} is unknown" if self.strangers else ""
         _check_single("market", self.markets, where, f"name it with --market {', '.join(MARKETS)}", "")
         _check_single(
             "venue",
@@ -158,27 +161,27 @@ class Evidence:
 
 
 def valid_venue(text: str) -> str:
-    """`text` itself, if it can name a venue.
+    """Return `text` if it is a valid name of a venue.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The text is not a valid name.
     """
     if not _VENUE.fullmatch(text):
         raise ConfigError(
-            f"{text!r} is no venue", remedy="small letters, digits, dots, _ and -, for instance binance.us"
+            f"{text!r} is not a venue", remedy="small letters, digits, dots, _ and -, for instance binance.us"
         )
     return text
 
 
-def _check_single(what: str, said: dict[str, _Said], where: str, remedy: str, hint: str) -> None:
-    if not said:
-        raise ConfigError(f"neither URLs nor messages tell the {what}{hint}", where=where, remedy=remedy)
-    if len(said) > 1:
-        told = ", ".join(f"{value} by {reason}" for value, reason in said.items())
+def _check_single(what: str, reasons: dict[str, _Reason], where: str, remedy: str, hint: str) -> None:
+    if not reasons:
+        raise ConfigError(f"neither URLs nor messages show the {what}{hint}", where=where, remedy=remedy)
+    if len(reasons) > 1:
+        text = ", ".join(f"{value} by {reason}" for value, reason in reasons.items())
         raise MalformedDataError(
-            f"the {what} is contradictory: {told}",
+            f"the {what} is contradictory: {text}",
             where=where,
-            remedy=f"import the files of each {what} by themselves",
+            remedy=f"import the files of each {what} separately",
         )
 
 
@@ -190,7 +193,7 @@ def _host(url: str) -> str | None:
 
 
 def _market_of(stream: str, data: bytes) -> tuple[str, str] | None:
-    """The market that a message is of, and what says it; None where its form is the same in all."""
+    """Return the market of a message and the evidence; None if the message looks the same in all markets."""
     kind, topic = kind_of(stream), stream.partition("@")[2]
     mark = next(
         (name for of, name in _FUTURES_MARKS if of is kind and b'"%b":' % name in data[:_HEAD_BYTES]), b""

@@ -1,4 +1,4 @@
-"""Lines of a source file as messages: its sound part is taken, the rest is reported; and what a message of the exchange can be."""
+"""Reader of the messages of a source file. Undamaged lines are imported, others are reported."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from capture_pipeline.binance.streams.names import symbol_of
 from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import Evidence
-from capture_pipeline.golden.imports.notes import Captured, LeftOut, Notes, Offsets
-from capture_pipeline.golden.imports.recognition import fits, recognized, refuse_binary
+from capture_pipeline.golden.imports.notes import CapturedMessage, LeftOut, Notes, Offsets
+from capture_pipeline.golden.imports.recognition import check_not_binary, identify_file, import_remedy
 from capture_pipeline.golden.readers.gzip_reader import Finding, FindingKind
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
@@ -32,7 +32,7 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BodyKind(StrEnum):
-    """What a JSON object between the messages can be."""
+    """Kind of a JSON object of a connection."""
 
     MESSAGE = "message"
     SNAPSHOT = "snapshot"
@@ -41,7 +41,7 @@ class BodyKind(StrEnum):
 
 
 class Body(NamedTuple):
-    """One JSON object of a connection: a message with its stream, or an answer."""
+    """JSON object of a connection: a message with its stream, or an answer."""
 
     kind: BodyKind
     stream: str
@@ -49,17 +49,17 @@ class Body(NamedTuple):
 
 
 class Parser(Protocol):
-    """Reads the lines of one file."""
+    """Parser of the lines of one file."""
 
     origin: ClassVar[str]
     notes: Notes
     evidence: Evidence
 
-    def take(self, number: int, line: bytes) -> Iterable[Captured]:
-        """The messages that are complete with this line."""
+    def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
+        """Return the messages that are complete with this line."""
 
-    def rest(self) -> Iterable[Captured]:
-        """The message that is complete with the end of the file."""
+    def finish(self) -> Iterable[CapturedMessage]:
+        """Return the message that is complete at the end of the file."""
 
 
 @dataclass(slots=True)
@@ -68,13 +68,13 @@ class _Reading:
 
     Attributes:
         path: The file.
-        parser: What reads its lines.
-        offsets: Its stamps against event times.
-        number: Lines so far.
-        refused: What is wrong with the first line that is none.
-        behind: Lines from that one on.
-        taken: Messages taken.
-        held: Messages of the last line, which are not passed on before the next line is known.
+        parser: Parser of its lines.
+        offsets: Comparison of capture times with event times.
+        number: Number of lines so far.
+        refused: Error of the first invalid line.
+        behind: Number of lines from the first invalid line on.
+        message_count: Number of messages so far.
+        pending: Messages of the last line, which are not passed on before the next line is known.
     """
 
     path: Path
@@ -83,94 +83,97 @@ class _Reading:
     number: int = 0
     refused: MalformedDataError | None = None
     behind: int = 0
-    taken: int = 0
-    held: list[Captured] = field(default_factory=list)
+    message_count: int = 0
+    pending: list[CapturedMessage] = field(default_factory=list)
 
-    def take(self, line: bytes) -> Iterator[Captured]:
-        """The messages of a line; none behind a line that is none."""
+    def parse_line(self, line: bytes) -> Iterator[CapturedMessage]:
+        """Yield the messages of the previous line. No line is parsed after an invalid one."""
         self.number += 1
         if self.refused:
             self.behind += 1
         elif line:
             try:
-                found = list(self.parser.take(self.number, line))
+                found = list(self.parser.parse_line(self.number, line))
             except MalformedDataError as error:
                 self.refused, self.behind = error, 1
                 return
-            yield from self.held
-            self.held = [self.seen(captured) for captured in found]
+            yield from self.pending
+            self.pending = [self.inspect(captured) for captured in found]
 
-    def seen(self, captured: Captured) -> Captured:
-        """Compare a message's stamp and look for its market."""
-        self.taken += 1
-        self.parser.evidence.message(self.path.name, captured.stream, captured.data)
+    def inspect(self, captured: CapturedMessage) -> CapturedMessage:
+        """Compare the capture time of a message with its event time, and collect evidence of the market."""
+        self.message_count += 1
+        self.parser.evidence.inspect_message(self.path.name, captured.stream, captured.data)
         if event := _EVENT_TIME.search(captured.data, 0, _HEAD_BYTES):
-            self.offsets.see(self.number, captured.capture_ns, int(event[1]))
+            self.offsets.compare(self.number, captured.capture_ns, int(event[1]))
         return captured
 
-    def end(self, findings: list[Finding], open_line: bytes) -> Iterator[Captured]:
-        """The end of the file: refuse a line that no damage explains, report what was left out.
+    def end(self, findings: list[Finding], open_line: bytes) -> Iterator[CapturedMessage]:
+        """Process the end of the file, and report parts that were not imported.
 
         Raises:
-            MalformedDataError: A line is none, and the file is whole.
+            MalformedDataError: A line is invalid although the file is not damaged.
         """
         damage = [finding for finding in findings if finding.kind is not FindingKind.OPEN_LINE]
         if self.refused and not damage:
-            raise self.refusal(self.refused)
+            raise self.describe_error(self.refused)
         is_cut = self.refused is not None or any(
             finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage
         )
         if is_cut:
-            # The damage may begin inside the last line that looks sound: a decoder fails only some bytes after it.
-            self.behind += bool(self.held) + bool(open_line)
-            self.held = []
+            # The damage may begin in the last valid line, because a decoder fails only some bytes after it.
+            self.behind += bool(self.pending) + bool(open_line)
+            self.pending = []
         before = self.number
         if open_line and not is_cut:
-            yield from self.take(open_line)
-            if self.refused and not self.taken and not damage:
-                raise self.refusal(self.refused)
+            yield from self.parse_line(open_line)
+            if self.refused and not self.message_count and not damage:
+                raise self.describe_error(self.refused)
         left = [str(finding) for finding in damage]
         if self.refused and self.number > before:
             left.append(f"the last line is torn: {len(open_line):,} bytes, {open_line[:60]!r}")
             self.behind = 0
         for at, what in enumerate(left):
             self.parser.notes.left_out.append(LeftOut(self.path.name, what, 0 if at else self.behind))
-        yield from (*self.held, *map(self.seen, self.parser.rest()))
+        yield from (*self.pending, *map(self.inspect, self.parser.finish()))
         self.offsets.check(self.path)
         if self.offsets.far:
-            told = f"{self.offsets.far:,} of {self.offsets.compared:,} stamps are far from their event time, {self.offsets.first_far}"
-            self.parser.notes.far.append(f"{self.path.name}: {told}")
+            self.parser.notes.far.append(
+                f"{self.path.name}: {self.offsets.far:,} of {self.offsets.compared:,} stamps are far from their "
+                f"event time, {self.offsets.first_far}"
+            )
 
-    def refusal(self, error: MalformedDataError) -> MalformedDataError:
-        """What is wrong with a line, and what the file is if nothing before it was taken."""
-        known = None if self.taken else recognized(self.path)
-        if known is None or known.remedy == fits(self.parser.origin):
+    def describe_error(self, error: MalformedDataError) -> MalformedDataError:
+        """Add the file to the error of a line, and the kind of the file if it has no valid line."""
+        known = None if self.message_count else identify_file(self.path)
+        if known is None or known.remedy == import_remedy(self.parser.origin):
             return MalformedDataError(error.what, where=str(self.path), remedy=error.remedy)
         return MalformedDataError(
             f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy
         )
 
 
-def messages_of(path: Path, parser: Parser) -> Iterator[Captured]:
-    """The messages of a file.
+def read_messages(path: Path, parser: Parser) -> Iterator[CapturedMessage]:
+    """Read the messages of a file.
 
     Raises:
-        MalformedDataError: The file is of another kind, or a line is none of its kind and no damage of the file explains that.
+        MalformedDataError: The file is of another kind, or a line is invalid although the file is not
+            damaged.
     """
-    refuse_binary(path)
+    check_not_binary(path)
     reading = _Reading(path, parser)
     with Recording(path, salvage=True) as recording:
         for block in recording:
             for line in block.split(b"\n")[:-1]:
-                yield from reading.take(line)
+                yield from reading.parse_line(line)
     yield from reading.end(recording.findings, recording.open_line)
 
 
-def body_of(number: int, message: bytes) -> Body:
-    """What a JSON object is.
+def parse_body(number: int, message: bytes) -> Body:
+    """Parse a JSON object of a connection.
 
     Raises:
-        MalformedDataError: It is no JSON, or nothing that a connection of the exchange sends.
+        MalformedDataError: The text is not JSON, or not an object that the exchange sends.
     """
     if message.startswith(_STREAM):
         try:
@@ -179,7 +182,7 @@ def body_of(number: int, message: bytes) -> Body:
             name, data = b'"', b""
         if b'"' not in name and b"\\" not in name:
             _check_json(number, data)
-            return Body(BodyKind.MESSAGE, _checked(number, _valid_name(name), name), data)
+            return Body(BodyKind.MESSAGE, _require_name(number, _valid_name(name), name), data)
     elif message.startswith(_SNAPSHOT):
         _check_json(number, message)
         return Body(BodyKind.SNAPSHOT, "", message)
@@ -191,7 +194,7 @@ def _by_keys(number: int, message: bytes) -> Body:
         parts = _decode_object(message)
     except PARSE_ERRORS as error:
         raise MalformedDataError(
-            f"line {number:,} holds no JSON: {explain(error)}",
+            f"line {number:,} is not JSON: {explain(error)}",
             remedy="cut the line, the gap will be reported",
         ) from None
     if {"stream", "data"} <= parts.keys():
@@ -202,15 +205,15 @@ def _by_keys(number: int, message: bytes) -> Body:
         return Body(BodyKind.ERROR, "", message)
     if "result" in parts:
         return Body(BodyKind.CONTROL, "", message)
-    what = f"line {number:,} is no message of the combined stream: {message[:80]!r}"
+    what = f"line {number:,} is not a message of a combined stream: {message[:80]!r}"
     raise MalformedDataError(what, remedy="only combined streams of Binance can be imported, {stream, data}")
 
 
-def stamp_ns(number: int, digits: bytes, notes: Notes) -> int:
-    """A stamp in nanoseconds; its unit is told from its number of digits.
+def parse_stamp(number: int, digits: bytes, notes: Notes) -> int:
+    """Convert a stamp to nanoseconds. Its number of digits shows the unit.
 
     Raises:
-        MalformedDataError: It has another number of digits than the time of a market has in any of the units.
+        MalformedDataError: The number of digits fits no unit.
     """
     unit = _UNITS.get(len(digits))
     if unit is None:
@@ -220,18 +223,18 @@ def stamp_ns(number: int, digits: bytes, notes: Notes) -> int:
     return int(digits) * unit[1]
 
 
-def checked_stream(number: int, stream: str) -> str:
-    """`stream` itself, if its symbol can be part of a path and its name part of a line.
+def check_stream(number: int, stream: str) -> str:
+    """Return `stream` if its symbol is valid in a path and its name in a line.
 
     Raises:
-        MalformedDataError: It cannot.
+        MalformedDataError: The name is not valid.
     """
     name = stream.encode("utf-8", "backslashreplace")
-    return _checked(number, _valid_name(name), name)
+    return _require_name(number, _valid_name(name), name)
 
 
-def import_symbol(stream: str) -> str:
-    """The symbol of a stream in capitals; empty for streams of all symbols (`!ticker@arr`) and of none."""
+def symbol_or_empty(stream: str) -> str:
+    """Return the symbol of a stream in capitals; empty for streams of all symbols (`!ticker@arr`)."""
     return "" if stream.startswith("!") else symbol_of(stream)
 
 
@@ -240,22 +243,22 @@ def _check_json(number: int, data: bytes) -> None:
         _decode_any(data)
     except PARSE_ERRORS as error:
         raise MalformedDataError(
-            f"line {number:,} holds no JSON: {explain(error)}",
+            f"line {number:,} is not JSON: {explain(error)}",
             remedy="cut the line, the gap will be reported",
         ) from None
 
 
 def _text(number: int, raw: msgspec.Raw) -> str:
     try:
-        return checked_stream(number, msgspec.json.decode(raw, type=str))
+        return check_stream(number, msgspec.json.decode(raw, type=str))
     except PARSE_ERRORS:
-        return _checked(number, "", bytes(raw))
+        return _require_name(number, "", bytes(raw))
 
 
-def _checked(number: int, valid: str, name: bytes) -> str:
+def _require_name(number: int, valid: str, name: bytes) -> str:
     if not valid:
         raise MalformedDataError(
-            f"line {number:,} has a stream whose name is none of the exchange: {name[:80]!r}",
+            f"line {number:,} has an invalid stream name: {name[:80]!r}",
             remedy="cut the line",
         )
     return valid
@@ -263,11 +266,11 @@ def _checked(number: int, valid: str, name: bytes) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def _valid_name(name: bytes) -> str:
-    """The name of a stream as text; empty if it is none that can stand in a line and in a path."""
+    """Return the name of a stream as text; empty if it is not valid in a line or in a path."""
     try:
         stream = name.decode()
     except UnicodeDecodeError:
         return ""
-    symbol = import_symbol(stream)
+    symbol = symbol_or_empty(stream)
     is_bad = (symbol and not is_symbol(symbol)) or not stream.isprintable() or '"' in stream or "\\" in stream
     return "" if is_bad else stream

@@ -1,4 +1,4 @@
-"""What an import took and what it left: skipped lines by kind, unreadable parts of files, stamps that contradict event times."""
+"""Report of an import: skipped lines by kind, unreadable parts of files, implausible stamps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from capture_pipeline.errors import MalformedDataError
 
-MOST_LISTED = 20
-MOST_OFFSET_S = 1800
-"""A stamp further from its event time is implausible: the wrong unit, local time taken for UTC, or a clock that was never set."""
+MAX_LISTED = 20
+MAX_OFFSET_S = 1800
+"""Maximum plausible difference of stamp and event time; more means a wrong unit, time zone or clock."""
 
 
-class Captured(NamedTuple):
+class CapturedMessage(NamedTuple):
     """One message.
 
     Attributes:
-        capture_ns: When it was captured, nanoseconds UTC, by the recorder's clock.
-        stream: The exchange's name of the stream, or `<symbol>@depthSnapshot`.
-        data: The bytes of the message's `data`, or the body of a REST answer.
+        capture_ns: Capture time by the recorder's clock, nanoseconds UTC.
+        stream: Name of the stream at the exchange, or `<symbol>@depthSnapshot`.
+        data: Bytes of the message's `data`, or the body of a REST answer.
     """
 
     capture_ns: int
@@ -29,12 +29,12 @@ class Captured(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A part of a source file that was not taken.
+    """A part of a source file that was not imported.
 
     Attributes:
-        file: Its name.
-        what: What is wrong, with the place.
-        lines: How many lines of it could be read and were not taken.
+        file: Name of the file.
+        what: Problem, with its place.
+        lines: Number of readable lines that were not imported.
     """
 
     file: str
@@ -42,59 +42,62 @@ class LeftOut(NamedTuple):
     lines: int = 0
 
     def __str__(self) -> str:
-        """One line."""
+        """Format the part as one line."""
         return f"{self.file}: {self.what}" + (
-            f"; {self.lines:,} lines behind it not taken" if self.lines else ""
+            f"; {self.lines:,} lines after it were not imported" if self.lines else ""
         )
 
 
 @dataclass(slots=True)
 class Offsets:
-    """Stamps of one file against the event times of the messages.
+    """Comparison of the stamps of one file with the event times of its messages.
 
     Attributes:
-        compared: Messages that have both.
-        far: Those whose stamp lies more than `MOST_OFFSET_S` from the event time.
-        first_far: Line and distance of the first of them.
+        compared: Number of messages with an event time.
+        far: Number of stamps that differ by more than `MAX_OFFSET_S` from the event time.
+        first_far: Line and difference of the first such stamp.
     """
 
     compared: int = 0
     far: int = 0
     first_far: str = ""
 
-    def see(self, number: int, capture_ns: int, event_ms: int) -> None:
+    def compare(self, number: int, capture_ns: int, event_ms: int) -> None:
         """Compare one message."""
         self.compared += 1
         distance_s = capture_ns // 1_000_000_000 - event_ms // 1000
-        if abs(distance_s) > MOST_OFFSET_S:
+        if abs(distance_s) > MAX_OFFSET_S:
             self.far += 1
             self.first_far = self.first_far or f"line {number:,} by {distance_s:,} s"
 
     def check(self, path: Path) -> None:
-        """Refuse a file most of whose stamps cannot be capture times.
+        """Check that most stamps are plausible capture times.
 
         Raises:
-            MalformedDataError: They cannot.
+            MalformedDataError: More than half of the stamps are implausible.
         """
         if 2 * self.far > self.compared:
-            what = f"{self.far:,} of {self.compared:,} stamps lie more than {MOST_OFFSET_S // 60} minutes from the event time E"
+            what = (
+                f"{self.far:,} of {self.compared:,} stamps differ by more than {MAX_OFFSET_S // 60} minutes "
+                "from the event time E"
+            )
             remedy = "stamps must be UTC, in nano-, micro- or milliseconds since 1970; correct them"
             raise MalformedDataError(f"{what}, {self.first_far}", where=str(path), remedy=remedy)
 
 
 @dataclass(slots=True)
 class Notes:
-    """What is reported of an import.
+    """Report of an import.
 
     Attributes:
-        skipped: Lines that hold no market data, by kind.
-        errors: The first error objects, as sent.
-        left_out: Parts that were not taken.
-        faulty: Rows that were taken as bad lines, each with its reason; the first few.
-        faulty_rows: How many.
-        far: Stamps that lie implausibly far from their event time, by file, with the first.
-        units: Units of time that stamps were in.
-        subscribed: Streams that a recording says it subscribed to.
+        skipped: Number of lines without market data, by kind.
+        errors: The first error objects, as sent by the exchange.
+        left_out: Parts that were not imported.
+        faulty: The first rows that were imported as bad lines, with reasons.
+        faulty_rows: Number of rows that were imported as bad lines.
+        far: Implausible stamps, one text per file.
+        units: Time units of the stamps.
+        subscribed: Streams of the subscriptions in the recording.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
@@ -109,12 +112,12 @@ class Notes:
     def error(self, text: bytes) -> None:
         """Count an error object."""
         self.skipped["error objects"] += 1
-        if len(self.errors) < MOST_LISTED:
+        if len(self.errors) < MAX_LISTED:
             shown = text[:200].decode("utf-8", "backslashreplace")
             self.errors.append("".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown))
 
     def fault(self, where: str) -> None:
         """Count a faulty row."""
         self.faulty_rows += 1
-        if len(self.faulty) < MOST_LISTED:
+        if len(self.faulty) < MAX_LISTED:
             self.faulty.append(where)

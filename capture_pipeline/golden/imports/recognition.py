@@ -1,4 +1,4 @@
-"""What a file is that cannot be imported, as far as its first bytes tell, and what can be done with it."""
+"""Identification of files that cannot be imported, from their first bytes, with a remedy for the user."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from capture_pipeline.golden.readers.gzip_reader import Source
 _HEAD_BYTES = 4096
 _LONGEST_SHOWN = 60
 _UNPACK = "unpack it, then import what is inside"
-_ONLY_RAW = "import takes raw captures of hftbacktest and cryptofeed, CSV files of Binance-Data-Processor, and recordings of this product"
-_REPLAY = "it is no raw capture; `capture replay` reads Tardis' incremental_book_L2 and Crypto Lake's book_delta_v2 as they are"
-_ARCHIVE = (
-    "files of the public archive are not imported; `capture backfill` fetches klines, `capture prove` trades"
+_ONLY_RAW = (
+    "import reads raw captures of hftbacktest and cryptofeed, CSV files of Binance-Data-Processor, "
+    "and recordings of this product"
 )
+_REPLAY = (
+    "the file is not a raw capture; `capture session replay` reads Tardis' incremental_book_L2 and "
+    "Crypto Lake's book_delta_v2 without an import"
+)
+_ARCHIVE = "files of the public archive are not imported; `capture klines backfill` fetches klines, `capture session prove` trades"
 
 
 class Kind(NamedTuple):
-    """What a file is.
+    """Kind of a file.
 
     Attributes:
-        what: A noun.
-        remedy: What can be done with it.
+        what: Noun for messages.
+        remedy: Advice for the user.
     """
 
     what: str
     remedy: str
 
 
-def fits(origin: str) -> str:
-    """The remedy where another `--from` was meant."""
+def import_remedy(origin: str) -> str:
+    """Return the remedy for a file that needs another `--from`."""
     return f"--from {origin} fits it"
 
 
@@ -41,9 +45,9 @@ _BINARY = (
     (b"\x89PNG", Kind("a PNG image", _ONLY_RAW)),
     (b"\xff\xd8\xff", Kind("a JPEG image", _ONLY_RAW)),
     (b"%PDF", Kind("a PDF document", _ONLY_RAW)),
-    (b"\x93NUMPY", Kind("a NumPy array", "import the capture that it was made of")),
-    (b"\x80\x04", Kind("a Python pickle", "import the capture that it was made of")),
-    (b"\x80\x05", Kind("a Python pickle", "import the capture that it was made of")),
+    (b"\x93NUMPY", Kind("a NumPy array", "import the capture from which it was created")),
+    (b"\x80\x04", Kind("a Python pickle", "import the capture from which it was created")),
+    (b"\x80\x05", Kind("a Python pickle", "import the capture from which it was created")),
     (b"\x28\xb5\x2f\xfd", Kind("packed with Zstandard", _UNPACK)),
     (b"\xfd7zXZ", Kind("packed with xz", _UNPACK)),
     (b"BZh", Kind("packed with bzip2", _UNPACK)),
@@ -69,9 +73,12 @@ _FORMATS = (
         rb'[0-9]{13,19} \{.*"channel":',
         Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported"),
     ),
-    (rb"[0-9]+ \{", Kind("a recording of hftbacktest", fits("hftbacktest"))),
-    (rb'\{"capture_ns":', Kind("a recording in this product's own form", fits("capture"))),
-    (rb"TimestampOfReceive,", Kind("a CSV of Binance-Data-Processor", fits("binance-data-processor"))),
+    (rb"[0-9]+ \{", Kind("a recording of hftbacktest", import_remedy("hftbacktest"))),
+    (rb'\{"capture_ns":', Kind("a recording in this product's own form", import_remedy("capture"))),
+    (
+        rb"TimestampOfReceive,",
+        Kind("a CSV of Binance-Data-Processor", import_remedy("binance-data-processor")),
+    ),
     (
         rb'\{"t":"header"',
         Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead"),
@@ -101,32 +108,34 @@ _CRYPTOFEED = re.compile(
 _ADDRESS = re.compile(rb"(?:wss?|https?)://([^/\s?:]+)")
 
 
-def refuse_binary(path: Path) -> None:
-    """Refuse what is no text, packed or not, whatever it was called.
+def check_not_binary(path: Path) -> None:
+    """Check that a file is text or gzip, by its first bytes.
 
     Raises:
-        MalformedDataError: It is a folder, or a file of another kind, or cannot be read.
+        MalformedDataError: The path is a folder, the file is of another kind, or it cannot be read.
     """
     if path.is_dir():
         raise MalformedDataError("is a folder", where=str(path), remedy="name the files in it")
     head = _read(path)
-    kind = _of_bytes(head)
+    kind = _identify_bytes(head)
     if kind:
-        raise MalformedDataError(f"is no recording; it is {kind.what}", where=str(path), remedy=kind.remedy)
+        raise MalformedDataError(
+            f"is not a recording; it is {kind.what}", where=str(path), remedy=kind.remedy
+        )
 
 
-def recognized(path: Path) -> Kind:
-    """What a file is."""
+def identify_file(path: Path) -> Kind:
+    """Identify the kind of a file."""
     head = _read(path)
     packed = head.startswith(b"\x1f\x8b")
     if packed:
-        with Source.opened(path) as source:
+        with Source.open(path) as source:
             head = next(iter(source), b"")[:_HEAD_BYTES]
-    kind = _of_bytes(head) or _of_text(head)
+    kind = _identify_bytes(head) or _identify_text(head)
     return Kind(f"{kind.what}, packed with gzip", kind.remedy) if packed else kind
 
 
-def _of_bytes(head: bytes) -> Kind | None:
+def _identify_bytes(head: bytes) -> Kind | None:
     if head.startswith(b"PK\x03\x04"):
         is_numpy = b".npy" in head[:200]
         made_of = Kind("hftbacktest's converted data (npz)", "import the capture that it was converted from")
@@ -134,13 +143,13 @@ def _of_bytes(head: bytes) -> Kind | None:
     return next((kind for magic, kind in _BINARY if head.startswith(magic)), None)
 
 
-def _of_text(head: bytes) -> Kind:
+def _identify_text(head: bytes) -> Kind:
     if not head.strip():
-        return Kind("empty", "name a file that holds something")
+        return Kind("empty", "name a file with content")
     if b"\0" in head:
-        return Kind("binary data of no kind that is known", _ONLY_RAW)
+        return Kind("binary data of an unknown kind", _ONLY_RAW)
     if _CRYPTOFEED.match(head):
-        return _of_cryptofeed(head)
+        return _identify_cryptofeed(head)
     line = next(line for line in head.splitlines() if line.strip() and not line.startswith(b"#"))
     for pattern, kind in _FORMATS:
         if re.match(pattern, line):
@@ -151,12 +160,12 @@ def _of_text(head: bytes) -> Kind:
     return Kind(f"text that begins with {names!r}", _ONLY_RAW)
 
 
-def _of_cryptofeed(head: bytes) -> Kind:
+def _identify_cryptofeed(head: bytes) -> Kind:
     hosts = [host.decode("utf-8", "backslashreplace") for host in _ADDRESS.findall(head)]
     others = [host for host in hosts if "binance" not in host.lower()]
     if others:
         return Kind(f"a recording of cryptofeed of {others[0]}", "only Binance can be imported")
-    return Kind("a recording of cryptofeed", fits("cryptofeed"))
+    return Kind("a recording of cryptofeed", import_remedy("cryptofeed"))
 
 
 def _read(path: Path) -> bytes:

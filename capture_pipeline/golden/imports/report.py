@@ -1,4 +1,4 @@
-"""What an import did: for the metadata of its session, and in words."""
+"""Report of an import, for the metadata of its session and for the user."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from capture_pipeline.sessions.models import SessionMetadata
 
 
 def provenance(source: Source, raised: int, raised_most_ns: int) -> dict[str, object]:
-    """What an import did, as the metadata of its session hold it.
+    """Build the report for the metadata of the session.
 
     Args:
-        source: What was read.
-        raised: Stamps that went back and were raised to their predecessor.
-        raised_most_ns: The most that one was raised by.
+        source: The imported source.
+        raised: Number of stamps that were raised to the previous one because they were lower.
+        raised_most_ns: Largest such change.
     """
     files = [
         {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
@@ -38,7 +38,7 @@ def provenance(source: Source, raised: int, raised_most_ns: int) -> dict[str, ob
 
 
 def import_summary(metadata: SessionMetadata) -> list[str]:
-    """What an import did, a line each, for people."""
+    """Format the report for the user, as lines."""
     of, plan = metadata.configuration, metadata.plan
     lines = [
         f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by {', '.join(of['venue_by'])}"
@@ -47,7 +47,8 @@ def import_summary(metadata: SessionMetadata) -> list[str]:
     if of["stamps_raised"]:
         most_s = of["stamps_raised_most_ns"] / 1e9
         lines.append(
-            f"{of['stamps_raised']:,} stamps went back and were raised to the one before, by {most_s:,.9g} s at most"
+            f"{of['stamps_raised']:,} stamps were lower than the previous one and were raised to it, "
+            f"by {most_s:,.9g} s at most"
         )
     if of["skipped"]:
         lines.append("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in of["skipped"].items()))

@@ -1,4 +1,4 @@
-"""Other tools' recordings made into a session of ours: recording, plan, gap ledger, metadata, checksums, published as one folder."""
+"""Import of other tools' recordings as a session: recording, plan, gap ledger, metadata, checksums."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.evidence import MARKETS, valid_venue
-from capture_pipeline.golden.imports.lines import import_symbol
+from capture_pipeline.golden.imports.lines import symbol_or_empty
 from capture_pipeline.golden.imports.report import provenance
-from capture_pipeline.golden.imports.sources import Captured, Origin, Source
+from capture_pipeline.golden.imports.sources import CapturedMessage, Origin, Source
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.size import gap_seconds
+from capture_pipeline.golden.validation.size import sum_gap_seconds
 from capture_pipeline.golden.validation.validate import statistics
 from capture_pipeline.lake.files import create_folder, fsync, sha256_file, storage_errors
 from capture_pipeline.parsing import guard_parser
@@ -35,15 +35,15 @@ MESSAGES_A_MEMBER = 500
 
 
 @dataclass(slots=True)
-class _Writing:
-    """What became of the messages.
+class _SessionWriter:
+    """Writer of the recording.
 
     Attributes:
-        last_ns: Stamp of the last line.
-        raised: Stamps that went back and were raised to their predecessor.
-        raised_most_ns: The most that one was raised by.
-        symbols: In the order in which they appear.
-        streams: Likewise, behind those that the recording says it subscribed to.
+        last_ns: Capture time of the last line.
+        raised: Number of stamps that were raised to the previous one because they were lower.
+        raised_most_ns: Largest such change.
+        symbols: Symbols in the order of their first message.
+        streams: Subscribed streams, followed by other streams in the order of their first message.
     """
 
     last_ns: int = -1
@@ -52,18 +52,18 @@ class _Writing:
     symbols: dict[str, None] = field(default_factory=dict)
     streams: dict[str, None] = field(default_factory=dict)
 
-    def planned(self, streams: list[str]) -> None:
-        """What was subscribed to belongs to the plan, whether it came or not; a stream that never came is found missing."""
+    def add_planned_streams(self, streams: list[str]) -> None:
+        """Add subscribed streams to the plan, so that validation finds streams without a message."""
         self.streams = dict.fromkeys(streams) | self.streams
 
-    def members(self, messages: Iterator[Captured]) -> Iterator[bytes]:
-        """Gzip members of whole lines."""
+    def members(self, messages: Iterator[CapturedMessage]) -> Iterator[bytes]:
+        """Yield gzip members of whole lines."""
         lines: list[bytes] = []
         size = 0
         for captured in messages:
             if captured.stream not in self.streams:
                 self.streams[captured.stream] = None
-                self.symbols.update({symbol: None for symbol in [import_symbol(captured.stream)] if symbol})
+                self.symbols.update({symbol: None for symbol in [symbol_or_empty(captured.stream)] if symbol})
             if captured.capture_ns < self.last_ns:
                 self.raised += 1
                 self.raised_most_ns = max(self.raised_most_ns, self.last_ns - captured.capture_ns)
@@ -87,62 +87,63 @@ def import_session(
     market: str | None = None,
     venue: str | None = None,
 ) -> SessionFolder:
-    """Make one session of the files of one recording.
+    """Import the files of one recording as a session.
 
     Args:
-        origin: Which tool wrote them.
-        files: In any order.
-        out: The root of all sessions (`…/golden_samples`).
-        regime: The folder below it.
-        symbol: Whose snapshots those without a stream are, where that is not plain.
-        market: `spot`, `um` or `cm`, where the data do not tell it.
-        venue: For instance `binance` or `binance.us`, likewise.
+        origin: Tool that wrote the files.
+        files: The files in any order.
+        out: Root of all sessions (`…/golden_samples`).
+        regime: Folder of the session below the root.
+        symbol: Symbol of snapshots without a stream, if the data do not show it.
+        market: `spot`, `um` or `cm`, if the data do not show it.
+        venue: For example `binance` or `binance.us`, if the data do not show it.
 
     Returns:
-        The session's folder, published whole.
+        The folder of the session, which appears when it is complete.
 
     Raises:
-        MalformedDataError: A file is not what that tool writes, or holds no message, or market and venue are contradictory.
-        ConfigError: The session is there already, or an argument is wrong or missing.
-        StorageError: The disk refused.
+        MalformedDataError: A file does not have the format of the tool, the files contain no message, or the
+            evidence of market or venue is contradictory.
+        ConfigError: The session exists already, or an argument is wrong or missing.
+        StorageError: A file cannot be written.
     """
     valid_regime(regime)
     _check_arguments(market, venue)
     source = Source(origin, files, parse_symbol(symbol) if symbol else None)
-    made = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
+    new_folders = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
     create_folder(out / regime)
-    beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
-    create_folder(beside.path)
+    partial = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
+    create_folder(partial.path)
     try:
-        with storage_errors(beside.path):
-            return _built(beside, source, regime, market, venue)
+        with storage_errors(partial.path):
+            return _build_session(partial, source, regime, market, venue)
     finally:
-        shutil.rmtree(beside.path, ignore_errors=True)
-        _remove_empty(made)
+        shutil.rmtree(partial.path, ignore_errors=True)
+        _remove_empty(new_folders)
 
 
 def _check_arguments(market: str | None, venue: str | None) -> None:
     if market is not None and market not in MARKETS:
-        raise ConfigError(f"{market!r} is no market", remedy=f"name one of {', '.join(MARKETS)}")
+        raise ConfigError(f"{market!r} is not a market", remedy=f"name one of {', '.join(MARKETS)}")
     if venue is not None:
         valid_venue(venue)
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Leave no folder behind that was made for an import that was refused."""
+    """Remove empty folders that a failed import created."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
 
 
-def _built(
-    beside: SessionFolder, source: Source, regime: str, market: str | None, venue: str | None
+def _build_session(
+    partial: SessionFolder, source: Source, regime: str, market: str | None, venue: str | None
 ) -> SessionFolder:
-    writing, raw = _Writing(), beside.path / "recording"
+    writer, raw = _SessionWriter(), partial.path / "recording"
     with raw.open("wb") as file:
-        for member in writing.members(source.messages()):
+        for member in writer.members(source.messages()):
             file.write(member)
-    if writing.last_ns < 0:
+    if writer.last_ns < 0:
         left = "; ".join(map(str, source.notes.left_out))
         what = f"there is no message to import: {left}" if left else "there is no message to import"
         raise MalformedDataError(
@@ -151,46 +152,48 @@ def _built(
     source.decide(market, venue)
     found = scan(raw)
     target = SessionFolder(
-        beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000)
+        partial.path.parent / session_id(list(writer.symbols) or ["NONE"], found.first_ns // 1000)
     )
     if target.path.exists():
         raise ConfigError(
-            "the session is there already",
+            "the session exists already",
             where=str(target.path),
-            remedy="nothing is overwritten; remove it or choose another --out",
+            remedy="nothing is overwritten; remove the session or choose another --out",
         )
-    raw.rename(beside.path / target.recording.name)
-    writing.planned(list(source.notes.subscribed))
+    raw.rename(partial.path / target.recording.name)
+    writer.add_planned_streams(list(source.notes.subscribed))
     with guard_parser(
-        ", ".join(map(str, source.files)), "no session can be made of its messages and their times"
+        ", ".join(map(str, source.files)), "the messages and their times do not form a valid session"
     ):
-        plan = _plan(target.session, found, writing, regime, source)
-    _describe(
-        beside, target.recording.name, plan, found, provenance(source, writing.raised, writing.raised_most_ns)
+        plan = _plan(target.session, found, writer, regime, source)
+    _write_metadata(
+        partial, target.recording.name, plan, found, provenance(source, writer.raised, writer.raised_most_ns)
     )
-    for path in (*beside.path.iterdir(), beside.path):
+    for path in (*partial.path.iterdir(), partial.path):
         fsync(path)
     try:
-        beside.path.rename(target.path)
+        partial.path.rename(target.path)
     except OSError as error:
         if target.path.exists():
             raise ConfigError(
-                "the session is there already",
+                "the session exists already",
                 where=str(target.path),
-                remedy="another import made it meanwhile",
+                remedy="another import created it at the same time",
             ) from error
         raise
     fsync(target.path.parent)
     return target
 
 
-def _describe(
-    beside: SessionFolder, recording: str, plan: SessionPlan, found: Scan, provenance: dict[str, object]
+def _write_metadata(
+    partial: SessionFolder, recording: str, plan: SessionPlan, found: Scan, provenance: dict[str, object]
 ) -> None:
-    """Everything but the recording; metadata last but for the checksums that cover it."""
-    beside.plan.write_bytes(_text(plan))
-    beside.gaps.write_bytes(b"".join(gap.model_dump_json().encode() + b"\n" for gap in gaps_of(found)))
-    listed = [beside.path / recording, beside.plan, beside.gaps]
+    """Write plan, gap ledger, metadata and checksums, in this order."""
+    partial.plan.write_bytes(_text(plan))
+    partial.gaps.write_bytes(
+        b"".join(gap.model_dump_json().encode() + b"\n" for gap in build_gap_ledger(found))
+    )
+    listed = [partial.path / recording, partial.plan, partial.gaps]
     metadata = SessionMetadata(
         plan=plan,
         state="complete",
@@ -199,7 +202,7 @@ def _describe(
         files=[
             FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_file(path)) for path in listed
         ],
-        statistics=statistics(found, None) | _as_recorded(found),
+        statistics=statistics(found, None) | _recorder_statistics(found),
         audits=[],
         clock={},
         host={},
@@ -209,18 +212,18 @@ def _describe(
         },
         configuration=provenance,
     )
-    beside.metadata.write_bytes(_text(metadata))
-    sums = [f"{sha256_file(path)}  {path.name}\n" for path in (*listed, beside.metadata)]
-    beside.checksums.write_text("".join(sums), encoding="utf-8")
+    partial.metadata.write_bytes(_text(metadata))
+    sums = [f"{sha256_file(path)}  {path.name}\n" for path in (*listed, partial.metadata)]
+    partial.checksums.write_text("".join(sums), encoding="utf-8")
 
 
-def _as_recorded(found: Scan) -> dict[str, object]:
-    """The figures that a session of a recorder has, so that both can be listed and compared."""
+def _recorder_statistics(found: Scan) -> dict[str, object]:
+    """Compute the statistics that a recorder writes, to make imported and recorded sessions comparable."""
     tracks = {name: stream.track for name, stream in sorted(found.streams.items())}
-    gaps = gaps_of(found)
+    gaps = build_gap_ledger(found)
     return {
         "messages_by_stream": {name: track.messages for name, track in tracks.items()},
-        "uptime_percent": round(100 * (1 - gap_seconds(found) / found.duration_s), 6)
+        "uptime_percent": round(100 * (1 - sum_gap_seconds(found) / found.duration_s), 6)
         if found.duration_s
         else 0.0,
         "gaps": len(gaps),
@@ -233,8 +236,8 @@ def _as_recorded(found: Scan) -> dict[str, object]:
     }
 
 
-def gaps_of(found: Scan) -> list[Gap]:
-    """A ledger of what is missing in a recording that kept none."""
+def build_gap_ledger(found: Scan) -> list[Gap]:
+    """Build the gap ledger of a recording from its missing ids."""
     return [
         Gap(
             stream=gap.stream,
@@ -252,13 +255,13 @@ def gaps_of(found: Scan) -> list[Gap]:
     ]
 
 
-def _plan(session: str, found: Scan, writing: _Writing, regime: str, source: Source) -> SessionPlan:
+def _plan(session: str, found: Scan, writer: _SessionWriter, regime: str, source: Source) -> SessionPlan:
     return SessionPlan(
         session=session,
         venue=source.evidence.only_venue,
         market=source.evidence.only_market,
-        symbols=list(writing.symbols),
-        streams=list(writing.streams),
+        symbols=list(writer.symbols),
+        streams=list(writer.streams),
         regime=regime,
         description=f"imported from a recording of {source.origin}",
         start_us=found.first_ns // 1000,

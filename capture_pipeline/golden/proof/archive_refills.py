@@ -1,6 +1,7 @@
-"""Lost trades of a finished session, taken from the daily files that the exchange publishes.
+"""Backfill of lost trades of a finished session from the daily files of the exchange.
 
-The session itself is not changed: the rows are published in the lake, and each gap is accounted for in the proof.
+The session itself does not change: the rows are published in the lake, and the proof has a result for each
+gap.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from capture_pipeline.errors import (
     ProtocolViolationError,
 )
 from capture_pipeline.golden.proof import published_files
-from capture_pipeline.golden.proof.compare import within
+from capture_pipeline.golden.proof.compare import is_within
 from capture_pipeline.golden.proof.report import GapProof
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.recorder.background.trade_backfill import Refill
@@ -30,33 +31,33 @@ from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap
 
-UNUSABLE = (ChecksumMismatchError, MalformedDataError, LakeError, ProtocolViolationError)
-"""What is wrong with one file and says nothing of another; that the exchange cannot be asked ends the proof."""
+FILE_ERRORS = (ChecksumMismatchError, MalformedDataError, LakeError, ProtocolViolationError)
+"""Errors of one file. The proof continues with other files; an unreachable exchange ends the proof."""
 _KINDS = {StreamKind.TRADE: "trades", StreamKind.AGG_TRADE: AGG_TRADES}
 _SLACK_US = 5 * SECOND_US
-"""Event times follow trade times by less than this."""
+"""Upper limit of event time minus trade time."""
 
 
 def fill_from_archive(
     workspace: Workspace, folder: SessionFolder, market: Market, now_us: int
 ) -> list[GapProof]:
-    """Find the ids that neither the streams nor REST brought, and publish their rows in `Lake.refills`.
+    """Find trades that are missing in the streams and in REST, and publish their rows in `Lake.refills`.
 
     Args:
-        workspace: The deployment that is asked, and whose lake keeps the rows.
-        folder: Of a finished session.
-        market: Of the session.
-        now_us: By the exchange's clock.
+        workspace: Deployment with the lake and the client of the archive.
+        folder: Folder of a finished session.
+        market: Market of the session.
+        now_us: Time by the exchange's clock, microseconds UTC.
 
     Returns:
-        The account of each gap of a stream of trades or aggregates that REST did not complete.
+        A result for each gap of trades or aggregate trades that REST did not fill.
 
     Raises:
         LakeError: The gap ledger is damaged.
-        CaptureError: The exchange could not be asked, or the disk refused.
+        CaptureError: A request to the exchange failed, or a file cannot be written.
     """
     found = [
-        _of_gap(workspace, folder, market, gap, now_us)
+        _prove_gap(workspace, folder, market, gap, now_us)
         for gap in read_gaps_strictly(folder.gaps)
         if kind_of(gap.stream) in _KINDS and gap.filled_by is None
     ]
@@ -66,7 +67,7 @@ def fill_from_archive(
     return [account for account, _ in found]
 
 
-def _of_gap(
+def _prove_gap(
     workspace: Workspace, folder: SessionFolder, market: Market, gap: Gap, now_us: int
 ) -> tuple[GapProof, pl.DataFrame | None]:
     refill = Refill(gap, folder.refilled)
@@ -81,13 +82,15 @@ def _of_gap(
     for day in _days(gap):
         file = TradesFile(market, symbol_of(gap.stream), day, _KINDS[kind_of(gap.stream)])
         try:
-            published = published_files.trades_of(workspace, file) if day_bounds(day)[1] <= now_us else None
-        except UNUSABLE as error:
+            published = (
+                published_files.fetch_trades(workspace, file) if day_bounds(day)[1] <= now_us else None
+            )
+        except FILE_ERRORS as error:
             return account.model_copy(update={"uncompared": str(error)}), None
         if published is None:
             return account.model_copy(update={"waits_for": file.name}), None
         frame = published.frame
-        is_lost = within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~within(
+        is_lost = is_within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~is_within(
             frame["trade_id"], refill.returned_ranges
         )
         parts.append(frame.filter(is_lost).with_columns(pl.lit(gap.stream).alias("stream")))
@@ -97,7 +100,7 @@ def _of_gap(
 
 
 def _days(gap: Gap) -> Iterator[date]:
-    """Days in which lost trades may lie, by the exchange's clock where it is known."""
+    """Iterate over the days that may contain the lost trades, by event time if it is known."""
     start_us = (gap.start_event_us or gap.start_ns // 1000) - _SLACK_US
     end_us = gap.end_event_us or gap.end_ns // 1000
     for number in range(start_us // DAY_US, end_us // DAY_US + 1):

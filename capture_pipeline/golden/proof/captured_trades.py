@@ -1,4 +1,4 @@
-"""The trades that a session captured: from its tables, or straight from its recording where there are no tables of it."""
+"""Reader of the trades of a session, from its tables or from its recording if there are no tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.golden.conversion.arrow_rows import tables_of
+from capture_pipeline.golden.conversion.arrow_rows import build_tables
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
@@ -25,15 +25,15 @@ COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker", "or
 
 
 @dataclass(frozen=True)
-class Captured:
-    """What is to be proved.
+class CapturedTrades:
+    """Captured trades of a session.
 
     Attributes:
-        metadata: Of the session.
-        sha256: Of its recording.
+        metadata: Metadata of the session.
+        sha256: Digest of the recording.
         source: `tables` or `recording`.
-        trades: By symbol, columns `COLUMNS`; not collected where they come from tables.
-        lost: Ids that its gap ledger lists, `first..last`, by symbol.
+        trades: Trades by symbol, with the columns `COLUMNS`.
+        lost: Ids `first..last` that the gap ledger lists, by symbol.
     """
 
     metadata: SessionMetadata
@@ -43,33 +43,37 @@ class Captured:
     lost: dict[str, list[tuple[int, int]]]
 
 
-def captured(folder: SessionFolder, tables: GoldenTables) -> Captured:
-    """The trades of a finished session.
+def load_captured(folder: SessionFolder, tables: GoldenTables) -> CapturedTrades:
+    """Load the trades of a finished session.
 
     Raises:
-        ConfigError: It is not finished.
-        LakeError: A file is damaged or gone.
-        MalformedDataError: The recording is none.
+        ConfigError: The session is not finished.
+        LakeError: A file is damaged or missing.
+        MalformedDataError: The file is not a recording.
     """
-    metadata = finished_metadata(folder)
+    metadata = read_finished_metadata(folder)
     sha256 = next((file.sha256 for file in metadata.files if file.name == folder.recording.name), "")
     if not sha256:
-        raise LakeError("lists no recording", where=str(folder.metadata), remedy="validate the session")
+        raise LakeError(
+            "does not list the recording", where=str(folder.metadata), remedy="validate the session"
+        )
     symbols = sorted(metadata.plan.symbols)
     is_converted = tables.manifest_path.exists() and tables.manifest().recording_sha256 == sha256
     trades = (
         {symbol: tables.scan(TRADES, symbol).select(COLUMNS) for symbol in symbols}
         if is_converted
-        else _recorded(folder, symbols)
+        else _read_recording(folder, symbols)
     )
-    return Captured(metadata, sha256, "tables" if is_converted else "recording", trades, _lost(folder))
+    return CapturedTrades(
+        metadata, sha256, "tables" if is_converted else "recording", trades, _read_lost_ids(folder)
+    )
 
 
-def finished_metadata(folder: SessionFolder) -> SessionMetadata:
-    """The metadata of a session.
+def read_finished_metadata(folder: SessionFolder) -> SessionMetadata:
+    """Read the metadata of a finished session.
 
     Raises:
-        ConfigError: It is not finished.
+        ConfigError: The session is not finished.
     """
     metadata = read_model(folder.metadata, SessionMetadata)
     if metadata is None:
@@ -79,10 +83,12 @@ def finished_metadata(folder: SessionFolder) -> SessionMetadata:
 
 
 def last_trade_us(tables: GoldenTables) -> int | None:
-    """Time of the last captured trade, by the exchange's clock; only the last hour of each symbol is read. None without trades.
+    """Return the time of the last captured trade, by the exchange's clock; None without trades.
+
+    Only the last hour of each symbol is read.
 
     Raises:
-        LakeError: There are no tables, or a file is gone.
+        LakeError: The session has no tables, or a file is missing.
     """
     newest = [tables.paths(TRADES, symbol)[-1:] for symbol in tables.symbols()]
     files = [path for paths in newest for path in paths]
@@ -98,7 +104,7 @@ def last_trade_us(tables: GoldenTables) -> int | None:
     return None if found is None else int(found)
 
 
-def _recorded(
+def _read_recording(
     folder: SessionFolder, symbols: list[str], block_bytes: int = BLOCK_BYTES
 ) -> dict[str, pl.LazyFrame]:
     parser, columns, line = StreamParser(folder.recording.name), Columns.of_size(block_bytes + 1), 1
@@ -107,15 +113,15 @@ def _recorded(
     }
     for block in Blocks(folder.recording, block_bytes):
         parsed = parser.parse(block.text, block.size, columns, line)
-        for (table, symbol, _), rows in tables_of(parsed.columns, parser.symbols, line):
+        for (table, symbol, _), rows in build_tables(parsed.columns, parser.symbols, line):
             if table is TRADES and symbol in parts:
-                # A copy: the parser writes the next block into the same columns.
+                # `take` copies the rows, because the parser writes the next block into the same columns.
                 parts[symbol].append(rows.select(COLUMNS).take(np.arange(rows.num_rows)))
         line += parsed.lines
     return {symbol: pl.DataFrame(pa.concat_tables(tables)).lazy() for symbol, tables in parts.items()}
 
 
-def _lost(folder: SessionFolder) -> dict[str, list[tuple[int, int]]]:
+def _read_lost_ids(folder: SessionFolder) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {}
     for gap in read_gaps_strictly(folder.gaps):
         if kind_of(gap.stream) is StreamKind.TRADE:

@@ -1,7 +1,7 @@
-"""Captured trades against the trades the exchange publishes, and bars made of them against its klines.
+"""Comparison of captured trades with published trades, and of bars of captured trades with published klines.
 
-Pure: frames in, a verdict out. What a session covers only in part is left out: ids before its first and after its last trade, and bars
-that do not lie wholly between them. What its gap ledger lists is a known loss and no difference.
+The functions have no I/O. Data that a session covers only partly are excluded: ids before its first and after
+its last trade, and bars that are not completely between both. Losses in the gap ledger are not differences.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.golden.proof.trade_bars import bars_of, is_market_trade
+from capture_pipeline.golden.proof.trade_bars import build_trade_bars, is_market_trade
 
-_MOST_LISTED = 50
+_MAX_LISTED = 50
 _MS = 1000
 _VALUES = ("price_e8", "quantity_e8", "trade_us", "buyer_maker")
 _BAR_COLUMNS = (
@@ -34,13 +34,13 @@ Ranges = Sequence[tuple[int, int]]
 
 
 class Difference(BaseModel):
-    """One thing that is not as the exchange says.
+    """A difference between captured and published data.
 
     Attributes:
         where: `trade 1520538925` or `bar 2026-08-03T14:31:00Z`.
-        field: What differs; `missing` is published and not captured, `unknown` the reverse.
-        captured: Ours.
-        published: The exchange's.
+        field: Name of the field; `missing` if the row was only published, `unknown` if it was only captured.
+        captured: Captured value.
+        published: Published value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,23 +51,23 @@ class Difference(BaseModel):
 
 
 class Proof(BaseModel):
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
-        holds: Whether nothing differs and something was compared.
-        trades_captured: Trades within the compared ids.
-        trades_published: Likewise.
-        known_lost: Published ones that are not captured and stand in the gap ledger.
-        first_id: First id compared.
-        last_id: Last id compared.
-        volume_captured: Their base volume, exact.
-        volume_published: Likewise.
-        volume_known_lost: Of the known losses.
-        time_unit: The coarser of the units in which both tell times, and in which they are compared.
-        bars_compared: Bars compared with official ones.
-        bars_left_out: Bars not compared, for a known loss lies in them.
-        differences: How many there are.
-        listed: The first fifty.
+        holds: True if something was compared and nothing differs.
+        trades_captured: Number of captured trades within the compared ids.
+        trades_published: Number of published trades within the compared ids.
+        known_lost: Number of published trades that were not captured and are in the gap ledger.
+        first_id: First compared id.
+        last_id: Last compared id.
+        volume_captured: Base volume of the captured trades, exact.
+        volume_published: Base volume of the published trades, exact.
+        volume_known_lost: Base volume of the known losses, exact.
+        time_unit: Unit in which times are compared: the coarser unit of both sides.
+        bars_compared: Number of compared bars.
+        bars_left_out: Number of bars that were not compared because they contain a known loss.
+        differences: Number of differences.
+        listed: The first fifty differences.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,31 +90,31 @@ class Proof(BaseModel):
 def prove_trades(
     captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int, int] | None = None, lost: Ranges = ()
 ) -> Proof:
-    """Captured trades against published ones, by id.
+    """Compare captured trades with published trades by id.
 
-    Ids that are no trades of the market (see `is_market_trade`) are compared where they are published, and left out where they are not.
+    Ids that are not market trades (see `is_market_trade`) are compared only if they are published.
 
     Args:
-        captured: A frame of `golden_trades`.
-        published: As `published_trades` returns, of one day or several joined.
-        ids: First and last id that the session covers, where `captured` is a part of it; without them those of `captured`.
+        captured: Frame of `golden_trades`.
+        published: Result of `parse_published_trades` for one day, or for several days joined.
+        ids: First and last id that the session covers, if `captured` is a part of the session.
         lost: Ids that the gap ledger lists.
     """
     if ids is None and captured.is_empty():
         return Proof(holds=False, differences=0, listed=[])
-    first, last = ids or span(captured, "trade_id")
+    first, last = ids or value_range(captured, "trade_id")
     published = published.filter(pl.col("trade_id").is_between(first, last))
-    captured = _comparable(captured, published)
-    known = known_lost(captured, published, lost)
+    captured = _select_comparable(captured, published)
+    known = select_known_losses(captured, published, lost)
     both = captured.join(published, on="trade_id", how="full", suffix="_published", coalesce=True)
     both = both.join(known, on="trade_id", how="anti").sort("trade_id")
     unit = min(_unit(captured), _unit(published), key=("ms", "us").index)
-    found, count = _differing(both, _MS if unit == "ms" else 1)
+    found, count = _find_differences(both, _MS if unit == "ms" else 1)
     repeated = captured.height - captured["trade_id"].n_unique()
     if repeated:
         found.insert(
             0,
-            _of_trade(
+            _trade_difference(
                 captured.filter(captured["trade_id"].is_duplicated())["trade_id"][0], "repeated", repeated, 0
             ),
         )
@@ -130,7 +130,7 @@ def prove_trades(
         volume_known_lost=_volume(known),
         time_unit=unit,
         differences=count + repeated,
-        listed=found[:_MOST_LISTED],
+        listed=found[:_MAX_LISTED],
     )
 
 
@@ -141,38 +141,39 @@ def prove_bars(
     covered: tuple[int, int] | None = None,
     lost_us: Sequence[int] = (),
 ) -> Proof:
-    """Bars made of captured trades against official ones, in the intervals that the session covers whole.
+    """Compare bars of captured trades with official bars, in intervals that the session covers completely.
 
     Args:
-        captured: A frame of `golden_trades`.
-        official: Klines or bars, for instance of the lake, or of `binance.klines.parse_csv`.
-        interval: Of the official ones.
-        covered: `[start, end)` in microseconds that is covered, where `captured` is a part of the session; as of `whole_bars`.
-        lost_us: Times of trades that are known to be lost; their bars are left out.
+        captured: Frame of `golden_trades`.
+        official: Bars of the lake, or published klines.
+        interval: Interval of the official bars.
+        covered: Covered range `[start, end)` in microseconds, if `captured` is a part of the session (see
+            `covered_range`).
+        lost_us: Times of known losses; their bars are excluded.
     """
     if covered is None and captured.is_empty():
         return Proof(holds=False, differences=0, listed=[])
-    start, end = covered or whole_bars(captured, interval)
+    start, end = covered or covered_range(captured, interval)
     left_out = sorted({open_us for time_us in lost_us if start <= (open_us := interval.floor(time_us)) < end})
-    is_meant = pl.col("open_time_us").is_between(start, end, closed="left") & ~pl.col("open_time_us").is_in(
-        left_out
-    )
-    ours, theirs = bars_of(captured, interval).filter(is_meant), official.filter(is_meant)
+    is_compared = pl.col("open_time_us").is_between(start, end, closed="left") & ~pl.col(
+        "open_time_us"
+    ).is_in(left_out)
+    ours, theirs = build_trade_bars(captured, interval).filter(is_compared), official.filter(is_compared)
     both = theirs.join(ours, on="open_time_us", how="full", suffix="_captured", coalesce=True).sort(
         "open_time_us"
     )
-    found = [difference for row in both.iter_rows(named=True) for difference in _of_bar(row)]
+    found = [difference for row in both.iter_rows(named=True) for difference in _bar_differences(row)]
     return Proof(
         holds=theirs.height > 0 and not found,
         bars_compared=theirs.height,
         bars_left_out=len(left_out),
         differences=len(found),
-        listed=found[:_MOST_LISTED],
+        listed=found[:_MAX_LISTED],
     )
 
 
-def _comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
-    """Trades of the market, and whatever else is published."""
+def _select_comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+    """Remove captured ids that are neither market trades nor published."""
     others = captured.filter(~is_market_trade(captured))
     return (
         captured
@@ -181,28 +182,28 @@ def _comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def whole_bars(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:
-    """`[start, end)` of the intervals that lie wholly between the first and the last trade; empty where `end <= start`."""
-    first, last = span(captured, "trade_us")
+def covered_range(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:
+    """Return the range `[start, end)` of whole intervals between the trades; empty if `end <= start`."""
+    first, last = value_range(captured, "trade_us")
     return interval.ceil(first + 1), interval.floor(last)
 
 
-def known_lost(captured: pl.DataFrame, published: pl.DataFrame, lost: Ranges) -> pl.DataFrame:
-    """The published trades that stand in the gap ledger and were not captured."""
-    return published.filter(within(published["trade_id"], lost)).join(captured, on="trade_id", how="anti")
+def select_known_losses(captured: pl.DataFrame, published: pl.DataFrame, lost: Ranges) -> pl.DataFrame:
+    """Select published trades that were not captured and are in the gap ledger."""
+    return published.filter(is_within(published["trade_id"], lost)).join(captured, on="trade_id", how="anti")
 
 
-def span(frame: pl.DataFrame, name: str) -> tuple[int, int]:
-    """Smallest and largest value of a column of integers that is not empty."""
+def value_range(frame: pl.DataFrame, name: str) -> tuple[int, int]:
+    """Return the smallest and the largest value of a column of integers that is not empty."""
     return int(frame[name].min()), int(frame[name].max())  # type: ignore[arg-type]
 
 
-def within(ids: pl.Series, ranges: Ranges) -> pl.Series:
-    """Return which ids lie in one of the ranges."""
+def is_within(ids: pl.Series, ranges: Ranges) -> pl.Series:
+    """Return a mask of the ids that are in one of the ranges."""
     if not ranges:
         return pl.Series([False]).new_from_index(0, len(ids))
     ordered = np.array(sorted(ranges), np.int64)
-    # A later line of the ledger may lie within an earlier one.
+    # Ranges may overlap: a later line of the ledger may be inside an earlier one.
     ends = np.maximum.accumulate(ordered[:, 1])
     values = ids.to_numpy()
     at = np.searchsorted(ordered[:, 0], values, side="right") - 1
@@ -210,21 +211,24 @@ def within(ids: pl.Series, ranges: Ranges) -> pl.Series:
 
 
 def _unit(trades: pl.DataFrame) -> str:
-    """The streams tell times in milliseconds where spot's files tell microseconds."""
+    """Return the unit of the times: streams have milliseconds, files of the spot market have microseconds."""
     return "ms" if (trades["trade_us"] % _MS == 0).all() else "us"
 
 
-def _differing(both: pl.DataFrame, unit_us: int) -> tuple[list[Difference], int]:
-    """The first differences, and how many there are; a trade that only one side has is one."""
-    is_lone = pl.col("price_e8").is_null() | pl.col("price_e8_published").is_null()
-    lone, paired = both.filter(is_lone), both.filter(~is_lone)
-    found, count = [_lone(row) for row in lone.head(_MOST_LISTED).iter_rows(named=True)], lone.height
+def _find_differences(both: pl.DataFrame, unit_us: int) -> tuple[list[Difference], int]:
+    """Return the first differences and their number. A trade on only one side counts as a difference."""
+    is_one_sided = pl.col("price_e8").is_null() | pl.col("price_e8_published").is_null()
+    one_sided, paired = both.filter(is_one_sided), both.filter(~is_one_sided)
+    found = [_one_sided_difference(row) for row in one_sided.head(_MAX_LISTED).iter_rows(named=True)]
+    count = one_sided.height
     for name in _VALUES:
         ours, theirs = pl.col(name), pl.col(f"{name}_published")
         bad = paired.filter(ours // unit_us != theirs // unit_us if name == "trade_us" else ours != theirs)
         count += bad.height
-        rows = bad.head(_MOST_LISTED).iter_rows(named=True)
-        found += [_of_trade(row["trade_id"], name, row[name], row[f"{name}_published"]) for row in rows]
+        rows = bad.head(_MAX_LISTED).iter_rows(named=True)
+        found += [
+            _trade_difference(row["trade_id"], name, row[name], row[f"{name}_published"]) for row in rows
+        ]
     return found, count
 
 
@@ -233,19 +237,19 @@ def _volume(trades: pl.DataFrame) -> str:
     return f"{total // 10**8}.{total % 10**8:08d}"
 
 
-def _of_trade(number: object, name: str, ours: object, theirs: object) -> Difference:
+def _trade_difference(number: object, name: str, ours: object, theirs: object) -> Difference:
     return Difference(where=f"trade {number}", field=name, captured=str(ours), published=str(theirs))
 
 
-def _lone(row: dict[str, object]) -> Difference:
+def _one_sided_difference(row: dict[str, object]) -> Difference:
     is_missing = row["price_e8"] is None
-    return _of_trade(
+    return _trade_difference(
         row["trade_id"], *(("missing", "none", "there") if is_missing else ("unknown", "there", "none"))
     )
 
 
-def _of_bar(row: dict[str, object]) -> list[Difference]:
-    """What differs in one interval; no bar of ours equals an official one without a trade."""
+def _bar_differences(row: dict[str, object]) -> list[Difference]:
+    """Compare one interval. An official bar without trades equals no captured bar."""
     where = f"bar {iso(int(str(row['open_time_us'])))}"
     if row["trades"] is None:
         return [

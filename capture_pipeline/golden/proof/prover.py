@@ -1,7 +1,7 @@
-"""The next-day proof of a session: each day of each symbol against the trades and klines that the exchange published of it.
+"""Proof of a session: comparison of each symbol and day with published trades and klines.
 
-A day that is not published yet waits and is no failure; of one whose file is damaged the rest is compared all the same. Prove again: what
-was fetched is fetched no more while it is what is published.
+A day that is not published yet is not a failure. If a file is damaged, the other files of the day are still
+compared. A repeated proof downloads only files that are new or were revised.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof import published_files
-from capture_pipeline.golden.proof.archive_refills import UNUSABLE, fill_from_archive
-from capture_pipeline.golden.proof.captured_trades import Captured, captured, finished_metadata
+from capture_pipeline.golden.proof.archive_refills import FILE_ERRORS, fill_from_archive
+from capture_pipeline.golden.proof.captured_trades import (
+    CapturedTrades,
+    load_captured,
+    read_finished_metadata,
+)
 from capture_pipeline.golden.proof.compare import (
     Proof,
-    known_lost,
+    covered_range,
     prove_bars,
     prove_trades,
-    span,
-    whole_bars,
+    select_known_losses,
+    value_range,
 )
-from capture_pipeline.golden.proof.report import DayProof, SessionProof, Uncompared, publish, state_of
+from capture_pipeline.golden.proof.report import DayProof, SessionProof, Uncompared, combine_states, publish
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import guard_parquet, read_table
 from capture_pipeline.lake.paths import Partition
@@ -41,49 +45,50 @@ _VENUES = {"binance", "sandbox"}
 
 
 def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
-    """Prove a finished session and publish the result below the lake's reports.
+    """Prove a finished session, and publish the result below the lake's reports.
 
     Args:
-        workspace: The deployment that is asked, and whose lake keeps what it answers.
-        folder: Of the session.
+        workspace: Deployment with the lake and the client of the archive.
+        folder: Folder of the session.
 
     Returns:
-        The proof, as published.
+        The published proof.
 
     Raises:
-        ConfigError: The session is not finished, or of a venue or market that nothing is published of.
-        LakeError: A file of the session or its tables is damaged or gone.
-        MalformedDataError: The recording is none, or there is no trade to prove.
-        CaptureError: The exchange could not be asked, or the disk refused.
+        ConfigError: The session is not finished, or nothing is published for its venue or market, or it was
+            recorded at another venue than that of the settings.
+        LakeError: A file of the session or of its tables is damaged or missing.
+        MalformedDataError: The file is not a recording, or it contains no trade.
+        CaptureError: A request to the exchange failed, or a file cannot be written.
     """
-    plan = finished_metadata(folder).plan
-    if reason := unprovable(plan):
+    plan = read_finished_metadata(folder).plan
+    if reason := unprovable_reason(plan):
         raise ConfigError(
             reason,
             where=str(folder.path),
-            remedy="validate it instead; its ids and its ledger can be checked",
+            remedy="validate the session instead; validation checks its ids and its ledger",
         )
     if plan.venue != workspace.settings.venue:
-        remedy = "prove it with the settings that it was recorded with"
+        remedy = "prove the session with the settings of its recording"
         raise ConfigError(
-            f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}",
+            f"was recorded at venue {plan.venue}, but the settings have venue {workspace.settings.venue}",
             where=str(folder.path),
             remedy=remedy,
         )
-    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
+    found = load_captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
     ensure_venue(workspace)
     now_us = workspace.now_us()
-    days, without = _proved(workspace, found, now_us)
+    days, without = _prove_days(workspace, found, now_us)
     gaps = fill_from_archive(workspace, folder, Market(plan.market), now_us)
     if not days and not gaps:
         raise MalformedDataError(
-            "holds no trade to prove", where=str(folder.path), remedy="record a session with trades"
+            "contains no trade to prove", where=str(folder.path), remedy="record a session with trades"
         )
     proof = SessionProof(
         session=folder.session,
         recording_sha256=found.sha256,
         market=plan.market,
-        state=state_of([*days, *gaps]),
+        state=combine_states([*days, *gaps]),
         proved_us=now_us,
         captured_from=found.source,
         symbols_without_trades=without,
@@ -94,8 +99,8 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     return proof
 
 
-def unprovable(plan: SessionPlan) -> str:
-    """Why nothing is published that a session could be compared with; empty where something is."""
+def unprovable_reason(plan: SessionPlan) -> str:
+    """Return the reason why a session cannot be proved: nothing is published for it; empty if it can."""
     if plan.venue not in _VENUES:
         return f"is of venue {plan.venue}, of which no files are published"
     if plan.market not in set(Market):
@@ -103,8 +108,8 @@ def unprovable(plan: SessionPlan) -> str:
     return ""
 
 
-def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[DayProof], list[str]]:
-    """All days, and the symbols of which there is none."""
+def _prove_days(workspace: Workspace, found: CapturedTrades, now_us: int) -> tuple[list[DayProof], list[str]]:
+    """Prove all days; returns them and the symbols without a trade."""
     days: list[DayProof] = []
     without: list[str] = []
     for symbol, frame in found.trades.items():
@@ -113,7 +118,7 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
         if trades.is_empty():
             without.append(symbol)
             continue
-        work = _Symbol(
+        work = _SymbolProver(
             workspace, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us
         )
         days += list(work.days())
@@ -125,16 +130,16 @@ def _uncompared(file: str, error: CaptureError) -> Uncompared:
 
 
 @dataclass(frozen=True)
-class _Symbol:
-    """One symbol of a session.
+class _SymbolProver:
+    """Proof of one symbol of a session.
 
     Attributes:
-        workspace: The deployment.
-        market: Of the symbol.
-        symbol: In capitals.
-        trades: All that were captured of it.
+        workspace: Deployment with the lake and the client of the archive.
+        market: Market of the symbol.
+        symbol: Symbol in capitals.
+        trades: All captured trades of the symbol.
         lost: Ids that the ledger lists.
-        now_us: By the exchange's clock.
+        now_us: Time by the exchange's clock, microseconds UTC.
     """
 
     workspace: Workspace
@@ -145,60 +150,60 @@ class _Symbol:
     now_us: int
 
     def days(self) -> Iterator[DayProof]:
-        """Every day from the first trade to the last, also one of which nothing was captured."""
-        first, last = span(self.trades, "trade_us")
+        """Prove every day from the first to the last trade, also days without a captured trade."""
+        first, last = value_range(self.trades, "trade_us")
         for number in range(first // DAY_US, last // DAY_US + 1):
-            yield self._day(from_us(number * DAY_US).date())
+            yield self._prove_day(from_us(number * DAY_US).date())
 
-    def _day(self, day: date) -> DayProof:
+    def _prove_day(self, day: date) -> DayProof:
         start, end = day_bounds(day)
         head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
         file = TradesFile(self.market, self.symbol, day)
         ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
         try:
-            published = published_files.trades_of(self.workspace, file) if end <= self.now_us else None
-        except UNUSABLE as error:
-            bars = self._without_minutes(day) if self._has_losses(ours) else self._bars(day, ours, [])
+            published = published_files.fetch_trades(self.workspace, file) if end <= self.now_us else None
+        except FILE_ERRORS as error:
+            bars = self._skip_bars(day) if self._has_losses(ours) else self._compare_bars(day, ours, [])
             return bars.model_copy(update={"uncompared": [_uncompared(file.name, error), *bars.uncompared]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})
-        trades = prove_trades(ours, published.frame, span(self.trades, "trade_id"), self.lost)
-        lost_us = known_lost(ours, published.frame, self.lost)["trade_us"].to_list()
-        bars = self._bars(day, ours, lost_us)
+        trades = prove_trades(ours, published.frame, value_range(self.trades, "trade_id"), self.lost)
+        lost_us = select_known_losses(ours, published.frame, self.lost)["trade_us"].to_list()
+        bars = self._compare_bars(day, ours, lost_us)
         return bars.model_copy(update={"trades": trades, "files": [published.path, *bars.files]})
 
-    def _without_minutes(self, day: date) -> DayProof:
-        """A day whose known losses lie in minutes that only its trades file tells."""
+    def _skip_bars(self, day: date) -> DayProof:
+        """Skip the bars of a day without a usable trades file: the minutes of its losses are unknown."""
         klines = ArchiveFile(self.market, self.symbol, _INTERVAL, day).name
         why = Uncompared(
             file=klines,
-            reason="the session lost trades of that day, and only the trades file tells in which minutes",
+            reason="the session lost trades of that day, and only the trades file shows in which minutes",
         )
         return DayProof(symbol=self.symbol, day=day, due_us=due_us(day), uncompared=[why])
 
     def _has_losses(self, ours: pl.DataFrame) -> bool:
-        """Whether the ledger lists ids between or beside a day's trades."""
+        """Return True if the ledger lists ids between or next to the trades of a day."""
         if ours.is_empty():
             return bool(self.lost)
-        first, last = span(ours, "trade_id")
+        first, last = value_range(ours, "trade_id")
         return any(low <= last + 1 and high >= first - 1 for low, high in self.lost)
 
-    def _bars(self, day: date, ours: pl.DataFrame, lost_us: list[int]) -> DayProof:
-        """The day as far as its bars go; of a session shorter than a minute there are none."""
-        bounds, whole = day_bounds(day), whole_bars(self.trades, _INTERVAL)
+    def _compare_bars(self, day: date, ours: pl.DataFrame, lost_us: list[int]) -> DayProof:
+        """Compare the bars of a day. A session without a whole minute on the day has none."""
+        bounds, whole = day_bounds(day), covered_range(self.trades, _INTERVAL)
         covered = max(bounds[0], whole[0]), min(bounds[1], whole[1])
         head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
         if covered[1] <= covered[0]:
             return head
-        official = self._of_lake(day, covered)
+        official = self._read_lake_bars(day, covered)
         if official is not None:
             return head.model_copy(
                 update={"bars": self._prove_bars(ours, official, covered, lost_us), "bars_from": "lake"}
             )
         file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
         try:
-            published = published_files.klines_of(self.workspace, file)
-        except UNUSABLE as error:
+            published = published_files.fetch_klines(self.workspace, file)
+        except FILE_ERRORS as error:
             return head.model_copy(update={"uncompared": [_uncompared(file.name, error)]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})
@@ -211,8 +216,8 @@ class _Symbol:
     ) -> Proof:
         return prove_bars(ours, official, _INTERVAL, covered, lost_us)
 
-    def _of_lake(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
-        """The lake's bars, if they can be read and reach over all that is covered of the day."""
+    def _read_lake_bars(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
+        """Read the bars of the lake; None if they are missing, damaged or do not cover the range."""
         month = Month(day.year, day.month)
         path = self.workspace.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
         if not path.is_file():
@@ -223,5 +228,5 @@ class _Symbol:
             return None
         if bars.is_empty():
             return None
-        first, last = span(bars, "open_time_us")
+        first, last = value_range(bars, "open_time_us")
         return bars if first <= covered[0] and last >= covered[1] - _INTERVAL.us else None

@@ -1,4 +1,4 @@
-"""Zips that sessions are proved by: fetched once, verified, kept in the lake as they were sent, and read."""
+"""Published zips for proofs of sessions: downloaded once, verified, stored unchanged, and parsed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.urls import ArchiveFile, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
-from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.klines.ingest.download import VerifiedDownload, download_verified, move_into_place
 from capture_pipeline.lake.files import file_lock, sha256_file
 
@@ -23,54 +23,58 @@ _MB = 1 << 20
 
 @dataclass(frozen=True)
 class Publication:
-    """A published file and what stands in it.
+    """A published file and its rows.
 
     Attributes:
-        path: In the lake, as manifests name it.
-        frame: Its rows.
+        path: Path in the lake, as in manifests.
+        frame: Rows of the file.
     """
 
     path: str
     frame: pl.DataFrame
 
 
-def trades_of(workspace: Workspace, file: TradesFile) -> Publication | None:
-    """Published trades of a day; None where they are not out.
+def fetch_trades(workspace: Workspace, file: TradesFile) -> Publication | None:
+    """Return the published trades of a day; None if they are not published yet.
 
     Raises:
-        ChecksumMismatchError: The bytes are not those that its checksum is about; they are in the quarantine.
-        MalformedDataError: It is no sound file of that day; likewise.
-        CaptureError: It could not be had, or the disk refused.
+        ChecksumMismatchError: The file does not match its checksum; it is moved to the quarantine.
+        MalformedDataError: The file is not a valid trades file of that day; it is moved to the quarantine.
+        LakeError: The stored file was altered.
+        CaptureError: The download failed, or a file cannot be written.
     """
     most = workspace.settings.http.max_csv_mb * _MB
-    return _published(
-        workspace, file, file.kind, lambda content: published_trades(content, file.stem, most, file.bounds)
+    return _load_or_fetch(
+        workspace,
+        file,
+        file.kind,
+        lambda content: parse_published_trades(content, file.stem, most, file.bounds),
     )
 
 
-def klines_of(workspace: Workspace, file: ArchiveFile) -> Publication | None:
-    """Published klines of a day; as `trades_of`."""
+def fetch_klines(workspace: Workspace, file: ArchiveFile) -> Publication | None:
+    """Return the published klines of a day; see `fetch_trades`."""
     most = workspace.settings.http.max_csv_mb * _MB
-    return _published(
+    return _load_or_fetch(
         workspace, file, DAILY_KLINES, lambda content: read_zip(content, file.stem, most, file.bounds)
     )
 
 
-def _published(
+def _load_or_fetch(
     workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
     with file_lock(workspace.lake.published_lock(file.market, kind, file.symbol)):
-        kept = _kept(workspace, file, kind)
-        if kept is not None:
-            return Publication(workspace.lake.relative(kept), read(kept.read_bytes()))
-        return _fetched(workspace, file, kind, read)
+        stored = _find_stored(workspace, file, kind)
+        if stored is not None:
+            return Publication(workspace.lake.relative(stored), read(stored.read_bytes()))
+        return _fetch(workspace, file, kind, read)
 
 
-def _kept(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str) -> Path | None:
-    """The version that is published now, if it is in the lake.
+def _find_stored(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str) -> Path | None:
+    """Return the path of the currently published version in the lake; None if it is not stored.
 
     Raises:
-        LakeError: It is there and was altered.
+        LakeError: The stored file was altered.
     """
     pinned = workspace.settings.archive.pinned_checksums.get(file.name)
     digest = pinned or workspace.archive.checksum(file)[0]
@@ -81,12 +85,14 @@ def _kept(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str) -> Pa
         return None
     if sha256_file(path) != digest:
         raise LakeError(
-            "is not what was fetched", where=str(path), remedy="remove it; the next proof fetches it again"
+            "was altered after the download",
+            where=str(path),
+            remedy="remove the file; the next proof downloads it again",
         )
     return path
 
 
-def _fetched(
+def _fetch(
     workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
     lake, archive = workspace.lake, workspace.settings.archive
@@ -111,7 +117,7 @@ def _fetched(
 
 def _check(file: ArchiveFile | TradesFile, got: VerifiedDownload, *, accept_without: bool) -> None:
     if got.trust is Trust.MISMATCH:
-        remedy = "it is in the quarantine; prove again later, or pin its checksum in archive.pinned_checksums"
+        remedy = "the file is in the quarantine; prove again later, or pin its checksum in archive.pinned_checksums"
         raise ChecksumMismatchError(f"{got.detail}", where=file.name, remedy=remedy)
     if got.trust is Trust.CHECKSUM_MISSING and not accept_without:
         remedy = "prove again later, pin its checksum, or set archive.accept_without_checksum"

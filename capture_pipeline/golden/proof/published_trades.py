@@ -1,4 +1,4 @@
-"""What stands in a zip of published trades: any unit of time, with or without header and byte order mark, exact or refused by line."""
+"""Parser of published trades: any time unit, with or without header and byte order mark."""
 
 from __future__ import annotations
 
@@ -15,36 +15,41 @@ from capture_pipeline.parsing import guard_parser
 
 _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
 _AGG_COLUMNS = ("id", "price", "qty", "first_id", "last_id", "time", "is_buyer_maker", "is_best_match")
-"""Of files of aggregates. Futures have no isBestMatch, in either kind of file."""
+"""Columns of files of aggregate trades. Files of futures have no isBestMatch, in both kinds of files."""
 _NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", f"^{PLAIN_DECIMAL}$", r"^(?i:true|false)$"
 _E8 = pl.Decimal(WHOLE_DIGITS + PLACES, PLACES)
 _BOM = b"\xef\xbb\xbf"
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
-_REMEDY = "fetch the file again; compare it with its checksum"
+_REMEDY = "download the file again; compare it with its checksum"
 
 
-def published_trades(
+def parse_published_trades(
     content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int] | None = None
 ) -> pl.DataFrame:
-    """The trades of an archive zip; unit and header are told from the bytes.
+    """Parse the trades of an archive zip. Time unit and header are detected; identical rows count once.
 
     Args:
         content: The zip.
-        stem: Its name without `.zip`.
-        max_bytes: The most it may inflate to.
-        bounds: `[start, end)` of its period in microseconds; a trade outside is none of that file.
+        stem: Name of the zip without `.zip`.
+        max_bytes: Maximum inflated size.
+        bounds: Period `[start, end)` of the file in microseconds; a trade outside it is an error.
 
     Returns:
-        `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id; of a file of aggregates `trade_id` is the aggregate's.
+        `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id. In files of aggregate trades
+        `trade_id` is the id of the aggregate.
 
     Raises:
-        MalformedDataError: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
+        MalformedDataError: The file is not a valid trades file, or two rows of one id differ. The error names
+            file and line.
     """
     where = f"{stem}.zip:{stem}.csv"
     text = read_only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
     with guard_parser(
-        where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)
+        where,
+        "is not a CSV table",
+        remedy=_REMEDY,
+        also=(pl.exceptions.PolarsError, pl.exceptions.PanicException),
     ):
         rows = pl.read_csv(
             io.BytesIO(text),
@@ -62,7 +67,7 @@ def published_trades(
     rows.columns = list(names[: rows.width])
     _check(rows, where, 1 + has_header)
     if not rows["id"].is_unique().all():
-        rows = _once_each(rows, where, 1 + has_header)
+        rows = _drop_repeated(rows, where, 1 + has_header)
     units = [pl.col(name).cast(_E8).to_physical().cast(pl.Int64) for name in ("price", "qty")]
     time = pl.col("time").cast(pl.Int64)
     trades = rows.select(
@@ -74,7 +79,7 @@ def published_trades(
     )
     outside = ~trades["trade_us"].is_between(*bounds, closed="left") if bounds else None
     if outside is not None and outside.any():
-        _refuse(rows, "time", outside, where, 1 + has_header)
+        _raise_error(rows, "time", outside, where, 1 + has_header)
     return trades.sort("trade_id")
 
 
@@ -85,33 +90,35 @@ def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
     for name, pattern in patterns.items():
         bad = ~rows[name].str.contains(pattern).fill_null(value=False)
         if bad.any():
-            _refuse(rows, name, bad, where, first_line)
+            _raise_error(rows, name, bad, where, first_line)
     for name in ("price", "qty"):
         bad = rows[name].cast(_E8).to_physical() > MAX_UNITS
         if bad.any():
-            _refuse(rows, name, bad, where, first_line)
+            _raise_error(rows, name, bad, where, first_line)
     time = rows["time"].cast(pl.Int64)
     bad = ~(time.is_between(_MS_FROM, _US_TO, closed="left"))
     if bad.any():
-        _refuse(rows, "time", bad, where, first_line)
+        _raise_error(rows, "time", bad, where, first_line)
 
 
-def _once_each(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
-    """Keep each trade once, for the exchange has published files with blocks of rows that stand twice (binance/binance-public-data #203).
+def _drop_repeated(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
+    """Keep each trade once.
+
+    The exchange has published files with repeated blocks of rows (binance/binance-public-data #203).
 
     Raises:
         MalformedDataError: Two rows of one id differ.
     """
     kept = rows.with_row_index("line").unique(rows.columns, keep="first", maintain_order=True)
-    again = kept.filter(~pl.col("id").is_first_distinct())["line"]
-    if again.len():
-        _refuse(rows, "id", pl.int_range(rows.height, eager=True) == again[0], where, first_line)
+    repeated = kept.filter(~pl.col("id").is_first_distinct())["line"]
+    if repeated.len():
+        _raise_error(rows, "id", pl.int_range(rows.height, eager=True) == repeated[0], where, first_line)
     return kept.drop("line")
 
 
-def _refuse(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:
+def _raise_error(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:
     at = int(bad.arg_max() or 0)
-    what = f"{name} is not what this trades file holds, or stands twice: {rows[name][at]!r}"
+    what = f"{name} is not valid in this trades file, or occurs twice: {rows[name][at]!r}"
     raise MalformedDataError(
         re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY
     )

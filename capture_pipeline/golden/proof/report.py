@@ -1,4 +1,4 @@
-"""What the proof of a session says: day by day, published as JSON beside the reports, and as short Markdown. Compares nothing."""
+"""Data model of the proof of a session, its publication as JSON, and its short form in Markdown."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from capture_pipeline.golden.proof.compare import Difference, Proof
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.reporting import markdown as md
 
-_MOST_SHOWN = 20
+_MAX_EXAMPLES = 20
 
 
 class State(StrEnum):
-    """Of a day, or of a whole session."""
+    """State of a day, of a gap, or of a whole session."""
 
     HOLDS = "holds"
     DIFFERS = "differs"
     UNPROVED = "unproved"
-    """A file could not be compared: it is damaged, or not what its checksum is about."""
+    """A file could not be compared: it is damaged, or does not match its checksum."""
     WAITING = "waiting"
-    """Not published yet."""
+    """A file is not published yet."""
 
 
 class Uncompared(BaseModel):
-    """A file that a day could not be held against.
+    """A file that could not be compared with a day.
 
     Attributes:
-        file: Its name as published, or of the lake's bars their path.
-        reason: What is wrong with it, and what can be done.
+        file: Published name of the file.
+        reason: Problem and remedy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,15 +43,16 @@ class Uncompared(BaseModel):
 
 
 class DayProof(BaseModel):
-    """One UTC day of one symbol.
+    """Proof of one UTC day of one symbol.
 
     Attributes:
-        symbol: In capitals.
-        day: By the exchange's trade time.
-        due_us: When its files are expected by, microseconds UTC.
-        trades: Of the ids; None while its trades are not published, or where their file could not be compared.
-        bars: Of the minutes; None while its klines are not published, where they could not be compared, or where the session covers no
-            minute of it whole.
+        symbol: Symbol in capitals.
+        day: Day by the exchange's trade time.
+        due_us: Time at which its files should be published, microseconds UTC.
+        trades: Of the ids; None while its trades are not published, or where their file could not be
+            compared.
+        bars: Of the minutes; None while its klines are not published, where they could not be compared, or
+            where the session covers no minute of it whole.
         bars_from: `lake`, `archive`, or empty.
         waits_for: What is not published.
         uncompared: What could not be compared; the rest was.
@@ -71,7 +72,7 @@ class DayProof(BaseModel):
 
     @property
     def state(self) -> State:
-        """A difference is one, whatever is still to come."""
+        """`DIFFERS` if any comparison found a difference, else the state of the missing files."""
         if any(proof.differences for proof in self._proofs()):
             return State.DIFFERS
         if self.uncompared:
@@ -83,20 +84,21 @@ class DayProof(BaseModel):
 
     @property
     def listed(self) -> list[Difference]:
-        """Of trades, then of bars."""
+        """Differences of trades, then of bars."""
         return [difference for proof in self._proofs() for difference in proof.listed]
 
 
 class GapProof(BaseModel):
-    """The account of the lost ids of one gap that REST did not complete.
+    """Result for the lost ids of one gap that REST did not fill.
 
     Attributes:
-        stream: The exchange's name of it.
-        first_lost: First lost id; of a stream of aggregates it is the aggregate's.
+        stream: Name of the stream.
+        first_lost: First lost id; in streams of aggregate trades the id of the aggregate.
         last_lost: Last lost id.
-        by_rest: Ids that REST brought.
-        by_archive: Ids that the daily files have.
-        not_published: Ids that neither has, once all files are published: the exchange gave them to no published trade.
+        by_rest: Number of ids filled from REST.
+        by_archive: Number of ids found in the daily files.
+        not_published: Number of ids in neither, when all files are published: no published trade has such an
+            id.
         due_us: When the last file is expected by, microseconds UTC.
         waits_for: File that is not published yet.
         uncompared: What is wrong with a file.
@@ -115,23 +117,24 @@ class GapProof(BaseModel):
 
     @property
     def state(self) -> State:
-        """It never differs: what was lost is not compared."""
+        """State of the gap; never `DIFFERS`, because lost trades are not compared."""
         return State.UNPROVED if self.uncompared else State.WAITING if self.waits_for else State.HOLDS
 
 
 class SessionProof(BaseModel):
-    """A session against what the exchange published.
+    """Proof of a session.
 
     Attributes:
-        session: Its id.
-        recording_sha256: Of what was proved.
+        session: Id of the session.
+        recording_sha256: Digest of the proved recording.
         market: Spot or USD-M futures.
-        state: `differs` where any day does, else `unproved` where a file could not be compared, else `waiting`, else `holds`.
-        proved_us: When, by the exchange's clock.
-        captured_from: `tables`, or `recording` where there are none of it.
-        symbols_without_trades: Nothing could be compared of these.
-        days: By symbol and day.
-        gaps: Lost ids that REST did not bring, by gap.
+        state: `differs` if any day differs, else `unproved` if a file could not be compared, else `waiting`,
+            else `holds`.
+        proved_us: Time of the proof by the exchange's clock, microseconds UTC.
+        captured_from: `tables`, or `recording` if the session has no tables.
+        symbols_without_trades: Symbols without a captured trade; nothing is compared for them.
+        days: Proofs by symbol and day.
+        gaps: Results for gaps that REST did not fill.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -146,12 +149,12 @@ class SessionProof(BaseModel):
     gaps: list[GapProof] = []
 
     def total(self, of: Callable[[DayProof], Proof | None], name: str) -> int:
-        """The sum of a count over all days."""
+        """Sum a count over all days."""
         return sum(int(getattr(proof, name)) for day in self.days if (proof := of(day)) is not None)
 
     @property
     def figures(self) -> dict[str, int]:
-        """The counts of all days together."""
+        """Sums of the counts of all days."""
         trades = {
             name: self.total(lambda day: day.trades, name)
             for name in ("trades_captured", "trades_published", "known_lost")
@@ -176,7 +179,7 @@ class SessionProof(BaseModel):
 
     @property
     def due_us(self) -> int | None:
-        """When the last day that can be proved again is expected to be published; None where none can."""
+        """Time at which all missing files should be published; None if no file is missing or uncompared."""
         parts: list[DayProof | GapProof] = [*self.days, *self.gaps]
         return max((part.due_us for part in parts if part.waits_for or part.uncompared), default=None)
 
@@ -185,7 +188,7 @@ class SessionProof(BaseModel):
         """A sentence for each file that could not be compared."""
         found = ((day, each) for day in self.days for each in day.uncompared)
         days = [
-            f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}"
+            f"{day.symbol} {day.day} could not be compared with {each.file}: {each.reason}"
             for day, each in found
         ]
         return days + [
@@ -195,14 +198,14 @@ class SessionProof(BaseModel):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the model, with what follows from it."""
+        """Convert the proof to values that JSON can represent, with states and figures."""
         document = self.model_dump(mode="json")
         for day, proof in zip(document["days"], self.days, strict=True):
             day["state"] = str(proof.state)
         return {**document, "figures": self.figures}
 
 
-def state_of(parts: Sequence[DayProof | GapProof]) -> State:
+def combine_states(parts: Sequence[DayProof | GapProof]) -> State:
     """Return the state of all days and gaps together."""
     states = {part.state for part in parts}
     return next(
@@ -211,21 +214,21 @@ def state_of(parts: Sequence[DayProof | GapProof]) -> State:
 
 
 def publish(path: Path, proof: SessionProof) -> None:
-    """Publish a proof in place of an earlier one."""
+    """Publish a proof, and replace an earlier one."""
     publish_model(path, proof)
 
 
 def read_proof(path: Path) -> SessionProof | None:
-    """The proof that was published, or None.
+    """Read the published proof; None if there is none.
 
     Raises:
-        LakeError: It is damaged.
+        LakeError: The file is damaged.
     """
     return read_model(path, SessionProof)
 
 
 def markdown(proof: SessionProof) -> md.Markdown:
-    """A table of days and, where there are any, of the first differences."""
+    """Format a table of the days, and a table of the first differences if there are any."""
     head = (
         "symbol",
         "day",
@@ -244,10 +247,10 @@ def markdown(proof: SessionProof) -> md.Markdown:
     ]
     listed = [difference for day in proof.days for difference in day.listed]
     if listed:
-        rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MOST_SHOWN]]
+        rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MAX_EXAMPLES]]
         parts.append(md.table(("where", "field", "captured", "published"), rows))
         count = proof.figures["trades_differing"] + proof.figures["bars_differing"]
-        parts += [md.text(f"{count:,} differences in all")] if count > _MOST_SHOWN else []
+        parts += [md.text(f"{count:,} differences in all")] if count > _MAX_EXAMPLES else []
     return md.document(*parts)
 
 

@@ -1,4 +1,4 @@
-"""Which finished sessions should be proved now. Decides by the exchange's clock and asks the exchange for nothing."""
+"""Selection of the finished sessions to prove now, by the exchange's clock and without requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import DAY_US, from_us
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.proof.captured_trades import last_trade_us
-from capture_pipeline.golden.proof.prover import unprovable
+from capture_pipeline.golden.proof.prover import unprovable_reason
 from capture_pipeline.golden.proof.report import State, read_proof
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
@@ -19,17 +19,17 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 
 LOOK_BACK_US = 14 * DAY_US
-"""Older sessions are proved by hand."""
+"""Older sessions are not proved automatically."""
 
 
 @dataclass
 class Due:
-    """What was found.
+    """Sessions by the state of their proof.
 
     Attributes:
-        wanted: Sessions whose proof is missing, waits or could not be made of every file, and whose days should be published.
-        later: How many are proved once their days should be published.
-        damaged: Sessions that could not be judged, with the reason.
+        wanted: Sessions to prove now: the proof is missing or incomplete, and the files should be published.
+        later: Number of sessions whose files are not due yet.
+        damaged: Errors by session, for sessions that cannot be read.
     """
 
     wanted: list[str] = field(default_factory=list)
@@ -37,20 +37,20 @@ class Due:
     damaged: dict[str, CaptureError] = field(default_factory=dict)
 
 
-def due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int) -> Due:
-    """The finished sessions to prove; one without tables is left until it has them.
+def find_due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int) -> Due:
+    """Find the finished sessions to prove. A session waits until it has tables.
 
     Args:
-        lake: With tables and proofs.
-        folders: Of all sessions.
-        now_us: By the exchange's clock.
+        lake: Lake with tables and proofs.
+        folders: Folders of all sessions.
+        now_us: Time by the exchange's clock, microseconds UTC.
     """
     found = Due()
     for folder in folders:
         if not folder.metadata.exists():
             continue
         try:
-            due = _due(lake, folder)
+            due = _find_due_us(lake, folder)
         except CaptureError as error:
             found.damaged[folder.session] = error
             continue
@@ -63,10 +63,10 @@ def due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int) -> D
     return found
 
 
-def _due(lake: Lake, folder: SessionFolder) -> int | None:
-    """When the last file that its proof wants should be out; None where there is nothing to prove, nothing to prove it with, or a proof."""
+def _find_due_us(lake: Lake, folder: SessionFolder) -> int | None:
+    """Return the time at which the last file should be published; None if no proof is needed."""
     plan = read_model(folder.plan, SessionPlan)
-    if plan is not None and unprovable(plan):
+    if plan is not None and unprovable_reason(plan):
         return None
     proof = read_proof(lake.proof(folder.session))
     if proof is not None:

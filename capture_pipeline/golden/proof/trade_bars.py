@@ -1,4 +1,4 @@
-"""Bars of any interval out of captured trades, with the columns of the `bars` table. Exact: sums are taken in 128-bit integers."""
+"""Aggregation of captured trades to bars of any interval, with exact sums in 128-bit integers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SOURCE = "trades"
 _E8, _E16 = -8, 10**8
 
 
-def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
-    """Bars by the exchange's trade time.
+def build_trade_bars(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
+    """Build bars by the exchange's trade time.
 
-    First and last price are those of the smallest and the largest trade id of a candle. An interval without a trade has no bar here,
-    where the exchange publishes one of volume zero. Quote volumes are cut after the eighth decimal, once, as a sum.
-
-    Only trades of the market count: see `is_market_trade`.
+    First and last price are those of the lowest and the highest trade id of a bar. An interval without a
+    trade has no bar; the exchange publishes a bar of volume zero. The sum of quote volumes is cut after the
+    eighth decimal. Only market trades count (see `is_market_trade`).
 
     Args:
-        trades: `trade_id, trade_us, price_e8, quantity_e8, buyer_maker`, in any order, each id once; `order_type` where it is known.
+        trades: `trade_id, trade_us, price_e8, quantity_e8, buyer_maker`, optionally `order_type`, in any
+            order; each id occurs once.
         interval: Length of the bars.
 
     Returns:
-        A frame of `BAR_SCHEMA`, by open time; `source` is `trades`, `time_unit` is `us`.
+        A frame of `BAR_SCHEMA`, sorted by open time; `source` is `trades`, `time_unit` is `us`.
     """
     price, quantity, taken = pl.col("price_e8"), pl.col("quantity_e8").cast(pl.Int128), ~pl.col("buyer_maker")
     quote = price.cast(pl.Int128) * quantity
@@ -53,23 +53,23 @@ def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
     )
     return rows.select(
         "open_time_us",
-        *(_exact(rows[name], PRICE) for name in ("open", "high", "low", "close")),
-        _exact(rows["volume"], VOLUME),
+        *(_to_decimals(rows[name], PRICE) for name in ("open", "high", "low", "close")),
+        _to_decimals(rows["volume"], VOLUME),
         (pl.col("open_time_us") + interval.us - 1).alias("close_time_us"),
-        _exact(rows["quote_volume"], VOLUME, _E16),
+        _to_decimals(rows["quote_volume"], VOLUME, _E16),
         "trades",
-        _exact(rows["taker_buy_volume"], VOLUME),
-        _exact(rows["taker_buy_quote_volume"], VOLUME, _E16),
+        _to_decimals(rows["taker_buy_volume"], VOLUME),
+        _to_decimals(rows["taker_buy_quote_volume"], VOLUME, _E16),
         pl.lit("us").alias("time_unit"),
         pl.lit(SOURCE).alias("source"),
     ).select(*BAR_SCHEMA)
 
 
 def is_market_trade(trades: pl.DataFrame) -> pl.Expr:
-    """Select the trades that bars are made of: with a price, and of the order type `MARKET` where one was sent.
+    """Select trades for bars: with a price, and with the order type `MARKET` if there is an order type.
 
-    The trade stream of futures also reports, under ids of their own, orders that the insurance fund or auto-deleveraging filled, and ids
-    without a trade (`NA`, price 0).
+    The trade stream of futures also has ids for orders filled by the insurance fund or by auto-deleveraging,
+    and ids without a trade (`NA`, price 0).
     """
     is_priced = pl.col("price_e8") > 0
     return (
@@ -79,6 +79,6 @@ def is_market_trade(trades: pl.DataFrame) -> pl.Expr:
     )
 
 
-def _exact(values: pl.Series, kind: pl.Decimal, divisor: int = 1) -> pl.Series:
-    """Integers in units of 1e-8 as decimals; there are few bars, so Python's own arithmetic will do."""
+def _to_decimals(values: pl.Series, kind: pl.Decimal, divisor: int = 1) -> pl.Series:
+    """Convert integers in units of 1e-8 to decimals. There are few bars: Python is fast enough."""
     return pl.Series(values.name, [Decimal(value // divisor).scaleb(_E8) for value in values.to_list()], kind)

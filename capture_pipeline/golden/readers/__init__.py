@@ -1,1 +1,1 @@
-"""Readers of recordings: members, lines, blocks."""
+"""Readers of recordings: gzip members, lines, and blocks for the compiled parser."""

@@ -1,6 +1,6 @@
-"""A recording in blocks of whole lines, read by `inflate.Source` in a thread of its own while the block before is worked on.
+"""Reader of recordings in blocks of whole lines, for the compiled parser. A thread inflates the file.
 
-Memory is three blocks, whatever the length of the recording; blocks end at the same bytes in every run.
+Three blocks are in memory, for recordings of any length. Blocks end at the same bytes in every run.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _AHEAD = 3
 
 @dataclass
 class Block:
-    """Whole lines.
+    """A block of whole lines.
 
     Attributes:
-        text: The lines, and padding.
-        size: Bytes of the lines; the last is a line feed.
+        text: The lines, followed by padding.
+        size: Bytes of the lines; the last byte is a line feed.
     """
 
     text: NDArray[np.uint8]
@@ -36,17 +36,17 @@ class Block:
 
 
 class Blocks:
-    """The blocks of one recording; iterate once.
+    """Blocks of one recording. Iterate only once.
 
     Attributes:
-        sha256: Of the recording as it lies there; known when every block has been taken.
+        sha256: Digest of the file; empty before the last block.
     """
 
     def __init__(self, path: Path, block_bytes: int = BLOCK_BYTES) -> None:
-        """Open nothing yet.
+        """Store the path. The file is opened by the iteration.
 
         Args:
-            path: A gzip of any number of members, or plain lines.
+            path: A gzip file of any number of members, or a file of plain lines.
             block_bytes: Size of a block; no line may be longer.
         """
         self._path, self._size = path, block_bytes
@@ -56,11 +56,11 @@ class Blocks:
         self.sha256 = ""
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield blocks; one is valid until the next is asked for.
+        """Iterate over the blocks. A block is valid until the next one is requested.
 
         Raises:
             MalformedDataError: The gzip is damaged or torn, or a line is longer than a block.
-            LakeError: The file is not there.
+            LakeError: The file does not exist.
         """
         for _ in range(_AHEAD):
             self._free.put(np.zeros(self._size + PADDING, np.uint8))
@@ -79,32 +79,32 @@ class Blocks:
     def _inflate(self) -> None:
         try:
             self._read_all()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the blocks are taken
+        except BaseException as error:  # noqa: BLE001 - `__iter__` raises it
             self._full.put(error)
         else:
             self._full.put(None)
 
     def _read_all(self) -> None:
         if not self._path.is_file():
-            raise LakeError("is not there", where=str(self._path), remedy="name a finished recording")
+            raise LakeError("does not exist", where=str(self._path), remedy="name a finished recording")
         carried = np.empty(0, np.uint8)
-        with Source.opened(self._path) as source:
-            pieces = _Pieces(iter(source))
+        with Source.open(self._path) as source:
+            pieces = _PieceCopier(iter(source))
             while (text := self._free.get()) is not None:
                 text[: carried.size] = carried
                 size = pieces.fill(text, carried.size, self._size)
                 if size < self._size:
-                    self._check(source)
-                    self._last(text, size)
+                    self._raise_findings(source)
+                    self._emit_last(text, size)
                     break
-                carried = self._hand_over(text, size)
+                carried = self._emit(text, size)
             self.sha256 = source.sha256
 
-    def _check(self, source: Source) -> None:
-        """Refuse a file that was not read whole.
+    def _raise_findings(self, source: Source) -> None:
+        """Check that the whole file was read.
 
         Raises:
-            MalformedDataError: It is damaged or torn.
+            MalformedDataError: The file is damaged or torn.
         """
         for finding in source.findings:
             if finding.kind is not FindingKind.EMPTY:
@@ -113,20 +113,20 @@ class Blocks:
                     what, where=self._path.name, remedy="repair the recording, or record again"
                 )
 
-    def _hand_over(self, text: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-        end = size - _last_line_feed(text, size)
+    def _emit(self, text: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        end = size - _count_after_line_feed(text, size)
         if end == 0:
             what = f"line {self._lines + 1} is longer than {self._size:,} bytes"
             raise MalformedDataError(
-                what, where=self._path.name, remedy="it is no recording, or it is damaged there"
+                what, where=self._path.name, remedy="the file is not a recording, or is damaged there"
             )
         carried = text[end:size].copy()
         self._lines += int(np.count_nonzero(text[:end] == ord("\n")))
         self._full.put(Block(text, end))
         return carried
 
-    def _last(self, text: NDArray[np.uint8], size: int) -> None:
-        """The end of the file; a line feed that lacks at its very end is added, a torn line is then told by the parser."""
+    def _emit_last(self, text: NDArray[np.uint8], size: int) -> None:
+        """Emit the end of the file; add a missing line feed. The parser reports a torn last line."""
         if size and text[size - 1] != ord("\n"):
             text[size] = ord("\n")
             size += 1
@@ -134,14 +134,14 @@ class Blocks:
             self._full.put(Block(text, size))
 
 
-class _Pieces:
-    """Pieces of bytes, copied into blocks of another size."""
+class _PieceCopier:
+    """Copies pieces of bytes into blocks of another size."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces, self._piece, self._at = pieces, b"", 0
 
     def fill(self, text: NDArray[np.uint8], start: int, end: int) -> int:
-        """Fill `text[start:end]`; returns where the bytes end, which is `end` unless there are no more."""
+        """Fill `text[start:end]`. Returns the end of the bytes: `end`, or less at the end of the file."""
         while start < end:
             if self._at == len(self._piece):
                 piece = next(self._pieces, None)
@@ -155,8 +155,8 @@ class _Pieces:
         return start
 
 
-def _last_line_feed(text: NDArray[np.uint8], size: int) -> int:
-    """How many bytes follow the last line feed; all of them where there is none."""
+def _count_after_line_feed(text: NDArray[np.uint8], size: int) -> int:
+    """Return the number of bytes after the last line feed; `size` if there is none."""
     reach = 1 << 16
     while True:
         start = max(0, size - reach)

@@ -1,7 +1,8 @@
-"""The bytes of a recording, inflated member by member, and what is wrong with the file as a file.
+"""Reader that inflates a recording member by member and reports damage of the file.
 
-Knows gzip, and of lines only that one may end in CR LF: the CR is removed, so that every reader gets the same lines. A torn or zero-filled
-tail is what a crash or a power loss leaves; damage before it is told as such, and reading ends there, for nothing after it can be placed.
+CR LF at the end of a line becomes LF, so that every reader gets the same lines. A crash or a power loss
+leaves a torn or zero-filled tail. Other damage ends the reading, because the position of later data is
+unknown.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from isal import isal_zlib
 from capture_pipeline.errors import MalformedDataError
 
 BROKEN: Any = isal_zlib.error
-"""What isal raises for data that are no gzip; its stubs declare it as an instance."""
+"""Exception of isal for data that are not gzip. Its type stubs declare it as an instance."""
 _READ_BYTES = 1 << 18
-_MOST_OUT = 2 << 20
-"""A piece never exceeds this, however well it was packed."""
+_MAX_PIECE_BYTES = 2 << 20
+"""Maximum size of an inflated piece, for any compression ratio."""
 _MAGIC = b"\x1f\x8b"
 _SALVAGE_BYTES = 4096
-"""Packed bytes given to the decoder at once while it looks for the last byte before damage."""
+"""Compressed bytes per step of the search for the last byte before damage."""
 
 
 class FindingKind(StrEnum):
-    """What is wrong with a file."""
+    """Kind of damage of a file."""
 
     EMPTY = "empty"
     TORN_MEMBER = "torn member"
@@ -42,12 +43,12 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong.
+    """Damage of a file.
 
     Attributes:
-        kind: What it is.
-        offset: Byte of the file at which it begins; None where only the inflated place is known.
-        detail: The rest of the sentence.
+        kind: Kind of the damage.
+        offset: Byte of the file at which the damage begins; None if only the inflated position is known.
+        detail: Text for the user, after the kind and the offset.
     """
 
     kind: FindingKind
@@ -55,7 +56,7 @@ class Finding:
     detail: str
 
     def __str__(self) -> str:
-        """One line."""
+        """Format the finding as one line."""
         return (
             f"{self.kind} at byte {self.offset:,}: {self.detail}"
             if self.offset is not None
@@ -65,16 +66,17 @@ class Finding:
 
 @dataclass(slots=True)
 class Source:
-    """One pass over a file's inflated bytes.
+    """Inflated bytes of a file. Iterate only once.
 
     Attributes:
         path: The file.
-        file: It, open.
-        end: Byte at which to stop; None reads to the end.
-        findings: What is wrong with it, complete after the last piece.
-        members: Gzip members that ended well.
-        taken: Bytes of the file so far.
-        salvage: Yield what a damaged member gives before its damage too. No CRC covers it: the caller has to check every line.
+        file: The open file.
+        end: Byte at which to stop; None to read to the end.
+        findings: Damage of the file; complete after the last piece.
+        members: Number of gzip members that were read without damage.
+        position: Byte of the file after the last read.
+        salvage: True to yield also the bytes of a damaged member before its damage. No CRC covers these bytes:
+            the caller has to check every line.
     """
 
     path: Path
@@ -82,19 +84,19 @@ class Source:
     end: int | None = None
     findings: list[Finding] = field(default_factory=list)
     members: int = 0
-    taken: int = 0
+    position: int = 0
     salvage: bool = False
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @classmethod
-    def opened(cls, path: Path, start: int = 0, end: int | None = None, *, salvage: bool = False) -> Source:
-        """Open a file, or of it the bytes `start..end`.
+    def open(cls, path: Path, start: int = 0, end: int | None = None, *, salvage: bool = False) -> Source:
+        """Open a file, or only its bytes `start..end`.
 
         Raises:
-            MalformedDataError: It cannot be opened.
+            MalformedDataError: The file cannot be opened.
         """
         try:
-            source = cls(path, path.open("rb", buffering=0), end=end, taken=start, salvage=salvage)
+            source = cls(path, path.open("rb", buffering=0), end=end, position=start, salvage=salvage)
             source.file.seek(start)
         except OSError as error:
             raise MalformedDataError(
@@ -105,11 +107,11 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Digest of what was read."""
+        """Digest of the bytes read so far."""
         return self._digest.hexdigest()
 
     def __enter__(self) -> Self:
-        """Nothing more than the file it holds."""
+        """Return the source; the file is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,56 +119,56 @@ class Source:
         self.file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Inflated pieces with LF for CR LF; a file that does not begin as gzip does is passed on as it is."""
-        held, is_empty = b"", True  # held: a CR at the end of a piece, until it is known what follows
+        """Iterate over inflated pieces, with LF for CR LF. A file that is not gzip is read as plain bytes."""
+        carried, is_empty = b"", True  # carried: a CR at the end of a piece, which may be part of a CR LF
         for piece in self._pieces():
             is_empty = False
-            if not held and b"\r" not in piece:
+            if not carried and b"\r" not in piece:
                 yield piece
                 continue
-            text = (held + piece).replace(b"\r\n", b"\n")
-            held = b"\r" if text.endswith(b"\r") else b""
-            yield text[: len(text) - len(held)]
-        if held:
-            yield held
+            text = (carried + piece).replace(b"\r\n", b"\n")
+            carried = b"\r" if text.endswith(b"\r") else b""
+            yield text[: len(text) - len(carried)]
+        if carried:
+            yield carried
         if is_empty and not self.findings:
-            self.findings.append(Finding(FindingKind.EMPTY, 0, "the file holds nothing"))
+            self.findings.append(Finding(FindingKind.EMPTY, 0, "the file is empty"))
 
     def _pieces(self) -> Iterator[bytes]:
         first = self._read()
         if first.startswith(_MAGIC):
             yield from self._members(first)
-            while self._read():  # the digest covers what damage kept from being inflated too
+            while self._read():  # the digest includes bytes after damage, which were not inflated
                 pass
         elif first.strip(b"\0"):
             while first:
                 yield first
                 first = self._read()
         elif first:
-            self._foreign(first, self.taken - len(first))
+            self._record_foreign_bytes(first, self.position - len(first))
 
     def _members(self, data: bytes) -> Iterator[bytes]:
-        start = self.taken - len(data)
+        start = self.position - len(data)
         while data:
             if not data.startswith(_MAGIC) and not _MAGIC.startswith(data[:2]):
-                self._foreign(data, start)
+                self._record_foreign_bytes(data, start)
                 return
             left = yield from self._member(data, start)
             if left is None:
                 return
-            start = self.taken - len(left)
+            start = self.position - len(left)
             data = left or self._read()
 
     def _member(self, data: bytes, start: int) -> Generator[bytes, None, bytes | None]:
-        """Inflate one member that begins at byte `start`; returns what follows it, or None where it did not end well."""
+        """Inflate the member at byte `start`. Returns the bytes after it, or None if it is damaged."""
         inflater, inflated = isal_zlib.decompressobj(wbits=31), 0
         while data:
             try:
-                piece = inflater.decompress(data, _MOST_OUT)
+                piece = inflater.decompress(data, _MAX_PIECE_BYTES)
             except BROKEN as error:
                 if self.salvage:
-                    yield from self._salvaged(start, inflated)
-                what = f"{error}; the rest of the file cannot be placed and was not read"
+                    yield from self._salvage(start, inflated)
+                what = f"{error}; the rest of the file was not read, because its position is unknown"
                 self.findings.append(Finding(FindingKind.DAMAGED_MEMBER, start, what))
                 return None
             if piece:
@@ -176,14 +178,18 @@ class Source:
                 self.members += 1
                 return bytes(inflater.unused_data)
             data = inflater.unconsumed_tail or self._read()
-        what = f"the file ends inside it, after {self.taken - start:,} bytes; resume the session, or cut the file there"
+        what = (
+            f"the file ends inside the member, after {self.position - start:,} bytes; "
+            "resume the session, or cut the file there"
+        )
         self.findings.append(Finding(FindingKind.TORN_MEMBER, start, what))
         return None
 
-    def _salvaged(self, start: int, known: int) -> Iterator[bytes]:
-        """What the damaged member that begins at byte `start` gives behind its first `known` bytes.
+    def _salvage(self, start: int, known: int) -> Iterator[bytes]:
+        """Inflate a damaged member again, and yield its bytes between the first `known` bytes and the damage.
 
-        A decoder that fails drops what it decoded in that call, so the member is decoded again in small steps, the last one byte by byte.
+        A decoder that fails drops the output of the failed call. The member is therefore inflated in small
+        steps, the last one byte by byte.
         """
         inflater, seen = zlib.decompressobj(31), 0
         with self.path.open("rb") as file:
@@ -193,32 +199,30 @@ class Source:
                 try:
                     piece = inflater.decompress(data)
                 except zlib.error:
-                    yield _until_error(before, data)[max(0, known - seen) :]
+                    yield _decompress_until_error(before, data)[max(0, known - seen) :]
                     return
                 yield piece[max(0, known - seen) :]
                 seen += len(piece)
 
-    def _foreign(self, data: bytes, start: int) -> None:
-        """Tell what follows the last member: zeros, or something else."""
+    def _record_foreign_bytes(self, data: bytes, start: int) -> None:
+        """Report bytes after the last member: zeros, or other bytes."""
         zeros = True
         while data:
             zeros = zeros and not data.strip(b"\0")
             data = self._read()
-        what = (
-            f"{self.taken - start:,} bytes to the end of the file; resume the session, or cut the file there"
-        )
+        what = f"{self.position - start:,} bytes to the end of the file; resume the session, or cut the file there"
         kind = FindingKind.ZERO_TAIL if zeros else FindingKind.FOREIGN_BYTES
         self.findings.append(Finding(kind, start, what))
 
     def _read(self) -> bytes:
-        data = self.file.read(_READ_BYTES if self.end is None else min(_READ_BYTES, self.end - self.taken))
+        data = self.file.read(_READ_BYTES if self.end is None else min(_READ_BYTES, self.end - self.position))
         self._digest.update(data)
-        self.taken += len(data)
+        self.position += len(data)
         return data
 
 
-def _until_error(inflater: zlib._Decompress, data: bytes) -> bytes:
-    """What a decoder gives of some bytes before one of them makes it fail."""
+def _decompress_until_error(inflater: zlib._Decompress, data: bytes) -> bytes:
+    """Return the output of a decoder before the byte at which it fails."""
     out = bytearray()
     with suppress(zlib.error):
         for at in range(len(data)):

@@ -1,8 +1,9 @@
-"""Recordings read in blocks of whole lines, in bounded memory, with a thread that inflates ahead.
+"""Reader of recordings in blocks of whole lines, with bounded memory. A thread inflates the file.
 
-A recording is gzip members of whole lines (`.jsonl.gz`, `.part` behind it while it grows) or plain lines. Each member's CRC is checked.
-What a crash leaves (a torn member, a tail of zeros, a torn last line) is no error here but a finding with its place: what stands before it
-is read. A last line that is whole and only lacks its line feed is a line like any other. The file's SHA-256 is computed on the way.
+A recording consists of gzip members of whole lines (`.jsonl.gz`; `.jsonl.gz.part` while it grows) or of plain
+lines. The CRC of each member is checked. Damage left by a crash (a torn member, a tail of zeros, a torn last
+line) is not an error but a finding with its position; all data before it are read. A last line without a line
+feed is accepted if it is complete. The SHA-256 of the file is computed during the reading.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from capture_pipeline.sessions.line_format import Line, decode_line
 
 BLOCK_BYTES = 2 << 20
 BLOCKS_AHEAD = 3
-MOST_LINE_BYTES = 32 << 20
+MAX_LINE_BYTES = 32 << 20
 _END_WAIT_S = 0.2
 
 
 @dataclass(slots=True)
 class Recording:
-    """One reading of one file; iterate over it once, inside `with`. Findings, size and digest are complete after the last block.
+    """Blocks of one recording. Iterate only once, inside `with`.
 
     Attributes:
         path: The file.
-        block_bytes: About how much a block holds.
-        start: Byte of the file at which to begin, that of a member.
-        end: Byte at which to stop, that of another one; None reads to the end.
-        findings: What is wrong with the file as a file.
-        members: Gzip members read whole.
-        size: Bytes of the file.
-        sha256: Its digest, 64 hex digits.
-        open_line: A torn line behind the last line end; a finding tells of it too.
-        salvage: Read what a damaged gzip member gives before its damage too; see `Source`.
+        block_bytes: Approximate size of a block.
+        start: First byte of the file to read; a gzip member must begin there.
+        end: Byte at which to stop; a member must end there. None to read to the end.
+        findings: Damage of the file; complete after the last block.
+        members: Number of gzip members that were read without damage; set after the last block.
+        size: Bytes of the file; set after the last block.
+        sha256: Digest of the file, 64 hex digits; set after the last block.
+        open_line: Torn line at the end; it is also a finding.
+        salvage: True to read also the bytes of a damaged gzip member before its damage; see `Source`.
     """
 
     path: Path
@@ -59,12 +60,12 @@ class Recording:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start to read ahead.
+        """Start the thread that reads ahead.
 
         Raises:
             MalformedDataError: The file cannot be opened.
         """
-        source = Source.opened(self.path, self.start, self.end, salvage=self.salvage)
+        source = Source.open(self.path, self.start, self.end, salvage=self.salvage)
         self._thread = threading.Thread(
             target=self._read_ahead, args=(source,), name=f"inflate {self.path.name}", daemon=True
         )
@@ -72,16 +73,16 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the thread, wherever reading stopped."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread:
             self._thread.join()
 
     def __iter__(self) -> Iterator[bytes]:
-        """The blocks in order, each of whole lines with their ends.
+        """Iterate over the blocks; each block consists of whole lines with their line feeds.
 
         Raises:
-            MalformedDataError: A line exceeds what any message can be, or the disk failed.
+            MalformedDataError: A line is longer than `MAX_LINE_BYTES`, or the file cannot be read.
         """
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -89,12 +90,12 @@ class Recording:
             yield item
 
     def _read_ahead(self, source: Source) -> None:
-        """The thread: cut what inflates into blocks of whole lines; an error travels to the reader as the last item."""
+        """Put blocks of whole lines into the queue, and an error or None as the last item."""
         last: BaseException | None = None
         try:
             with source:
-                rest = self._take_last(self._cut(source))
-            self.members, self.size, self.sha256 = source.members, source.taken, source.sha256
+                rest = self._emit_last(self._cut(source))
+            self.members, self.size, self.sha256 = source.members, source.position, source.sha256
             self.findings.extend(source.findings)
             self.open_line = rest
             if rest:
@@ -106,7 +107,7 @@ class Recording:
                 if isinstance(error, MalformedDataError)
                 else MalformedDataError(f"cannot be read: {error}", where=str(self.path))
             )
-        except BaseException as error:  # noqa: BLE001 - a bug in the thread has to surface where its blocks are waited for
+        except BaseException as error:  # noqa: BLE001 - `__iter__` raises it
             last = error
         self._put(last)
 
@@ -119,11 +120,13 @@ class Recording:
             parts.append(piece)
             size += len(piece)
             if size < self.block_bytes or (size < 2 * self.block_bytes and not piece.endswith(b"\n")):
-                continue  # a member of whole lines is a good place to cut: nothing is copied there
+                continue  # at the end of a member of whole lines a cut copies nothing
             block, rest = _whole_lines(b"".join(parts))
-            if len(rest) > MOST_LINE_BYTES:
+            if len(rest) > MAX_LINE_BYTES:
                 raise MalformedDataError(
-                    "holds a line longer than any message", where=str(self.path), remedy="is it a recording?"
+                    f"contains a line of more than {MAX_LINE_BYTES:,} bytes",
+                    where=str(self.path),
+                    remedy="the file is not a recording",
                 )
             if block:
                 self._put(block)
@@ -133,10 +136,10 @@ class Recording:
             self._put(block)
         return rest
 
-    def _take_last(self, rest: bytes) -> bytes:
-        """Hand over a last line that only lacks its line feed; return what is torn.
+    def _emit_last(self, rest: bytes) -> bytes:
+        """Emit the last line if only its line feed is missing. Otherwise return the torn line.
 
-        No beginning of a line is a line itself, for its last byte closes the object: what can be decoded is whole.
+        A line that can be decoded is complete, because its last byte closes the JSON object.
         """
         try:
             decode_line(rest)
@@ -146,7 +149,7 @@ class Recording:
         return b""
 
     def _put(self, item: bytes | BaseException | None) -> None:
-        """Wait for room, but not for a reader that is gone."""
+        """Put an item into the queue, unless the reader has stopped."""
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=_END_WAIT_S)
@@ -156,14 +159,15 @@ class Recording:
 
 
 def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Line]]:
-    """Each line of a recording with its number.
+    """Iterate over the lines of a recording with their numbers.
 
     Args:
         path: The recording.
-        tolerant: Read what a damaged file still gives and say nothing; for callers that told its findings already.
+        tolerant: True to ignore damage of the file, for callers that reported it already.
 
     Raises:
-        MalformedDataError: A line is not in the line form, or the file is damaged; what stood before it was yielded.
+        MalformedDataError: A line is not in the line form, or the file is damaged. Earlier lines were
+            yielded.
     """
     number = 0
     with Recording(path) as recording:
@@ -173,12 +177,12 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                 try:
                     line = decode_line(raw)
                 except PARSE_ERRORS as error:
-                    what = f"line {number} is no line of a recording: {explain(error)}"
-                    raise MalformedDataError(what, where=str(path), remedy="validate it") from None
+                    what = f"line {number} is not a line of a recording: {explain(error)}"
+                    raise MalformedDataError(what, where=str(path), remedy="validate the file") from None
                 yield number, line
     if recording.findings and not tolerant:
         raise MalformedDataError(
-            str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read"
+            str(recording.findings[0]), where=str(path), remedy="validate the file; earlier lines were read"
         )
 
 

@@ -1,1 +1,1 @@
-"""One pass over a recording: ids, gaps and snapshots of each stream."""
+"""One pass over a recording that counts lines and finds gaps, silences and snapshots of each stream."""

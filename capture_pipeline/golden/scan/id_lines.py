@@ -1,6 +1,7 @@
-"""Lines of a recording of which only the ids are read: many at once where their layout is known, one by one and exactly where it is not.
+"""Decoding of the ids in lines: many lines at once in a known layout, else one by one with all checks.
 
-A decoder takes the last of two keys of one name. In a known layout (`layouts.py`) no key stands twice; everywhere else it is looked for.
+A JSON decoder ignores all but the last of several equal keys. A known layout (`line_layouts.py`) excludes
+duplicate keys; all other lines are checked for them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _HEAD = re.compile(rb'\{"capture_ns":(0|[1-9][0-9]{0,18}),"stream":"([^"\\\n]+)"
 _BLANK = b" \t\r"
 _WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})
 _NO_ID = msgspec.Raw(b"-1")
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 
 
 class Ids(msgspec.Struct, gc=False):
-    """What puts a message in its place; -1 where it carries no such id."""
+    """Ids of a message; -1 if the message does not contain the id."""
 
     trade_id: Int64 = msgspec.field(name="t", default=-1)
     first_id: Int64 = msgspec.field(name="U", default=-1)
@@ -34,13 +35,13 @@ class Ids(msgspec.Struct, gc=False):
 
     @property
     def aggregate_id(self) -> int:
-        """Of an aggregate, whose key `a` a diff has for its asks; -1 where it is no id."""
+        """Id of an aggregate trade; -1 if `a` is not an id. A diff has its asks under the same key."""
         text = bytes(self.asks_or_id)
-        return int(text) if text.isdigit() and len(text) < _MOST_DIGITS else -1
+        return int(text) if text.isdigit() and len(text) < _MAX_DIGITS else -1
 
 
 class IdLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A line of which only the ids are read."""
+    """A line of a recording with the ids of its message."""
 
     capture_ns: Int64
     stream: str
@@ -52,19 +53,20 @@ _decode_ids = msgspec.json.Decoder(Ids).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def usual_lines(run: bytes) -> list[IdLine] | None:
-    """Lines in a known layout, or None where one of them holds what is no JSON or no id."""
+def decode_known_lines(run: bytes) -> list[IdLine] | None:
+    """Decode lines in a known layout. Returns None if a line is not JSON or an id is not a number."""
     try:
         return _decode_lines(run)
     except PARSE_ERRORS:
         return None
 
 
-def exact_line(raw: bytes) -> IdLine:
-    """The ids of one line in exactly the line form.
+def decode_line_exactly(raw: bytes) -> IdLine:
+    """Decode the ids of one line, with all checks of the line form.
 
     Raises:
-        ValueError: It is not, or its data are no JSON, have ids of another type, or a key twice.
+        ValueError: The line is not in the line form, its data are not JSON, an id has another type, or an
+            object has a key twice.
     """
     head = _HEAD.match(raw)
     if not head or not raw.endswith(b"}"):
@@ -78,20 +80,20 @@ def exact_line(raw: bytes) -> IdLine:
     else:
         _decode_any(data)
         line = IdLine(int(head[1]), stream, Ids())
-    _look_for_repeats(data)
+    _check_duplicate_keys(data)
     return line
 
 
-def _look_for_repeats(data: bytes) -> None:
-    """Refuse data of which an object, at any depth, has a key twice, spelled out or escaped.
+def _check_duplicate_keys(data: bytes) -> None:
+    """Check that no object in the data has a key twice, at any depth and in any spelling.
 
     Raises:
-        ValueError: It has.
+        ValueError: An object has a key twice.
     """
     _decode_pairs(data.decode())
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> None:
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
     keys = set()
     for key, _ in pairs:
         if key in keys:
@@ -99,4 +101,4 @@ def _distinct(pairs: list[tuple[str, Any]]) -> None:
         keys.add(key)
 
 
-_decode_pairs = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=str, parse_float=str).decode
+_decode_pairs = json.JSONDecoder(object_pairs_hook=_check_keys, parse_int=str, parse_float=str).decode

@@ -1,10 +1,11 @@
-"""The layouts in which the exchange writes its messages, as one pattern over the lines of a block: each key where it stands, and once.
+"""Pattern for lines in the layouts of the exchange, in which each key occurs once and at a fixed position.
 
-A key of JSON needs a colon, and a further key of the same object a comma. So between two keys of a layout stands anything without a comma,
-or, of the lists of levels, without a colon: no other key fits in. That the values are sound JSON is the decoder's business. Both are
-excluded single bytes, which the matcher passes over several times as fast as a class of bytes.
+A further key of a JSON object needs a comma and a colon. The pattern therefore accepts anything without a
+comma between two keys, or without a colon in lists of levels: no other key fits. The JSON decoder checks the
+values. Excluding a single byte is several times as fast as matching a class of bytes.
 
-A line's match reaches over the head of the next one, for the colon that ends a list of asks is that one's.
+The match of a line includes the start of the next line, because the colon that ends a list of asks belongs to
+it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ _NEXT = rb'\}\}\n(?:\{"capture_ns":|\Z)'
 
 
 def _fields(names: str) -> bytes:
-    """Keys in their order, each with its value and the comma behind it; a name in brackets may be left out."""
-    made = (f'"{name.strip("()")}":'.encode() + _VALUE + b"," for name in names.split())
+    """Build the pattern of keys in their order, each with value and comma; names in brackets are optional."""
+    fields = (f'"{name.strip("()")}":'.encode() + _VALUE + b"," for name in names.split())
     return b"".join(
         b"(?:%b)?+" % field if name.startswith("(") else field
-        for name, field in zip(names.split(), made, strict=True)
+        for name, field in zip(names.split(), fields, strict=True)
     )
 
 
@@ -47,8 +48,12 @@ _LINE = rb'[0-9]++,"stream":"[^"\\\n]++","data":\{(?:' + b"|".join((_TRADE, _DIF
 _RUN = re.compile(re.escape(_HEAD) + b"(?:" + _LINE + b")*+")
 
 
-def runs(block: bytes) -> Iterator[tuple[bytes, bool]]:
-    """A block of whole lines in pieces, in order: lines that are all in a known layout, or one that is not, and which of the two."""
+def split_by_layout(block: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Split a block of whole lines into pieces, in order.
+
+    Yields:
+        Lines that all have a known layout with True, or one other line with False.
+    """
     at, size = 0, len(block)
     while at < size:
         end = _end(block, at)
@@ -62,7 +67,7 @@ def runs(block: bytes) -> Iterator[tuple[bytes, bool]]:
 
 
 def _end(block: bytes, at: int) -> int:
-    """Where the lines in a known layout end that begin at a place."""
+    """Return the end of the lines in a known layout that begin at `at`."""
     run = _RUN.match(block, at)
     if not run:
         return at

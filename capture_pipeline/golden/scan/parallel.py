@@ -1,7 +1,8 @@
-"""A long recording scanned by two processes, each a half: where to cut it, how the second half's figures come back.
+"""Scan of a long recording by two processes, one half each.
 
-The cut is a gzip member near the middle that inflates whole and holds whole lines. Where there is none, or where the halves do not simply
-follow each other, nothing is gained and nothing lost: the caller scans the file in one pass. Run as a program it scans one part.
+The cut is at a gzip member near the middle that inflates without an error and contains whole lines. If there
+is no such member, or if the results of the halves cannot be merged, the file is scanned in one pass. Run as a
+program, the module scans one part.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from capture_pipeline.golden.readers.gzip_reader import BROKEN, Finding
 from capture_pipeline.golden.scan.scan import Scan, scan_part
 from capture_pipeline.golden.scan.streams import Streams, StreamScan
 
-WORTH_BYTES = 24 << 20
-"""Below this a second process takes longer to start than it saves."""
+MIN_PARALLEL_BYTES = 24 << 20
+"""For smaller files the start of a second process takes longer than it saves."""
 _WINDOW_BYTES = 4 << 20
-_MOST_OUT = 64 << 20
+_MAX_INFLATED_BYTES = 64 << 20
 _MEMBER, _LINE = b"\x1f\x8b\x08", b'{"capture_ns":'
 _READ_BYTES = 1 << 20
 
 
 class Part(msgspec.Struct):
-    """A `Scan` on its way from one process to the other."""
+    """Result of a scan, as sent from the second process."""
 
     streams: list[StreamScan]
     lines: int
-    bad: int
-    disorder: int
+    bad_count: int
+    disorder_count: int
     first_ns: int
     last_ns: int
     silences: list[tuple[int, int]]
@@ -43,16 +44,16 @@ class Part(msgspec.Struct):
 
 
 def scan(path: Path) -> Scan:
-    """Pass over a recording once; two processes share a long one.
+    """Scan a recording, a long one with two processes. Damage inside the file is part of the result.
 
     Raises:
-        MalformedDataError: It cannot be opened or read; what is wrong inside it is in the result.
+        MalformedDataError: The file cannot be opened or read.
     """
     return scan_halves(path) or scan_part(path)
 
 
-def scan_halves(path: Path, worth_bytes: int = WORTH_BYTES) -> Scan | None:
-    """Scan both halves at once; None where that is not possible or not worth it.
+def scan_halves(path: Path, min_bytes: int = MIN_PARALLEL_BYTES) -> Scan | None:
+    """Scan both halves at the same time. Returns None if the file is small or cannot be scanned in halves.
 
     Raises:
         MalformedDataError: The first half cannot be read.
@@ -61,47 +62,49 @@ def scan_halves(path: Path, worth_bytes: int = WORTH_BYTES) -> Scan | None:
         size = path.stat().st_size
     except OSError:
         return None
-    cut = cut_near(path, size // 2) if size >= worth_bytes and (os.cpu_count() or 1) > 1 else None
+    cut = find_cut(path, size // 2) if size >= min_bytes and (os.cpu_count() or 1) > 1 else None
     if cut is None:
         return None
     command = [sys.executable, "-m", __name__, str(path.absolute()), str(cut), str(size)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:  # noqa: S603 - ourselves
+    with subprocess.Popen(  # noqa: S603 - runs this module
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as other:
         try:
             first = scan_part(path, 0, cut)
             digest = _digest(path, size)
             answer, _ = other.communicate()
         finally:
             other.kill()
-    if other.returncode or not first.after(_received(path, answer)):
+    if other.returncode or not first.merge(_decode_part(path, answer)):
         return None
     first.size, first.sha256 = size, digest
     return first
 
 
-def cut_near(path: Path, middle: int) -> int | None:
-    """The byte at which a member of whole lines begins, the first behind `middle`; None where none is found nearby."""
+def find_cut(path: Path, middle: int) -> int | None:
+    """Return the first start of a member of whole lines from byte `middle` on; None if none is near."""
     with path.open("rb") as file:
         file.seek(middle)
         window = file.read(_WINDOW_BYTES)
     at = window.find(_MEMBER)
     while at >= 0:
-        if _holds_lines(window[at:]):
+        if _is_member_of_lines(window[at:]):
             return middle + at
         at = window.find(_MEMBER, at + 1)
     return None
 
 
-def _holds_lines(data: bytes) -> bool:
+def _is_member_of_lines(data: bytes) -> bool:
     inflater = isal_zlib.decompressobj(wbits=31)
     try:
-        text = inflater.decompress(data, _MOST_OUT)
+        text = inflater.decompress(data, _MAX_INFLATED_BYTES)
     except BROKEN:
         return False
     return bool(inflater.eof and text.startswith(_LINE) and text.endswith(b"\n"))
 
 
 def _digest(path: Path, size: int) -> str:
-    """Of the bytes that were scanned; a file may have grown meanwhile."""
+    """Compute the digest of the first `size` bytes; the file may have grown since the scan started."""
     digest, left = hashlib.sha256(), size
     with path.open("rb") as file:
         while left and (data := file.read(min(left, _READ_BYTES))):
@@ -110,13 +113,13 @@ def _digest(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _received(path: Path, answer: bytes) -> Scan:
+def _decode_part(path: Path, answer: bytes) -> Scan:
     part = msgspec.json.decode(answer, type=Part)
     result = Scan(
         path,
         lines=part.lines,
-        bad=part.bad,
-        disorder=part.disorder,
+        bad_count=part.bad_count,
+        disorder_count=part.disorder_count,
         first_ns=part.first_ns,
         last_ns=part.last_ns,
     )
@@ -134,8 +137,16 @@ def main() -> int:
         return 1
     streams = list(found.streams.values())
     part = Part(
-        streams, found.lines, found.bad, found.disorder, found.first_ns, found.last_ns, found.silences, found.findings, found.size
-    )  # fmt: skip
+        streams,
+        found.lines,
+        found.bad_count,
+        found.disorder_count,
+        found.first_ns,
+        found.last_ns,
+        found.silences,
+        found.findings,
+        found.size,
+    )
     sys.stdout.buffer.write(msgspec.json.encode(part))
     return 0
 

@@ -1,7 +1,4 @@
-"""What one pass over a recording finds of one stream: its ids, where some are missing, and its snapshots.
-
-Figures of two parts of one recording can be added (`StreamScan.after`).
-"""
+"""Scan result of one stream: its ids, its gaps and its snapshots."""
 
 from __future__ import annotations
 
@@ -10,20 +7,20 @@ from dataclasses import dataclass, field
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.sessions.continuity import Track
 
-MOST_BREAKS = 100_000
-"""Places of missing ids that are kept a stream; the counts go on."""
+MAX_BREAKS = 100_000
+"""Gaps that are stored per stream; further gaps are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place at which ids are missing.
+    """Missing ids of a stream.
 
     Attributes:
-        stream: Whose.
-        last_good_id: Last id before it.
-        first_good_id: First id after it.
-        start_ns: Capture time of the stream's message before it.
-        end_ns: Capture time of the one after it.
+        stream: Name of the stream.
+        last_good_id: Last id before the missing ids.
+        first_good_id: First id after the missing ids.
+        start_ns: Capture time of the stream's message before the missing ids.
+        end_ns: Capture time of the stream's message after the missing ids.
     """
 
     stream: str
@@ -35,18 +32,18 @@ class Break:
 
 @dataclass(slots=True)
 class StreamScan:
-    """What was seen of one stream.
+    """Result of one stream.
 
     Attributes:
-        name: The stream.
-        kind: What it carries.
-        track: Its ids; of streams without contiguous ids only the messages count.
-        first_ns: Capture time of its first message.
-        last_ns: Capture time of its last one.
-        breaks: Where ids are missing.
-        runs: Ranges `first..last` of ids without a break, of depth streams, but for the last one.
-        run_first: First id of the last of them.
-        snapshots: `lastUpdateId` of each snapshot, of snapshot streams.
+        name: Name of the stream.
+        kind: Kind of its messages.
+        track: Counts of ids; streams without contiguous ids have only a count of messages.
+        first_ns: Capture time of the first message; -1 before.
+        last_ns: Capture time of the last message; -1 before.
+        breaks: Missing ids, the first `MAX_BREAKS` places.
+        runs: Ranges `first..last` of ids without a gap, except the current one.
+        run_first: First id of the current range; -1 before.
+        snapshots: `lastUpdateId` of each snapshot; only snapshot streams have them.
     """
 
     name: str
@@ -61,18 +58,18 @@ class StreamScan:
 
     @property
     def symbol(self) -> str:
-        """Its symbol, in capitals."""
+        """Symbol in capitals."""
         return symbol_of(self.name)
 
     @property
     def all_runs(self) -> list[tuple[int, int]]:
-        """Every range of ids without a break."""
+        """All ranges of ids without a gap."""
         return [*self.runs, (self.run_first, self.track.last)] if self.run_first >= 0 else []
 
-    def see(self, first: int, last: int, capture_ns: int) -> None:
-        """Count a message that does not simply continue."""
+    def count_message(self, first: int, last: int, capture_ns: int) -> None:
+        """Count a message with the ids `first..last`."""
         before = self.track.last
-        if self.track.count(first, last) and len(self.breaks) < MOST_BREAKS:
+        if self.track.count(first, last) and len(self.breaks) < MAX_BREAKS:
             self.breaks.append(Break(self.name, before, first, self.last_ns, capture_ns))
             self.runs.append((self.run_first, before))
             self.run_first = first
@@ -82,12 +79,12 @@ class StreamScan:
             self.first_ns = capture_ns
         self.last_ns = capture_ns
 
-    def precedes(self, later: StreamScan) -> bool:
-        """Whether what was seen later begins behind what was seen here."""
+    def ends_before(self, later: StreamScan) -> bool:
+        """Return True if the ids of the later part begin after the ids of this part."""
         return later.track.first > self.track.last or later.track.first < 0 or self.track.first < 0
 
-    def after(self, later: StreamScan) -> None:
-        """Add what was seen of the stream later; it begins behind what was seen here."""
+    def merge(self, later: StreamScan) -> None:
+        """Add the result of the later part, whose ids begin after the ids of this part."""
         ours, theirs = self.track, later.track
         if ours.first < 0 or theirs.first < 0:
             ours.first, ours.last = max(ours.first, theirs.first), max(ours.last, theirs.last)
@@ -114,9 +111,9 @@ class StreamScan:
 
 
 class Streams(dict[str, StreamScan]):
-    """Streams by name; one that was not seen yet begins."""
+    """Results by stream name; the first access to a name creates its result."""
 
     def __missing__(self, name: str) -> StreamScan:
-        """Begin a stream."""
+        """Create the result of a stream."""
         stream = self[name] = StreamScan(name, kind_of(name))
         return stream

@@ -1,4 +1,4 @@
-"""Whether every message that recorders received is accounted for, and what the disk lost of them."""
+"""Checks of the account of received messages, and of losses on the disk."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
 
-_MOST_NAMED = 5
+_MAX_EXAMPLES = 5
 _COUNTED = {
     "suspect_segments": "parts whose fsync failed",
-    "mended_damage": "damaged parts set aside",
+    "mended_damage": "damaged parts quarantined",
     "tail_dropped_messages": "messages dropped with a tail",
     "torn_lines": "lines of a torn tail lost at the end",
 }
-"""What every recorder counts."""
+"""Counts that every recorder writes to `metadata.json`."""
 _DISK = {
     **_COUNTED,
     "unwritten_messages": "messages that the disk had not taken when the recorder ended",
@@ -32,12 +32,12 @@ _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
 
 
-def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
-    """Received = written + duplicates + listed losses, and written = lines of the recording."""
+def check_accounting(found: Scan, metadata: SessionMetadata) -> Check:
+    """Check that received = written + duplicates + listed losses, and written = lines of the recording."""
     account = metadata.statistics.get("accounting")
     if account is None:
         return skipped_check(
-            "accounting", "metadata.json holds no account: imported, or recorded by an earlier version"
+            "accounting", "metadata.json has no account: imported, or recorded by an earlier version"
         )
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
@@ -54,13 +54,14 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
     last = (account.get("unknown") or [{}])[-1]
     if account.get("end") not in {AccountState.CLOSED, AccountState.UNWRITTEN}:
         wrong.append(
-            f"the last recorder was killed: what it received behind its last line {_time(last)} is unknown, and nothing follows"
+            f"the last recorder was killed: messages that it received after its last line {_time(last)} are "
+            "unknown, and nothing follows"
         )
     if not wrong and account["killed"]:
-        told = f"{account['killed']:,} recorders were killed, the last one behind its line {_time(last)}"
+        killed = f"{account['killed']:,} recorders were killed, the last one after its line {_time(last)}"
         return skipped_check(
             "accounting",
-            f"{text}; {told}: what they received and had not written is known by its ids in the ledger alone",
+            f"{text}; {killed}: of messages that they did not write only the ids in the ledger are known",
         )
     return check_result(
         "accounting",
@@ -70,52 +71,56 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
     )
 
 
-def disk_check(metadata: SessionMetadata, folder: SessionFolder) -> Check:
-    """Whether the disk took every message, and still has it; what no ratio counts, a loss at an end of a stream, is named.
+def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
+    """Check that the disk stored every message and still has it. Losses at the ends of a stream are included.
 
-    A part of a file that an import could not read is a loss of the same kind.
+    A part of a file that an import could not read is a loss too.
     """
     gaps = read_gaps(folder.gaps)
-    ends = [ids_of_gap(gap) for gap in gaps if gap.at_end]
-    starts = [ids_of_gap(gap) for gap in gaps if gap.at_start]
+    ends = [gap_key(gap) for gap in gaps if gap.at_end]
+    starts = [gap_key(gap) for gap in gaps if gap.at_start]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
-    aside = [
+    quarantined = [
         record.name for record in metadata.files if any(mark in Path(record.name).name for mark in _SET_ASIDE)
     ]
     wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
-    wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
-    wrong += [f"recorded and gone, {told}"] if (told := named(_AT_END, ends)) else []
-    wrong += [f"recorded and gone, {told}"] if (told := named(_AT_START, starts)) else []
+    wrong += (
+        [f"{len(quarantined)} quarantined: {', '.join(quarantined[:_MAX_EXAMPLES])}"] if quarantined else []
+    )
+    wrong += [f"recorded and lost, {text}"] if (text := format_gaps(_AT_END, ends)) else []
+    wrong += [f"recorded and lost, {text}"] if (text := format_gaps(_AT_START, starts)) else []
     wrong += [f"{one['segment']} {one['detail']}" for one in _altered(metadata)]
     left_out = metadata.configuration.get("left_out", [])
     wrong += (
-        [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MOST_NAMED])}"] if left_out else []
+        [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MAX_EXAMPLES])}"]
+        if left_out
+        else []
     )
     lacking = [name for name in _COUNTED if name not in metadata.statistics]
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
         return skipped_check("disk", f"not known: {what}")
-    reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
+    reason = "; ".join(wrong) or "no fsync failed, nothing quarantined or dropped"
     return check_result(
         "disk",
         not wrong,
         reason,
         **counts,
-        quarantined=aside,
+        quarantined=quarantined,
         lost_at_end=ends,
         lost_at_start=starts,
         left_out=left_out,
     )
 
 
-def ids_of_gap(gap: Gap) -> tuple[str, int, int]:
-    """What makes two lines of a ledger the same gap."""
+def gap_key(gap: Gap) -> tuple[str, int, int]:
+    """Return the key by which gaps of the ledger and of the data are compared."""
     return gap.stream, gap.last_good_id, gap.first_good_id
 
 
-def named(what: str, gaps: list[tuple[str, int, int]]) -> str:
-    """How many gaps, and the first of them; empty if there is none."""
-    shown = ", ".join(f"{stream} {last}..{first}" for stream, last, first in gaps[:_MOST_NAMED])
+def format_gaps(what: str, gaps: list[tuple[str, int, int]]) -> str:
+    """Format the number of gaps and the first of them; empty if there are none."""
+    shown = ", ".join(f"{stream} {last}..{first}" for stream, last, first in gaps[:_MAX_EXAMPLES])
     return f"{len(gaps):,} {what}: {shown}" if gaps else ""
 
 

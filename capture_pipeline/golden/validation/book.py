@@ -1,18 +1,24 @@
-"""Checks of the replayed book: how much of the time it is valid, whether it crosses, and whether it equals tickers and snapshots."""
+"""Checks of the replayed books: valid diffs, crossed books, agreement with bookTickers and snapshots."""
 
 from __future__ import annotations
 
-from capture_pipeline.golden.validation.book_replay import Replay, SymbolReplay
+from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.orderbook.audit import AuditOutcome
 
 BOOK_CHECKS = ("book_valid", "book_crossed", "book_best", "book_audits")
 _DEPTH = 1000
-_MOST_NAMED = 5
+_MAX_EXAMPLES = 5
 
 
-def without_book(why: str, *, broken: bool = False) -> list[Check]:
-    """The checks where there is no book: none was wanted, or it could not be built (`broken`), which fails the first of them."""
+def report_missing_book(why: str, *, broken: bool = False) -> list[Check]:
+    """Return the checks of a recording without a replayed book.
+
+    Args:
+        why: Reason for the report.
+        broken: True if the book could not be built, which fails the first check; False if no book was
+            requested.
+    """
     first, *others = BOOK_CHECKS
     return [
         check_result(first, not broken, why) if broken else skipped_check(first, why),
@@ -20,54 +26,58 @@ def without_book(why: str, *, broken: bool = False) -> list[Check]:
     ]
 
 
-def book_checks(replayed: Replay, thresholds: Thresholds) -> list[Check]:
-    """Every check of the books."""
+def check_books(replayed: RecordingReplay, thresholds: Thresholds) -> list[Check]:
+    """Run all checks of the books."""
     books = [book for book in replayed.books.values() if book.diffs]
     if not books:
-        return without_book("there is no depth stream")
+        return report_missing_book("there is no depth stream")
     if not any(book.valid for book in books):
         others = (
-            skipped_check(name, "there is no book: no snapshot stands before or at a diff that it bridges to")
+            skipped_check(name, "there is no book: the diffs continue none of the snapshots")
             for name in BOOK_CHECKS[1:]
         )
-        return [_valid(books, thresholds), *others]
+        return [_check_valid(books, thresholds), *others]
     crossed = sum(book.crossed for book in books)
     return [
-        _valid(books, thresholds),
+        _check_valid(books, thresholds),
         check_result(
             "book_crossed",
             crossed <= thresholds.max_crossed,
             f"crossed after {crossed:,} diffs",
             crossed=crossed,
         ),
-        _best(books),
-        _audits(books, thresholds),
+        _check_best(books),
+        _check_audits(books, thresholds),
     ]
 
 
-def _valid(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
+def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
     shares = {book.symbol: book.valid / book.diffs for book in books}
     least = min(shares.values())
     worst = ", ".join(
         f"{symbol} {share:.4%}"
-        for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MOST_NAMED]
+        for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MAX_EXAMPLES]
     )
     reason = f"share of diffs with a synced book: {worst}, of at least {thresholds.min_book_valid:.2%}"
     return check_result("book_valid", least >= thresholds.min_book_valid, reason, shares=shares)
 
 
-def _best(books: list[SymbolReplay]) -> Check:
+def _check_best(books: list[SymbolReplay]) -> Check:
     compared, wrong = sum(book.compared for book in books), sum(book.mismatches for book in books)
     if not compared:
-        return skipped_check("book_best", "no bookTicker stands at the update id of a diff")
-    shown = "; ".join(text for book in books for text in book.differing[:1])
+        return skipped_check("book_best", "no bookTicker has the update id of a diff")
+    examples = "; ".join(text for book in books for text in book.differing[:1])
     reason = f"{compared - wrong:,} of {compared:,} bookTickers equal the replayed best price and quantity"
     return check_result(
-        "book_best", not wrong, f"{reason}: {shown}" if wrong else reason, compared=compared, differing=wrong
+        "book_best",
+        not wrong,
+        f"{reason}: {examples}" if wrong else reason,
+        compared=compared,
+        differing=wrong,
     )
 
 
-def _audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
+def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
     audits = [
         (book.symbol, audit)
         for book in books
@@ -75,27 +85,28 @@ def _audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
         if audit.outcome is AuditOutcome.COMPARED
     ]
     if not audits:
-        return skipped_check("book_audits", "no snapshot came while a book was synced")
+        return skipped_check("book_audits", "no snapshot arrived while a book was synced")
     ratios = [(symbol, audit.last_id, audit.ratio(_DEPTH) or 0.0) for symbol, audit in audits]
     low = [
         f"{symbol} at {last} {ratio:.3%}"
         for symbol, last, ratio in ratios
         if ratio < thresholds.min_audit_ratio
     ]
-    clean = sum(audit.clean for _, audit in audits)
+    clean = sum(audit.is_clean for _, audit in audits)
     reason = (
-        f"{clean} of {len(audits)} agree wholly; lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
+        f"{clean} of {len(audits)} agree completely; "
+        f"lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
     )
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
     if without and not low:
         return skipped_check(
             "book_audits",
-            f"{reason}; no snapshot came while the book was synced of {', '.join(without[:_MOST_NAMED])}",
+            f"{reason}; no snapshot arrived while the book was synced of {', '.join(without[:_MAX_EXAMPLES])}",
         )
     return check_result(
         "book_audits",
         not low,
-        f"{reason}: {', '.join(low[:_MOST_NAMED])}" if low else reason,
+        f"{reason}: {', '.join(low[:_MAX_EXAMPLES])}" if low else reason,
         audits=len(audits),
         clean=clean,
     )

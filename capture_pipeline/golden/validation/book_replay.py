@@ -1,7 +1,8 @@
-"""The order books of a recording, replayed: how long they are valid, whether they cross, and whether they equal what else is recorded.
+"""Replay of the order books of a recording, with comparisons to its bookTickers and snapshots.
 
-Where a bookTicker stands in the recording its best prices must be ours at the same update id; a snapshot that comes while a book is synced
-is an audit. The ids of all snapshots are known from the first pass, so that each audit begins just before its id is passed.
+The best prices of a bookTicker must equal those of the book at the same update id. A snapshot that arrives
+while the book is synced is an audit. The ids of all snapshots are known from the scan, so that each audit
+starts just before the book passes the id.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
-from capture_pipeline.orderbook.levels import Book, decimal_text, units
+from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
 from capture_pipeline.orderbook.sync import BookSync, State, Step
 
-_MOST_PENDING = 4096
-_MOST_SHOWN = 5
+_MAX_PENDING = 4096
+_MAX_EXAMPLES = 5
 Best = tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
 class SymbolReplay:
-    """One symbol's book.
+    """Replay of the book of one symbol.
 
     Attributes:
-        symbol: In capitals.
+        symbol: Symbol in capitals.
         sync: The book.
-        snapshot_ids: `lastUpdateId` of all its snapshots, ascending.
-        diffs: Depth diffs seen.
-        valid: Those after which the book was synced, and those that it had no need of.
-        crossed: Diffs after which it was crossed.
-        compared: bookTickers at an update id at which the book stood.
-        differing: Those of them with another best price or quantity, the first few.
-        mismatches: How many.
+        snapshot_ids: `lastUpdateId` of all snapshots, ascending.
+        diffs: Number of depth diffs.
+        valid: Number of diffs after which the book was synced, or that it did not need.
+        crossed: Number of diffs after which the book was crossed.
+        compared: Number of bookTickers compared with the book at the same update id.
+        differing: The first bookTickers with another best price or quantity.
+        mismatches: Number of bookTickers with another best price or quantity.
         audits: Comparisons with snapshots.
     """
 
@@ -65,16 +66,16 @@ class SymbolReplay:
     _bests: OrderedDict[int, Best | None] = field(default_factory=OrderedDict)
     _tickers: OrderedDict[int, BookTicker] = field(default_factory=OrderedDict)
 
-    def depth(self, data: bytes) -> None:
-        """Take a diff."""
+    def process_depth(self, data: bytes) -> None:
+        """Process a diff."""
         diff = decode_depth(data)
         self.diffs += 1
         sync = self.sync
-        if sync.state is State.SYNCED and not sync.audit_wanted:
+        if sync.state is State.SYNCED and not sync.is_auditing:
             place = bisect_right(self.snapshot_ids, sync.last_id)
             if place < len(self.snapshot_ids) and diff.last_id >= self.snapshot_ids[place]:
-                sync.want_audit()
-        step = sync.diff(diff)
+                sync.start_audit()
+        step = sync.process_diff(diff)
         if step is Step.BUFFERED:
             self._buffered += 1
         elif step is Step.GAP:
@@ -82,52 +83,57 @@ class SymbolReplay:
         else:
             self.valid += 1
         if sync.state is State.SYNCED and step is not Step.DROPPED:
-            self._stands(diff.last_id)
+            self._record_best(diff.last_id)
         if self._ahead:
             pending, self._ahead = self._ahead, []
             for snapshot in pending:
                 self._audit(snapshot)
 
-    def snapshot(self, data: bytes) -> None:
-        """Take a snapshot: to sync with, or as an audit."""
+    def process_snapshot(self, data: bytes) -> None:
+        """Process a snapshot, to synchronise the book or as an audit."""
         snapshot = decode_snapshot(data)
         if self.sync.state is State.SYNCED:
             self._audit(snapshot)
             return
-        step = self.sync.snapshot(snapshot)
-        if step in {Step.BRIDGED, Step.HELD}:
-            self.valid += self._buffered  # replayed onto it, or known to be in it
+        step = self.sync.process_snapshot(snapshot)
+        if step in {Step.BRIDGED, Step.LOADED}:
+            self.valid += self._buffered  # the book applied them, or the snapshot contains them
             self._buffered = 0
         if step is Step.BRIDGED:
-            self._stands(self.sync.last_id)
+            self._record_best(self.sync.last_id)
 
-    def ticker(self, data: bytes) -> None:
-        """Take a bookTicker; it may precede the diff of its update id or follow it."""
+    def process_ticker(self, data: bytes) -> None:
+        """Process a bookTicker. It may arrive before or after the diff of its update id."""
         ticker = decode_book_ticker(data)
         if ticker.update_id in self._bests:
             self._compare(ticker, self._bests[ticker.update_id])
         else:
             self._tickers[ticker.update_id] = ticker
-            if len(self._tickers) > _MOST_PENDING:
+            if len(self._tickers) > _MAX_PENDING:
                 self._tickers.popitem(last=False)
 
-    def _stands(self, update_id: int) -> None:
-        """The book stands at an id: note its best prices and compare the bookTicker that came before."""
+    def _record_best(self, update_id: int) -> None:
+        """Store the best prices at an update id, and compare a bookTicker that arrived earlier."""
         best = self.sync.book.best()
         if best and best[0] >= best[2]:
             self.crossed += 1
         self._bests[update_id] = best
-        if len(self._bests) > _MOST_PENDING:
+        if len(self._bests) > _MAX_PENDING:
             self._bests.popitem(last=False)
         if ticker := self._tickers.pop(update_id, None):
             self._compare(ticker, best)
 
     def _compare(self, ticker: BookTicker, best: Best | None) -> None:
-        theirs = units(ticker.bid), units(ticker.bid_quantity), units(ticker.ask), units(ticker.ask_quantity)
+        theirs = (
+            to_units(ticker.bid),
+            to_units(ticker.bid_quantity),
+            to_units(ticker.ask),
+            to_units(ticker.ask_quantity),
+        )
         self.compared += 1
         if theirs != best:
             self.mismatches += 1
-            if len(self.differing) < _MOST_SHOWN:
+            if len(self.differing) < _MAX_EXAMPLES:
                 ours = " ".join(map(decimal_text, best)) if best else "an empty side"
                 self.differing.append(
                     f"{self.symbol} at {ticker.update_id}: {ours}, bookTicker {' '.join(map(decimal_text, theirs))}"
@@ -138,24 +144,24 @@ class SymbolReplay:
         if audit.outcome is AuditOutcome.AHEAD:
             self._ahead.append(snapshot)
         elif audit.outcome is AuditOutcome.NOT_READY and snapshot.last_id > self.sync.last_id:
-            self.sync.want_audit()  # a stream that lags behind REST
+            self.sync.start_audit()  # the stream is behind REST
             self._ahead.append(snapshot)
         else:
             self.audits.append(audit)
 
 
 @dataclass(slots=True)
-class Replay:
-    """All books of a recording.
+class RecordingReplay:
+    """Replays of all books of a recording.
 
     Attributes:
-        books: By symbol.
+        books: Replays by symbol.
     """
 
     books: dict[str, SymbolReplay] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert the result to values that JSON can represent."""
         return {
             symbol: {
                 "diffs": book.diffs,
@@ -169,25 +175,25 @@ class Replay:
         }
 
 
-def replay(path: Path, found: Scan) -> Replay:
-    """Replay every book of a recording that was scanned.
+def replay_books(path: Path, found: Scan) -> RecordingReplay:
+    """Replay all books of a recording.
 
     Raises:
-        MalformedDataError: A message holds what is no diff, snapshot or bookTicker, or a number that is none; with its line.
+        MalformedDataError: A message is not a valid diff, snapshot or bookTicker. The error names the line.
     """
-    result = Replay(
+    result = RecordingReplay(
         {symbol: SymbolReplay(symbol, snapshot_ids=ids) for symbol, ids in _snapshot_ids(found).items()}
     )
-    takers: dict[str, Callable[[bytes], None] | None] = {}
+    handlers: dict[str, Callable[[bytes], None] | None] = {}
     lines = read_lines(path, tolerant=True)
     for number, line in lines:
-        if line.stream not in takers:
-            takers[line.stream] = _taker(result, line.stream)
-        take = takers[line.stream]
-        if take is None:
+        if line.stream not in handlers:
+            handlers[line.stream] = _find_handler(result, line.stream)
+        handle = handlers[line.stream]
+        if handle is None:
             continue
         try:
-            take(bytes(line.data))
+            handle(bytes(line.data))
         except (MalformedDataError, ValueError) as error:
             raise MalformedDataError(
                 f"line {number}: {error}",
@@ -204,13 +210,13 @@ def _snapshot_ids(found: Scan) -> dict[str, list[int]]:
     return ids
 
 
-def _taker(result: Replay, stream: str) -> Callable[[bytes], None] | None:
+def _find_handler(result: RecordingReplay, stream: str) -> Callable[[bytes], None] | None:
     book = result.books.get(symbol_of(stream))
     if book is None:
         return None
     kinds = {
-        StreamKind.DEPTH: book.depth,
-        StreamKind.SNAPSHOT: book.snapshot,
-        StreamKind.BOOK_TICKER: book.ticker,
+        StreamKind.DEPTH: book.process_depth,
+        StreamKind.SNAPSHOT: book.process_snapshot,
+        StreamKind.BOOK_TICKER: book.process_ticker,
     }
     return kinds.get(kind_of(stream))

@@ -1,4 +1,4 @@
-"""The checks of a golden sample by name, with what each is about: one list for the command line, the UI and the tests."""
+"""Names and descriptions of the checks of a golden sample, for the command line, the UI and the tests."""
 
 from __future__ import annotations
 
@@ -9,39 +9,42 @@ HOUR_S = 3600.0
 
 CHECKS = {
     "file": "Every gzip member is whole, and every line ended",
-    "line_form": "Every line is {capture_ns, stream, data}, in that order, and no key stands twice",
+    "line_form": "Every line is {capture_ns, stream, data}, in that order, and no key occurs twice",
     "capture_order": "capture_ns never decreases",
-    "continuity": "Update ids and trade ids continue; what is missing stands in the ledger",
-    "duplicates": "No message stands twice",
-    "overlaps": "No diff covers ids of the one before",
-    "gap_ratio_ids": "Ids lost against ids between first and last",
-    "gap_ratio_events": "Events lost against events expected",
-    "gap_ratio_discontinuities": "Places at which ids are missing against messages",
-    "snapshots": "Each snapshot bridges to the diffs that follow it",
-    "seed": "Each depth stream has a snapshot that it can be built from",
+    "continuity": "Update ids and trade ids continue; the ledger lists missing ids",
+    "duplicates": "No message occurs twice",
+    "overlaps": "No diff repeats ids of the previous one",
+    "gap_ratio_ids": "Ids lost / ids between first and last",
+    "gap_ratio_events": "Events lost / events expected",
+    "gap_ratio_discontinuities": "Places at which ids are missing / messages",
+    "snapshots": "Diffs continue each snapshot",
+    "seed": "Each depth stream has a snapshot from which its book can be built",
     "streams": "Every planned stream has messages, from the start of the recording to its end",
-    "messages": "As many messages as a golden sample has",
-    "duration": "As long as a golden sample is, and until the planned end of its session",
+    "messages": "At least as many messages as a golden sample needs",
+    "duration": "At least as long as a golden sample, and not ended before the planned end of the session",
     "uptime": "Share of the time outside gaps",
     "trade_rate": "Trades a second and symbol are as expected",
     "depth_rate": "Depth diffs a second and symbol are as expected",
-    "ledger": "Every gap of the data stands in the ledger, and every gap of the ledger in the data",
+    "ledger": "Every gap of the data is in the ledger, and every gap of the ledger is in the data",
     "checksums": "Every file of the session is listed, and has the size and the SHA-256 that were recorded",
-    "disk": "The disk took every message: no fsync failed, nothing was set aside, dropped, removed or lost at an end",
+    "disk": (
+        "The disk stored every message: no fsync failed, and nothing was quarantined, dropped, removed or lost at an "
+        "end of a stream"
+    ),
     "accounting": "Every message received is in the recording, a duplicate, or listed as lost",
     "book_valid": "Share of diffs at which the replayed book is synced",
     "book_crossed": "The replayed book is never crossed",
     "book_best": "The replayed best prices equal those of the bookTicker stream, where it was recorded",
     "book_audits": "The replayed book equals the REST snapshots that were recorded",
 }
-"""In the order in which a report has them."""
+"""Descriptions by name, in the order of a report."""
 
 BLOCKING = frozenset({"file", "line_form", "capture_order", "duplicates", "ledger", "checksums"})
-"""Without these nothing should be derived from a recording."""
+"""A failure of one of these checks blocks the steps that use the recording."""
 
 
-def thresholds_of(gates: SessionGates) -> Thresholds:
-    """A deployment's thresholds."""
+def build_thresholds(gates: SessionGates) -> Thresholds:
+    """Build the thresholds from the settings of a deployment."""
     return Thresholds(
         min_messages=gates.least_messages,
         duration_s=gates.least_hours * HOUR_S,

@@ -1,4 +1,4 @@
-"""Whether the files of a finished session are those that were recorded: folder, `metadata.json` and `checksums.txt` against each other."""
+"""Check of the files of a finished session: folder, `metadata.json` and `checksums.txt` must agree."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import FileRecord, SessionMetadata
 
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-_MOST_NAMED = 5
+_MAX_EXAMPLES = 5
 
 
-def checksums_check(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
-    """Every file of the session is listed in `metadata.json` and in `checksums.txt`, and is what both say."""
+def check_checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
+    """Check that `metadata.json` and `checksums.txt` list every file of the session with its digest."""
     listed = {record.name for record in metadata.files}
     wrong = [
-        f"{record.name} {why}" for record in metadata.files if (why := _wrong(found, folder.path, record))
+        f"{record.name} {why}"
+        for record in metadata.files
+        if (why := _verify_file(found, folder.path, record))
     ]
-    wrong += [f"{name} is not listed in metadata.json" for name in sorted(_expected(found, folder) - listed)]
-    wrong += _wrong_lines(found, folder, listed)
+    unlisted = sorted(_list_expected_files(found, folder) - listed)
+    wrong += [f"{name} is not listed in metadata.json" for name in unlisted]
+    wrong += _verify_checksum_lines(found, folder, listed)
     reason = (
-        "; ".join(wrong[:_MOST_NAMED])
+        "; ".join(wrong[:_MAX_EXAMPLES])
         or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
     )
     return check_result("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
 
 
-def _expected(found: Scan, folder: SessionFolder) -> set[str]:
-    """Names of the files that every session has, and of those that its folder holds."""
+def _list_expected_files(found: Scan, folder: SessionFolder) -> set[str]:
+    """Return the names of the files that every session has, and of the files in its folder."""
     always = {found.path.name, folder.plan.name, folder.gaps.name}
     return always | {path.relative_to(folder.path).as_posix() for path in files_of(folder)}
 
 
-def _wrong_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterator[str]:
+def _verify_checksum_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterator[str]:
     try:
         lines = folder.checksums.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -48,29 +51,29 @@ def _wrong_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterat
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
         if not match:
-            yield f"checksums.txt line {number} is no checksum"
+            yield f"checksums.txt line {number} is not a checksum"
             continue
         named.add(match[2])
-        if why := _wrong(found, folder.path, FileRecord(name=match[2], bytes=-1, sha256=match[1])):
+        if why := _verify_file(found, folder.path, FileRecord(name=match[2], bytes=-1, sha256=match[1])):
             yield f"{match[2]} {why} (checksums.txt)"
     for name in sorted(listed - named):
         yield f"{name} is not listed in checksums.txt"
 
 
-def _wrong(found: Scan, folder: Path, record: FileRecord) -> str:
-    """What is wrong with a listed file; empty if nothing. A name that leads out of the folder is wrong in itself."""
+def _verify_file(found: Scan, folder: Path, record: FileRecord) -> str:
+    """Describe the fault of a listed file; empty if there is none. Names outside the folder are a fault."""
     path = folder / record.name
     try:
         is_inside = path.resolve().is_relative_to(folder.resolve())
         is_file = path.is_file()
     except (OSError, ValueError):
-        return "is no name that a file can have"
+        return "is not a valid file name"
     if Path(record.name).is_absolute() or not is_inside:
-        return "leads out of the session's folder"
+        return "is outside the session's folder"
     if not is_file:
-        return "is gone"
+        return "is missing"
     size = path.stat().st_size
     if record.bytes >= 0 and size != record.bytes:
         return f"has {size:,} bytes instead of {record.bytes:,}"
     digest = found.sha256 if path.name == found.path.name and path.parent == folder else sha256_file(path)
-    return "" if digest == record.sha256 else "has another SHA-256 than was recorded"
+    return "" if digest == record.sha256 else "has another SHA-256 than recorded"

@@ -1,4 +1,4 @@
-"""Checks of ids: continuity, duplicates, overlaps, the three gap ratios, and whether snapshots bridge to their diffs."""
+"""Checks of ids: continuity, duplicates, overlaps, the three gap ratios, and continuation of snapshots."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 
-_MOST_NAMED = 5
+_MAX_EXAMPLES = 5
 
 
-def id_checks(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Check]:
-    """Every check of ids; breaks that stand in a ledger (`listed`) do not decide by themselves, their ratios do."""
+def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Check]:
+    """Run all checks of ids.
+
+    Args:
+        found: Scan of the recording.
+        thresholds: Limits of the gap ratios.
+        listed: True if the gap ledger lists all gaps. A gap does not fail the recording then; only the ratios
+            do.
+    """
     tracked = [stream for stream in found.streams.values() if stream.track.first >= 0]
     if not tracked:
         names = (
@@ -30,65 +37,66 @@ def id_checks(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
         )
         return [skipped_check(name, "no stream carries contiguous ids") for name in names]
     return [
-        _continuity(tracked, listed=listed),
-        *_repeats(tracked),
-        *_ratios(tracked, thresholds),
-        *snapshot_checks(found),
+        _check_continuity(tracked, listed=listed),
+        *_check_repeats(tracked),
+        *_check_ratios(tracked, thresholds),
+        *check_snapshots(found),
     ]
 
 
-def snapshot_checks(found: Scan) -> list[Check]:
-    """Whether each snapshot bridges to the diffs of its symbol, and whether each depth stream has one that does."""
+def check_snapshots(found: Scan) -> list[Check]:
+    """Check that diffs continue each snapshot, and that each depth stream has such a snapshot."""
     depth = {stream.symbol: stream for stream in found.of_kind(StreamKind.DEPTH) if stream.track.first >= 0}
-    taken = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
+    ids_of = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
     if not depth:
         return [skipped_check(name, "there is no depth stream") for name in ("snapshots", "seed")]
-    astray = [
+    unconnected = [
         f"{symbol} {last}"
-        for symbol, ids in taken.items()
+        for symbol, ids in ids_of.items()
         for last in ids
         if symbol in depth and not bridges(depth[symbol], last)
     ]
     seeded = {
         symbol
         for symbol, stream in depth.items()
-        if any(bridges(stream, last) for last in taken.get(symbol, []))
+        if any(bridges(stream, last) for last in ids_of.get(symbol, []))
     }
-    count = sum(map(len, taken.values()))
-    bare = sorted(depth.keys() - seeded)
+    count = sum(map(len, ids_of.values()))
+    unseeded = sorted(depth.keys() - seeded)
     snapshots = (
         check_result(
             "snapshots",
-            not astray,
-            _named("lastUpdateId without a diff to follow it", astray) or f"all {count} bridge",
+            not unconnected,
+            _format_names("lastUpdateId that no diff continues", unconnected)
+            or f"diffs continue all {count}",
             snapshots=count,
         )
         if count
-        else skipped_check("snapshots", "the recording holds none")
+        else skipped_check("snapshots", "the recording contains no snapshot")
     )
     reason = (
-        f"no seed: no usable snapshot of {', '.join(bare)}"
-        if bare
+        f"no seed: no usable snapshot of {', '.join(unseeded)}"
+        if unseeded
         else f"every book can be built, {len(seeded)} of {len(depth)}"
     )
-    return [snapshots, check_result("seed", not bare, reason, without=bare)]
+    return [snapshots, check_result("seed", not unseeded, reason, without=unseeded)]
 
 
 def bridges(depth: StreamScan, last_update_id: int) -> bool:
-    """Whether diffs go on from a snapshot without a missing id; one at the very last id is followed by nothing and bridges."""
+    """Return True if the diffs continue a snapshot without a missing id, or end at its id."""
     runs = depth.all_runs
     place = bisect_right(runs, (last_update_id + 1, 1 << 63)) - 1
     return place >= 0 and last_update_id <= runs[place][1]
 
 
-def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
+def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
     breaks = sorted(chain.from_iterable(stream.breaks for stream in tracked), key=lambda gap: gap.start_ns)
     lost = sum(stream.track.lost for stream in tracked)
     gaps = sum(stream.track.gaps for stream in tracked)
-    named = [f"{gap.stream} {gap.last_good_id + 1}–{gap.first_good_id - 1}" for gap in breaks]
+    names = [f"{gap.stream} {gap.last_good_id + 1}–{gap.first_good_id - 1}" for gap in breaks]
     where = "each of them in the ledger" if listed else "not accounted for"
     reason = (
-        f"{gaps:,} gaps, {lost:,} ids, {where}: {_named('', named)}"
+        f"{gaps:,} gaps, {lost:,} ids, {where}: {_format_names('', names)}"
         if gaps
         else f"no id is missing in {len(tracked)} streams"
     )
@@ -107,7 +115,7 @@ def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
     )
 
 
-def _repeats(tracked: list[StreamScan]) -> list[Check]:
+def _check_repeats(tracked: list[StreamScan]) -> list[Check]:
     checks = []
     for name in ("duplicates", "overlaps"):
         counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, name))}
@@ -116,22 +124,22 @@ def _repeats(tracked: list[StreamScan]) -> list[Check]:
     return checks
 
 
-def _ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
+def _check_ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
     ratios = compute_gap_ratios([stream.track for stream in tracked])
     limit = thresholds.max_gap_ratio
-    told = (
+    rows = (
         ("gap_ratio_ids", ratios.lost_ids, "ids lost / ids between first and last"),
         ("gap_ratio_events", ratios.lost_events, "events lost (estimated of ranges) / events expected"),
         ("gap_ratio_discontinuities", ratios.discontinuities, "places at which ids are missing / messages"),
     )
     return [
         check_result(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio)
-        for name, ratio, meaning in told
+        for name, ratio, meaning in rows
     ]
 
 
-def _named(what: str, names: list[str]) -> str:
+def _format_names(what: str, names: list[str]) -> str:
     if not names:
         return ""
-    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return f"{what}{': ' if what else ''}{', '.join(names[:_MOST_NAMED])}{more}"
+    more = f" and {len(names) - _MAX_EXAMPLES:,} more" if len(names) > _MAX_EXAMPLES else ""
+    return f"{what}{': ' if what else ''}{', '.join(names[:_MAX_EXAMPLES])}{more}"

@@ -1,4 +1,4 @@
-"""What a validation says: its thresholds, one result a check, the verdict. Typed, without knowing how anything is measured."""
+"""Data model of a validation: thresholds, results of the checks, verdict."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a golden sample has to keep.
+    """Limits that a golden sample has to meet.
 
     Attributes:
-        min_messages: Lines it has at least.
-        duration_s: How long it lasts at least, by its own stamps.
-        duration_tolerance_s: How much of that may lie before the first and after the last message.
-        end_tolerance_s: How long before the planned end of a session its last message may have come.
+        min_messages: Minimum number of lines.
+        duration_s: Minimum duration by the capture times.
+        duration_tolerance_s: Seconds that the duration may be shorter.
+        end_tolerance_s: Maximum seconds between the last message and the planned end of the session.
         max_gap_ratio: Upper limit of each of the three gap ratios, exclusive.
         min_uptime: Lower limit of the share of time outside gaps, exclusive.
-        trades_per_s: Expected trades of a symbol, from and to.
-        depth_per_s: Expected depth diffs of a symbol, from and to.
-        stream_silence_s: How long after the recording's start a planned stream may begin, and how long before its end it may end.
-        min_book_valid: Share of depth diffs at which the replayed book is synced.
-        max_crossed: Diffs after which the book may be crossed.
-        min_audit_ratio: Match ratio of the best 1000 levels that each audit reaches.
-        advisory: Checks whose failure is told and does not decide; how much is traded is the market's doing.
+        trades_per_s: Minimum and maximum of trades per second of a symbol.
+        depth_per_s: Minimum and maximum of depth diffs per second of a symbol.
+        stream_silence_s: Maximum seconds without a message of a planned stream at the start and at the end.
+        min_book_valid: Minimum share of depth diffs at which the replayed book is synced.
+        max_crossed: Maximum number of diffs after which the book is crossed.
+        min_audit_ratio: Minimum match ratio of the best 1000 levels in each audit.
+        advisory: Checks that are reported and never fail the recording: trading activity depends on the
+            market.
     """
 
     min_messages: int = 1_000_000
@@ -55,14 +56,14 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One result.
+    """Result of one check.
 
     Attributes:
-        name: What was checked.
-        verdict: How it ended.
-        reason: One line: what was measured, what was expected.
-        figures: The numbers behind it.
-        decides: Whether its failure fails the whole.
+        name: Name of the check.
+        verdict: Result.
+        reason: One line with the measured and the expected values.
+        figures: Measured values by name.
+        decides: True if a failure of the check fails the recording.
     """
 
     name: str
@@ -74,12 +75,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every check of one recording.
+    """Result of the validation of one recording.
 
     Attributes:
         path: The recording.
-        checks: In the order in which they were made.
-        statistics: Figures by stream, duration, ratios.
+        checks: Results in the order of `checks.CHECKS`.
+        statistics: Duration, gap ratios, and counts by stream.
     """
 
     path: Path
@@ -88,19 +89,19 @@ class Report:
 
     @property
     def failed(self) -> list[Check]:
-        """What decides and failed."""
+        """Failed checks that decide."""
         return [check for check in self.checks if check.verdict is Verdict.FAIL and check.decides]
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL where anything that decides failed."""
+        """FAIL if a check that decides failed, else PASS."""
         return Verdict.FAIL if self.failed else Verdict.PASS
 
     def check(self, name: str) -> Check:
-        """The result of that name.
+        """Return the result of a check.
 
         Raises:
-            KeyError: There is none.
+            KeyError: The report has no check of this name.
         """
         for check in self.checks:
             if check.name == name:
@@ -108,7 +109,7 @@ class Report:
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert the report to values that JSON can represent."""
         return {
             "path": str(self.path),
             "verdict": str(self.verdict),
@@ -127,11 +128,18 @@ class Report:
         }
 
 
-def check_result(name: str, good: bool, reason: str, *, decides: bool = True, **figures: object) -> Check:  # noqa: FBT001 - reads as a sentence
-    """A check that passes where `good`."""
+def check_result(
+    name: str,
+    good: bool,  # noqa: FBT001 - the condition is the second argument of every call
+    reason: str,
+    *,
+    decides: bool = True,
+    **figures: object,
+) -> Check:
+    """Create a result that passes if `good` is true."""
     return Check(name, Verdict.PASS if good else Verdict.FAIL, reason, figures, decides)
 
 
 def skipped_check(name: str, reason: str) -> Check:
-    """A check that has nothing to look at."""
+    """Create the result of a check that could not be evaluated."""
     return Check(name, Verdict.SKIPPED, reason)

@@ -1,4 +1,4 @@
-"""Checks that only the folder of a session allows: plan and ledger against data; of a finished one its files, its disk and its account."""
+"""Checks that need the folder of a session: plan, gap ledger, files, disk and account."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import chain
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.account import accounting_check, disk_check, ids_of_gap, named
-from capture_pipeline.golden.validation.files import checksums_check
+from capture_pipeline.golden.validation.account import check_accounting, check_disk, format_gaps, gap_key
+from capture_pipeline.golden.validation.files import check_checksums
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
-from capture_pipeline.golden.validation.size import Planned
+from capture_pipeline.golden.validation.size import PlanComparison
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.storage.tail_losses import is_outside
 from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps_strictly
@@ -18,40 +18,40 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
 
 NEVER_CAME = "never came"
-"""What `streams` says of a planned stream without a message."""
-_MOST_NAMED = 5
+"""Fault of a planned stream without a message in the check `streams`."""
+_MAX_EXAMPLES = 5
 _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
 _BARE = "a bare file, not the folder of a session"
 _UNFINISHED = "the session is not finished: it has no metadata.json"
 _NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
-"""These come when they are asked for or when the exchange ends a connection; they may be silent for hours."""
+"""Snapshots are requested, and shutdown events announce the end of a connection: both may be rare."""
 
 
-def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
-    """Ledger, checksums, disk and accounting; skipped for a bare file."""
+def check_session(found: Scan, folder: SessionFolder | None) -> list[Check]:
+    """Run the checks `ledger`, `checksums`, `disk` and `accounting`; skipped without a session."""
     if folder is None:
         return [skipped_check(name, _BARE) for name in ("ledger", "checksums", "disk", "accounting")]
-    return [_ledger(found, folder), *_finished(found, folder)]
+    return [_check_ledger(found, folder), *_check_finished(found, folder)]
 
 
-def planned_of(found: Scan, folder: SessionFolder | None) -> Planned | None:
-    """How the times of a session's recording compare with its plan; None for a bare file, which has none."""
+def compare_with_plan(found: Scan, folder: SessionFolder | None) -> PlanComparison | None:
+    """Compare the times of a recording with the plan of its session; None if there is no session."""
     if folder is None:
         return None
     try:
         plan = read_model(folder.plan, SessionPlan)
     except CaptureError as error:
-        return Planned(trouble=str(error), is_damaged=True)
+        return PlanComparison(problem=str(error), is_damaged=True)
     if plan is None:
-        return Planned(trouble="the session has no plan")
+        return PlanComparison(problem="the session has no plan")
     if found.first_ns < 0:
-        return Planned(early_s=plan.duration_s)
-    return Planned(late_s=plan.late_s(found.first_ns), early_s=(plan.end_ns - found.last_ns) / 1e9)
+        return PlanComparison(early_s=plan.duration_s)
+    return PlanComparison(late_s=plan.late_s(found.first_ns), early_s=(plan.end_ns - found.last_ns) / 1e9)
 
 
-def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
-    """Whether every planned stream came, soon after the recording's start and until shortly before its end."""
+def check_streams(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
+    """Check that every planned stream has messages, from the start of the recording to its end."""
     if folder is None:
         return skipped_check("streams", _BARE)
     try:
@@ -62,39 +62,43 @@ def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Threshol
         return skipped_check("streams", "the session has no plan")
     if not plan.streams:
         return skipped_check("streams", "the plan of the session names no stream")
-    wrong = {name: why for name in plan.streams if (why := _silent(found, name, thresholds.stream_silence_s))}
-    named = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MOST_NAMED])
-    more = f" and {len(wrong) - _MOST_NAMED:,} more" if len(wrong) > _MOST_NAMED else ""
+    wrong = {
+        name: why
+        for name in plan.streams
+        if (why := _describe_silence(found, name, thresholds.stream_silence_s))
+    }
+    examples = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MAX_EXAMPLES])
+    more = f" and {len(wrong) - _MAX_EXAMPLES:,} more" if len(wrong) > _MAX_EXAMPLES else ""
     reason = (
-        f"{len(wrong)} of {len(plan.streams)}: {named}{more}"
+        f"{len(wrong)} of {len(plan.streams)}: {examples}{more}"
         if wrong
         else f"{len(plan.streams)} planned streams from start to end"
     )
     return check_result("streams", not wrong, reason, planned=len(plan.streams), wrong=wrong)
 
 
-def _silent(found: Scan, name: str, most_s: float) -> str:
-    """What is wrong with a planned stream; empty if nothing."""
+def _describe_silence(found: Scan, name: str, most_s: float) -> str:
+    """Describe the silence of a planned stream; empty if it is within the limit."""
     stream = found.streams.get(name)
     if stream is None or stream.first_ns < 0:
         return NEVER_CAME
     late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
     if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
         return ""
-    told = (
+    parts = (
         f"began {late:,.0f} s after the start" if late > most_s else "",
         f"ended {early:,.0f} s before the end" if early > most_s else "",
     )
-    return f"{' and '.join(filter(None, told))}, of at most {most_s:,.0f} s"
+    return f"{' and '.join(filter(None, parts))}, of at most {most_s:,.0f} s"
 
 
-def _ledger(found: Scan, folder: SessionFolder) -> Check:
+def _check_ledger(found: Scan, folder: SessionFolder) -> Check:
     try:
         gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
         return check_result("ledger", good=False, reason=str(error))
-    listed = {ids_of_gap(gap) for gap in gaps}
-    outside = {ids_of_gap(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
+    listed = {gap_key(gap) for gap in gaps}
+    outside = {gap_key(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
     data = {
         (gap.stream, gap.last_good_id, gap.first_good_id)
         for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
@@ -104,34 +108,34 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
         *filter(
             None,
             (
-                named("in the data and not in the ledger", unlisted),
-                named("in the ledger and not in the data", unseen),
+                format_gaps("in the data and not in the ledger", unlisted),
+                format_gaps("in the ledger and not in the data", unseen),
             ),
         ),
-        *_broken(found, folder),
+        *_list_incomplete_evidence(found, folder),
     ]
     if wrong:
         return check_result("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
     if not ends_with_whole_line(folder.gaps):
         return skipped_check(
-            "ledger", "the session is not finished, and its ledger is not there yet or ends in half a line"
+            "ledger", "the session is not finished, and its ledger does not exist yet or ends in half a line"
         )
     same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
-    ends = sorted(ids_of_gap(gap) for gap in gaps if gap.at_end and ids_of_gap(gap) in outside)
-    starts = sorted(ids_of_gap(gap) for gap in gaps if gap.at_start and ids_of_gap(gap) in outside)
-    told = [text for what, lost in ((_AT_END, ends), (_AT_START, starts)) if (text := named(what, lost))]
+    ends = sorted(gap_key(gap) for gap in gaps if gap.at_end and gap_key(gap) in outside)
+    starts = sorted(gap_key(gap) for gap in gaps if gap.at_start and gap_key(gap) in outside)
+    lost = [text for what, ids in ((_AT_END, ends), (_AT_START, starts)) if (text := format_gaps(what, ids))]
     return check_result(
         "ledger",
         good=True,
-        reason=", and ".join([same, *told]),
+        reason=", and ".join([same, *lost]),
         gaps=len(listed),
         lost_at_end=ends,
         lost_at_start=starts,
     )
 
 
-def _broken(found: Scan, folder: SessionFolder) -> list[str]:
-    """What keeps data and ledger from being compared whole: the ledger of a finished session is a whole file."""
+def _list_incomplete_evidence(found: Scan, folder: SessionFolder) -> list[str]:
+    """List the reasons why ledger and data cannot be compared completely."""
     wrong = []
     if folder.metadata.exists() and not folder.gaps.exists():
         wrong.append("gaps.jsonl is missing")
@@ -139,17 +143,17 @@ def _broken(found: Scan, folder: SessionFolder) -> list[str]:
         wrong.append("gaps.jsonl ends in half a line")
     uncounted = [stream.name for stream in found.streams.values() if stream.track.gaps > len(stream.breaks)]
     return wrong + (
-        [f"too many gaps to be compared in {', '.join(uncounted[:_MOST_NAMED])}"] if uncounted else []
+        [f"too many gaps to be compared in {', '.join(uncounted[:_MAX_EXAMPLES])}"] if uncounted else []
     )
 
 
 def _is_beyond(gap: Gap, found: Scan) -> bool:
-    """Whether the data, too, end before what the ledger says was lost at the end of a stream."""
+    """Return True if a gap of the ledger is before the first or after the last id of the stream in the data."""
     stream = found.streams.get(gap.stream)
     return stream is None or is_outside(gap, stream.track.first, stream.track.last)
 
 
-def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
+def _check_finished(found: Scan, folder: SessionFolder) -> list[Check]:
     names = ("checksums", "disk", "accounting")
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
@@ -158,7 +162,7 @@ def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
     if metadata is None:
         return [skipped_check(name, _UNFINISHED) for name in names]
     return [
-        checksums_check(found, folder, metadata),
-        disk_check(metadata, folder),
-        accounting_check(found, metadata),
+        check_checksums(found, folder, metadata),
+        check_disk(metadata, folder),
+        check_accounting(found, metadata),
     ]

@@ -1,4 +1,4 @@
-"""Whether a recording is a golden sample: every check, over a file or the folder of a session. What it needs is in `scan` and `replay`."""
+"""Validation of a recording or of the folder of a session with all checks of a golden sample."""
 
 from __future__ import annotations
 
@@ -9,64 +9,75 @@ from typing import Any
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.book import BOOK_CHECKS, book_checks, without_book
-from capture_pipeline.golden.validation.book_replay import Replay, replay
-from capture_pipeline.golden.validation.ids import id_checks
+from capture_pipeline.golden.validation.book import BOOK_CHECKS, check_books, report_missing_book
+from capture_pipeline.golden.validation.book_replay import RecordingReplay, replay_books
+from capture_pipeline.golden.validation.ids import check_ids
 from capture_pipeline.golden.validation.report import Check, Report, Thresholds, Verdict
-from capture_pipeline.golden.validation.session import NEVER_CAME, planned_of, session_checks, stream_check
-from capture_pipeline.golden.validation.size import form_checks, gap_seconds, size_checks
+from capture_pipeline.golden.validation.session import (
+    NEVER_CAME,
+    check_session,
+    check_streams,
+    compare_with_plan,
+)
+from capture_pipeline.golden.validation.size import check_form, check_size, sum_gap_seconds
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.layout import SessionFolder
 
 BOOK_UP_TO_BYTES = 64 << 20
-"""Recordings up to this size have their book replayed without being asked for it."""
+"""The books of recordings up to this size are replayed by default."""
 DEFAULTS = Thresholds()
-_WHATEVER_IS_LACKING = frozenset({"file", "messages", "duration", "checksums", "disk", "accounting"})
-"""Checks of files and counts, and those that are judged by the least that is there."""
+_INDEPENDENT_OF_MISSING_DATA = frozenset({"file", "messages", "duration", "checksums", "disk", "accounting"})
+"""Checks whose PASS stays correct if more messages existed: checks of files, and of minimum values."""
 
 
 def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None = None) -> Report:
-    """Hold a recording to its thresholds.
+    """Run all checks on a recording.
 
     Args:
-        path: A recording, or the folder of a session; only there ledger and checksums can be checked.
-        thresholds: What it has to keep.
-        book: Replay the order book too; None does so for recordings up to `BOOK_UP_TO_BYTES`.
+        path: A recording, or the folder of a session. Ledger and checksums are only checked for a session.
+        thresholds: Limits of the checks.
+        book: True to replay the order books, False to skip them. None replays recordings up to
+            `BOOK_UP_TO_BYTES`.
 
     Returns:
-        Every check, and statistics.
+        Results of all checks, and statistics.
 
     Raises:
-        MalformedDataError: There is no recording, or it cannot be read at all.
+        MalformedDataError: There is no recording, or the file cannot be read.
     """
     recording, folder = locate(path)
     found = scan(recording)
     wanted = found.size <= BOOK_UP_TO_BYTES if book is None else book
-    replayed, trouble = _replayed(recording, found, wanted=wanted)
-    in_session = session_checks(found, folder)
+    replayed, trouble = _replay_books(recording, found, wanted=wanted)
+    in_session = check_session(found, folder)
     listed = folder is not None and any(
         check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session
     )
     checks = [
-        *form_checks(found),
-        *id_checks(found, thresholds, listed=listed),
-        stream_check(found, folder, thresholds),
+        *check_form(found),
+        *check_ids(found, thresholds, listed=listed),
+        check_streams(found, folder, thresholds),
     ]
-    checks += [*size_checks(found, thresholds, planned_of(found, folder)), *in_session]
+    checks += [*check_size(found, thresholds, compare_with_plan(found, folder)), *in_session]
     checks += (
-        book_checks(replayed, thresholds)
+        check_books(replayed, thresholds)
         if replayed
-        else without_book(trouble, broken=wanted and not found.bad)
+        else report_missing_book(trouble, broken=wanted and not found.bad_count)
     )
-    doubted = [_doubted(check, _unread(found), _never_came(checks)) for check in checks]
-    return Report(recording, [_advised(check, thresholds) for check in doubted], statistics(found, replayed))
+    doubted = [
+        _skip_if_incomplete(check, _describe_unread(found), _describe_missing_streams(checks))
+        for check in checks
+    ]
+    return Report(
+        recording, [_apply_advisory(check, thresholds) for check in doubted], statistics(found, replayed)
+    )
 
 
 def locate(path: Path) -> tuple[Path, SessionFolder | None]:
-    """The recording that `path` is or holds, and the session it belongs to.
+    """Find the recording at or below `path`, and the session it belongs to.
 
     Raises:
-        MalformedDataError: There is none.
+        MalformedDataError: The folder contains no recording, or a recording that is still in several parts.
     """
     if not path.is_dir():
         return path, None
@@ -93,15 +104,15 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
         if candidate.is_file():
             return candidate, folder
     raise MalformedDataError(
-        "holds no recording", where=str(path), remedy="name a recording, or the folder of one session"
+        "contains no recording", where=str(path), remedy="name a recording, or the folder of one session"
     )
 
 
-def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
-    """Figures for people and for metadata."""
+def statistics(found: Scan, replayed: RecordingReplay | None) -> dict[str, Any]:
+    """Compute the statistics of the report and of `metadata.json`."""
     streams = [stream for _, stream in sorted(found.streams.items())]
     ratios = compute_gap_ratios([stream.track for stream in streams if stream.track.first >= 0])
-    down = gap_seconds(found)
+    down = sum_gap_seconds(found)
     return {
         "messages": found.lines,
         "bytes": found.size,
@@ -133,26 +144,26 @@ def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
     }
 
 
-def _replayed(recording: Path, found: Scan, *, wanted: bool) -> tuple[Replay | None, str]:
-    """The books, or why there are none."""
+def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> tuple[RecordingReplay | None, str]:
+    """Replay the books; returns None and the reason if that is not requested or not possible."""
     if not wanted:
-        return None, f"not asked for, or the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
-    if found.bad:
-        return None, f"{found.bad:,} lines are not in the line form; no book can be relied on"
+        return None, f"not requested, or the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
+    if found.bad_count:
+        return None, f"{found.bad_count:,} lines are not in the line form; a book would not be reliable"
     try:
-        return replay(recording, found), ""
+        return replay_books(recording, found), ""
     except MalformedDataError as error:
         return None, error.what
 
 
-def _unread(found: Scan) -> str:
-    """Why not all of the recording could be read; empty where it was."""
-    bad = f"{found.bad:,} lines could not be read" if found.bad else ""
+def _describe_unread(found: Scan) -> str:
+    """Describe parts of the recording that could not be read; empty if there are none."""
+    bad = f"{found.bad_count:,} lines could not be read" if found.bad_count else ""
     return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
 
 
-def _never_came(checks: list[Check]) -> str:
-    """How many planned streams never came; empty where all did."""
+def _describe_missing_streams(checks: list[Check]) -> str:
+    """Describe planned streams without a message; empty if there are none."""
     wrong: dict[str, str] = next(
         (check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {}
     )
@@ -160,15 +171,15 @@ def _never_came(checks: list[Check]) -> str:
     return f"{len(never):,} planned streams never came" if never else ""
 
 
-def _doubted(check: Check, unread: str, never_came: str) -> Check:
-    """Of evidence that is not whole nothing passes but what more of it could not change."""
+def _skip_if_incomplete(check: Check, unread: str, never_came: str) -> Check:
+    """Skip a passed check whose result could change with the missing data."""
     partial = ", ".join(filter(None, (unread, "" if check.name == "ledger" else never_came)))
-    if not partial or check.verdict is not Verdict.PASS or check.name in _WHATEVER_IS_LACKING:
+    if not partial or check.verdict is not Verdict.PASS or check.name in _INDEPENDENT_OF_MISSING_DATA:
         return check
     return replace(check, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {check.reason}")
 
 
-def _advised(check: Check, thresholds: Thresholds) -> Check:
+def _apply_advisory(check: Check, thresholds: Thresholds) -> Check:
     return replace(check, decides=False) if check.name in thresholds.advisory else check
 
 

@@ -175,7 +175,7 @@ def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageRepor
         raise LakeError(
             f"cannot be read: {' '.join(str(error).split())[:200]}",
             where=str(path),
-            remedy="run `capture coverage` to publish it again",
+            remedy="run `capture klines coverage` to publish it again",
         ) from None
 
 

@@ -44,7 +44,7 @@ class BookFollower:
             symbol = self._symbol_of[stream] = symbol_of(stream)
         self._symbols_with_diffs.add(symbol)
         try:
-            self._books[symbol].diff(diff)
+            self._books[symbol].process_diff(diff)
         except MalformedDataError as error:
             self._on_malformed(symbol, str(error))
         if self._early_snapshots:
@@ -65,7 +65,7 @@ class BookFollower:
         return [
             symbol
             for symbol, book in self._books.items()
-            if symbol in self._audits or (book.snapshot_wanted and symbol in self._symbols_with_diffs)
+            if symbol in self._audits or (book.needs_snapshot and symbol in self._symbols_with_diffs)
         ]
 
     def begin_audits(self) -> None:
@@ -74,7 +74,7 @@ class BookFollower:
             if book.state is not State.SYNCED:
                 continue
             try:
-                book.want_audit()
+                book.start_audit()
                 self._audits.add(symbol)
             except MalformedDataError as error:
                 self._on_malformed(symbol, str(error))
@@ -95,10 +95,10 @@ class BookFollower:
         with guard_parser(symbol, "is not a depth snapshot"):
             snapshot = decode_snapshot(body)
         book = self._books[symbol]
-        if symbol in self._audits and book.audit_wanted:
+        if symbol in self._audits and book.is_auditing:
             return self._audit(symbol, snapshot)
         self._audits.discard(symbol)
-        return book.snapshot(snapshot) is not Step.TOO_OLD
+        return book.process_snapshot(snapshot) is not Step.TOO_OLD
 
     def take_audit_results(self) -> list[dict[str, Any]]:
         """Return the results of the audits since the last call."""
@@ -121,7 +121,7 @@ class BookFollower:
             self._audits.discard(symbol)
         elif audit.outcome is not AuditOutcome.TOO_OLD:
             self._audits.discard(symbol)
-            self._audit_results.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
+            self._audit_results.append({"symbol": symbol, "clean": audit.is_clean, **audit.to_dict()})
         return audit.outcome is not AuditOutcome.TOO_OLD
 
     def _compare_again(self, symbol: str) -> None:

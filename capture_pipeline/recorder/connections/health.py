@@ -125,5 +125,5 @@ class FirstMessage:
             why = trouble or "the connections are open and the exchange sends nothing"
             self._report(
                 f"no message came within {_PATIENCE_S:g} s: {why}; the recorder continues to try, "
-                "capture preflight searches for the cause"
+                "capture session preflight searches for the cause"
             )

@@ -1,1 +1,1 @@
-"""The order book in compiled code."""
+"""Order book in compiled code (numba)."""

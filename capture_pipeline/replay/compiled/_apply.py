@@ -1,7 +1,8 @@
-"""Diffs applied to both sides of a book, and the best of either side after each of them; compiled, once, and kept on disk.
+"""Compiled kernel that applies diffs to both sides of a book and stores the best prices after each diff.
 
-A run of messages is given as columns: levels one after the other, for each message where its bids begin, where its asks do, and where it
-ends. Stops where a table lacks room; the caller gives it more and goes on with the same level, for quantities are absolute.
+Messages are columns: the levels of all messages, and for each message the index of its first bid, of its
+first ask and of its end. The kernel stops if a hash table is full. The caller enlarges the table and
+continues with the same level; this is safe because quantities are absolute.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.replay.compiled._jit import kernel
-from capture_pipeline.replay.compiled._side import BEST, EMPTY, SideArrays, has_rank, quantity
+from capture_pipeline.replay.compiled._side import BEST, EMPTY, SideArrays, is_in_range, quantity
 from capture_pipeline.replay.compiled._side_levels import set_levels
-from capture_pipeline.replay.compiled._side_window import is_astray, recentre
+from capture_pipeline.replay.compiled._side_window import is_off_centre, recentre
 
 Ints = NDArray[np.int64]
-DONE, BIDS_LACK_ROOM, ASKS_LACK_ROOM, NO_RANK = range(4)
-AT, LEVEL, CROSSED, PLACES = range(4)
-"""Of the progress: message to go on with, level to go on with, how many messages left the book crossed."""
+DONE, BIDS_FULL, ASKS_FULL, PRICE_OUT_OF_RANGE = range(4)
+AT, LEVEL, CROSSED, PROGRESS_SIZE = range(4)
+"""Entries of `progress`: next message, next level, messages after which the book was crossed; its size."""
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def apply_run(  # noqa: PLR0917 - compiled: a call costs more than a level, and columns come one by one
+def apply_messages(  # noqa: PLR0917 - compiled: a call costs more than a level
     bids: SideArrays,
     asks: SideArrays,
     bounds: Ints,
@@ -38,15 +39,17 @@ def apply_run(  # noqa: PLR0917 - compiled: a call costs more than a level, and 
         asks: Ranks are ticks.
         bounds: `(3, messages)`: first bid, first ask, end of the levels of each message.
         prices: Ticks of the levels.
-        lots: Their quantities; 0 removes a level.
-        end: Message to stop before.
-        progress: `AT`, `LEVEL` and `CROSSED`; advanced.
-        bests: `(4, messages)`: bid and its lots, ask and its lots after each message, in ticks; `EMPTY` and 0 where a side is empty.
+        lots: Quantities of the levels; 0 removes a level.
+        end: First message that is not applied.
+        progress: `AT`, `LEVEL` and `CROSSED`; updated.
+        bests: Output, `(4, messages)`: best bid and its lots, best ask and its lots after each message;
+            `EMPTY` and 0 if a side is empty.
 
     Returns:
-        `DONE`, which table lacks room, or `NO_RANK` where the price of `LEVEL` is beyond all ranks.
+        `DONE`; or `BIDS_FULL` or `ASKS_FULL` if a table is full; or `PRICE_OUT_OF_RANGE` for the price of
+        `LEVEL`.
     """
-    bid_facts, ask_facts = bids.facts, asks.facts
+    bid_stats, ask_stats = bids.stats, asks.stats
     for message in range(progress[AT], end):
         middle, last = bounds[1, message], bounds[2, message]
         level = max(progress[LEVEL], bounds[0, message])
@@ -54,16 +57,16 @@ def apply_run(  # noqa: PLR0917 - compiled: a call costs more than a level, and 
             level = set_levels(bids, np.int64(-1), prices, lots, level, middle)
             if level < middle:
                 progress[AT], progress[LEVEL] = message, level
-                return BIDS_LACK_ROOM if has_rank(prices[level]) else NO_RANK
+                return BIDS_FULL if is_in_range(prices[level]) else PRICE_OUT_OF_RANGE
         if level < last:
             level = set_levels(asks, np.int64(1), prices, lots, level, last)
             if level < last:
                 progress[AT], progress[LEVEL] = message, level
-                return ASKS_LACK_ROOM if has_rank(prices[level]) else NO_RANK
-        if (is_astray(bids) and not recentre(bids)) or (is_astray(asks) and not recentre(asks)):
+                return ASKS_FULL if is_in_range(prices[level]) else PRICE_OUT_OF_RANGE
+        if (is_off_centre(bids) and not recentre(bids)) or (is_off_centre(asks) and not recentre(asks)):
             progress[AT], progress[LEVEL] = message, level
-            return BIDS_LACK_ROOM if is_astray(bids) else ASKS_LACK_ROOM
-        bid, ask = bid_facts[BEST], ask_facts[BEST]
+            return BIDS_FULL if is_off_centre(bids) else ASKS_FULL
+        bid, ask = bid_stats[BEST], ask_stats[BEST]
         bests[0, message], bests[2, message] = (EMPTY if bid == EMPTY else -bid), ask
         bests[1, message] = 0 if bid == EMPTY else quantity(bids, bid)
         bests[3, message] = 0 if ask == EMPTY else quantity(asks, ask)

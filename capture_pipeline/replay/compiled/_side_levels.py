@@ -1,4 +1,4 @@
-"""Many levels of one side at once, compiled: the hot loop of a replay."""
+"""Compiled kernel that sets many levels of one side: the innermost loop of a replay."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from capture_pipeline.replay.compiled._jit import kernel
 from capture_pipeline.replay.compiled._side import (
     BASE,
     BEST,
-    PLACE,
-    TAKEN,
+    LEVEL_COUNT,
     WINDOW,
+    WINDOW_START,
     Ints,
     SideArrays,
-    has_rank,
-    lower_floors,
+    clear_parent_bits,
+    is_in_range,
     next_rank,
-    raise_floors,
     set_level,
+    set_parent_bits,
 )
 
 _0, _1, _6, _63 = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
@@ -25,48 +25,51 @@ _WINDOW, _RING = np.uint64(WINDOW), np.uint64(WINDOW - 1)
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def set_levels(side: SideArrays, sign: np.int64, prices: Ints, lots: Ints, first: int, end: int) -> int:  # noqa: C901, PLR0917 - as above
-    """Set levels of which most lie in the window, without a branch for those: the same as `set_level` for each, several times as fast.
+def set_levels(  # noqa: C901, PLR0917 - a call costs more than a level
+    side: SideArrays, sign: np.int64, prices: Ints, lots: Ints, first: int, end: int
+) -> int:
+    """Set levels as `set_level` does for each of them, but several times as fast inside the window.
 
     Args:
-        side: Whose levels.
-        sign: -1 of bids, +1 of asks.
+        side: The side.
+        sign: -1 for bids, +1 for asks.
         prices: Ticks.
-        lots: Their quantities.
-        first: Level to begin with.
-        end: Level to stop before.
+        lots: Quantities; 0 removes a level.
+        first: First level to set.
+        end: First level that is not set.
 
     Returns:
-        The level that the table has no room for, or whose price has no rank; `end` if all are set.
+        The first level that was not set, because the table is full or the price is out of range; `end` if all
+        were.
     """
-    facts, window, floor0 = side.facts, side.window, side.floor0
-    base, place, best, taken = facts[BASE], facts[PLACE], facts[BEST], facts[TAKEN]
+    stats, window, bitmap_l0 = side.stats, side.window, side.bitmap_l0
+    base, start, best, taken = stats[BASE], stats[WINDOW_START], stats[BEST], stats[LEVEL_COUNT]
     for level in range(first, end):
         rank, count = sign * prices[level], lots[level]
-        if np.uint64(rank - place) < _WINDOW and taken > 0:
+        if np.uint64(rank - start) < _WINDOW and taken > 0:
             window[np.uint64(rank) & _RING] = count
             bit = np.uint64(rank - base)
             word, shift = bit >> _6, bit & _63
-            before = floor0[word]
+            before = bitmap_l0[word]
             now = np.uint64(count != 0)
             after_it = (before & ~(_1 << shift)) | (now << shift)
-            floor0[word] = after_it
+            bitmap_l0[word] = after_it
             taken += np.int64(now) - np.int64((before >> shift) & _1)
             if (before == _0) != (after_it == _0):
                 if now:
-                    raise_floors(side, word)
+                    set_parent_bits(side, word)
                 else:
-                    lower_floors(side, word)
+                    clear_parent_bits(side, word)
             if rank <= best:
                 if now:
                     best = rank
                 elif rank == best:
-                    facts[TAKEN] = taken
+                    stats[LEVEL_COUNT] = taken
                     best = next_rank(side, rank)
             continue
-        facts[BEST], facts[TAKEN] = best, taken
-        if not has_rank(prices[level]) or not set_level(side, rank, count):
+        stats[BEST], stats[LEVEL_COUNT] = best, taken
+        if not is_in_range(prices[level]) or not set_level(side, rank, count):
             return level
-        base, place, best, taken = facts[BASE], facts[PLACE], facts[BEST], facts[TAKEN]
-    facts[BEST], facts[TAKEN] = best, taken
+        base, start, best, taken = stats[BASE], stats[WINDOW_START], stats[BEST], stats[LEVEL_COUNT]
+    stats[BEST], stats[LEVEL_COUNT] = best, taken
     return end

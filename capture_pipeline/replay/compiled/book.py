@@ -1,6 +1,6 @@
-"""A whole book in compiled code, for Python: snapshots loaded, runs of diffs applied, levels told. Gives its kernels the room they lack.
+"""Python interface of the compiled order book. It enlarges the hash tables of the kernels when they are full.
 
-Prices are ticks and quantities lots, both int64; whoever fills the book knows what they are worth.
+Prices are ticks and quantities are lots, both int64. The caller knows their scale.
 """
 
 from __future__ import annotations
@@ -12,30 +12,36 @@ from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled._apply import (
-    ASKS_LACK_ROOM,
+    ASKS_FULL,
     CROSSED,
     DONE,
     LEVEL,
-    NO_RANK,
-    PLACES,
-    apply_run,
+    PRICE_OUT_OF_RANGE,
+    PROGRESS_SIZE,
+    apply_messages,
 )
-from capture_pipeline.replay.compiled._side import BEST, EMPTY, MOST_TICK, TAKEN, new_side, quantity
-from capture_pipeline.replay.compiled._side_window import forget, listed, load, prune, widened
+from capture_pipeline.replay.compiled._side import BEST, EMPTY, LEVEL_COUNT, MAX_TICK, new_side, quantity
+from capture_pipeline.replay.compiled._side_window import (
+    list_levels,
+    load,
+    prune,
+    remove_all,
+    with_larger_table,
+)
 
 Ints = NDArray[np.int64]
 _SIGNS = (-1, 1)
-_FEWEST_SLOTS, _MOST_SLOTS = 1 << 12, 1 << 24
+_MIN_SLOTS, _MAX_SLOTS = 1 << 12, 1 << 24
 
 
 @dataclass(frozen=True)
 class LevelBatch:
-    """Messages in their order; prices and quantities of all levels, one message after the other.
+    """Levels of consecutive messages, in the order of the messages.
 
     Attributes:
         bounds: `(3, messages)`: first bid, first ask, end of the levels of each message.
         prices: Ticks.
-        lots: 0 removes a level.
+        lots: Quantities; 0 removes a level.
     """
 
     bounds: Ints
@@ -43,135 +49,135 @@ class LevelBatch:
     lots: Ints
 
     def __len__(self) -> int:
-        """How many messages."""
+        """Return the number of messages."""
         return int(self.bounds.shape[1])
 
 
 class TickBook:
-    """Both sides.
+    """Bids and asks of one symbol.
 
     Attributes:
-        crossed: After how many messages the best bid reached the best ask.
+        crossed: Number of messages after which the best bid was not below the best ask.
     """
 
     def __init__(self) -> None:
-        """Start empty."""
-        self._sides = [new_side(_FEWEST_SLOTS), new_side(_FEWEST_SLOTS)]
+        """Create an empty book."""
+        self._sides = [new_side(_MIN_SLOTS), new_side(_MIN_SLOTS)]
         self.crossed = 0
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all levels."""
         for side in self._sides:
-            forget(side)
+            remove_all(side)
 
     def load(self, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints]) -> None:
-        """Take a snapshot in place of all there is.
+        """Replace all levels by those of a snapshot.
 
         Args:
             bids: Ticks and lots, in any order.
-            asks: Likewise.
+            asks: Ticks and lots, in any order.
 
         Raises:
             MalformedDataError: See `apply`.
         """
         self.clear()
         for number, (prices, lots) in enumerate((bids, asks)):
-            _check(prices)
+            _check_prices(prices)
             done = 0
             while (
-                done := load(self._sides[number], _constant(prices * _SIGNS[number]), _constant(lots), done)
+                done := load(self._sides[number], _read_only(prices * _SIGNS[number]), _read_only(lots), done)
             ) < len(prices):
-                self._widen(number)
+                self._enlarge_table(number)
 
-    def apply(self, run: LevelBatch, first: int = 0, end: int | None = None) -> Ints:
-        """Apply messages of a run.
+    def apply(self, batch: LevelBatch, first: int = 0, end: int | None = None) -> Ints:
+        """Apply messages of a batch.
 
         Args:
-            run: The messages.
-            first: Message to begin with.
-            end: Message to stop before; None for all.
+            batch: The messages.
+            first: First message to apply.
+            end: First message that is not applied; None for all.
 
         Returns:
-            `(4, messages)`: bid and its lots, ask and its lots after each message, `EMPTY` and 0 where a side is empty; those of
-            other messages of the run are not filled.
+            `(4, messages)`: best bid and its lots, best ask and its lots after each message; `EMPTY` and 0 if
+            a side is empty. Columns of messages that were not applied are undefined.
 
         Raises:
-            MalformedDataError: A price has no rank, or the book more levels than any market.
+            MalformedDataError: A price exceeds `MAX_TICK`, or a side exceeds 4 million levels.
         """
-        end = len(run) if end is None else end
-        bests = np.empty((4, len(run)), np.int64)
-        bounds, prices, lots = _constant(run.bounds), _constant(run.prices), _constant(run.lots)
-        progress = np.zeros(PLACES, np.int64)
+        end = len(batch) if end is None else end
+        bests = np.empty((4, len(batch)), np.int64)
+        bounds, prices, lots = _read_only(batch.bounds), _read_only(batch.prices), _read_only(batch.lots)
+        progress = np.zeros(PROGRESS_SIZE, np.int64)
         progress[0] = first
         while True:
             bids, asks = self._sides
-            status = apply_run(bids, asks, bounds, prices, lots, end, progress, bests)
+            status = apply_messages(bids, asks, bounds, prices, lots, end, progress, bests)
             if status == DONE:
                 self.crossed += int(progress[CROSSED])
                 return bests
-            if status == NO_RANK:
-                raise _no_rank(int(run.prices[progress[LEVEL]]))
-            self._widen(int(status == ASKS_LACK_ROOM))
+            if status == PRICE_OUT_OF_RANGE:
+                raise _price_error(int(batch.prices[progress[LEVEL]]))
+            self._enlarge_table(int(status == ASKS_FULL))
 
     def best(self) -> tuple[int, int, int, int] | None:
-        """Bid, its lots, ask, its lots; None while a side is empty."""
-        ranks = [int(side.facts[BEST]) for side in self._sides]
+        """Return best bid, its lots, best ask, its lots; None if a side is empty."""
+        ranks = [int(side.stats[BEST]) for side in self._sides]
         if EMPTY in ranks:
             return None
         lots = [int(quantity(side, np.int64(rank))) for side, rank in zip(self._sides, ranks, strict=True)]
         return -ranks[0], lots[0], ranks[1], lots[1]
 
     def top(self, count: int | None = None) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
-        """Ticks and lots of the best bids, best first, and of the best asks; all of them without `count`."""
-        found = [listed(side, MOST_TICK if count is None else count) for side in self._sides]
+        """Return ticks and lots of the best bids and asks, best first; all levels if `count` is None."""
+        found = [list_levels(side, MAX_TICK if count is None else count) for side in self._sides]
         return (-found[0][0], found[0][1]), found[1]
 
     def lots(self, side: int, tick: int) -> int:
-        """Lots of a bid (0) or an ask (1) at a price; 0 where there is no level."""
+        """Return the lots of a bid (`side` 0) or an ask (1) at a price; 0 if there is no level."""
         return int(quantity(self._sides[side], np.int64(tick * _SIGNS[side])))
 
     @property
-    def levels(self) -> tuple[int, int]:
-        """How many bids and asks there are."""
+    def level_counts(self) -> tuple[int, int]:
+        """Number of bids, number of asks."""
         bids, asks = self._sides
-        return int(bids.facts[TAKEN]), int(asks.facts[TAKEN])
+        return int(bids.stats[LEVEL_COUNT]), int(asks.stats[LEVEL_COUNT])
 
     def prune(self, corridor: float) -> int:
-        """Forget what lies further from the best price than this share of it; returns how many levels."""
-        gone = 0
+        """Remove levels that are further from the best price than this share of it. Returns their number."""
+        removed = 0
         for side in self._sides:
-            best = int(side.facts[BEST])
+            best = int(side.stats[BEST])
             if best != EMPTY:
-                gone += prune(side, np.int64(best + int(abs(best) * corridor)))
-        return gone
+                removed += prune(side, np.int64(best + int(abs(best) * corridor)))
+        return removed
 
-    def _widen(self, number: int) -> None:
+    def _enlarge_table(self, number: int) -> None:
         slots = 2 * self._sides[number].keys.size
-        while slots <= 4 * int(self._sides[number].facts[TAKEN]):
+        while slots <= 4 * int(self._sides[number].stats[LEVEL_COUNT]):
             slots *= 2
-        if slots > _MOST_SLOTS:
+        if slots > _MAX_SLOTS:
             raise MalformedDataError(
-                f"holds a book of more than {_MOST_SLOTS // 4:,} levels a side",
-                remedy="no market has so many; look at it",
+                f"contains a book with more than {_MAX_SLOTS // 4:,} levels per side",
+                remedy="no market has so many levels; check the file",
             )
-        self._sides[number] = widened(self._sides[number], slots)
+        self._sides[number] = with_larger_table(self._sides[number], slots)
 
 
-def _check(prices: Ints) -> None:
+def _check_prices(prices: Ints) -> None:
     for price in (prices.max(), prices.min()) if prices.size else ():
-        if abs(int(price)) > MOST_TICK:
-            raise _no_rank(int(price))
+        if abs(int(price)) > MAX_TICK:
+            raise _price_error(int(price))
 
 
-def _no_rank(price: int) -> MalformedDataError:
+def _price_error(price: int) -> MalformedDataError:
     return MalformedDataError(
-        f"holds a price of {price:,} ticks, beyond what 62 bits can tell",
-        remedy="look at it, or at the scale of its prices",
+        f"contains a price of {price:,} ticks, which exceeds 62 bits",
+        remedy="check the file and the scale of its prices",
     )
 
 
-def _constant(values: Ints) -> Ints:
-    """The same values as kernels are compiled for: in one piece, and not to be written to."""
+def _read_only(values: Ints) -> Ints:
+    """Return the values as a contiguous read-only array, the type for which the kernels are compiled."""
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view

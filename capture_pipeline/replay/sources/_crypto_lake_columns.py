@@ -1,4 +1,4 @@
-"""Columns of Crypto Lake's Parquet files, a block at a time, under one name each and of one type each."""
+"""Reader of Crypto Lake's Parquet files: blocks of rows, with unified column names and types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {
     "origin": ("timestamp", "origin_time"),
     "size": ("size", "quantity", "amount"),
 }
-"""Either the file's own name of a column or the one that the vendor's client gives it."""
+"""Names of a column in the files and in data of the vendor's client."""
 _WHOLE = {"receipt", "origin", "sequence_number"}
 _FIRST_NS, _LAST_NS = 1_230_768_000 * 10**9, 4_102_444_800 * 10**9
 _LAYOUT = "give a file of Crypto Lake's book_delta_v2, book or trades"
@@ -29,53 +29,55 @@ _LAYOUT = "give a file of Crypto Lake's book_delta_v2, book or trades"
 
 @dataclass(frozen=True)
 class Columns:
-    """Some rows.
+    """Consecutive rows.
 
     Attributes:
-        row: Of the first, from 0.
-        columns: By name.
+        row: Number of the first row, from 0.
+        columns: Columns by name.
     """
 
     row: int
     columns: dict[str, NDArray[Any]]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """A column."""
+        """Return a column."""
         return self.columns[name]
 
     def __len__(self) -> int:
-        """How many rows."""
+        """Return the number of rows."""
         return len(self.columns["receipt"])
 
     def cut(self, first: int, end: int | None) -> Columns:
-        """Some of them."""
+        """Return the rows `first..end`."""
         return Columns(self.row + first, {name: column[first:end] for name, column in self.columns.items()})
 
-    def followed_by(self, more: Columns) -> Columns:
-        """With the rows after them."""
+    def append(self, more: Columns) -> Columns:
+        """Return these rows followed by `more`."""
         return Columns(
             self.row, {name: np.concatenate([column, more[name]]) for name, column in self.columns.items()}
         )
 
 
-def opened(path: Path) -> pq.ParquetFile:
-    """A file, to be closed by the caller.
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a file. The caller closes it.
 
     Raises:
-        LakeError: It is not there.
-        MalformedDataError: It is no Parquet.
+        LakeError: The file does not exist.
+        MalformedDataError: The file is not a Parquet file.
     """
     if not path.exists():
-        raise LakeError("is not there", where=str(path), remedy=_LAYOUT)
-    with guard_parquet(path, what="is no Parquet file", kind=MalformedDataError, remedy="fetch it again"):
+        raise LakeError("does not exist", where=str(path), remedy=_LAYOUT)
+    with guard_parquet(
+        path, what="is not a Parquet file", kind=MalformedDataError, remedy="download the file again"
+    ):
         return pq.ParquetFile(path)
 
 
-def resolved(there: Sequence[str], name: str, where: str) -> str:
-    """The name that a column has in a file.
+def find_column(there: Sequence[str], name: str, where: str) -> str:
+    """Return the name of a column in a file.
 
     Raises:
-        MalformedDataError: It has none.
+        MalformedDataError: The file does not have the column.
     """
     found = next((each for each in NAMES.get(name, (name,)) if each in there), None)
     if found is None:
@@ -85,13 +87,13 @@ def resolved(there: Sequence[str], name: str, where: str) -> str:
     return found
 
 
-def sides_of(path: Path) -> int:
-    """How many levels a side a file of `book` has.
+def count_levels(path: Path) -> int:
+    """Return the number of levels per side in a file of `book`.
 
     Raises:
-        MalformedDataError: It has none.
+        MalformedDataError: The file has no columns of levels.
     """
-    with opened(path) as file:
+    with open_parquet(path) as file:
         names = set(file.schema_arrow.names)
     width = 0
     while f"bid_{width}_price" in names:
@@ -101,21 +103,24 @@ def sides_of(path: Path) -> int:
     return width
 
 
-def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
-    """A file's rows with `receipt`, `origin` and some further columns; `origin` is 0 where it is missing.
+def read_blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
+    """Read blocks of the columns `receipt`, `origin` and those in `wanted`. A missing `origin` is 0.
 
     Raises:
-        LakeError: The file is not there.
-        MalformedDataError: It lacks a column, a value is missing, or a time is not in nanoseconds.
+        LakeError: The file does not exist.
+        MalformedDataError: A column or a value is missing, or a time is not in nanoseconds.
     """
-    with opened(path) as file:
+    with open_parquet(path) as file:
         there = file.schema_arrow.names
-        names = {name: resolved(there, name, str(path)) for name in ("receipt", "origin", *wanted)}
+        names = {name: find_column(there, name, str(path)) for name in ("receipt", "origin", *wanted)}
         row = 0
         batches = file.iter_batches(batch_size=rows, columns=list(names.values()))
         while True:
             with guard_parquet(
-                path, what=f"is damaged behind row {row}", kind=MalformedDataError, remedy="fetch it again"
+                path,
+                what=f"is damaged after row {row}",
+                kind=MalformedDataError,
+                remedy="download the file again",
             ):
                 batch = next(batches, None)
                 if batch is None:
@@ -124,7 +129,7 @@ def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
                     name: _plain(batch.column(column), name, path, row) for name, column in names.items()
                 }
             if batch.num_rows:
-                _in_time(found["receipt"], path, row)
+                _check_times(found["receipt"], path, row)
                 yield Columns(row, found)
             row += batch.num_rows
 
@@ -137,19 +142,22 @@ def _plain(column: pa.Array, name: str, path: Path, row: int) -> NDArray[Any]:
     levels = name.startswith(("bid_", "ask_"))
     if column.null_count and not levels:
         first = row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise MalformedDataError(f"row {first} has no {name}", where=str(path), remedy="fetch it again")
+        raise MalformedDataError(
+            f"row {first} has no {name}", where=str(path), remedy="download the file again"
+        )
     if name in _WHOLE and not pa.types.is_integer(column.type):
         raise MalformedDataError(
-            f"has the column {name} as {column.type}, not as whole numbers", where=str(path), remedy=_LAYOUT
+            f"the column {name} has the type {column.type}, not integers", where=str(path), remedy=_LAYOUT
         )
     kind = np.int64 if name in _WHOLE else np.bool_ if name == "side_is_bid" else np.float64
     return np.asarray(column.to_numpy(zero_copy_only=False), kind)
 
 
-def _in_time(receipt: NDArray[np.int64], path: Path, row: int) -> None:
-    astray = np.flatnonzero((receipt < _FIRST_NS) | (receipt > _LAST_NS))
-    if astray.size:
-        what = f"row {row + int(astray[0])} was received at {int(receipt[astray[0]])}, no nanoseconds of 2009 to 2100"
+def _check_times(receipt: NDArray[np.int64], path: Path, row: int) -> None:
+    outside = np.flatnonzero((receipt < _FIRST_NS) | (receipt > _LAST_NS))
+    if outside.size:
+        value = int(receipt[outside[0]])
+        what = f"row {row + int(outside[0])} has the receipt time {value}, not nanoseconds of 2009 to 2100"
         raise MalformedDataError(
             what, where=str(path), remedy="give the file as it was published, with times in nanoseconds"
         )

@@ -1,4 +1,4 @@
-"""Pieces of Crypto Lake's tables before their prices are exact: cut, put in order, merged by the time of receipt."""
+"""Messages of Crypto Lake's tables with prices as floats: merging of tables, conversion to exact decimals."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.sources.tick_grid import MOST_PLACES, Ints
+from capture_pipeline.replay.sources.tick_grid import MAX_DECIMALS, Ints
 
 Floats = NDArray[np.float64]
 _NOISE, _OFF = 2.0**-51, 1e-6
-_DIGITS = 1e15
-"""A float tells any decimal of fifteen digits; of more it tells only some."""
+_MAX_UNITS = 1e15
+"""A float64 represents every decimal of fifteen digits unambiguously."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some messages of one table.
+    """Consecutive messages of one table.
 
     Attributes:
-        rows: As of `Messages`.
-        bounds: As of `Run`; levels stand one message after the other.
-        prices: As sent.
-        sizes: As sent.
-        key: Highest capture time so far, of each message: by it tables are merged, while each keeps its own order.
+        rows: As in `Messages`.
+        bounds: As in `LevelBatch`; the levels are in the order of the messages.
+        prices: Prices of the levels.
+        sizes: Quantities of the levels.
+        key: Highest capture time up to each message. Tables are merged by this key, so that each keeps its
+            order.
     """
 
     rows: Ints
@@ -36,11 +37,11 @@ class Part:
     key: Ints
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of messages."""
         return self.key.size
 
     def cut(self, first: int, end: int) -> Part:
-        """Some of them."""
+        """Return the messages `first..end`."""
         bounds = self.bounds[:, first:end]
         start, stop = (int(bounds[0, 0]), int(bounds[2, -1])) if end > first else (0, 0)
         return Part(
@@ -52,29 +53,29 @@ class Part:
         )
 
 
-def merged(first: Iterator[Part], second: Iterator[Part]) -> Iterator[Part]:
-    """Two tables as one, in the order of receipt; at the same time messages of the first come first. Holds a block of each."""
+def merge_parts(first: Iterator[Part], second: Iterator[Part]) -> Iterator[Part]:
+    """Merge two tables by key; for equal keys the first table comes first. One part of each is in memory."""
     one, two = next(first, None), next(second, None)
     while one is not None and two is not None:
-        at, other = _taken(one, two)
-        yield _joined(one.cut(0, at), two.cut(0, other))
-        one = one.cut(at, len(one)) if at < len(one) else next(first, None)
-        two = two.cut(other, len(two)) if other < len(two) else next(second, None)
+        one_end, two_end = _count_mergeable(one, two)
+        yield _join_parts(one.cut(0, one_end), two.cut(0, two_end))
+        one = one.cut(one_end, len(one)) if one_end < len(one) else next(first, None)
+        two = two.cut(two_end, len(two)) if two_end < len(two) else next(second, None)
     for rest, more in ((one, first), (two, second)):
         if rest is not None:
             yield rest
             yield from more
 
 
-def _taken(one: Part, two: Part) -> tuple[int, int]:
-    """How many of each may go: all of the one that ends earlier, and what cannot come after it."""
+def _count_mergeable(one: Part, two: Part) -> tuple[int, int]:
+    """Count the messages that no later part can precede: all of one part, some of the other."""
     if one.key[-1] <= two.key[-1]:
         return len(one), int(np.searchsorted(two.key, one.key[-1], side="left"))
     return int(np.searchsorted(one.key, two.key[-1], side="right")), len(two)
 
 
-def _joined(one: Part, two: Part) -> Part:
-    """Both in the order of their keys."""
+def _join_parts(one: Part, two: Part) -> Part:
+    """Join two parts in the order of their keys."""
     if not len(two):
         return one
     key = np.concatenate([one.key, two.key])
@@ -92,41 +93,47 @@ def _joined(one: Part, two: Part) -> Part:
     )
 
 
-def exact(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints, int]:
-    """Floats as the decimals they were made of.
+def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints, int]:
+    """Convert floats to the decimals that they represent.
 
-    A float is taken for the decimal of fewest places, the same for all, to which it is the nearest float, or from which it is no further
-    than 1e-6 of its last place and four units in the float's own last one: the noise of an addition. Everything else is refused.
+    All values get the same number of decimals, the smallest one that fits. A decimal fits if the float is the
+    nearest one to it, or if they differ by at most 1e-6 of the last decimal and four units in the last place
+    of the float. The latter allows for the rounding error of an addition.
 
     Args:
         values: Prices or quantities.
-        where: File, for errors.
-        what: `price` or `quantity`, likewise.
-        places: What to try first.
+        where: File, for error messages.
+        what: `price` or `quantity`, for error messages.
+        places: Number of decimals to try first.
 
     Returns:
-        Values in units of `10**-places`, and the places.
+        Values in units of `10**-places`, and the number of decimals.
 
     Raises:
-        MalformedDataError: One is negative, no number, or no decimal of up to twelve places and fifteen digits.
+        MalformedDataError: A value is negative or not a number, or has more than twelve decimals or fifteen
+            digits.
     """
-    remedy = "the files are damaged, or hold no prices as an exchange sends them"
+    remedy = "the file is damaged, or its values are not those of an exchange"
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise MalformedDataError(f"holds a {what} that is negative or no number", where=where, remedy=remedy)
-    sound = np.zeros(values.size, np.bool_)
-    for tried in (places, *range(MOST_PLACES + 1)):
+        raise MalformedDataError(
+            f"contains a {what} that is negative or not a number", where=where, remedy=remedy
+        )
+    fits = np.zeros(values.size, np.bool_)
+    for tried in (places, *range(MAX_DECIMALS + 1)):
         scaled = values * 10.0**tried
         units = np.rint(scaled)
         off = np.abs(scaled - units)
-        sound = ((units / 10.0**tried == values) | ((off <= _OFF) & (off <= units * _NOISE))) & (
-            units < _DIGITS
+        fits = ((units / 10.0**tried == values) | ((off <= _OFF) & (off <= units * _NOISE))) & (
+            units < _MAX_UNITS
         )
-        if sound.all():
+        if fits.all():
             return units.astype(np.int64), tried
-    value = float(values[np.argmin(sound)])
-    raise MalformedDataError(f"holds the {what} {value!r}, which lies on no tick", where=where, remedy=remedy)
+    value = float(values[np.argmin(fits)])
+    raise MalformedDataError(
+        f"contains the {what} {value!r}, which has too many digits", where=where, remedy=remedy
+    )
 
 
-def running(capture: Ints, before: int) -> Ints:
-    """The highest of capture times so far."""
+def running_max(capture: Ints, before: int) -> Ints:
+    """Return the highest capture time up to each message, at least `before`."""
     return np.maximum(np.maximum.accumulate(capture), before) if capture.size else capture

@@ -1,4 +1,4 @@
-"""Rows of Tardis' CSV files as typed frames, a block of whole lines at a time; numbers stay exact, and a bad row is named by its line."""
+"""Reader of Tardis' CSV files: blocks of rows as typed frames, with exact numbers."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from isal import igzip
 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
-from capture_pipeline.replay.sources.tick_grid import MOST_PLACES
+from capture_pipeline.replay.sources.tick_grid import MAX_DECIMALS
 
 COLUMNS = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 BLOCK_BYTES = 8 << 20
 _LAYOUT = "give a file of Tardis' incremental_book_L2"
 _WITH_EXPONENT = r"^\d+(\.\d+)?e[+-]?\d{1,2}$"
 _LARGEST = 9.2e18
-_MOST_LINE = 1 << 20
-"""Below it everything fits 64 bits."""
+"""Values below it fit 64 bits."""
+_MAX_LINE_BYTES = 1 << 20
 
 
-def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
-    """Blocks of rows.
+def read_frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
+    """Read blocks of rows.
 
     Returns:
-        Frames of `symbol`, `timestamp`, `local_timestamp` (microseconds), `is_snapshot`, `ask`, `price` and `amount` in units of
-        `10**-price_places` and `10**-amount_places`, the places being the same in all rows of the file so far.
+        Frames of `symbol`, `timestamp` and `local_timestamp` (microseconds), `is_snapshot`, `ask`, and
+        `price` and `amount` as integers in units of `10**-price_places` and `10**-amount_places`. Both
+        numbers of places are the highest so far in the file.
 
     Raises:
-        LakeError: The file is not there.
-        MalformedDataError: The gzip is damaged, or a row is not of this layout.
+        LakeError: The file does not exist.
+        MalformedDataError: The gzip is damaged, or a row has another layout.
     """
     line, places = 0, {"price": 0, "amount": 0}
     for number, block in enumerate(_blocks(path, block_bytes)):
@@ -42,7 +43,7 @@ def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
             head, _, text = block.partition(b"\n")
             if head.rstrip(b"\r").decode(errors="replace") != ",".join(COLUMNS):
                 raise MalformedDataError(
-                    "line 1: is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT
+                    "line 1: not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT
                 )
             line = 2
         if text:
@@ -50,7 +51,7 @@ def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
             yield _typed(rows, path, line, places)
             line += rows.height
     if not line:
-        raise MalformedDataError("holds nothing", where=str(path), remedy="fetch it again")
+        raise MalformedDataError("is empty", where=str(path), remedy="download the file again")
 
 
 def _blocks(path: Path, size: int) -> Iterator[bytes]:
@@ -68,16 +69,16 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                     carried = rest
                 else:
                     carried += piece
-                    if len(carried) > _MOST_LINE:
-                        what = f"has a line of more than {_MOST_LINE:,} bytes before byte {read:,}"
+                    if len(carried) > _MAX_LINE_BYTES:
+                        what = f"has a line of more than {_MAX_LINE_BYTES:,} bytes before byte {read:,}"
                         raise MalformedDataError(
-                            what, where=str(path), remedy="it is no CSV, or it is damaged there"
+                            what, where=str(path), remedy="the file is damaged there, or is not a CSV file"
                         )
     except FileNotFoundError:
-        raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
+        raise LakeError("does not exist", where=str(path), remedy=_LAYOUT) from None
     except PARSE_ERRORS as error:
-        what = f"the gzip is damaged behind byte {read:,}: {explain(error)}"
-        raise MalformedDataError(what, where=str(path), remedy="fetch it again") from None
+        what = f"the gzip is damaged after byte {read:,}: {explain(error)}"
+        raise MalformedDataError(what, where=str(path), remedy="download the file again") from None
     if carried:
         yield carried + b"\n"
 
@@ -93,12 +94,12 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
     for number, row in enumerate(text.split(b"\n")[:-1], line):
         if row.count(b",") != len(COLUMNS) - 1 or not row.isascii():
             raise MalformedDataError(
-                f"line {number}: is no row of eight fields: {row[:80]!r}",
+                f"line {number}: not a row of eight fields: {row[:80]!r}",
                 where=str(path),
-                remedy="fetch it again",
+                remedy="download the file again",
             )
     raise MalformedDataError(
-        f"the rows from line {line} on cannot be read", where=str(path), remedy="fetch it again"
+        f"the rows from line {line} on cannot be read", where=str(path), remedy="download the file again"
     )
 
 
@@ -113,15 +114,17 @@ def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) ->
         *(_places(name).alias(f"{name}_places") for name in places),
         *(pl.col(name).str.starts_with("+").alias(f"{name}_signed") for name in places),
     )
-    _refuse_unsound(rows, found, path, line)
+    _check_rows(rows, found, path, line)
     for name, before in places.items():
         count = places[name] = max(before, int(found[f"{name}_places"].max()))  # type: ignore[arg-type]
         largest = found.select(
             (pl.col(name).cast(pl.Float64) * 10.0 ** (count - pl.col(f"{name}_places"))).max()
         ).item()
-        if count > MOST_PLACES or largest > _LARGEST:
+        if count > MAX_DECIMALS or largest > _LARGEST:
             raise MalformedDataError(
-                f"an {name} from line {line} on has too many digits", where=str(path), remedy=_LAYOUT
+                f"the column {name} has a value with too many digits from line {line} on",
+                where=str(path),
+                remedy=_LAYOUT,
             )
     return found.select(
         "symbol",
@@ -137,32 +140,41 @@ def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) ->
     )
 
 
-def _refuse_unsound(rows: pl.DataFrame, found: pl.DataFrame, path: Path, line: int) -> None:
-    sound = {
+def _check_rows(rows: pl.DataFrame, found: pl.DataFrame, path: Path, line: int) -> None:
+    rules = {
         **{name: pl.col(name).is_between(10**15, 10**16 - 1) for name in ("timestamp", "local_timestamp")},
         "is_snapshot": pl.col("is_snapshot").is_in(["true", "false"]),
         "side": pl.col("side").is_in(["bid", "ask"]),
         **{name: (pl.col(name) >= 0) & ~pl.col(f"{name}_signed") for name in ("price", "amount")},
     }
-    checked = found.select(each.fill_null(value=False).alias(name) for name, each in sound.items())
-    if not all(checked[name].all() for name in sound):
-        at = int(checked.select(pl.all_horizontal(pl.all())).to_series().arg_min() or 0)
-        name = next(name for name in sound if not checked[name][at])
+    results = found.select(rule.fill_null(value=False).alias(name) for name, rule in rules.items())
+    if not all(results[name].all() for name in rules):
+        at = int(results.select(pl.all_horizontal(pl.all())).to_series().arg_min() or 0)
+        name = next(name for name in rules if not results[name][at])
         raise MalformedDataError(
-            f"line {line + at}: {name} is {rows[name][at]!r}", where=str(path), remedy="fetch it again"
+            f"line {line + at}: {name} is {rows[name][at]!r}",
+            where=str(path),
+            remedy="download the file again",
         )
 
 
 def _plain(texts: pl.Series) -> pl.Series:
-    """Numbers with an exponent written out, exactly, for the producer writes a ten-millionth as 1e-7; and no long tails of zeros."""
-    packed = texts.str.contains(_WITH_EXPONENT) if texts.str.contains("e", literal=True).any() else None
-    if packed is not None:
+    """Write numbers without an exponent, exactly, and remove trailing zeros of long ones.
+
+    Tardis writes a ten-millionth as 1e-7.
+    """
+    with_exponent = texts.str.contains("e", literal=True).any()
+    if with_exponent:
+        is_exponent = texts.str.contains(_WITH_EXPONENT)
         texts = pl.Series(
             texts.name,
-            [f"{Decimal(text):f}" if odd else text for text, odd in zip(texts, packed, strict=True)],
+            [
+                f"{Decimal(text):f}" if marked else text
+                for text, marked in zip(texts, is_exponent, strict=True)
+            ],
             pl.String,
         )
-    if int(texts.str.len_bytes().max() or 0) <= MOST_PLACES:  # type: ignore[arg-type]
+    if int(texts.str.len_bytes().max() or 0) <= MAX_DECIMALS:  # type: ignore[arg-type]
         return texts
     stripped = pl.col(texts.name).str.strip_chars_end("0").str.strip_suffix(".")
     pointed = pl.col(texts.name).str.contains(".", literal=True)

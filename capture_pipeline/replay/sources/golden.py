@@ -1,6 +1,7 @@
-"""Messages of a session's typed tables: `golden_depth` and `golden_snapshots`, merged by the line they had in the recording.
+"""Source of the messages in the typed tables of a session, `golden_depth` and `golden_snapshots`.
 
-What repeats in every row of a message is looked at once a message. The next row group is read while the one before is replayed.
+Both tables are merged by the lines of the recording. A thread reads the next row group during the replay of
+the current one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.replay.compiled.book import LevelBatch
-from capture_pipeline.replay.continuity import bounds_of, to_ticks
+from capture_pipeline.replay.continuity import find_bounds, to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,
     DIFF,
@@ -28,14 +29,14 @@ from capture_pipeline.replay.messages import (
     FIRST,
     KIND,
     LAST,
-    PLACE,
+    POSITION,
     PREVIOUS,
     ROWS,
     SNAPSHOT,
     Messages,
     Scale,
+    find_tick,
     slice_view,
-    tick_of,
     to_scale,
 )
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
@@ -47,7 +48,7 @@ _HEADS = {
     "first_id": FIRST,
     "last_id": LAST,
     "previous_id": PREVIOUS,
-    "line": PLACE,
+    "line": POSITION,
 }
 
 
@@ -56,11 +57,11 @@ class GoldenSource:
     """One symbol of a session.
 
     Attributes:
-        tables: Of the session.
-        symbol: In capitals.
-        after: Only what stands behind this line of the recording.
-        has_events: Whether event times are read too; a book needs none.
-        where: For errors.
+        tables: Typed tables of the session.
+        symbol: Symbol in capitals.
+        after: Only messages after this line of the recording are read.
+        has_events: True to read event times, which a book does not need.
+        where: Session and symbol, for error messages.
     """
 
     tables: GoldenTables
@@ -71,22 +72,22 @@ class GoldenSource:
     _tick: int = 0
 
     def __post_init__(self) -> None:
-        """Name it."""
+        """Set `where`."""
         self.where = f"{self.tables.session} {self.symbol}"
 
     def __iter__(self) -> Iterator[Messages]:
-        """The messages, a row group of diffs at a time.
+        """Iterate over the messages, one row group of diffs at a time.
 
         Raises:
-            LakeError: The session has no tables, or a file is gone.
-            MalformedDataError: A file is no table of a session.
+            LakeError: The session has no tables, or a file is missing or cannot be read.
+            MalformedDataError: The lines of a table are not in order.
         """
         snapshots = self._pieces(SNAPSHOTS)
         waiting = next(snapshots, None)
         for diffs in self._pieces(DEPTH):
             start = 0
-            while waiting is not None and int(waiting.rows[PLACE, 0]) < int(diffs.rows[PLACE, -1]):
-                stop = int(np.searchsorted(diffs.rows[PLACE], waiting.rows[PLACE, 0]))
+            while waiting is not None and int(waiting.rows[POSITION, 0]) < int(diffs.rows[POSITION, -1]):
+                stop = int(np.searchsorted(diffs.rows[POSITION], waiting.rows[POSITION, 0]))
                 yield from _part(diffs, start, stop, self._scale())
                 yield to_scale(waiting, self._scale())
                 start, waiting = stop, next(snapshots, None)
@@ -99,11 +100,11 @@ class GoldenSource:
         return Scale(E8 * (self._tick or 1), E8)
 
     def _pieces(self, table: GoldenTable) -> Iterator[Messages]:
-        """The messages of a table; snapshots one by one."""
+        """Iterate over the messages of a table; each snapshot is a piece of its own."""
         groups = [
             (path, group)
             for path in self.tables.paths(table, self.symbol)
-            for group in _groups(path, self.after)
+            for group in _find_groups(path, self.after)
         ]
         with ThreadPoolExecutor(1) as ahead:
             coming = [ahead.submit(_read, *groups[0], self._heads(table))] if groups else []
@@ -112,7 +113,7 @@ class GoldenSource:
                 if number + 1 < len(groups):
                     coming.append(ahead.submit(_read, *groups[number + 1], self._heads(table)))
                 messages = self._messages(read, table, groups[number][0])
-                first = int(np.searchsorted(messages.rows[PLACE], self.after, side="right"))
+                first = int(np.searchsorted(messages.rows[POSITION], self.after, side="right"))
                 if table is SNAPSHOTS:
                     yield from (slice_view(messages, at, at + 1) for at in range(first, len(messages)))
                 elif first < len(messages):
@@ -122,10 +123,10 @@ class GoldenSource:
         return [name for name in table.columns if name in _HEADS and (self.has_events or name != "event_us")]
 
     def _messages(self, read: pa.Table, table: GoldenTable, path: Path) -> Messages:
-        """A row group as messages."""
+        """Convert a row group to messages."""
         lines, prices = _plain(read["line"]), _plain(read["price_e8"])
         starts, bounds = np.empty(lines.size, np.int64), np.empty((3, lines.size), np.int64)
-        count = int(bounds_of(lines, _plain(read["side"]), starts, bounds))
+        count = int(find_bounds(lines, _plain(read["side"]), starts, bounds))
         starts, bounds = starts[:count], bounds[:, :count]
         rows = np.full((ROWS, count), -1, np.int64)
         rows[KIND], rows[EVENT] = (DIFF if table is DEPTH else SNAPSHOT), 0
@@ -134,17 +135,17 @@ class GoldenSource:
                 rows[row] = _plain(read[name])[starts]
         if table is SNAPSHOTS:
             rows[FIRST] = rows[LAST]
-        if count and (np.diff(rows[PLACE]) <= 0).any():
-            raise MalformedDataError("has lines out of order", where=str(path), remedy=_REMEDY)
+        if count and (np.diff(rows[POSITION]) <= 0).any():
+            raise MalformedDataError("the lines are not in order", where=str(path), remedy=_REMEDY)
         ticks = np.empty(prices.size, np.int64)
         has_levels = bool((bounds[2] > bounds[0]).any())
         while has_levels and (not self._tick or int(to_ticks(prices, bounds, self._tick, ticks)) >= 0):
-            self._tick = tick_of([prices], self._tick)
+            self._tick = find_tick([prices], self._tick)
         return Messages(rows, LevelBatch(bounds, ticks, _plain(read["quantity_e8"])), self._scale())
 
 
-def _groups(path: Path, after: int) -> list[int]:
-    """The row groups of a file that hold lines behind `after`."""
+def _find_groups(path: Path, after: int) -> list[int]:
+    """Return the row groups of a file that may contain lines after `after`."""
     with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path) as file:
         statistics = [column_statistics(file, group, "line") for group in range(file.num_row_groups)]
     return [
@@ -156,14 +157,14 @@ def _groups(path: Path, after: int) -> list[int]:
 
 def _read(path: Path, group: int, heads: list[str]) -> pa.Table:
     with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path, memory_map=True) as file:
-        if "previous_id" in heads and _is_never(file, group, "previous_id"):
+        if "previous_id" in heads and _is_always_absent(file, group, "previous_id"):
             heads = [name for name in heads if name != "previous_id"]
         columns = [*heads, "side", "price_e8", "quantity_e8"]
         return file.read_row_group(group, columns=columns, use_threads=False).select(columns)
 
 
-def _is_never(file: pq.ParquetFile, group: int, name: str) -> bool:
-    """Whether a column is -1 throughout, as its statistics say."""
+def _is_always_absent(file: pq.ParquetFile, group: int, name: str) -> bool:
+    """Return True if a column is -1 in all rows, according to its statistics."""
     found = column_statistics(file, group, name)
     return found is not None and found.has_min_max and found.min == found.max == -1
 

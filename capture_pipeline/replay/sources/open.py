@@ -1,4 +1,4 @@
-"""Which source a file or a session is: told from its name, opened only when it is read."""
+"""Selection of the source for the file or the session that a command names."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline.sessions.layout import SessionFolder
 
 
-def source_of(target: str, symbol: str, tables: Path) -> Source:
-    """The source that a command names.
+def open_source(target: str, symbol: str, tables: Path) -> Source:
+    """Return the source for a target. Files are opened later, by the iteration.
 
     Args:
-        target: A recording (`….jsonl.gz`), the folder of a session, the id of a session that has tables, Tardis'
-            `incremental_book_L2` (`….csv`, `….csv.gz`) or Crypto Lake's `book_delta_v2` (`….parquet`).
-        symbol: In capitals; empty for the only one there is. Files of others hold one.
+        target: A recording (`….jsonl.gz`), the folder of a session, the id of a session that has tables,
+            Tardis' `incremental_book_L2` (`….csv`, `….csv.gz`) or Crypto Lake's `book_delta_v2`
+            (`….parquet`).
+        symbol: Symbol in capitals; empty for the only symbol. Files of Tardis and Crypto Lake contain one
+            symbol.
         tables: Folder of the lake's tables.
 
     Raises:
-        LakeError: There is no such thing.
-        MalformedDataError: It holds several symbols and none was named.
+        LakeError: The target does not exist, or the session has no recording or no tables of the symbol.
+        MalformedDataError: The session has several symbols and `symbol` is empty.
     """
     path = Path(target)
     if path.is_dir():
         recording = SessionFolder(path).recording
         if not recording.is_file():
             raise LakeError(
-                "holds no finished recording", where=str(path), remedy="finish the session, or name the file"
+                "contains no finished recording",
+                where=str(path),
+                remedy="finish the session, or name the file",
             )
         return RawSource(recording, symbol)
     if path.is_file():
-        return _of_file(path, symbol)
-    return GoldenSource(*of_session(target, symbol, tables))
+        return _open_file(path, symbol)
+    return GoldenSource(*open_session_tables(target, symbol, tables))
 
 
-def _of_file(path: Path, symbol: str) -> Source:
-    """Told from its name: Tardis' CSV, Crypto Lake's Parquet, a recording otherwise."""
+def _open_file(path: Path, symbol: str) -> Source:
+    """Select by the file name: CSV is Tardis, Parquet is Crypto Lake, all others are recordings."""
     if path.name.endswith((".csv", ".csv.gz")):
         return TardisSource(path)
     if path.suffix == ".parquet":
@@ -49,12 +53,12 @@ def _of_file(path: Path, symbol: str) -> Source:
     return RawSource(path, symbol)
 
 
-def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, str]:
-    """The tables of a session, and its symbol.
+def open_session_tables(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, str]:
+    """Return the tables of a session, and the symbol.
 
     Raises:
-        LakeError: It has none, or none of this symbol.
-        MalformedDataError: It has several symbols and none was named.
+        LakeError: The session has no tables, or none of this symbol.
+        MalformedDataError: The session has several symbols and `symbol` is empty.
     """
     found = GoldenTables(tables, session)
     symbols = found.symbols()
@@ -62,6 +66,6 @@ def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, s
         raise LakeError(f"has no {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}")
     if not symbol and len(symbols) != 1:
         raise MalformedDataError(
-            "holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}"
+            "contains several symbols", where=session, remedy=f"name one of {', '.join(symbols)}"
         )
     return found, symbol or symbols[0]

@@ -1,4 +1,7 @@
-"""Messages of a raw recording (`….jsonl.gz`), of one symbol or of the only one in it: inflated in a thread, parsed by a kernel."""
+"""Source of the messages of one symbol in a raw recording (`….jsonl.gz`).
+
+A thread inflates the file, and a compiled kernel parses it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ from capture_pipeline.replay.messages import (
     FIRST,
     KIND,
     LAST,
-    PLACE,
+    POSITION,
     PREVIOUS,
     ROWS,
     SNAPSHOT,
     Ints,
     Messages,
     Scale,
-    tick_of,
+    find_tick,
 )
 
 _ROWS_OF = {
@@ -38,7 +41,7 @@ _ROWS_OF = {
     FIRST: kernel.D_FIRST,
     LAST: kernel.D_LAST,
     PREVIOUS: kernel.D_PREVIOUS,
-    PLACE: kernel.D_LINE,
+    POSITION: kernel.D_LINE,
 }
 
 
@@ -48,10 +51,11 @@ class RawSource:
 
     Attributes:
         path: The recording.
-        symbol: In capitals; empty for the only one there is.
-        where: For errors.
+        symbol: Symbol in capitals; empty for the only symbol of the recording.
+        block_bytes: Size of a block of text.
+        where: File name, for error messages.
         lines: Lines read so far.
-        sha256: Of the file, once all of it was read.
+        sha256: Digest of the file; empty until all of it was read.
     """
 
     path: Path
@@ -63,79 +67,82 @@ class RawSource:
     _tick: int = 0
 
     def __post_init__(self) -> None:
-        """Name it."""
+        """Set `where`."""
         self.where = self.path.name
 
     def __iter__(self) -> Iterator[Messages]:
-        """The messages, a block at a time.
+        """Iterate over the messages of one block at a time.
 
         Raises:
-            MalformedDataError: A line is not one of a recording, or there are several symbols and none was named.
-            LakeError: The file is not there.
+            MalformedDataError: A line does not have the format of a recording, the recording contains no book
+                of the symbol, or it contains several symbols and `symbol` is empty.
+            LakeError: The file does not exist.
         """
         parser, columns = StreamParser(self.path.name), Columns.of_size(self.block_bytes + 1)
         blocks = Blocks(self.path, self.block_bytes)
         for block in blocks:
             parsed = parser.parse(block.text, block.size, columns, self.lines + 1)
-            yield from self._ordered(parsed.columns, self._numbers(parser))
+            yield from self._merge_by_line(parsed.columns, self._find_streams(parser))
             self.lines += parsed.lines
         self.sha256 = blocks.sha256
         if not self.lines:
-            raise MalformedDataError("holds no line", where=self.path.name, remedy="record again")
-        if not self._numbers(parser).size:
+            raise MalformedDataError("contains no line", where=self.path.name, remedy="record again")
+        if not self._find_streams(parser).size:
             raise MalformedDataError(
-                f"holds no book of {self.symbol}",
+                f"contains no book of {self.symbol}",
                 where=self.path.name,
-                remedy=f"there are {_names(parser.symbols)}",
+                remedy=f"name one of {_names(parser.symbols)}",
             )
 
-    def _numbers(self, parser: StreamParser) -> Ints:
-        """The streams of the symbol."""
+    def _find_streams(self, parser: StreamParser) -> Ints:
+        """Return the numbers of the streams of the symbol."""
         symbols = {name for name in parser.symbols if name}
         if not self.symbol and len(symbols) > 1:
             raise MalformedDataError(
-                "holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}"
+                "contains several symbols",
+                where=self.path.name,
+                remedy=f"name one of {_names(sorted(symbols))}",
             )
         return np.array(
             [number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64
         )
 
-    def _ordered(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
-        """Diffs up to a snapshot's line, the snapshot, the diffs behind it."""
+    def _merge_by_line(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
+        """Merge diffs and snapshots in the order of their lines."""
         diffs = self._messages(columns.diffs, columns.levels, numbers, DIFF)
         snapshots = self._messages(columns.snapshots, columns.snapshot_levels, numbers, SNAPSHOT)
         start = 0
         for at in range(len(snapshots)):
-            stop = int(np.searchsorted(diffs.rows[PLACE], snapshots.rows[PLACE, at]))
+            stop = int(np.searchsorted(diffs.rows[POSITION], snapshots.rows[POSITION, at]))
             yield from self._part(diffs, start, stop)
             yield from self._part(snapshots, at, at + 1)
             start = stop
         yield from self._part(diffs, start, len(diffs))
 
     def _messages(self, rows_of: Ints, levels: Ints, numbers: Ints, kind: int) -> Messages:
-        chosen = np.isin(rows_of[kernel.D_STREAM], numbers)
-        found = rows_of if chosen.all() else rows_of[:, chosen]
+        mask = np.isin(rows_of[kernel.D_STREAM], numbers)
+        found = rows_of if mask.all() else rows_of[:, mask]
         rows = np.empty((ROWS, found.shape[1]), np.int64)
         rows[KIND] = kind
         for row, source in _ROWS_OF.items():
             rows[row] = found[source]
-        rows[PLACE] += self.lines + 1
+        rows[POSITION] += self.lines + 1
         if kind == SNAPSHOT:
             rows[FIRST] = rows[LAST]
         bounds = np.stack([found[kernel.D_BIDS], found[kernel.D_ASKS], found[kernel.D_END]])
         return Messages(rows, LevelBatch(bounds, levels[0], levels[1]), self._scale())
 
     def _part(self, messages: Messages, first: int, end: int) -> Iterator[Messages]:
-        """Some of them, in ticks."""
+        """Convert the messages `first..end` to ticks."""
         if end <= first:
             return
-        run = messages.run
-        bounds, ticks = run.bounds[:, first:end], np.empty(run.prices.size, np.int64)
+        batch = messages.batch
+        bounds, ticks = batch.bounds[:, first:end], np.empty(batch.prices.size, np.int64)
         has_levels = bool((bounds[2] > bounds[0]).any())
-        while has_levels and (not self._tick or int(to_ticks(run.prices, bounds, self._tick, ticks)) >= 0):
-            parts = [run.prices[start:stop] for start, _, stop in bounds.T.tolist()]
-            self._tick = tick_of(parts, self._tick)
-        yield Messages(messages.rows[:, first:end], LevelBatch(bounds, ticks, run.lots), self._scale())
+        while has_levels and (not self._tick or int(to_ticks(batch.prices, bounds, self._tick, ticks)) >= 0):
+            parts = [batch.prices[start:stop] for start, _, stop in bounds.T.tolist()]
+            self._tick = find_tick(parts, self._tick)
+        yield Messages(messages.rows[:, first:end], LevelBatch(bounds, ticks, batch.lots), self._scale())
 
     def _scale(self) -> Scale:
         return Scale(E8 * (self._tick or 1), E8)

@@ -1,18 +1,20 @@
-"""Messages of Tardis' `incremental_book_L2` files, a CSV or its gzip, a day of one symbol each.
+"""Source of the messages in `incremental_book_L2` files of Tardis: CSV or gzip, one symbol and day per file.
 
     exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount
     binance,BTCUSDT,1769817600012000,1769817600034517,true,bid,84012.01,0.25
 
-Times are microseconds UTC, of the exchange and of arrival; an amount of 0 removes the level. Rows of one arrival are one message, also
-where their times of the exchange differ; its event time is that of its last row. Otherwise a book would be shown between two halves of an
-update.
-Consecutive snapshot rows are one snapshot, in whose place all that was known before is to be forgotten. Source:
-docs.tardis.dev/downloadable-csv-files/data-types and docs.tardis.dev/faq/data.
+Times are microseconds UTC: `timestamp` of the exchange and `local_timestamp` of arrival. An amount of 0
+removes the level. Rows with the same time of arrival are one message, even if their times of the exchange
+differ: otherwise a book in the middle of an update would be visible. The event time of a message is the one
+    of its last row.
+Consecutive snapshot rows are one snapshot, which replaces the whole book.
+Sources: docs.tardis.dev/downloadable-csv-files/data-types and docs.tardis.dev/faq/data.
 
-**Continuity cannot be judged from these files: they carry no ids.** Ids are numbers of messages, made here, so that diffs continue one
-another between snapshots. A snapshot after the first one tells of a connection that was lost: before it stands a message without a level
-whose id leaves one out, so that a replay sees the break and begins anew; what was lost there nobody can tell. Diffs before the first
-snapshot precede it by their ids and are dropped with it, as the source asks.
+**Missing messages cannot be detected, because the files contain no update ids.** This module assigns ids: it
+numbers the messages, so that diffs continue one another between snapshots. A snapshot after the first one
+means that a connection was lost. The module inserts a diff without levels before it and skips an id, so that
+a replay finds a gap and restarts from the snapshot. The number of lost messages is unknown. Diffs before the
+first snapshot have lower ids than it and are dropped, as the documentation of Tardis demands.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from capture_pipeline.replay.messages import (
     FIRST,
     KIND,
     LAST,
-    PLACE,
+    POSITION,
     PREVIOUS,
     ROWS,
     SNAPSHOT,
@@ -41,16 +43,16 @@ from capture_pipeline.replay.messages import (
     Scale,
     copy_slice,
 )
-from capture_pipeline.replay.sources._tardis_rows import BLOCK_BYTES, frames
-from capture_pipeline.replay.sources.tick_grid import Grid, Ints, bids_first, runs_of
+from capture_pipeline.replay.sources._tardis_rows import BLOCK_BYTES, read_frames
+from capture_pipeline.replay.sources.tick_grid import Grid, Ints, find_run_starts, order_bids_first
 
 
 class TardisSource:
-    """One symbol of one file.
+    """Messages of one file.
 
     Attributes:
-        where: The file.
-        symbol: In capitals; known once the first messages were taken, until then the file's name.
+        where: The file, for error messages.
+        symbol: Symbol in capitals; before the first messages were read, the file's name.
     """
 
     def __init__(
@@ -61,13 +63,14 @@ class TardisSource:
         lot: Decimal | None = None,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
-        """Open nothing yet.
+        """Store the path. The file is opened by the iteration.
 
         Args:
             path: A `.csv` or `.csv.gz`.
-            tick: Price of one tick, which every price has to be a multiple of; None finds it.
-            lot: Likewise for quantities.
-            block_bytes: How much is worked on at once; a snapshot larger than that is still one message.
+            tick: Price of one tick; every price must be a multiple of it. None to derive it from the prices.
+            lot: Quantity of one lot; every quantity must be a multiple of it. None to derive it from the
+                quantities.
+            block_bytes: Size of a block; a larger snapshot is still one message.
         """
         self.where, self.symbol = str(path), path.name.partition(".")[0].upper()
         self._path, self._block_bytes = path, block_bytes
@@ -75,35 +78,38 @@ class TardisSource:
         self._last_id, self._place, self._seeded = 0, 0, False
 
     def __iter__(self) -> Iterator[Messages]:
-        """The messages, in pieces, in the order of the file.
+        """Iterate over the messages in the order of the file.
 
         Raises:
-            LakeError: The file is not there.
-            MalformedDataError: The gzip is damaged, or a row is not of this layout; the line is named.
+            LakeError: The file does not exist.
+            MalformedDataError: The gzip is damaged, a row has another layout (the error names the line), or
+                the file contains several symbols.
         """
         self._last_id, self._place, self._seeded = 0, 0, False
         waiting: pl.DataFrame | None = None
-        for frame in frames(self._path, self._block_bytes):
-            rows = frame if waiting is None else pl.concat([self._aligned(waiting, frame), frame])
+        for frame in read_frames(self._path, self._block_bytes):
+            rows = frame if waiting is None else pl.concat([self._align_decimals(waiting, frame), frame])
             self.symbol = str(rows["symbol"][0]).upper()
             if rows["symbol"].n_unique() > 1:
                 raise MalformedDataError(
-                    "holds more than one symbol", where=self.where, remedy="give a file of one symbol"
+                    "contains more than one symbol", where=self.where, remedy="give a file of one symbol"
                 )
-            starts = _starts(rows)
+            starts = _find_message_starts(rows)
             waiting = rows.slice(int(starts[-1]))
             if starts.size > 1:
                 yield self._messages(rows.head(int(starts[-1])), starts[:-1])
         if waiting is not None:
             yield self._messages(waiting, np.zeros(1, np.int64))
 
-    def _aligned(self, waiting: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows in the units of those behind them, which may have more places."""
+    def _align_decimals(self, waiting: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+        """Convert waiting rows to the decimals of the next rows, which may be more."""
         for name in ("price", "amount"):
             factor = 10 ** int(frame[f"{name}_places"][0] - waiting[f"{name}_places"][0])
             if int(waiting[name].max() or 0) > (2**63 - 1) // factor:  # type: ignore[arg-type]
                 raise MalformedDataError(
-                    f"holds an {name} that 64 bits do not hold", where=self.where, remedy="look at the file"
+                    f"the column {name} contains a value that does not fit 64 bits",
+                    where=self.where,
+                    remedy="check the file",
                 )
             waiting = waiting.with_columns(
                 pl.col(name) * factor,
@@ -112,7 +118,7 @@ class TardisSource:
         return waiting
 
     def _messages(self, frame: pl.DataFrame, starts: Ints) -> Messages:
-        bounds, order = bids_first(starts, frame["ask"].to_numpy())
+        bounds, order = order_bids_first(starts, frame["ask"].to_numpy())
         prices = self._prices.ticks(frame["price"].to_numpy(), int(frame["price_places"][0]))
         lots = self._lots.ticks(frame["amount"].to_numpy(), int(frame["amount_places"][0]))
         if order is not None:
@@ -124,33 +130,35 @@ class TardisSource:
             heads["local_timestamp"].to_numpy() * 1000,
             np.maximum(lasts["timestamp"].to_numpy(), 0),
         )
-        return self._numbered(
-            Messages(rows, LevelBatch(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth))
+        return self._assign_ids(
+            Messages(
+                rows, LevelBatch(bounds, prices, lots), Scale(self._prices.unit_value, self._lots.unit_value)
+            )
         )
 
-    def _numbered(self, messages: Messages) -> Messages:
-        """Give ids and places, and put a break before every snapshot but the file's first."""
+    def _assign_ids(self, messages: Messages) -> Messages:
+        """Assign ids and positions, and insert a break before every snapshot except the first of the file."""
         snapshots = messages.rows[KIND] == SNAPSHOT
         breaks = snapshots & (np.cumsum(snapshots) + self._seeded > 1)
         self._seeded = self._seeded or bool(snapshots.any())
         copies = np.repeat(np.arange(len(messages)), 1 + breaks)
-        made = np.append(copies[1:] == copies[:-1], [False])
-        rows, bounds = messages.rows[:, copies], messages.run.bounds[:, copies]
-        rows[KIND, made] = DIFF
-        bounds[1:, made] = bounds[0, made]
-        after = np.append([False], made[:-1])
-        # A break leaves one id out; its snapshot has the same id as the break.
-        rows[LAST] = rows[FIRST] = self._last_id + np.cumsum(1 + made.astype(np.int64) - after)
-        rows[PREVIOUS], rows[PLACE] = -1, np.arange(self._place, self._place + rows.shape[1])
+        inserted = np.append(copies[1:] == copies[:-1], [False])
+        rows, bounds = messages.rows[:, copies], messages.batch.bounds[:, copies]
+        rows[KIND, inserted] = DIFF
+        bounds[1:, inserted] = bounds[0, inserted]
+        after = np.append([False], inserted[:-1])
+        # A break skips one id; its snapshot has the same id as the break.
+        rows[LAST] = rows[FIRST] = self._last_id + np.cumsum(1 + inserted.astype(np.int64) - after)
+        rows[PREVIOUS], rows[POSITION] = -1, np.arange(self._place, self._place + rows.shape[1])
         self._last_id, self._place = int(rows[LAST, -1]), self._place + rows.shape[1]
         return copy_slice(
-            Messages(rows, LevelBatch(bounds, messages.run.prices, messages.run.lots), messages.scale),
+            Messages(rows, LevelBatch(bounds, messages.batch.prices, messages.batch.lots), messages.scale),
             0,
             rows.shape[1],
         )
 
 
-def _starts(rows: pl.DataFrame) -> Ints:
-    """First rows of messages: of diffs where the arrival differs, of snapshots where the row before was none."""
+def _find_message_starts(rows: pl.DataFrame) -> Ints:
+    """Return the first rows of messages: a diff starts at a new time of arrival, a snapshot after a diff."""
     snapshot = rows["is_snapshot"].to_numpy()
-    return runs_of(snapshot, np.where(snapshot, -1, rows["local_timestamp"].to_numpy()))
+    return find_run_starts(snapshot, np.where(snapshot, -1, rows["local_timestamp"].to_numpy()))

@@ -1,4 +1,4 @@
-"""What readers of foreign files share: values laid on a grid of ticks or lots that only gets finer, and rows gathered into messages."""
+"""Helpers for files of other vendors: conversion of values to ticks, and grouping of rows into messages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.messages import tick_of
+from capture_pipeline.replay.messages import find_tick
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-MOST_PLACES = 12
-"""Decimals that a price or a quantity may have."""
-_MOST = 2**63 - 1
+MAX_DECIMALS = 12
+"""Maximum number of decimals of a price or a quantity."""
+_MAX_INT64 = 2**63 - 1
 
 
 class Grid:
-    """Of what value all prices, or all quantities, of a file are multiples, as far as it was read.
+    """Tick of the prices, or of the quantities, of a file.
 
-    A file is read once, so the grid is that of the values so far: a value that lies between makes it finer from its block on. Where the
-    tick in force is known it is given, and a value that lies between is refused instead.
+    Without a known tick, the tick is the greatest value of which all values so far are multiples. A file is
+    read
+    once: a value between two ticks makes the tick smaller from its block on. With a known tick such a value
+        is an
+    error.
     """
 
     def __init__(self, where: str, what: str, known: Decimal | None = None) -> None:
-        """Begin.
+        """Start without values.
 
         Args:
-            where: File, for errors.
-            what: `price` or `quantity`, likewise.
-            known: What one tick is worth; None takes the greatest value of which all are multiples.
+            where: File, for error messages.
+            what: `price` or `quantity`, for error messages.
+            known: Value of one tick; None to derive it from the values.
         """
         self._where, self._what, self._known = where, what, known
         self._places = 0 if known is None else max(0, -int(known.normalize().as_tuple().exponent))
@@ -38,53 +41,55 @@ class Grid:
 
     @property
     def places(self) -> int:
-        """Decimals of the grid so far."""
+        """Number of decimals so far."""
         return self._places
 
     @property
-    def worth(self) -> Decimal:
-        """Of one tick."""
+    def unit_value(self) -> Decimal:
+        """Value of one tick so far."""
         return Decimal(self._step or 1).scaleb(-self._places)
 
     def ticks(self, units: Ints, places: int) -> Ints:
-        """Values in ticks; the grid is finer afterwards where one of them lay between.
+        """Convert values to ticks. Without a known tick, the tick may become smaller.
 
         Args:
-            units: In units of `10**-places`.
-            places: Decimals.
+            units: Values in units of `10**-places`.
+            places: Number of decimals.
 
         Raises:
-            MalformedDataError: A value is no multiple of the known tick, or 64 bits do not hold it.
+            MalformedDataError: A value is not a multiple of the known tick, or does not fit 64 bits.
         """
         if places > self._places:
             self._step *= 10 ** (places - self._places)
             self._places = places
         factor = 10 ** (self._places - places)
-        if units.size and int(np.abs(units).max()) > _MOST // factor:
+        if units.size and int(np.abs(units).max()) > _MAX_INT64 // factor:
             raise MalformedDataError(
-                f"holds a {self._what} that 64 bits do not hold", where=self._where, remedy="look at the file"
+                f"contains a {self._what} that does not fit 64 bits",
+                where=self._where,
+                remedy="check the file",
             )
         units = units * factor
         if self._known is not None:
-            self._refuse_between(units)
+            self._check_multiples(units)
         elif self._step or units.any():
-            self._step = tick_of([units], self._step)
+            self._step = find_tick([units], self._step)
         return units // (self._step or 1)
 
-    def _refuse_between(self, units: Ints) -> None:
+    def _check_multiples(self, units: Ints) -> None:
         between = np.flatnonzero(units % self._step)
         if between.size:
             value = Decimal(int(units[between[0]])).scaleb(-self._places)
-            remedy = "give the tick that was in force, or none"
+            remedy = "give the tick that was in force at that time, or no tick"
             raise MalformedDataError(
-                f"holds the {self._what} {value}, no multiple of {self._known}",
+                f"contains the {self._what} {value}, which is not a multiple of {self._known}",
                 where=self._where,
                 remedy=remedy,
             )
 
 
-def runs_of(*columns: NDArray[np.generic]) -> Ints:
-    """Where rows begin that differ from the row before in one of some columns; the first row is one."""
+def find_run_starts(*columns: NDArray[np.generic]) -> Ints:
+    """Return the rows that differ from the previous row in at least one column, including the first row."""
     size = columns[0].size
     differs = np.zeros(size, np.bool_)
     differs[:1] = True
@@ -93,19 +98,20 @@ def runs_of(*columns: NDArray[np.generic]) -> Ints:
     return np.flatnonzero(differs).astype(np.int64)
 
 
-def bids_first(starts: Ints, asks: Flags) -> tuple[Ints, Ints | None]:
-    """Bounds of messages whose levels stand one message after the other, bids before asks.
+def order_bids_first(starts: Ints, asks: Flags) -> tuple[Ints, Ints | None]:
+    """Compute the bounds of messages with bids before asks.
 
     Args:
-        starts: First level of each message; each has at least one.
-        asks: Of each level whether it is an ask.
+        starts: First level of each message; each message has at least one level.
+        asks: True for each level that is an ask.
 
     Returns:
-        `(3, messages)` as in `Run`, and the order that puts bids first; None where they stand so already.
+        Bounds as in `LevelBatch`, and the order of levels that puts bids first; None if they are in this
+        order.
     """
     ends = np.append(starts[1:], asks.size).astype(np.int64)
     number = np.repeat(np.arange(starts.size), ends - starts)
-    moved = (asks[:-1] & ~asks[1:] & (number[:-1] == number[1:])).any()
+    is_unordered = (asks[:-1] & ~asks[1:] & (number[:-1] == number[1:])).any()
     bids = np.bincount(number[~asks], minlength=starts.size)
     bounds = np.stack([starts, starts + bids, ends]).astype(np.int64)
-    return bounds, np.lexsort((asks, number)) if moved else None
+    return bounds, np.lexsort((asks, number)) if is_unordered else None
