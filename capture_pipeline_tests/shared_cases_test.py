@@ -96,7 +96,11 @@ IMPORTS = {
     "c01_us16.gz": ("hftbacktest", [], "microseconds"),
     "c02_na_trades.gz": ("hftbacktest", [], "market um"),
     "c09b_error.gz": ("hftbacktest", ["--market", "spot"], "1 error object"),
-    "c12a_clock_back.jsonl.gz": ("capture", ["--venue", "binance", "--market", "spot"], "went back"),
+    "c12a_clock_back.jsonl.gz": (
+        "capture",
+        ["--venue", "binance", "--market", "spot"],
+        "lower than the previous one",
+    ),
 }
 
 

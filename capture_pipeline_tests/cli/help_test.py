@@ -65,7 +65,7 @@ def test_options_that_mean_the_same_have_the_same_form(words: tuple[str, ...]) -
     """JSON is a flag; a folder or a file of results is --out; the file of settings is --config."""
     for option in ALL[words].params:
         if isinstance(option, click.Option):
-            assert not {"--output", "--out", "--dir", "--file", "--symbols"} & set(option.opts)
+            assert not {"--output", "--dir", "--file", "--symbols"} & set(option.opts)
             if "--json" in option.opts:
                 assert option.is_flag
             if {"--out", "--config"} & set(option.opts):

@@ -323,7 +323,17 @@ def test_the_recorded_hole_shows_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipeline.yaml").write_text("{}\n")
     out = tmp_path / "levels.parquet"
-    asked = ["replay", str(CASES / "c20_hole.jsonl.gz"), "--every", "1s", "--depth", "1", "--out", str(out)]
+    asked = [
+        "session",
+        "replay",
+        str(CASES / "c20_hole.jsonl.gz"),
+        "--every",
+        "1s",
+        "--depth",
+        "1",
+        "--out",
+        str(out),
+    ]
     assert CliRunner().invoke(main, asked).exit_code == 0
     seconds = (pl.read_parquet(out)["sampled_ns"] - 1_757_000_000_000_000_000) // 10**9
     assert seconds.to_list() == [1, 2, 13, 14]
