@@ -21,7 +21,7 @@ class Overall(StrEnum):
     GO = "Go"
     CONDITIONAL = "Conditional"
     NO_GO = "No-Go"
-    NOT_JUDGED = "Not results"
+    NOT_JUDGED = "Not judged"
     """A criterion was not measured, and no criterion without a mitigation fails."""
 
 
