@@ -26,7 +26,7 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     Raises:
         RuntimeError: A process did not record every message.
     """
-    few, many = _ensure_frames(100), _ensure_frames(_MANY)
+    few, many = ensure_frames(100), ensure_frames(_MANY)
     work = OUT / "work" / "recording"
     work.mkdir(parents=True, exist_ok=True)
     commands: dict[str, tuple[Command, str, int]] = {
@@ -78,7 +78,7 @@ def _findings(series: Mapping[str, Series]) -> list[Finding]:
     return findings
 
 
-def _ensure_frames(symbols: int) -> str:
+def ensure_frames(symbols: int) -> str:
     path = OUT / f"frames_{symbols}_{_MESSAGES}.bin"
     if not path.is_file():
         write_frames(path, symbols, _MESSAGES)

@@ -18,6 +18,7 @@ import bench_memory
 import bench_parquet
 import bench_recording
 import bench_starts
+import bench_transport
 from facts import describe_machine
 from inputs import OUT
 from processes import BOOK_PEERS, PEERS, Series
@@ -32,6 +33,7 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
     bench_coverage.NAME: (bench_coverage.measure, 3),
     bench_recording.NAME: (bench_recording.measure, 3),
     bench_frames.NAME: (bench_frames.measure, 5),
+    bench_transport.NAME: (bench_transport.measure, 5),
     bench_golden.NAME: (bench_golden.measure, 3),
     bench_books.NAME: (bench_books.measure, 5),
 }

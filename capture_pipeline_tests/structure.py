@@ -47,7 +47,7 @@ def main() -> None:
     root: Path = parser.parse_args().root.resolve()
     sys.path.insert(0, str(root))
     packages = [name for name in PACKAGES if (root / name / "__init__.py").is_file()]
-    graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph(*packages, cache_dir=None)
     modules = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     files = [path for name in packages for path in (root / name).rglob("*.py") if path.name != "__init__.py"]
     folders = Counter(str(path.parent.relative_to(root)) for path in files)

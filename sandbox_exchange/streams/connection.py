@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from websockets.datastructures import Headers
@@ -22,9 +22,6 @@ from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, StreamRou
 from sandbox_exchange.http.protocol import LINGER_0
 from sandbox_exchange.streams.messages import CLOSE, StreamKey, frame, shutdown_frame
 from sandbox_exchange.streams.subscribe import answer
-
-if TYPE_CHECKING:
-    from sandbox_exchange.streams.hub import StreamHub
 
 _CLOSE_WITHIN_S = 10.0
 MAX_REQUEST_BYTES = 128 << 10
@@ -44,6 +41,28 @@ class ConnectionState(StrEnum):
     """Nothing is sent, and received bytes are ignored."""
     CLOSING = "closing"
     GONE = "gone"
+
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of the hub that accepts it.
+
+    Attributes:
+        ping_every_s: Seconds between two pings of a market.
+        pong_within_s: Seconds within which a ping must be answered, by market.
+    """
+
+    ping_every_s: dict[Market, float]
+    pong_within_s: dict[Market, float]
+
+    def now_us(self) -> int: ...
+
+    def admit(self, connection: StreamConnection, query: str) -> tuple[int, dict[str, str], bytes] | None: ...
+
+    def register(self, connection: StreamConnection) -> None: ...
+
+    def unregister(self, connection: StreamConnection) -> None: ...
+
+    def report_subscription(self) -> None: ...
 
 
 class StreamConnection(asyncio.Protocol):
@@ -70,7 +89,7 @@ class StreamConnection(asyncio.Protocol):
         lag_us: Delay of the data, microseconds of market time.
     """
 
-    def __init__(self, hub: StreamHub, *, server_state: Any, **_uvicorn: Any) -> None:
+    def __init__(self, hub: ConnectionOwner, *, server_state: Any, **_uvicorn: Any) -> None:
         """Create a connection; uvicorn passes `server_state`, in which it counts connections."""
         self._hub = hub
         self._server_state = server_state

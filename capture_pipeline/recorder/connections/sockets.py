@@ -1,6 +1,6 @@
 """Sockets of a connection: one that parses frames itself, and one that uses websockets by its public interface.
 
-The first needs 0.4 of the CPU time per message (`make bench`, `transport`). It overrides methods that the
+The first needs a quarter of the CPU time per message (`make bench`, `transport`). It overrides methods that the
 library does not document, so it is used only with the versions of the library that the tests ran with.
 """
 
@@ -89,7 +89,7 @@ def _report_untested() -> None:
     """Log the slower path once a process."""
     tested = " or ".join(sorted(TESTED_VERSIONS))
     _log.warning(
-        "websockets %s was not tested with the frame parser; its public interface is used, which needs 2.5 "
+        "websockets %s was not tested with the frame parser; its public interface is used, which needs four "
         "times the CPU time per message; install websockets %s",
         version,
         tested,
