@@ -189,7 +189,7 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
             "{r},adausdt@trade,trade,{e},{e},XRPUSDT,2,0.7,1.0,1,True",
             "Symbol 'XRPUSDT' is not that of its stream",
         ),
-        ("{r},../x@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "name is none of the exchange"),
+        ("{r},../x@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "has an invalid stream name"),
     ],
 )
 def test_a_faulty_row_is_kept_as_a_line_that_validation_fails(tmp_path: Path, row: str, why: str) -> None:

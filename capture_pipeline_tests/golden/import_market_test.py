@@ -74,7 +74,7 @@ def test_the_market_is_told_from_the_form_of_events(
 def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     """Best prices look alike in both; no default is taken."""
     path = hft(tmp_path / "a.dat", ("adausdt@bookTicker", SPOT_TICKER))
-    with pytest.raises(ConfigError, match=r"tell the market.*--market spot, um, cm"):
+    with pytest.raises(ConfigError, match=r"show the market.*--market spot, um, cm"):
         read_plan(tmp_path, path)
     assert not (tmp_path / "out").exists()
     assert read_plan(tmp_path, path, market="um", venue="binance.us").venue == "binance.us"

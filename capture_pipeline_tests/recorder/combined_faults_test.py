@@ -47,7 +47,7 @@ def test_both_complete_and_every_id_is_accounted_for(
         session.inject_fault("ws_cut", "all")
         session.wait(lambda status: OVER in status.paused)
         with command(
-            deployment, tmp_path / "told", "backfill", "--from", "2025-01", "--to", "2025-02"
+            deployment, tmp_path / "told", "klines", "backfill", "--from", "2025-01", "--to", "2025-02"
         ) as backfill:
             assert backfill.end() == 0, backfill.output()
         session.recording(connections)
