@@ -6,6 +6,7 @@ It needs Debian's Chromium, a font with Chinese characters (Debian's fonts-wqy-z
 import argparse
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import Browser
@@ -20,26 +21,43 @@ from capture_pipeline_tests.defs.ui import (
     run_ui,
     wait_for_daemons,
 )
-from capture_pipeline_tests.waiting import wait_for
 
 LINEAGE = "/locations/capture_pipeline/asset-groups/klines/lineage"
-PARTITIONED = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")
-_STATS = """query ($keys: [AssetKeyInput!]) {assetNodes(assetKeys: $keys) {
-  partitionStats {numMaterialized numPartitions} assetMaterializations(limit: 1) {runId}}}"""
+_STATES = """{assetNodes {
+  assetKey {path}
+  partitionStats {numMaterialized numPartitions}
+  assetMaterializations(limit: 1) {runId}
+  assetChecksOrError {... on AssetChecks {checks {name executionForLatestMaterialization {status}}}}
+}}"""
 _LONGEST_S = 600.0
 
 
-def wait_for_reports(ui: Ui) -> None:
-    """Wait until every partition of the demo and its coverage report are on the pages."""
-    keys = [{"path": [name]} for name in (*PARTITIONED, "coverage_report")]
+def list_unfinished(ui: Ui) -> list[str]:
+    """Return assets that lack a materialization, of each partition, and checks that have not passed."""
+    names = []
+    for node in ui.query(_STATES)["assetNodes"]:
+        asset, stats = node["assetKey"]["path"][-1], node["partitionStats"]
+        if not node["assetMaterializations"] or (
+            stats and stats["numMaterialized"] != stats["numPartitions"]
+        ):
+            names.append(asset)
+        for check in node["assetChecksOrError"].get("checks", []):
+            state = check["executionForLatestMaterialization"]
+            if state is None or state["status"] != "SUCCEEDED":
+                names.append(f"{asset}: {check['name']}")
+    return names
 
-    def are_there() -> bool:
-        found = ui.query(_STATS, keys=keys)["assetNodes"]
-        stats = [node["partitionStats"] for node in found if node["partitionStats"]]
-        is_made = all(node["assetMaterializations"] for node in found)
-        return is_made and all(each["numMaterialized"] == each["numPartitions"] for each in stats)
 
-    wait_for(are_there, _LONGEST_S, "not everything is on the pages", every_s=2)
+def wait_until_green(ui: Ui) -> None:
+    """Wait until every asset of the demo is materialized and every check has passed.
+
+    Raises:
+        AssertionError: This is not so after ten minutes; the message names assets and checks.
+    """
+    deadline = time.monotonic() + _LONGEST_S
+    while unfinished := list_unfinished(ui):
+        assert time.monotonic() < deadline, f"not green: {', '.join(unfinished)}"
+        time.sleep(2)
 
 
 def take(browser: Browser, address: str, path: Path, *, text: str, size: tuple[int, int]) -> None:
@@ -72,7 +90,7 @@ def main() -> None:
         subprocess.run(demo, cwd=project, check=True)
         with run_ui(project, port, "--demo"), chromium() as browser:
             wait_for_daemons(port)
-            wait_for_reports(Ui(port, project / "dagster_home"))
+            wait_until_green(Ui(port, project / "dagster_home"))
             take(
                 browser,
                 f"http://127.0.0.1:{port}{LINEAGE}",
