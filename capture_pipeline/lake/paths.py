@@ -225,7 +225,9 @@ class Lake:
         path = self.root.joinpath(*parts)
         if not f"{_real_path(path)}/".startswith(self._resolved_root):
             raise LakeError(
-                "leads out of the storage root", where=str(path), remedy="remove the link or correct the name"
+                "is outside storage.root",
+                where=str(path),
+                remedy="remove the symbolic link, or correct the name",
             )
         return path
 

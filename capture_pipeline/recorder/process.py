@@ -108,7 +108,11 @@ def read_finished_metadata(folder: SessionFolder) -> SessionMetadata:
     """
     metadata = read_model(folder.metadata, SessionMetadata)
     if metadata is None:
-        raise StorageError("is not finished", where=str(folder.path))
+        raise StorageError(
+            "is not finished: metadata.json is missing",
+            where=str(folder.path),
+            remedy=f"run `capture session stop {folder.session}`",
+        )
     return metadata
 
 

@@ -233,6 +233,6 @@ def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
     if tick != int(tick) or lot != int(lot):
         raise MalformedDataError(
             f"the tick {scale.tick} or the lot {scale.lot} is not a multiple of 1e-8",
-            remedy="samples contain multiples of 1e-8 only; run the command without --out",
+            remedy="the file of samples can store multiples of 1e-8 only; run the command without --out",
         )
     return levels[0] * int(tick), levels[1] * int(lot)

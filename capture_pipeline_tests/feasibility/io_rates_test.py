@@ -295,7 +295,7 @@ def test_sizes_that_measure_nothing_are_refused(sizes: tuple[int, ...], repeats:
     """Nothing is written."""
     with pytest.raises(ConfigError, match="measure nothing"):
         measure(tmp_path / "io", sizes, 8 * MIB, repeats)
-    with pytest.raises(ConfigError, match="not a multiple"):
+    with pytest.raises(ConfigError, match="not a positive multiple"):
         measure_medium(tmp_path, 8 * MIB + 1)
     assert list(tmp_path.iterdir()) == []
 

@@ -352,7 +352,7 @@ def test_a_level_that_is_no_decimal_fails_the_book_by_its_line(tmp_path: Path) -
     lines = [*recording(), depth(91, 92, START_NS + 60 * STEP_NS, '["1e5","1.00000000"]')]
     check = validate(written(tmp_path / "x.gz", lines), SMALL).check("book_valid")
     assert check.verdict is Verdict.FAIL
-    assert "line 62: '1e5' is not a decimal" in check.reason
+    assert "line 62 is damaged: '1e5' is not a decimal" in check.reason
 
 
 def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:

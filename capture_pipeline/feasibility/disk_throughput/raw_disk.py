@@ -68,7 +68,7 @@ def measure_medium(folder: Path, size: int) -> MediumRate:
     """
     if size < _BLOCK_BYTES or size % _BLOCK_BYTES:
         raise ConfigError(
-            f"{size:,} bytes are not a multiple of {_BLOCK_BYTES:,}",
+            f"{size:,} bytes are not a positive multiple of {_BLOCK_BYTES:,}",
             remedy="request whole blocks of 8 MiB",
         )
     path = folder / "medium.bin"

@@ -168,7 +168,8 @@ def valid_venue(text: str) -> str:
     """
     if not _VENUE.fullmatch(text):
         raise ConfigError(
-            f"{text!r} is not a venue", remedy="small letters, digits, dots, _ and -, for instance binance.us"
+            f"{text!r} is not a valid name of a venue",
+            remedy="use small letters, digits, dots, _ and -, for instance binance.us",
         )
     return text
 

@@ -195,7 +195,7 @@ def _by_keys(number: int, message: bytes) -> Body:
     except PARSE_ERRORS as error:
         raise MalformedDataError(
             f"line {number:,} is not JSON: {explain(error)}",
-            remedy="cut the line, the gap will be reported",
+            remedy="delete this line; its messages are then reported as a gap",
         ) from None
     if {"stream", "data"} <= parts.keys():
         return Body(BodyKind.MESSAGE, _text(number, parts["stream"]), bytes(parts["data"]).strip())
@@ -244,7 +244,7 @@ def _check_json(number: int, data: bytes) -> None:
     except PARSE_ERRORS as error:
         raise MalformedDataError(
             f"line {number:,} is not JSON: {explain(error)}",
-            remedy="cut the line, the gap will be reported",
+            remedy="delete this line; its messages are then reported as a gap",
         ) from None
 
 

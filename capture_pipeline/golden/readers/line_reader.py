@@ -178,11 +178,15 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                     line = decode_line(raw)
                 except PARSE_ERRORS as error:
                     what = f"line {number} is not a line of a recording: {explain(error)}"
-                    raise MalformedDataError(what, where=str(path), remedy="validate the file") from None
+                    raise MalformedDataError(
+                        what, where=str(path), remedy="run `capture session validate` on it"
+                    ) from None
                 yield number, line
     if recording.findings and not tolerant:
         raise MalformedDataError(
-            str(recording.findings[0]), where=str(path), remedy="validate the file; earlier lines were read"
+            str(recording.findings[0]),
+            where=str(path),
+            remedy="run `capture session validate` on it; earlier lines were read",
         )
 
 

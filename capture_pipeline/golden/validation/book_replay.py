@@ -196,9 +196,9 @@ def replay_books(path: Path, found: Scan) -> RecordingReplay:
             handle(bytes(line.data))
         except (MalformedDataError, ValueError) as error:
             raise MalformedDataError(
-                f"line {number}: {error}",
+                f"line {number} is damaged: {error}",
                 where=str(path),
-                remedy="the message is damaged; leave the book out with --no-book",
+                remedy="use --no-book to validate without the order book",
             ) from None
     return result
 

@@ -65,7 +65,7 @@ class MailSender:
             raise UntrustedPeerError(
                 f"TLS with {self._server} failed: {error}",
                 where=self._where,
-                remedy="check security and host",
+                remedy="check the settings security and host of the channel",
             ) from None
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             late = (

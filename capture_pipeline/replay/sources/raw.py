@@ -88,6 +88,10 @@ class RawSource:
         if not self.lines:
             raise MalformedDataError("contains no line", where=self.path.name, remedy="record again")
         if not self._find_streams(parser).size:
+            if not any(parser.symbols):
+                raise MalformedDataError(
+                    "contains no order book", where=self.path.name, remedy="record the stream depth"
+                )
             raise MalformedDataError(
                 f"contains no book of {self.symbol}",
                 where=self.path.name,
