@@ -87,7 +87,7 @@ class SandboxConfig(StrictModel):
         archive_repeats: Rows that files contain twice.
         archive_disorder: Rows that files contain in reverse order.
         archive_differences: Values in which archive files differ.
-        checksum_forms: Checksum files in another valid form.
+        checksum_forms: Files whose checksum file is written in another valid form.
         order_types: Ids of futures trades that are not trades of the market.
         spot_trade_id_hole_every: Number of spot trades after which one id is skipped, in streams, REST and
             files.
@@ -101,9 +101,9 @@ class SandboxConfig(StrictModel):
         weight_budget: REST weight per wall-clock minute on the spot host.
         um_weight_budget: REST weight per wall-clock minute on the futures host.
         rest_lag_s: Age of the newest trade and candle that REST serves, sandbox seconds.
-        requests_until_ban: Number of requests during a 429 that cause a 418.
+        requests_until_ban: Number of requests during a refusal with 429 after which the answer is 418.
         ban_s: Length of a ban, real seconds.
-        ban_stated: Place in which a refusal states its end.
+        ban_stated: Where a refusal says when it ends: header, body or both.
         connection_attempts: Accepted stream handshakes per `connection_window_s`.
         connection_window_s: Real seconds.
         ping_every_s: Real seconds between pings on spot stream connections.

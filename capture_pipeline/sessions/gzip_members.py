@@ -125,7 +125,8 @@ HEAD_BYTES = _HEAD.size
 
 
 def inflate_member(member: bytes) -> bytes | None:
-    """Return the lines of a whole member; None if it is cut, altered, followed by more, or too long."""
+    """Return the lines of a whole member; None if it is incomplete, damaged, too long, or followed by
+    other bytes."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
     if stated > MAX_LINES_BYTES:
         return None

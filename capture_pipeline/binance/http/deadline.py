@@ -20,7 +20,7 @@ class Deadline:
 
     Attributes:
         seconds: Duration from the start or from the last renewal.
-        is_over: The time was over, and the connection was shut down.
+        is_over: Whether the time ran out and the connections were shut down.
     """
 
     def __init__(self, seconds: float) -> None:

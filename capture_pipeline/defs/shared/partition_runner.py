@@ -79,7 +79,8 @@ def run_partitions(
 
 
 def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
-    """Return a function that calls `work` for one partition at a time; a domain error becomes the result."""
+    """Return a function that calls `work` for one partition at a time; it returns a `CaptureError` instead of
+    raising it."""
 
     def results(partitions: Sequence[Partition]) -> Results[T]:
         for partition in partitions:

@@ -41,7 +41,7 @@ _SLACK_US = 5 * SECOND_US
 def fill_from_archive(
     workspace: Workspace, folder: SessionFolder, market: Market, now_us: int
 ) -> list[GapProof]:
-    """Find trades that are missing in the streams and in REST, and publish their rows in `Lake.refills`.
+    """Find trades in the archive that streams and REST lack, and write their rows to `Lake.refills`.
 
     Args:
         workspace: Deployment with the lake and the client of the archive.

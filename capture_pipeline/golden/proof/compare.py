@@ -173,7 +173,7 @@ def prove_bars(
 
 
 def _select_comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
-    """Remove captured ids that are neither market trades nor published."""
+    """Remove captured rows that are not market trades and that the exchange did not publish."""
     others = captured.filter(~is_market_trade(captured))
     return (
         captured

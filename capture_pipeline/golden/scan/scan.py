@@ -33,7 +33,7 @@ class Scan:
         bad_count: Number of lines that are not in the line form.
         bad_examples: The first bad lines, with number and reason.
         disorder_count: Number of capture times that are before the previous one.
-        disorder_examples: The first of them, with line number.
+        disorder_examples: The first such capture times, with line number.
         first_ns: First capture time; -1 if there is no line.
         last_ns: Highest capture time.
         silences: The first 100,000 periods longer than `MAX_SILENCE_NS` without a message: capture times of

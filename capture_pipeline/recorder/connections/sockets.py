@@ -77,7 +77,7 @@ class MessageSocket(ClientConnection):
 
 
 def socket_class() -> type[MessageSocket]:
-    """Return `ParsingSocket`, or `LibrarySocket` if the installed version of websockets was not tested with it."""
+    """Return `ParsingSocket` for a tested version of websockets, otherwise `LibrarySocket`."""
     if version in TESTED_VERSIONS:
         return ParsingSocket
     _report_untested()

@@ -44,7 +44,7 @@ class StatusPublisher:
     rate: Rate = field(default_factory=Rate)
 
     def begin(self) -> None:
-        """Start the measurement of the rate when the first connection is open."""
+        """Start to measure the rate; called when the first connection is open."""
         self.rate.begin(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def publish(self, state: str) -> None:
