@@ -103,7 +103,7 @@ class SandboxConfig(StrictModel):
         rest_lag_s: Age of the newest trade and candle that REST serves, sandbox seconds.
         requests_until_ban: Number of requests during a refusal with 429 after which the answer is 418.
         ban_s: Length of a ban, real seconds.
-        ban_stated: Where a refusal says when it ends: header, body or both.
+        ban_stated: Where a refusal says when it ends: header and body, body alone, or nowhere.
         connection_attempts: Accepted stream handshakes per `connection_window_s`.
         connection_window_s: Real seconds.
         ping_every_s: Real seconds between pings on spot stream connections.

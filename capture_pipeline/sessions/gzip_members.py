@@ -125,8 +125,7 @@ HEAD_BYTES = _HEAD.size
 
 
 def inflate_member(member: bytes) -> bytes | None:
-    """Return the lines of a whole member; None if it is incomplete, damaged, too long, or followed by
-    other bytes."""
+    """Return the lines of a member; None if it is damaged, incomplete, too long, or not alone."""
     stated = _TAIL.unpack(member[-_TAIL.size :])[1]
     if stated > MAX_LINES_BYTES:
         return None

@@ -79,8 +79,7 @@ def run_partitions(
 
 
 def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
-    """Return a function that calls `work` for one partition at a time; it returns a `CaptureError` instead of
-    raising it."""
+    """Return a function that calls `work` for each partition and returns a `CaptureError` as its result."""
 
     def results(partitions: Sequence[Partition]) -> Results[T]:
         for partition in partitions:
