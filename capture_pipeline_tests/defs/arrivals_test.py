@@ -131,6 +131,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     )
     while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
         os.utime(bars)
+    os.utime(workspace.lake.window(partition(stage, FOUR[1])))
     assert stage.tick(SENSOR).reason.startswith("1 partitions reported")
     (reported,) = stage.materializations("month_reconciliation").items()
     before = events(stage)

@@ -85,7 +85,7 @@ def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_p
         limits(deployment, {"status": status, "seconds": 30, "stated": stated})
         one = stack.enter_context(command(deployment, tmp_path / "one", *BACKFILL))
         one.wait_for_output("until 20")
-        other = stack.enter_context(command(deployment, tmp_path / "other", *BACKFILL))
+        other = stack.enter_context(command(deployment, tmp_path / "other", *BACKFILL, "--symbol", "ETHUSDT"))
         other.wait_for_output("until 20")
         assert limits(deployment)["in_force"]["rest"]["status"] == status
         assert (one.end(), other.end()) == (0, 0), one.output() + other.output()
