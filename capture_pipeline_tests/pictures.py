@@ -99,7 +99,7 @@ def main() -> None:
                 size=(1900, 900),
             )
             coverage = (project / "demo" / "data" / "reports" / "coverage.html").as_uri()
-            take(browser, coverage, into / "coverage.png", text="Symbol-months", size=(1200, 1000))
+            take(browser, coverage, into / "coverage.png", text="Months with missing", size=(1200, 1000))
 
 
 if __name__ == "__main__":
