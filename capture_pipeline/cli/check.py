@@ -108,12 +108,12 @@ def _show(results: list[GateResult]) -> None:
                 shown,
             )
     errors = sum(result.fails_check for result in results)
-    told = (
+    failures_text = (
         f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst_level(results)}"
         if failed
         else ""
     )
-    write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
+    write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{failures_text}")
 
 
 def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
@@ -131,7 +131,7 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
         raise ConfigError(
             "there is nothing to check",
             where=str(lake.root),
-            remedy="run capture klines backfill first, or mend storage.root",
+            remedy="run capture klines backfill first, or correct storage.root",
         )
     years: dict[str, list[Partition]] = {}
     for part in parts:

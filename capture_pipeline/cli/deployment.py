@@ -16,7 +16,7 @@ def open_workspace(config: Path | None) -> Workspace:
     """Return the deployment that the file of settings and the environment describe."""
     with one_line_errors():
         workspace = Workspace(load_settings(config))
-        workspace.outages  # noqa: B018 - a calendar that cannot be read is told before anything is done
+        workspace.outages  # noqa: B018 - a calendar that cannot be read is reported before the work begins
         return workspace
 
 

@@ -142,7 +142,7 @@ def _lacks_a_file(row: dict[str, Any]) -> bool:
 def _show_unused(rows: list[dict[str, Any]]) -> None:
     """Write each file that came and is not used to standard error, with the reason."""
     unused = [
-        f"{name} {told}" for row in rows for name in ("unverified", "quarantined") for told in row[name]
+        f"{name} {detail}" for row in rows for name in ("unverified", "quarantined") for detail in row[name]
     ]
     for line in unused[:_MOST_LISTED]:
         write_line(line, err=True)

@@ -42,9 +42,9 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:
         "conflicts",
     )
     emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
-    told = found.summary["coverage_percent"]
+    percent = found.summary["coverage_percent"]
     where = f"; {found.html} and {found.csv}" if whole else ""
-    write_line(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
+    write_line(f"{'nothing expected' if percent is None else f'{percent} % of expected bars'}{where}")
     if found.summary["never_computed"]:
         write_line(
             f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures"

@@ -49,7 +49,7 @@ def book_command(
         found = source.find_book(at_ns) if isinstance(source, Checkpoints) else find_book(source, at_ns)
         name = source.symbol
     replay = found.replay
-    told = {
+    document = {
         "symbol": name,
         "at": at_text,
         "state": _state_of(found),
@@ -60,7 +60,7 @@ def book_command(
     if found.absence is not None or replay.scale is None:
         what = _reason_of(found)
         if as_json:
-            emit_json(told | {"bids": [], "asks": [], "reason": what, "hole": _hole_of(found)})
+            emit_json(document | {"bids": [], "asks": [], "reason": what, "hole": _hole_of(found)})
         else:
             until = (
                 f"the next valid book is that of {_time_of(found.to_ns)}"
@@ -76,7 +76,7 @@ def book_command(
         for side in (bids, asks)
     ]
     if as_json:
-        emit_json(told | {"bids": levels[0], "asks": levels[1]})
+        emit_json(document | {"bids": levels[0], "asks": levels[1]})
         return
     rows: list[dict[str, Any]] = [{} for _ in range(max(map(len, levels)))]
     for side, side_levels in zip(("bid", "ask"), levels, strict=True):

@@ -68,7 +68,7 @@ def replay_command(
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
         source = replay_source(target, parse_symbol(symbol) if symbol else "", open_workspace(config))
-        watched = _watched(source, replay, quiet=as_json)
+        watched = _report_progress(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(
                 sample_book(replay, watched, round(every_s * 1e9), depth),
@@ -81,36 +81,36 @@ def replay_command(
             count = 0
             for messages in watched:
                 replay.process(messages)
-    told = _told(source, replay, time.monotonic() - started)
+    report = _build_report(source, replay, time.monotonic() - started)
     if out is not None:
-        told |= {"samples": count, "out": str(out)}
+        report |= {"samples": count, "out": str(out)}
     if as_json:
-        emit_json(told)
+        emit_json(report)
     else:
-        _show(told)
+        _show(report)
 
 
 def _time_of(capture_ns: int) -> str:
     return iso(capture_ns // 1000)
 
 
-def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
+def _report_progress(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
     """Yield the messages of a source; write progress each second."""
-    told = started = time.monotonic()
+    reported_s = started = time.monotonic()
     tell: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: write_line(text, err=True))
     pieces: Iterable[Messages] = source
     for messages in pieces:
         yield messages
         now = time.monotonic()
-        if now - told >= 1:
-            told, counts = now, replay.counts
+        if now - reported_s >= 1:
+            reported_s, counts = now, replay.counts
             rate = counts.events / (now - started) / 1e6
             tell(
                 f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, {rate:.1f} M/s, {counts.gaps} gaps"
             )
 
 
-def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
+def _build_report(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
     counts, best = replay.counts, replay.best()
     names = ("bid", "bid_quantity", "ask", "ask_quantity")
     return {
@@ -142,23 +142,23 @@ def _shown(discontinuity: dict[str, Any]) -> dict[str, Any]:
     return discontinuity | times
 
 
-def _show(told: dict[str, Any]) -> None:
-    if told["discontinuities"]:
-        rows = [_shown(one) for one in told["discontinuities"][:_MOST_LISTED]]
+def _show(report: dict[str, Any]) -> None:
+    if report["discontinuities"]:
+        rows = [_shown(one) for one in report["discontinuities"][:_MOST_LISTED]]
         emit_table("Ids missing", ("last_good_id", "first_good_id", "no_book_after", "valid_again"), rows)
-        if told["gaps"] > _MOST_LISTED:
-            write_line(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
-    rate = told["events_per_s"] or 0
+        if report["gaps"] > _MOST_LISTED:
+            write_line(f"and {report['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
+    rate = report["events_per_s"] or 0
     write_line(
-        f"{told['symbol'] or told['source']}: {told['messages']:,} messages, {told['events']:,} level updates in {told['seconds']:.1f} s"
-        f" ({rate / 1e6:.2f} M/s); {told['gaps']} gaps, {told['snapshots']} snapshots taken, crossed {told['crossed']} times"
+        f"{report['symbol'] or report['source']}: {report['messages']:,} messages, {report['events']:,} level updates in {report['seconds']:.1f} s"
+        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots taken, crossed {report['crossed']} times"
     )
-    best = told["best"]
+    best = report["best"]
     if best is None:
-        write_line(f"The book is {told['state']} at the end: it has no best prices")
+        write_line(f"The book is {report['state']} at the end: it has no best prices")
     else:
         write_line(
-            f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {told['last_id']}"
+            f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {report['last_id']}"
         )
-    if "out" in told:
-        write_line(f"{told['samples']:,} samples in {told['out']}")
+    if "out" in report:
+        write_line(f"{report['samples']:,} samples in {report['out']}")
