@@ -15,7 +15,7 @@ from offline import NOW_US
 from stopwatch import serve
 
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 

@@ -24,7 +24,7 @@ from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.cli.main import main
-from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
@@ -130,7 +130,7 @@ def test_dagster_counts_it(fresh: Deployment, backfill: Backfill) -> None:
     part = fresh.workspace.partition("BTCUSDT", Month(2024, 12))
     manifest = read_model(fresh.workspace.lake.archives_manifest(part), ArchivesManifest)
     assert manifest is not None
-    metadata = describe.archives(ArchivesResult(part, manifest, []))["kline_archives"]
+    metadata = result_metadata.archives(ArchivesResult(part, manifest, []))["kline_archives"]
     assert (metadata["unverified"], metadata["quarantined"], metadata["trust"]["checksum_missing"]) == (
         1,
         0,

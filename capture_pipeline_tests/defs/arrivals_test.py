@@ -11,8 +11,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.quality.measure import report_coverage
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.quality.coverage_report import report_coverage
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import (
@@ -54,7 +54,7 @@ def events(stage: Stage) -> int:
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
     """Return the metadata of the newest materializations that depend on files, by asset and partition."""
-    of_a_run = part("klines.describe").RUN_VALUES
+    of_a_run = part("klines.result_metadata").RUN_VALUES
     return {
         f"{asset} {name}": {
             field: value for field, value in materialization.metadata.items() if field not in of_a_run
@@ -141,7 +141,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     by_run = stage.materializations("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
     assert {
-        name: value for name, value in by_run.items() if name not in part("klines.describe").RUN_VALUES
+        name: value for name, value in by_run.items() if name not in part("klines.result_metadata").RUN_VALUES
     } == reported[1].metadata
 
 
@@ -268,7 +268,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     reported = stage.materializations("coverage_report")[None].metadata
     assert stage.run("coverage").success
     metadata = stage.materializations("coverage_report")[None].metadata
-    of_a_run = part("klines.describe").RUN_VALUES
+    of_a_run = part("klines.result_metadata").RUN_VALUES
     assert {name: metadata[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, part
 from capture_pipeline_tests.deployment import deployed

@@ -18,7 +18,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.pending import find_closable, find_due_for_recheck
+from capture_pipeline.klines.pending_work import find_closable, find_due_for_recheck
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest

@@ -17,10 +17,10 @@ from capture_pipeline.cli.klines.backfill import outcome_row
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.quality.gates import check_gaps
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_gates import check_gaps
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.tables.bars import Irregularity

@@ -11,8 +11,8 @@ import pytest
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed

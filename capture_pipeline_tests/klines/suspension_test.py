@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.checks.gates import GateResult, Severity
 from capture_pipeline.cli.main import main
-from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.measure import measure_coverage, report_coverage
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.coverage_report import measure_coverage, report_coverage
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -86,7 +86,7 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     december = outcomes["2024-12"].gaps
     assert december is not None
     assert (december.expected, december.suspended, set(december.gaps["cause"])) == (0, 744, {"suspended"})
-    metadata = describe.gaps(workspace, december)["bar_gaps"]
+    metadata = result_metadata.gaps(workspace, december)["bar_gaps"]
     assert (metadata["suspended"], metadata["explained_coverage_percent"]) == (744, 100.0)
     shown = (
         CliRunner()

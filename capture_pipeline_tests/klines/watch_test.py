@@ -14,7 +14,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
-from capture_pipeline.klines.pending import find_fillable
+from capture_pipeline.klines.pending_work import find_fillable
 from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest, TradingPeriod

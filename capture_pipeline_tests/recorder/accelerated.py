@@ -20,7 +20,7 @@ import requests
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.deployment import NOW, Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live

@@ -15,7 +15,7 @@ import pytest
 
 from capture_pipeline.cli.session.view import session_document
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata

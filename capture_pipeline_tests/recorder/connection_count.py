@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capture_pipeline.golden.validation.report import Thresholds
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
 from capture_pipeline_tests.deployment import Deployment

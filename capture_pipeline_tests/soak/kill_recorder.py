@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
 from capture_pipeline_tests.soak.observer import Comparison, Observer, compare

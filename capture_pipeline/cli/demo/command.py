@@ -25,7 +25,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line, write_lines

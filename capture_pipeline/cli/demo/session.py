@@ -19,7 +19,7 @@ from capture_pipeline.golden.proof.report import SessionProof, read_proof
 from capture_pipeline.golden.tables import GoldenManifest
 from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder

@@ -18,7 +18,7 @@ from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.estimate import estimate_backfill
-from capture_pipeline.klines.pending import find_unfinished
+from capture_pipeline.klines.pending_work import find_unfinished
 from capture_pipeline.lake.files import create_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line

@@ -8,7 +8,7 @@ from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.terminal import write_line
 
 

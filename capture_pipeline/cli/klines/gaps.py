@@ -21,7 +21,7 @@ from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, complete_partition
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.klines.ingest.archives import fetch_archives, with_partition_lock
-from capture_pipeline.klines.pending import find_fillable
+from capture_pipeline.klines.pending_work import find_fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 

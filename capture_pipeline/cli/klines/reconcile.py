@@ -15,7 +15,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.ingest.archives import with_partition_lock
-from capture_pipeline.klines.reconcile import Reconciliation, reconcile_partition
+from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 

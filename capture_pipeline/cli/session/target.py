@@ -11,7 +11,7 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.messages import Source
-from capture_pipeline.replay.sources.open import open_session_tables, open_source
+from capture_pipeline.replay.sources.factory import open_session_tables, open_source
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 

@@ -12,7 +12,7 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import OriginReport, build_evidence, build_report
-from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore

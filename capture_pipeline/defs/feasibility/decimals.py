@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
+from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace

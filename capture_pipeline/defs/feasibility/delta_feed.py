@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
     build_check_spec,
@@ -19,7 +19,7 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import GAPS
-from capture_pipeline.feasibility.sequence_gaps.measure import measure_feed
+from capture_pipeline.feasibility.sequence_gaps.measurement import measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS

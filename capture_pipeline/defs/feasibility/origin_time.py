@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
     build_check_spec,
@@ -20,7 +20,7 @@ from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.event_time.evidence import ASSET, build_evidence, build_report
-from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables

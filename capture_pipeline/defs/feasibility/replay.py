@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
+from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.golden_samples.sessions import find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -13,7 +13,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.benchmarks import measure_replay, measure_synthetic_replay
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.replay_throughput.benchmark import HOUR_EVENTS, MAIN_FIGURES, session_input
-from capture_pipeline.replay.sources.open import open_session_tables
+from capture_pipeline.replay.sources.factory import open_session_tables
 
 _SCHEMA = dg.TableSchema(
     [

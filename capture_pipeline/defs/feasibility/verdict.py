@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster

@@ -15,7 +15,7 @@ from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, build_thresholds
 from capture_pipeline.golden.validation.report import Check, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 
 ASSET = "golden_samples"
 Event = dg.Output[None] | dg.AssetCheckEvaluation

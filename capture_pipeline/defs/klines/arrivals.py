@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from capture_pipeline.binance.periods import SECOND_US
-from capture_pipeline.defs.klines import coverage, describe
+from capture_pipeline.defs.klines import coverage, result_metadata
 from capture_pipeline.defs.klines.arrivals_cursor import Round
 from capture_pipeline.defs.klines.checks import TABLE_CHECKS, TableChecks, evaluate
 from capture_pipeline.defs.shared import outputs
@@ -21,16 +21,16 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, keys_of_run
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.defs.shared.runless import (
+from capture_pipeline.defs.shared.runless_events import (
     partitions_without_evaluation,
     report_evaluation,
     report_materialization,
 )
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.quality.measure import load_coverage_report
-from capture_pipeline.klines.reconcile import load_reconciliation
-from capture_pipeline.klines.recorded import (
+from capture_pipeline.klines.quality.coverage_report import load_coverage_report
+from capture_pipeline.klines.reconciliation import load_reconciliation
+from capture_pipeline.klines.stored_results import (
     ChangeTimes,
     load_archives_result,
     load_bars_result,
@@ -184,7 +184,7 @@ class ArrivalsTick:
             if stamps.is_reconciled and not _is_known_since(
                 newest, _RECONCILIATION, key, stamps.reconciliation_ns
             ):
-                values = describe.reconciliation(load_reconciliation(self.workspace, partition))[
+                values = result_metadata.reconciliation(load_reconciliation(self.workspace, partition))[
                     _RECONCILIATION
                 ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
@@ -204,10 +204,10 @@ class ArrivalsTick:
                 load_archives_result(workspace, partition),
                 load_topups_result(workspace, partition, self.now_us),
             )
-            return {**describe.archives(archives), **describe.topups(topups)}
+            return {**result_metadata.archives(archives), **result_metadata.topups(topups)}
         if stage == 1:
-            return describe.bars(workspace, load_bars_result(workspace, partition))
-        return describe.gaps(workspace, load_gaps_result(workspace, partition))
+            return result_metadata.bars(workspace, load_bars_result(workspace, partition))
+        return result_metadata.gaps(workspace, load_gaps_result(workspace, partition))
 
     def _evaluate_checks(self, partitions: Sequence[Partition]) -> None:
         """Evaluate the checks of partitions whose newest materialization has no run and no evaluation.
@@ -262,4 +262,4 @@ def _differs(record: dg.EventLogRecord | None, event: dg.AssetMaterialization) -
 
 
 def _content(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    return ((name, value) for name, value in values.items() if name not in describe.RUN_VALUES)
+    return ((name, value) for name, value in values.items() if name not in result_metadata.RUN_VALUES)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
@@ -71,5 +71,5 @@ def bars(
         return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
 
     yield from run_partitions(
-        context, workspace, sequentially(build), lambda result: describe.bars(workspace, result)
+        context, workspace, sequentially(build), lambda result: result_metadata.bars(workspace, result)
     )

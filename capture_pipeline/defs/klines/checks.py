@@ -25,7 +25,7 @@ from capture_pipeline.defs.shared.check_evaluations import (
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.paths import Partition
 

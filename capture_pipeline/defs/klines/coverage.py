@@ -13,7 +13,7 @@ from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import build_table
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import CoverageReport, report_coverage
+from capture_pipeline.klines.quality.coverage_report import CoverageReport, report_coverage
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.tables.registry import refresh_catalog
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
@@ -38,4 +38,6 @@ def bar_gaps(
             workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
         )
     )
-    yield from run_partitions(context, workspace, results, lambda result: describe.gaps(workspace, result))
+    yield from run_partitions(
+        context, workspace, results, lambda result: result_metadata.gaps(workspace, result)
+    )

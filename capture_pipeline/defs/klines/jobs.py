@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -10,7 +10,7 @@ from capture_pipeline.defs.shared.partitions import key_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, CaptureError, TransientError
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.pending import find_due_for_recheck
+from capture_pipeline.klines.pending_work import find_due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition
 
@@ -91,4 +91,4 @@ def revision_watch() -> None:
 
 
 def _build_observation(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
-    return outputs.observation("kline_archives", key_of(partition), describe.revisions(found))
+    return outputs.observation("kline_archives", key_of(partition), result_metadata.revisions(found))

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
@@ -38,7 +38,7 @@ def kline_archives(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Download the published files of each partition."""
     fetch = partial(_fetch, workspace, _is_launched_by_user(context.run.tags))
-    yield from run_partitions(context, workspace, fetch, describe.archives)
+    yield from run_partitions(context, workspace, fetch, result_metadata.archives)
 
 
 @dg.asset(
@@ -62,7 +62,7 @@ def kline_topups(
     results = sequentially(
         lambda partition: fill_from_rest(workspace, partition, workspace.rest.server_time_us())
     )
-    yield from run_partitions(context, workspace, results, describe.topups)
+    yield from run_partitions(context, workspace, results, result_metadata.topups)
 
 
 def _is_launched_by_user(tags: Mapping[str, str]) -> bool:

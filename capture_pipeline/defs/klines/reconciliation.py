@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.reconciliation import reconcile_partition
 
 
 @dg.asset(
@@ -28,4 +28,4 @@ def month_reconciliation(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources of each partition."""
     results = sequentially(lambda partition: reconcile_partition(workspace, partition))
-    yield from run_partitions(context, workspace, results, describe.reconciliation)
+    yield from run_partitions(context, workspace, results, result_metadata.reconciliation)

@@ -17,7 +17,7 @@ from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines import pending
+from capture_pipeline.klines import pending_work
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _MAX_RUNS = 50
@@ -43,7 +43,7 @@ def month_close_sensor(
     return _request_runs(
         context,
         workspace,
-        pending.find_closable,
+        pending_work.find_closable,
         "close",
         "no monthly file was published that is not ingested",
     )
@@ -60,7 +60,7 @@ def gap_fill_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition with missing klines that may exist."""
-    return _request_runs(context, workspace, pending.find_fillable, "fill", "no gap can be filled now")
+    return _request_runs(context, workspace, pending_work.find_fillable, "fill", "no gap can be filled now")
 
 
 @dg.sensor(
@@ -80,7 +80,7 @@ def revision_sensor(
         return outputs.skip("a run of revision_watch is in progress")
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        due = pending.find_due_for_recheck(workspace, now_us, 1)
+        due = pending_work.find_due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, due)
@@ -113,7 +113,7 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 def _request_runs(
     context: dg.SensorEvaluationContext,
     workspace: Workspace,
-    find: Callable[[Workspace, int], pending.WorkList],
+    find: Callable[[Workspace, int], pending_work.WorkList],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -146,7 +146,7 @@ def _request_runs(
     return dg.SensorResult(run_requests=runs, cursor=attempts.dump())
 
 
-def _report_damaged(context: dg.SensorEvaluationContext, found: pending.WorkList) -> str:
+def _report_damaged(context: dg.SensorEvaluationContext, found: pending_work.WorkList) -> str:
     """Log the damaged partitions; return their number and the first of them for the reason to skip."""
     for partition, error in found.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {error}")

@@ -23,7 +23,7 @@ from capture_pipeline.errors import (
     ProtocolViolationError,
 )
 from capture_pipeline.golden.proof import published_files
-from capture_pipeline.golden.proof.compare import is_within
+from capture_pipeline.golden.proof.comparison import is_within
 from capture_pipeline.golden.proof.report import GapProof
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.recorder.background.trade_backfill import Refill

@@ -25,7 +25,7 @@ from capture_pipeline.golden.proof.captured_trades import (
     load_captured,
     read_finished_metadata,
 )
-from capture_pipeline.golden.proof.compare import (
+from capture_pipeline.golden.proof.comparison import (
     Proof,
     covered_range,
     prove_bars,

@@ -21,6 +21,7 @@ from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
 from capture_pipeline.klines.ingest.altered_files import verify_or_quarantine
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
+from capture_pipeline.klines.quality.absence import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
@@ -31,7 +32,6 @@ from capture_pipeline.klines.quality.ranges import (
     sum_lengths,
     union,
 )
-from capture_pipeline.klines.quality.sightings import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition

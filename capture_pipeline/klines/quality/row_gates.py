@@ -24,7 +24,7 @@ from capture_pipeline.checks.gates import (
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_raw_file
-from capture_pipeline.klines.quality.gates import list_coverage_specs
+from capture_pipeline.klines.quality.coverage_gates import list_coverage_specs
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table

@@ -13,7 +13,7 @@ from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.klines.ingest.rest_fill import TopupResult
-from capture_pipeline.klines.reconcile import Reconciliation
+from capture_pipeline.klines.reconciliation import Reconciliation
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000

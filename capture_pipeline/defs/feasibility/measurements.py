@@ -10,7 +10,7 @@ from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
+from capture_pipeline.defs.shared.runless_events import report_evaluation, report_materialization
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict

@@ -15,7 +15,7 @@ from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
