@@ -16,7 +16,7 @@
         ├── RateLimitedError         429, or a pause of the address; `retry_after_s` is the time to wait
         │   └── BannedError          418; nothing may be sent before `until_us`
         ├── StorageError             the disk is full, read-only or broken
-        └── BusyError                another process holds the lock of this partition
+        └── BusyError                another process has the lock
 
 Error handling, retry policies and texts for a single caller belong elsewhere.
 """
@@ -161,4 +161,4 @@ class StorageError(TransientError):
 
 
 class BusyError(TransientError):
-    """Another process holds the lock of this partition."""
+    """Another process has the lock."""

@@ -19,7 +19,8 @@ from capture_pipeline.binance.http.pauses import HostGroup, Pause, affected_host
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import file_lock, publish_model, read_model
+from capture_pipeline.lake.files import publish_model, read_model
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.terminal import logger
 
 WINDOW_US = 5 * MINUTE_US

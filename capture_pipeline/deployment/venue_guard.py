@@ -10,8 +10,11 @@ from pydantic import Field
 
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import file_lock, publish_model, read_model
+from capture_pipeline.lake.files import publish_model, read_model
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.manifests import Record
+
+_LOCK_TIMEOUT_S = 10.0
 
 
 class Origin(Record):
@@ -40,7 +43,7 @@ def ensure_venue(workspace: Workspace) -> None:
     if check_venue(workspace):
         return
     settings, lake = workspace.settings, workspace.lake
-    with file_lock(lake.origin_lock()):
+    with file_lock(lake.origin_lock(), _LOCK_TIMEOUT_S):
         # Another process may have written the record before this one got the lock.
         if not check_venue(workspace):
             archive = None if settings.venue == "sandbox" else settings.archive_url

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from capture_pipeline.errors import BusyError
 from capture_pipeline.feasibility.decimal_precision import benchmark as decimals
 from capture_pipeline.feasibility.decimal_precision import report as decimals_report
 from capture_pipeline.feasibility.disk_throughput import benchmark as disk
 from capture_pipeline.feasibility.disk_throughput import report as disk_report
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.feasibility.replay_throughput import benchmark as replay
-from capture_pipeline.lake.files import file_lock
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Lake
 
-_LOCK_TIMEOUT_S, _POLL_INTERVAL_S = 3600.0, 0.5
+_LOCK_TIMEOUT_S = 3600.0
 
 
 @contextmanager
@@ -28,16 +26,7 @@ def benchmark_turn(lake: Lake) -> Iterator[EvidenceStore]:
     Raises:
         BusyError: Another benchmark ran during the whole wait of an hour.
     """
-    until = time.monotonic() + _LOCK_TIMEOUT_S
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(file_lock(lake.state("benchmark.lock")))
-                break
-            except BusyError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_POLL_INTERVAL_S)
+    with file_lock(lake.state("benchmark.lock"), _LOCK_TIMEOUT_S):
         yield EvidenceStore(lake.reports())
 
 

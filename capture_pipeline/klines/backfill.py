@@ -26,11 +26,10 @@ from capture_pipeline.klines.ingest.archives import (
     ArchivesResult,
     fetch_partitions,
     result_interruptibly,
-    retry_while_busy,
-    with_partition_lock,
 )
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -190,11 +189,7 @@ def _fill_from_rest(
     thread.
     """
     try:
-        topups = (
-            retry_while_busy(partial(fill_from_rest, workspace, fetched.partition, now_us))
-            if use_rest
-            else None
-        )
+        topups = fill_from_rest(workspace, fetched.partition, now_us) if use_rest else None
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
     return partial(_build_locked, workspace, fetched, topups, now_us)
@@ -208,10 +203,11 @@ def _build_locked(
     A slow run therefore does not undo the work of a newer run.
     """
     try:
-        with workspace.row_budget.reserve(fetched.partition.expected):
-            return with_partition_lock(
-                workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us)
-            )
+        with (
+            workspace.row_budget.reserve(fetched.partition.expected),
+            partition_lock(workspace.lake, fetched.partition),
+        ):
+            return _build(workspace, fetched, topups, now_us)
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 

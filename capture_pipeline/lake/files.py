@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from capture_pipeline.errors import BusyError, LakeError, StorageError
+from capture_pipeline.errors import LakeError, StorageError
 from capture_pipeline.parsing import guard_parser
 
 M = TypeVar("M", bound=BaseModel)
-_TRY_EVERY_S = 0.02
 _STORAGE_ERRNO = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -163,43 +160,3 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Lock `path` exclusively; the kernel releases the lock when the process dies.
-
-    Args:
-        path: File of the lock; it is created if it does not exist.
-        patience_s: Longest time to wait for another process.
-
-    Raises:
-        BusyError: Another process has the lock, after `patience_s` too.
-    """
-    create_folder(path.parent)
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        deadline = time.monotonic() + patience_s
-        while not (is_ours := _try_lock(descriptor)) and time.monotonic() < deadline:
-            time.sleep(_TRY_EVERY_S)
-        if not is_ours:
-            owner = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-            raise BusyError(
-                f"is locked by {owner or 'another process'}",
-                where=str(path),
-                remedy="wait for it to end, or stop it",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -19,7 +19,8 @@ from pathlib import Path
 from capture_pipeline.binance.streams.names import MAX_STREAMS, list_streams
 from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
+from capture_pipeline.lake.files import create_folder, publish_model, read_model
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.completion import finish_session

@@ -24,7 +24,7 @@ from capture_pipeline.cli.klines import backfill as fetch
 from capture_pipeline.cli.klines import coverage
 from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.lake.files import file_lock
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
 from capture_pipeline_tests.deployment import NOW, Deployment, deployed

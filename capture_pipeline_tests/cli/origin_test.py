@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
+from capture_pipeline.deployment import venue_guard
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, ConfigError
@@ -18,7 +19,7 @@ from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
-from capture_pipeline.lake.files import file_lock
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline_tests.cli.conftest import Run
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -124,12 +125,15 @@ def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployme
     assert any("market=um" in str(path) for path in after)
 
 
-def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+def test_of_two_exchanges_that_begin_at_once_one_is_refused(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever holds the lock writes; the other one waits and then reads it."""
     root = tmp_path / "new"
     first, second = (
         Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance")
     )
+    monkeypatch.setattr(venue_guard, "_LOCK_TIMEOUT_S", 0.1)
     with file_lock(first.lake.origin_lock()), pytest.raises(BusyError):
         ensure_venue(first)
     ensure_venue(first)

@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from capture_pipeline.lake.locks import is_abandoned
 from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key, part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +115,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
         == "1 runs are in progress; 0 of them were dead and marked as failed"
     )
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
-    with part("shared.run_lock").hold_run_lock(
+    with part("shared.resources").run_lock(
         part("shared.resources").run_lock_path(stage.workspace, run.run_id)
     ):
         assert (
@@ -132,34 +133,34 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
 
 def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
     """A locked file means alive, a released one dead; a missing file means unknown."""
-    liveness = part("shared.run_lock")
+    run_lock = part("shared.resources").run_lock
     del stage
     path = tmp_path / "runs" / "a.lock"
-    assert liveness.is_dead(path) is False
-    with liveness.hold_run_lock(path):
+    assert is_abandoned(path) is False
+    with run_lock(path):
         assert path.exists()
-        assert liveness.is_dead(path) is False
+        assert is_abandoned(path) is False
     assert not path.exists()
-    assert liveness.is_dead(path) is False
+    assert is_abandoned(path) is False
     path.write_bytes(b"\0")
-    assert liveness.is_dead(path) is True
+    assert is_abandoned(path) is True
 
 
 def test_a_process_about_to_take_its_lock_is_not_dead(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reaper checks a file that was created but not locked yet."""
-    liveness = part("shared.run_lock")
+    run_lock = part("shared.resources").run_lock
     del stage
     path, flock, seen = tmp_path / "a.lock", fcntl.flock, []
 
     def look_first(descriptor: int, operation: int) -> None:
-        if operation == fcntl.LOCK_SH:
-            seen.append(liveness.is_dead(path))
+        if operation == fcntl.LOCK_EX | fcntl.LOCK_NB:
+            seen.append(is_abandoned(path))
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", look_first)
-    with liveness.hold_run_lock(path):
+    with run_lock(path):
         assert seen == [False]
 
 
@@ -167,10 +168,10 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file was opened before the run ended; only a clean end removes it before the lock is released."""
-    liveness = part("shared.run_lock")
+    run_lock = part("shared.resources").run_lock
     del stage
     path = tmp_path / "a.lock"
-    holder = liveness.hold_run_lock(path)
+    holder = run_lock(path)
     holder.__enter__()
     flock = fcntl.flock
 
@@ -179,4 +180,4 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", ends_just_before)
-    assert liveness.is_dead(path) is False
+    assert is_abandoned(path) is False

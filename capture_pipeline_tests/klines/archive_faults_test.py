@@ -449,14 +449,17 @@ def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -
         list(backfill(workspace, workspace.partitions(["NOSUCHUSDT"], workspace.months(now_us)), now_us))
 
 
-def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
+def test_two_writers_of_one_partition_do_not_meet(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error of the second writer names the owner of the lock."""
     from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
-    from capture_pipeline.lake.files import file_lock  # noqa: PLC0415 - likewise
+    from capture_pipeline.lake import locks  # noqa: PLC0415 - likewise
 
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    with file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
+    monkeypatch.setattr(locks, "PARTITION_TIMEOUT_S", 0.1)
+    with locks.file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
         fetch_archives(workspace, part, 0)
 
 

@@ -18,9 +18,9 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
-from capture_pipeline.klines.ingest import archives
 from capture_pipeline.klines.ingest.archives import fetch_archives
-from capture_pipeline.lake.files import file_lock
+from capture_pipeline.lake import locks
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import MergeResult, Part, merge
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -104,7 +104,7 @@ def test_a_partition_held_for_long_is_an_outcome(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the owner of the lock, and nothing is written without the lock."""
-    monkeypatch.setattr(archives, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(locks, "PARTITION_TIMEOUT_S", 0.2)
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
     fetched = fetch_archives(workspace, february(workspace), now_us)

@@ -13,10 +13,9 @@ from pydantic import BaseModel
 
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.errors import BusyError, ConfigError, LakeError, StorageError
+from capture_pipeline.errors import ConfigError, LakeError, StorageError
 from capture_pipeline.lake.files import (
     atomic_write,
-    file_lock,
     publish_bytes,
     publish_model,
     read_model,
@@ -84,26 +83,6 @@ def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
     """With a remedy."""
     with pytest.raises(LakeError, match="is recorded but gone"):
         sha256_file(tmp_path / "no")
-
-
-def _hold(path: Path, ready: object, end: object) -> None:
-    with file_lock(path):
-        ready.set()  # type: ignore[attr-defined]
-        end.wait(30)  # type: ignore[attr-defined]
-
-
-def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None:
-    """Also after SIGKILL; the error names the owner."""
-    path, ready, end = tmp_path / "l.lock", SPAWN.Event(), SPAWN.Event()
-    process = SPAWN.Process(target=_hold, args=(path, ready, end))
-    process.start()
-    assert ready.wait(30)
-    with pytest.raises(BusyError, match=f"locked by pid {process.pid}"), file_lock(path):
-        pytest.fail("the lock was taken twice")
-    process.kill()
-    process.join(30)
-    with file_lock(path):
-        assert path.read_text() == f"pid {os.getpid()}"
 
 
 def part(symbol: str = "BTCUSDT") -> Partition:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import click
@@ -20,8 +19,9 @@ from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, complete_partition
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
-from capture_pipeline.klines.ingest.archives import fetch_archives, with_partition_lock
+from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.pending_work import find_fillable
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -62,9 +62,8 @@ def _compute(
     with progress("gaps", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                results.append(
-                    with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us))
-                )
+                with partition_lock(workspace.lake, part):
+                    results.append(find_gaps(workspace, part, now_us))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

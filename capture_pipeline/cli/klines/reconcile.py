@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import click
@@ -14,8 +13,8 @@ from capture_pipeline.cli.selection import Failures, partition_options, partitio
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -60,9 +59,8 @@ def reconcile_all(
     with progress("reconcile", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                reports.append(
-                    with_partition_lock(workspace, part, partial(reconcile_partition, workspace, part))
-                )
+                with partition_lock(workspace.lake, part):
+                    reports.append(reconcile_partition(workspace, part))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

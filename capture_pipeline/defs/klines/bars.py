@@ -1,7 +1,6 @@
 """Assets of bars: the merged bars, the values on which sources differ, and excluded rows."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,7 +13,7 @@ from capture_pipeline.defs.shared.partition_runner import run_partitions, sequen
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, build_bars
-from capture_pipeline.klines.ingest.archives import with_partition_lock
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
 
 
@@ -68,7 +67,8 @@ def bars(
     """Merge the raw files of each partition."""
 
     def build(partition: Partition) -> BarsResult:
-        return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
+        with partition_lock(workspace.lake, partition):
+            return build_bars(workspace, partition)[0]
 
     yield from run_partitions(
         context, workspace, sequentially(build), lambda result: result_metadata.bars(workspace, result)

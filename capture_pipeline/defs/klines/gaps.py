@@ -1,7 +1,6 @@
 """Asset of the gap ledger."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,8 +11,9 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import with_partition_lock
+from capture_pipeline.klines.gaps import GapsResult, find_gaps
+from capture_pipeline.lake.locks import partition_lock
+from capture_pipeline.lake.paths import Partition
 
 
 @dg.asset(
@@ -33,11 +33,11 @@ def bar_gaps(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger of each partition from its files, without requests to the exchange."""
-    results = sequentially(
-        lambda partition: with_partition_lock(
-            workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
-        )
-    )
+
+    def compute(partition: Partition) -> GapsResult:
+        with partition_lock(workspace.lake, partition):
+            return find_gaps(workspace, partition, workspace.now_us())
+
     yield from run_partitions(
-        context, workspace, results, lambda result: result_metadata.gaps(workspace, result)
+        context, workspace, sequentially(compute), lambda result: result_metadata.gaps(workspace, result)
     )

@@ -9,8 +9,8 @@ import dagster as dg
 
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.resources import run_lock_path
-from capture_pipeline.defs.shared.run_lock import is_dead
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.lake.locks import is_abandoned
 
 SILENCE_S = 24 * 3600
 """A run without a lock file is ended after this time without an event."""
@@ -47,7 +47,7 @@ def stale_reason(instance: dg.DagsterInstance, workspace: Workspace, record: dg.
     """Return the reason why a started run counts as dead, or None if it does not."""
     run_id = record.dagster_run.run_id
     lock = run_lock_path(workspace, run_id)
-    if is_dead(lock):
+    if is_abandoned(lock):
         return "its process is gone"
     if lock.exists():
         return None

@@ -1,36 +1,51 @@
 """The resource `workspace`: settings, lake and exchange clients of the deployment.
 
 The resource has no configuration schema: a user could otherwise set other hosts and paths in the launchpad.
-While a run uses the workspace, it also holds its run lock (see `run_lock`), from which the reaper knows that
-its process is alive.
+The process of a run that uses the workspace has the lock of the run, from which the reaper knows that the
+process is alive. A lock is more reliable than a process id, which can be reused, or a heartbeat, which needs a
+time-out.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
 from capture_pipeline.defs.shared.partitions import SETTINGS
-from capture_pipeline.defs.shared.run_lock import hold_run_lock
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.lake.locks import file_lock
+
+_LOCK_TIMEOUT_S = 2.0
+"""The reaper takes the lock for an instant."""
 
 
 @dg.resource(
     config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
 )
 def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
-    """Yield the workspace, and hold the lock of the run that uses it."""
+    """Yield the workspace, and lock the run that uses it."""
     deployment = Workspace(SETTINGS)
     if context.run is None:
         yield deployment
         return
-    with hold_run_lock(run_lock_path(deployment, context.run.run_id)):
+    with run_lock(run_lock_path(deployment, context.run.run_id)):
         yield deployment
 
 
 def run_lock_path(deployment: Workspace, run_id: str) -> Path:
-    """Return the path of a run's lock file; the process of the run holds its lock."""
+    """Return the path of a run's lock file."""
     return deployment.lake.state("runs") / f"{run_id}.lock"
+
+
+@contextlib.contextmanager
+def run_lock(path: Path) -> Iterator[None]:
+    """Lock a run inside the `with` block; its file is removed before the lock is released."""
+    with file_lock(path, _LOCK_TIMEOUT_S):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def with_short_timeouts(deployment: Workspace) -> Workspace:

@@ -15,7 +15,8 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.klines.ingest.download import VerifiedDownload, download_verified, move_into_place
-from capture_pipeline.lake.files import file_lock, sha256_file
+from capture_pipeline.lake.files import sha256_file
+from capture_pipeline.lake.locks import file_lock
 
 DAILY_KLINES = "daily_klines"
 _MB = 1 << 20

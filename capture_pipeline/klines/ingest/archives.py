@@ -8,12 +8,10 @@ it.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -22,18 +20,17 @@ from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
-from capture_pipeline.errors import BusyError, CaptureError
+from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
 from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.quality.ranges import find_whole_steps, intersect, subtract
-from capture_pipeline.lake.files import file_lock, read_model
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 T = TypeVar("T")
-LOCK_TIMEOUT_S = 10.0
-_RETRY_DELAY_S = 0.1
 _POLL_INTERVAL_S = 0.2
 _MAX_SINGLE_REQUESTS = 2
 
@@ -86,14 +83,14 @@ def fetch_partitions(
         ConfigError: The lake belongs to another exchange; nothing was requested.
         CaptureError: The venue of the lake cannot be read or recorded.
     """
-    retry_while_busy(partial(ensure_venue, workspace))
+    ensure_venue(workspace)
     thread_count = workspace.settings.http.parallel_downloads
     cancel = threading.Event()
 
     def fetch_one(part: Partition) -> ArchivesResult:
         if check_revisions:
-            retry_while_busy(partial(recheck_partition, workspace, part, now_us), cancel)
-        return retry_while_busy(partial(fetch_archives, workspace, part, now_us, cancel), cancel)
+            recheck_partition(workspace, part, now_us, cancel)
+        return fetch_archives(workspace, part, now_us, cancel)
 
     pool = ThreadPoolExecutor(thread_count, thread_name_prefix="archive")
     try:
@@ -123,41 +120,6 @@ def result_interruptibly(future: Future[T]) -> T:
     return future.result()
 
 
-def retry_while_busy(work: Callable[[], T], cancel: threading.Event | None = None) -> T:
-    """Call a function that takes a partition's lock; repeat the call while another run has the lock.
-
-    Args:
-        work: Function that raises `BusyError` before it changes anything.
-        cancel: Event that stops further attempts.
-
-    Raises:
-        BusyError: Another run had the lock during all attempts, for `LOCK_TIMEOUT_S`.
-        CaptureError: `work` raised it.
-    """
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            return work()
-        except BusyError:
-            if time.monotonic() > deadline or (cancel is not None and cancel.is_set()):
-                raise
-        time.sleep(_RETRY_DELAY_S)
-
-
-def with_partition_lock(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
-    """Call a function under the lock of a partition; the function takes no lock itself.
-
-    Raises:
-        BusyError: Another run had the lock for `LOCK_TIMEOUT_S`.
-    """
-
-    def with_lock() -> T:
-        with file_lock(workspace.lake.lock(partition)):
-            return work()
-
-    return retry_while_busy(with_lock)
-
-
 def fetch_archives(
     workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
 ) -> ArchivesResult:
@@ -167,7 +129,7 @@ def fetch_archives(
         workspace: The deployment.
         partition: The partition.
         now_us: The present time; a file is not requested before the end of its period.
-        cancel: Event that stops further files and further attempts.
+        cancel: Event that stops further files, further attempts and the wait for the lock.
 
     Raises:
         BusyError: Another run has the lock of this partition.
@@ -176,7 +138,7 @@ def fetch_archives(
     """
     ensure_venue(workspace)
     lake = workspace.lake
-    with file_lock(lake.lock(partition)):
+    with partition_lock(lake, partition, cancel):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
         fetcher = Fetcher(workspace, partition, manifest, now_us, cancel)

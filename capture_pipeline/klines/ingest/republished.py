@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.urls import ArchiveFile, parse_name
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import check_venue
-from capture_pipeline.lake.files import file_lock, publish_model, read_model
+from capture_pipeline.lake.files import publish_model, read_model
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 
-def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+def recheck_partition(
+    workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
+) -> list[ArchiveRecord]:
     """Read the published checksum of each file again and mark the files to download again.
 
     Files in the quarantine and files without a checksum are included. A marked file remains in use until its
@@ -22,6 +27,7 @@ def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -
         workspace: The deployment.
         partition: The partition.
         now_us: The present time.
+        cancel: Event that ends the wait for the lock.
 
     Returns:
         The marked files: files with a new published checksum, and files that did not match their checksum,
@@ -33,7 +39,7 @@ def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -
     """
     check_venue(workspace)
     lake = workspace.lake
-    with file_lock(lake.lock(partition)):
+    with partition_lock(lake, partition, cancel):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)
         if manifest is None:
             return []

@@ -32,7 +32,8 @@ from capture_pipeline.klines.quality.ranges import (
     sum_lengths,
     union,
 )
-from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
+from capture_pipeline.lake.files import publish_bytes, publish_model, read_model
+from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
@@ -85,7 +86,7 @@ def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> T
     """
     ensure_venue(workspace)
     lake = workspace.lake
-    with file_lock(lake.lock(partition)):
+    with partition_lock(lake, partition):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages

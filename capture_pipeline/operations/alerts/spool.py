@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import file_lock, publish_model, read_model, storage_errors
+from capture_pipeline.lake.files import publish_model, read_model, storage_errors
+from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.settings.alerts import Alerts
