@@ -37,7 +37,8 @@ coverage: setup ## Run all tests and measure branch coverage, in about twice the
 check: setup ## Lint, types, import contracts and Dagster definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.11
+	$(BIN)/mypy --python-version 3.13
 	$(BIN)/lint-imports
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 from processes import PEERS
 
 _OURS = ("polars", "duckdb", "pandera", "numba", "isal", "pyarrow", "numpy")
@@ -20,7 +21,7 @@ _PRINT_PEERS = (
 
 def describe_machine() -> dict[str, str]:
     """Return machine, load and versions by name."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     peers = subprocess.run(
         [PEERS, "-c", _PRINT_PEERS], check=True, capture_output=True, text=True
     ).stdout.strip()

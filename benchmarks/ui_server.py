@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
-_TICKS = os.sysconf("SC_CLK_TCK")
 _DOCUMENT = re.compile(r"gql`([^`]*)`")
 _DEFINITION = re.compile(r"\b(?:query|fragment) (\w+)")
 _START_S = 300
@@ -124,18 +124,11 @@ def _wait(server: UiServer) -> None:
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process and its descendants, including those that ended."""
-    children: dict[int, list[int]] = {}
-    cpu_by_pid: dict[int, float] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(folder.name))
-            cpu_by_pid[int(folder.name)] = sum(map(int, fields[11:15])) / _TICKS
-    waiting, total = [pid], 0.0
-    while waiting:
-        each = waiting.pop()
-        total += cpu_by_pid.get(each, 0.0)
-        waiting += children.get(each, [])
+    process, total = psutil.Process(pid), 0.0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

@@ -20,8 +20,9 @@ def attempts(definitions: dg.Definitions) -> Any:
 
 def test_each_attempt_waits_twice_as_long_up_to_a_day(attempts: Any) -> None:
     """The waits are 1, 2, 4, 8, 16 and 24 hours."""
-    assert [attempts.wait_us(number) // HOUR for number in range(1, 9)] == [1, 2, 4, 8, 16, 24, 24, 24]
-    assert attempts.wait_us(10_000) == 24 * HOUR
+    waits = [attempts.WAITS.wait_s(number) / 3600 for number in range(1, 9)]
+    assert waits == [1, 2, 4, 8, 16, 24, 24, 24]
+    assert attempts.WAITS.wait_s(10_000) == 24 * 3600
 
 
 def test_what_waits_is_remembered_and_what_is_done_forgotten(attempts: Any) -> None:

@@ -8,12 +8,14 @@ from itertools import takewhile
 
 import dagster as dg
 
+from capture_pipeline.backoff import Backoff
+
 MAX_ATTEMPTS = 200
 """Most runs of one session, including retries."""
 JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
 _STEADY_S = 60.0
 """A run that lasted this long resets the wait before the next run."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_WAITS = Backoff(first_s=5.0, max_s=600.0)
 _DECIDED_S, _RETRY_S = 60.0, 600.0
 """Longest times until Dagster has marked a failed run for a retry or for no retry, and until its daemon has
 started a marked retry."""
@@ -62,7 +64,7 @@ class SessionRuns:
         """Return the wait: 5 s after two short runs in a row, doubled with each further one, otherwise 0."""
         ended = [record for record in self.records if record.dagster_run.is_finished]
         short = sum(1 for _ in takewhile(_was_short, ended))
-        return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
+        return _WAITS.wait_s(short - 1)
 
 
 def read_session_runs(instance: dg.DagsterInstance, session: str) -> SessionRuns:

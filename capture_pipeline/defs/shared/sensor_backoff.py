@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US
+from capture_pipeline.backoff import Backoff
 from capture_pipeline.parsing import PARSE_ERRORS
 
-_FIRST_WAIT_US = HOUR_US
+WAITS = Backoff(first_s=3600.0, max_s=86_400.0)
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,10 @@ class Attempts:
         """
         known = {key: self.by_key[key] for key in wanted if key in self.by_key}
         ready = [
-            key for key in wanted if key not in known or abs(now_us - known[key][1]) >= wait_us(known[key][0])
+            key
+            for key in wanted
+            if key not in known or abs(now_us - known[key][1]) >= WAITS.wait_s(known[key][0]) * 1e6
         ]
         ready.sort(key=lambda key: known.get(key, (0, 0)))
         due = {key: known.get(key, (0, 0))[0] + 1 for key in ready[:most]}
         return due, Attempts({**known, **{key: (number, now_us) for key, number in due.items()}})
-
-
-def wait_us(number: int) -> int:
-    """Return the wait after an attempt, by its number."""
-    return min(DAY_US, _FIRST_WAIT_US << min(number - 1, 10))

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
@@ -36,7 +37,6 @@ _SAMPLE_INTERVAL_S = 0.01
 _NO_STACK = "can't start new thread"
 """Text of Python's RuntimeError if there is not enough memory for the stack of a thread."""
 _MB = 1 << 20
-_PAGE = resource.getpagesize()
 
 
 class _Sampler(threading.Thread):
@@ -45,6 +45,7 @@ class _Sampler(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="memory", daemon=True)
         self.sizes: list[int] = []
+        self._process = psutil.Process()
         self._end = threading.Event()
 
     def run(self) -> None:
@@ -52,7 +53,7 @@ class _Sampler(threading.Thread):
             self.take()
 
     def take(self) -> None:
-        self.sizes.append(_read_statm()[1] * _PAGE)
+        self.sizes.append(self._process.memory_info().rss)
 
     def finish(self) -> None:
         """Take the last sample and end the thread."""
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
         write_line(error, err=True)
         return 2
     if cap_mb:
-        limit = _read_statm()[0] * _PAGE + cap_mb * _MB
+        limit = psutil.Process().memory_info().vms + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         write_json(json.dumps(_measure(arguments)))
@@ -128,12 +129,6 @@ def _open_source(arguments: list[str]) -> Iterable[Messages]:
     if kind == "parquet":
         return GoldenSource(GoldenTables(Path(rest[0]), rest[1]), rest[2])
     return RawSource(Path(rest[0]), rest[1])
-
-
-def _read_statm() -> tuple[int, int]:
-    """Read the numbers of virtual and resident pages of this process."""
-    sizes = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return int(sizes[0]), int(sizes[1])
 
 
 if __name__ == "__main__":

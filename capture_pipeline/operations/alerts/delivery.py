@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from capture_pipeline.backoff import Backoff
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import BusyError, CaptureError, ConfigError, RateLimitedError
 from capture_pipeline.operations.alerts.channels import Channel, get_secret, mask_secret, open_channel
@@ -22,7 +23,8 @@ from capture_pipeline.settings.alerts import Alerts, ChannelSettings
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.terminal import logger
 
-_FIRST_WAIT_S, _MAX_WAIT_S, _MAX_RETRY_AFTER_S = 30.0, 900.0, 3600.0
+_WAITS = Backoff(first_s=30.0, max_s=900.0)
+_MAX_RETRY_AFTER_S = 3600.0
 _PASS_S = 20.0
 """No message is started later than this after the begin of a delivery. A tick of a sensor has 60 seconds."""
 _log = logger(__name__)
@@ -189,9 +191,6 @@ def _record_success(sent: list[Alert], now_us: int, queue: Queue) -> None:
 
 def _record_failure(outcome: Outcome, now_us: int, queue: Queue) -> None:
     queue.failures += 1
-    wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(queue.failures - 1, 10))
-    queue.next_us, queue.error = (
-        now_us + round(max(wait_s, min(outcome.retry_s, _MAX_RETRY_AFTER_S)) * 1e6),
-        outcome.error,
-    )
+    wait_s = max(_WAITS.wait_s(queue.failures), min(outcome.retry_s, _MAX_RETRY_AFTER_S))
+    queue.next_us, queue.error = now_us + round(wait_s * 1e6), outcome.error
     _log.warning("alerts wait for the channel %s: %s", outcome.channel, outcome.error)
