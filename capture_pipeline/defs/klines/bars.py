@@ -11,7 +11,7 @@ from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
@@ -62,14 +62,14 @@ from capture_pipeline.lake.paths import Partition
     backfill_policy=BACKFILL_POLICY,
 )
 def bars(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files of each partition."""
 
     def build(partition: Partition) -> BarsResult:
-        with partition_lock(workspace.lake, partition):
-            return build_bars(workspace, partition)[0]
+        with partition_lock(deployment.lake, partition):
+            return build_bars(deployment, partition)[0]
 
     yield from run_partitions(
-        context, workspace, sequentially(build), lambda result: result_metadata.bars(workspace, result)
+        context, deployment, sequentially(build), lambda result: result_metadata.bars(deployment, result)
     )

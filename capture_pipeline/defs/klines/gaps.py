@@ -10,7 +10,7 @@ from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
@@ -30,14 +30,14 @@ from capture_pipeline.lake.paths import Partition
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
 def bar_gaps(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger of each partition from its files, without requests to the exchange."""
 
     def compute(partition: Partition) -> GapsResult:
-        with partition_lock(workspace.lake, partition):
-            return find_gaps(workspace, partition, workspace.now_us())
+        with partition_lock(deployment.lake, partition):
+            return find_gaps(deployment, partition, deployment.now_us())
 
     yield from run_partitions(
-        context, workspace, sequentially(compute), lambda result: result_metadata.gaps(workspace, result)
+        context, deployment, sequentially(compute), lambda result: result_metadata.gaps(deployment, result)
     )

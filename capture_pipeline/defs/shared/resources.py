@@ -1,7 +1,7 @@
-"""The resource `workspace`: settings, lake and exchange clients of the deployment.
+"""The resource `deployment`: settings, lake and exchange clients of the deployment.
 
 The resource has no configuration schema: a user could otherwise set other hosts and paths in the launchpad.
-The process of a run that uses the workspace has the lock of the run, from which the reaper knows that the
+The process of a run that uses the deployment has the lock of the run, from which the reaper knows that the
 process is alive. A lock is more reliable than a process id, which can be reused, or a heartbeat, which needs a
 time-out.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from capture_pipeline.defs.shared.partitions import SETTINGS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.locks import file_lock
 
 _LOCK_TIMEOUT_S = 2.0
@@ -23,9 +23,9 @@ _LOCK_TIMEOUT_S = 2.0
 @dg.resource(
     config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
 )
-def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
-    """Yield the workspace, and lock the run that uses it."""
-    deployment = Workspace(SETTINGS)
+def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:
+    """Yield the deployment, and lock the run that uses it."""
+    deployment = Deployment(SETTINGS)
     if context.run is None:
         yield deployment
         return
@@ -33,7 +33,7 @@ def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
         yield deployment
 
 
-def run_lock_path(deployment: Workspace, run_id: str) -> Path:
+def run_lock_path(deployment: Deployment, run_id: str) -> Path:
     """Return the path of a run's lock file."""
     return deployment.lake.state("runs") / f"{run_id}.lock"
 
@@ -48,8 +48,8 @@ def run_lock(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def with_short_timeouts(deployment: Workspace) -> Workspace:
-    """Return the workspace with one attempt a request and short time-outs, for sensors and schedules."""
+def with_short_timeouts(deployment: Deployment) -> Deployment:
+    """Return the deployment with one attempt a request and short time-outs, for sensors and schedules."""
     http = deployment.settings.http.model_copy(
         update={
             "attempts": 1,
@@ -60,4 +60,4 @@ def with_short_timeouts(deployment: Workspace) -> Workspace:
         }
     )
     limits = deployment.settings.rate_limits.model_copy(update={"max_wait_s": 0.0})
-    return Workspace(deployment.settings.model_copy(update={"http": http, "rate_limits": limits}))
+    return Deployment(deployment.settings.model_copy(update={"http": http, "rate_limits": limits}))

@@ -7,7 +7,7 @@ import threading
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.urls import ArchiveFile, parse_name
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.locks import partition_lock
@@ -16,7 +16,7 @@ from capture_pipeline.lake.paths import Partition
 
 
 def recheck_partition(
-    workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
+    deployment: Deployment, partition: Partition, now_us: int, cancel: threading.Event | None = None
 ) -> list[ArchiveRecord]:
     """Read the published checksum of each file again and mark the files to download again.
 
@@ -24,7 +24,6 @@ def recheck_partition(
     new version is downloaded and verified. A file in the quarantine remains there.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time.
         cancel: Event that ends the wait for the lock.
@@ -37,15 +36,15 @@ def recheck_partition(
         ConfigError: The lake belongs to another exchange.
         CaptureError: A checksum cannot be downloaded, or the manifest cannot be read or written.
     """
-    check_venue(workspace)
-    lake = workspace.lake
+    check_venue(deployment)
+    lake = deployment.lake
     with partition_lock(lake, partition, cancel):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)
         if manifest is None:
             return []
         found = []
         for record in list_recheckable(manifest):
-            published, _ = workspace.archive.checksum(_find_file(record, partition))
+            published, _ = deployment.archive.checksum(_find_file(record, partition))
             record.checked_at_us = now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)
