@@ -20,7 +20,7 @@ from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait
-from capture_pipeline.binance.rest.client import parse_statuses, parse_time
+from capture_pipeline.binance.rest.answers import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.parsing import parse_count

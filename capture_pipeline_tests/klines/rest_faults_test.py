@@ -14,7 +14,8 @@ from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.rest.limiter import WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.errors import (
@@ -383,7 +384,7 @@ def test_weight_header_of_a_refused_request_counts(
         client = Client(sandbox, tmp_path, weight_per_minute=50, use_percent=100, max_wait_s=0)
         with pytest.raises(refused[0], match=refused[1]):
             client.rest._get("aggTrades", {"symbol": "BTCUSDT", "limit": "none"})
-        assert client.rest._governor.wait_s(10, client.now_s) == 60.0
+        assert client.rest._limiter._governor.wait_s(10, client.now_s) == 60.0
 
 
 def _avoid_the_end_of_a_minute() -> None:

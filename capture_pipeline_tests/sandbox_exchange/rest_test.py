@@ -18,7 +18,8 @@ from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, parse_time
-from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.rest.limiter import WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.sandbox_exchange.streaming import exchange

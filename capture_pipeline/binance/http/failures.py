@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
+from capture_pipeline.binance.http.deadline import Deadline
 from capture_pipeline.binance.http.network import Proxy
 from capture_pipeline.binance.http.refusals import (
     BACK_OFF,
@@ -24,9 +28,11 @@ from capture_pipeline.errors import (
     CaptureError,
     ConfigError,
     NetworkError,
+    ProtocolViolationError,
     RateLimitedError,
     RequestRefusedError,
     ServerError,
+    UntrustedPeerError,
 )
 
 PROXY_LOGIN = 407
@@ -36,7 +42,67 @@ _TRANSIENT_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
 time-out, server overload, and service shutting down. Source: the exchange's lists of error codes for spot and
 USD-M futures, which do not state an HTTP status."""
 _ERROR_CAP = 10_000
+_TLS_REMEDY = (
+    "check the certificate and the clock; "
+    "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+)
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+@contextmanager
+def translate_failures(
+    url: str, proxy: Proxy | None, deadline: Deadline, sandbox_url: str | None = None
+) -> Iterator[None]:
+    """Convert the exceptions of requests and urllib3; exceptions about the answer's file are raised unchanged.
+
+    Args:
+        url: Address, or another name of the peer, for the error.
+        proxy: Proxy of the connection.
+        deadline: Deadline of the request, which shuts the connection down.
+        sandbox_url: Address of the sandbox exchange, for the remedy in an error.
+
+    Raises:
+        CaptureError: The request failed.
+    """
+    way = f" through the proxy {proxy}" if proxy else ""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if not _is_network_error(error):
+            raise
+        if deadline.is_over:
+            raise NetworkError(
+                f"sent too little within {deadline.seconds:g} s",
+                where=url,
+                remedy="if the line is slow, raise http.answer_timeout_s",
+            ) from error
+        match error:
+            case requests.exceptions.ProxyError():
+                raise _proxy_failure(error, url, proxy) from None
+            case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
+                what = f"TLS failed{way}: {_describe_briefly(error)}"
+                raise UntrustedPeerError(what, where=url, remedy=_TLS_REMEDY) from None
+            case (
+                requests.exceptions.InvalidURL()
+                | requests.exceptions.MissingSchema()
+                | requests.exceptions.InvalidSchema()
+            ):
+                what = f"is not a usable address: {_describe_briefly(error)}"
+                raise RequestRefusedError(what, status=0, where=url) from None
+            case requests.exceptions.ContentDecodingError() | urllib3.exceptions.DecodeError():
+                what = f"sends a body that cannot be decoded: {_describe_briefly(error)}"
+                raise ProtocolViolationError(what, where=url) from None
+        raise NetworkError(
+            f"cannot be reached or broke off{way}: {_describe_briefly(error)}",
+            where=url,
+            remedy="check the proxy" if proxy else _find_remedy(url, sandbox_url, error),
+        ) from None
+
+
+def _find_remedy(url: str, sandbox_url: str | None, error: BaseException) -> str | None:
+    """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
+    is_sandbox = sandbox_url is not None and urlsplit(url)[:2] == urlsplit(sandbox_url)[:2]
+    return "start it with capture sandbox serve" if is_sandbox and _is_refused(error) else None
 
 
 def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
@@ -49,16 +115,18 @@ def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
     return AccessDeniedError(what, status=status, where=url, remedy="have the proxy's rules allow this host")
 
 
-def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
+def _proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
     """Return the error for a failed connection through a proxy."""
     if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
         return proxy_refusal(proxy, int(found[1]), url)
     return NetworkError(
-        f"the proxy {proxy} cannot be reached: {describe_briefly(error)}", where=url, remedy="check the proxy"
+        f"the proxy {proxy} cannot be reached: {_describe_briefly(error)}",
+        where=url,
+        remedy="check the proxy",
     )
 
 
-def describe_briefly(error: BaseException) -> str:
+def _describe_briefly(error: BaseException) -> str:
     """Describe the innermost cause of an exception in one short line."""
     inner = error
     while (deeper := _unwrap(inner)) is not None:
@@ -76,7 +144,7 @@ def _unwrap(error: BaseException) -> BaseException | None:
     )
 
 
-def is_refused(error: BaseException) -> bool:
+def _is_refused(error: BaseException) -> bool:
     """Report whether the connection was refused, because no server listens at the address."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, ConnectionRefusedError):
@@ -84,7 +152,7 @@ def is_refused(error: BaseException) -> bool:
     return inner is not None
 
 
-def is_network_error(error: BaseException) -> bool:
+def _is_network_error(error: BaseException) -> bool:
     """Report whether an exception is about the connection; other `OSError`s are about the answer's file."""
     network = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
     return not isinstance(error, OSError) or isinstance(error, network)

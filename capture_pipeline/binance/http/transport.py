@@ -15,24 +15,19 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 
 from capture_pipeline.binance.http.deadline import Deadline
 from capture_pipeline.binance.http.failures import (
     PROXY_LOGIN,
-    describe_briefly,
     error_body,
-    is_network_error,
-    is_refused,
-    proxy_failure,
     proxy_refusal,
     refusal_error,
+    translate_failures,
 )
 from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.errors import (
-    NetworkError,
     ProtocolViolationError,
     RequestRefusedError,
     UntrustedPeerError,
@@ -41,10 +36,6 @@ from capture_pipeline.errors import (
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
-_TLS_REMEDY = (
-    "check the certificate and the clock; "
-    "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
-)
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,7 @@ class Http:
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._translate_failures(where, egress.proxy, deadline), deadline.enforce():
+        with translate_failures(where, egress.proxy, deadline), deadline.enforce():
             response = self._session(egress.tls).post(
                 url,
                 data=body,
@@ -194,7 +185,7 @@ class Http:
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
-        with self._translate_failures(url, egress.proxy, deadline), deadline.enforce():
+        with translate_failures(url, egress.proxy, deadline, self._sandbox_url), deadline.enforce():
             response = self._send(url, egress, headers, params)
             try:
                 self._on_answer(response.url, response.status_code, response.headers)
@@ -259,7 +250,7 @@ class Http:
         min_bytes: float | None,
     ) -> Iterator[bytes]:
         received = 0
-        with self._translate_failures(url, proxy, deadline):
+        with translate_failures(url, proxy, deadline, self._sandbox_url):
             # iter_content drops an incomplete block when the connection breaks, so it is not used here.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
@@ -279,57 +270,6 @@ class Http:
             raise proxy_refusal(proxy, status, url)
         raise refusal_error(status, response.headers, error_body(response), url, self._now_s())
 
-    @contextmanager
-    def _translate_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
-        way = f" through the proxy {proxy}" if proxy else ""
-        try:
-            with _translate_timeout(deadline, url):
-                yield
-        except requests.exceptions.ProxyError as error:
-            raise proxy_failure(error, url, proxy) from None
-        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UntrustedPeerError(
-                f"TLS failed{way}: {describe_briefly(error)}", where=url, remedy=_TLS_REMEDY
-            ) from None
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.MissingSchema,
-            requests.exceptions.InvalidSchema,
-        ) as error:
-            raise RequestRefusedError(
-                f"is not a usable address: {describe_briefly(error)}", status=0, where=url
-            ) from None
-        except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
-            raise ProtocolViolationError(
-                f"sends a body that cannot be decoded: {describe_briefly(error)}", where=url
-            ) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if not is_network_error(error):
-                raise
-            remedy = "check the proxy" if proxy else self._find_remedy(url, error)
-            raise NetworkError(
-                f"cannot be reached or broke off{way}: {describe_briefly(error)}", where=url, remedy=remedy
-            ) from None
-
-    def _find_remedy(self, url: str, error: BaseException) -> str | None:
-        """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
-        is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
-        return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
-
 
 def _build_proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
     return {urlsplit(url).scheme: proxy.url} if proxy else None
-
-
-@contextmanager
-def _translate_timeout(deadline: Deadline, url: str) -> Iterator[None]:
-    """Convert the error of a connection that the deadline shut down to an error about the time."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        if not deadline.is_over or not is_network_error(error):
-            raise
-        what = f"sent too little within {deadline.seconds:g} s"
-        raise NetworkError(
-            what, where=url, remedy="if the line is slow, raise http.answer_timeout_s"
-        ) from error

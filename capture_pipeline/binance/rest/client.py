@@ -1,119 +1,37 @@
 """Client of the REST endpoints for market data, within the exchange's limits of request weight.
 
-A refusal of the address (429, 418, the firewall's 403) pauses every thread and process that shares its
-limits, see `pauses.py`. Source: the exchange's REST documentation; the weights are in `urls.py`.
+Source: the exchange's REST documentation; the weights are in `urls.py`.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
 
-import msgspec
-
-from capture_pipeline.binance.http.pauses import HostGroup, Limits, Pause
-from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, FIREWALL
+from capture_pipeline.binance.http.pauses import Limits
 from capture_pipeline.binance.http.retries import retry_transient
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Answer, Http
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.rest.answers import parse_statuses, parse_time
+from capture_pipeline.binance.rest.limiter import RequestLimiter
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 from capture_pipeline.errors import (
     AccessDeniedError,
-    BannedError,
     ConfigError,
-    ProtocolViolationError,
     RateLimitedError,
     RequestRefusedError,
 )
-from capture_pipeline.parsing import guard_parser, parse_count
-from capture_pipeline.terminal import logger
-
-_log = logger(__name__)
 
 PAGE_ROWS = 1000
 INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
 UNKNOWN_SYMBOL = frozenset({INVALID_SYMBOL, INVALID_SYMBOL_STATUS})
 """Codes for a symbol that is not listed (any more); futures send the second one for expired contracts."""
-USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _BODY_CAP = 32 << 20
 _MAX_TRIES = 5
 _NOT_FOUND = 404
-_LAST_MS = 253_402_300_799_999
-"""The end of the year 9999, milliseconds UTC."""
-
-
-class _Time(msgspec.Struct):
-    serverTime: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]  # noqa: N815 - the exchange's name
-
-
-class _Symbol(msgspec.Struct):
-    symbol: str
-    status: str
-
-
-class _Info(msgspec.Struct):
-    symbols: list[_Symbol]
-
-
-_decode_time = msgspec.json.Decoder(_Time).decode
-_decode_info = msgspec.json.Decoder(_Info).decode
-
-
-def parse_time(body: bytes, where: str) -> int:
-    """Parse the answer of `time` to microseconds UTC.
-
-    Raises:
-        ProtocolViolationError: The answer does not contain a time.
-    """
-    with guard_parser(where, f"does not contain the time: {body[:80]!r}", kind=ProtocolViolationError):
-        return _decode_time(body).serverTime * 1000
-
-
-def parse_statuses(body: bytes, where: str) -> dict[str, str]:
-    """Parse the answer of `exchangeInfo` to the status of each symbol.
-
-    Raises:
-        ProtocolViolationError: The answer does not contain symbols with their status.
-    """
-    with guard_parser(where, f"is not an exchangeInfo: {body[:80]!r}", kind=ProtocolViolationError):
-        return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
-
-
-class WeightGovernor:
-    """Computes the waits before requests from the used weight (sans-I/O).
-
-    The exchange counts the weight of each calendar minute, and reports the used weight with each answer.
-    """
-
-    def __init__(self, budget: float) -> None:
-        """Create a governor with no used weight.
-
-        Args:
-            budget: Weight that may be used in a minute.
-        """
-        self._budget = budget
-        self._minute = -1
-        self._used = 0
-
-    def wait_s(self, weight: int, now_s: float) -> float:
-        """Return the seconds to wait before a request; if they are 0, count the request's weight."""
-        minute = int(now_s // 60)
-        if minute != self._minute:
-            self._minute, self._used = minute, 0
-        if self._used and self._used + weight > self._budget:
-            return (minute + 1) * 60 - now_s
-        self._used += weight
-        return 0.0
-
-    def learn(self, used_weight: int, now_s: float) -> None:
-        """Update the used weight from an answer; it includes requests of other programs at this address."""
-        if int(now_s // 60) == self._minute:
-            self._used = max(self._used, used_weight)
 
 
 class RestClient:
@@ -141,20 +59,10 @@ class RestClient:
             now_s: Wall clock in seconds.
             sleep: Function that waits for a number of seconds.
         """
-        self._http, self._base, self._market, self._limits, self._address = (
-            http,
-            base_url.rstrip("/"),
-            market,
-            limits,
-            address,
+        self._http, self._base, self._market = http, base_url.rstrip("/"), market
+        self._limiter = RequestLimiter(
+            self._base, limits, market.weight_per_minute, address, now_s=now_s, sleep=sleep
         )
-        self._now_s, self._sleep = now_s, sleep
-        self._weight_per_minute = (
-            (limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100
-        )
-        self._governor = WeightGovernor(self._weight_per_minute)
-        self._lock = threading.Lock()
-        self._logged_until_us = 0
 
     def server_time_us(self) -> int:
         """Request the exchange's time, microseconds UTC."""
@@ -209,7 +117,7 @@ class RestClient:
 
     def agg_trades_pause_s(self, share: float) -> float:
         """Return the pause between requests for aggregate trades that uses `share` of the weight budget."""
-        return request_weight(self._market, "aggTrades") * 60 / (share * self._weight_per_minute)
+        return request_weight(self._market, "aggTrades") * 60 / (share * self._limiter.weight_per_minute)
 
     def symbol_status(self, symbol: str) -> str | None:
         """Request the status of a symbol as the exchange names it; None if the symbol is not listed."""
@@ -277,52 +185,10 @@ class RestClient:
         Returns:
             The answer; None if the address was refused for at most `rate_limits.max_wait_s`.
         """
-        self._wait_for_limits(weight, url)
+        self._limiter.wait(weight, url)
         try:
-            return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
-        except RateLimitedError as error:
-            self._address.refuse(
-                HostGroup.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
-            )
-            if error.retry_after_s > self._limits.max_wait_s:
+            return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._limiter.learn)
+        except (RateLimitedError, AccessDeniedError) as error:
+            if not self._limiter.record_refusal(error):
                 raise
             return None
-        except AccessDeniedError as error:
-            if error.status == FIREWALL:
-                self._address.refuse(HostGroup.REST, FIREWALL, error.retry_after_s)
-            raise
-
-    def _wait_for_limits(self, weight: int, url: str) -> None:
-        """Wait until the request may be sent.
-
-        Raises:
-            RateLimitedError: The wait is longer than `rate_limits.max_wait_s`, or the firewall refuses the
-                address.
-        """
-        while True:
-            if (pause := self._address.pause(HostGroup.REST)) is not None:
-                now_s = self._now_s()
-                wait = pause.left_s(now_s)
-                if wait > self._limits.max_wait_s or not pause.has_stated_end:
-                    raise pause.error(url, now_s)
-                self._log_pause(pause)
-            else:
-                with self._lock:
-                    wait = self._governor.wait_s(weight, self._now_s())
-                if not wait:
-                    return
-            self._sleep(max(0.0, wait))
-
-    def _log_pause(self, pause: Pause) -> None:
-        """Log the wait for the end of a pause, once for all threads."""
-        with self._lock:
-            is_new, self._logged_until_us = pause.until_us != self._logged_until_us, pause.until_us
-        if is_new:
-            _log.warning("%s: %s; nothing is sent before", self._base, pause.text)
-
-    def _learn(self, headers: Mapping[str, str]) -> None:
-        """Update the used weight from the headers of an answer, also of a refusal."""
-        used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
-        if used is not None:
-            with self._lock:
-                self._governor.learn(used, self._now_s())

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from capture_pipeline.binance.http.refusals import parse_date
-from capture_pipeline.binance.rest.client import USED_WEIGHT_HEADER
+from capture_pipeline.binance.rest.limiter import USED_WEIGHT_HEADER
 from capture_pipeline.binance.streams.names import FIELDS, PING_EVERY_S, StreamKind, is_close_notice, kind_of
 from capture_pipeline.binance.urls import Market, request_weight
 from capture_pipeline.errors import MalformedDataError
