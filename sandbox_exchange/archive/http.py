@@ -14,8 +14,8 @@ from capture_pipeline.parsing import parse_count
 from sandbox_exchange.archive.publisher import Archive, Published
 from sandbox_exchange.archive.s3_listing import Listing, ListQuery
 from sandbox_exchange.constants import BUCKET
+from sandbox_exchange.faults.kinds import CHECKSUM, FaultStage
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
 from sandbox_exchange.http.request_log import log_fault
 
 _BUCKET = f"/{BUCKET}/"

@@ -23,7 +23,8 @@ from sandbox_exchange.archive.corrupt_csv import corrupt_csv
 from sandbox_exchange.archive.corrupt_zip import build_zip, compress_entry, corrupt_zip, inflate_first_entry
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.constants import archive_path
-from sandbox_exchange.faults.rules import CHECKSUM, ChecksumForm, FaultRule
+from sandbox_exchange.faults.kinds import CHECKSUM, ChecksumForm
+from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.market.source import AnyFile, FileContent, Source
 
 _MAX_CACHED_BYTES = 512 << 20

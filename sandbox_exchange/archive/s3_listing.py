@@ -10,8 +10,8 @@ from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.urls import Granularity, Market
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
+from sandbox_exchange.faults.kinds import CHECKSUM, FaultStage
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MAX_KEYS = 1000

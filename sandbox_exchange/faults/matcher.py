@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, FaultStage
+from sandbox_exchange.faults.kinds import CHECKSUM, ON_RANGE_ONLY, FaultStage
+from sandbox_exchange.faults.rules import FaultRule
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import polars as pl
 from capture_pipeline.binance.periods import SECOND_US, Interval
 from capture_pipeline.binance.urls import Market, TradesFile
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.faults.rules import ChecksumForm
+from sandbox_exchange.faults.kinds import ChecksumForm
 from sandbox_exchange.market.kline_text import decimal_text
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.source import AnyFile, KlineQuery

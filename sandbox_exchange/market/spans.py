@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.faults.rules import ChecksumForm
+from sandbox_exchange.faults.kinds import ChecksumForm
 
 
 def _time_us(value: object) -> object:

@@ -15,8 +15,9 @@ from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
 from sandbox_exchange.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
+from sandbox_exchange.faults.kinds import FaultStage
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, FaultStage
+from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.http.request_log import log_fault
 from sandbox_exchange.rest.corrupt_answers import corrupt_klines, encode_body
 from sandbox_exchange.rest.market_data import Endpoint, RestApi

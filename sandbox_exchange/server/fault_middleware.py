@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from capture_pipeline.request_guard import RequestGuard
 from sandbox_exchange.archive.corrupt_zip import flip_bit, gzip_bomb
 from sandbox_exchange.clock import SandboxClock
+from sandbox_exchange.faults.kinds import FaultStage
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, FaultStage
+from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.http.protocol import cut, reset
 from sandbox_exchange.http.request_log import RequestEntry, RequestLog, log_fault
 

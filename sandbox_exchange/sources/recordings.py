@@ -16,7 +16,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, Trad
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.archive.corrupt_zip import inflate_first_entry
-from sandbox_exchange.faults.rules import CHECKSUM
+from sandbox_exchange.faults.kinds import CHECKSUM
 from sandbox_exchange.market.kline_text import SCHEMA, parse_csv
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import SymbolSpec

@@ -6,20 +6,19 @@ import asyncio
 import socket
 from collections import deque
 from enum import StrEnum
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from websockets.datastructures import Headers
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, StreamRoute, route_of
 from sandbox_exchange.http.protocol import LINGER_0
+from sandbox_exchange.streams.handshake import HandshakeRefusal, replace_target
 from sandbox_exchange.streams.messages import CLOSE, StreamKey, frame, shutdown_frame
 from sandbox_exchange.streams.subscriptions import answer
 
@@ -56,7 +55,7 @@ class ConnectionOwner(Protocol):
 
     def now_us(self) -> int: ...
 
-    def admit(self, connection: StreamConnection, query: str) -> tuple[int, dict[str, str], bytes] | None: ...
+    def admit(self, connection: StreamConnection, query: str) -> HandshakeRefusal | None: ...
 
     def register(self, connection: StreamConnection) -> None: ...
 
@@ -139,7 +138,7 @@ class StreamConnection(asyncio.Protocol):
         if self.state in {ConnectionState.HALF_OPEN, ConnectionState.GONE}:
             return
         if self.state is ConnectionState.OPENING and not self.target:
-            data = self._without_target(data)
+            self.target, data = replace_target(data)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
@@ -220,23 +219,12 @@ class StreamConnection(asyncio.Protocol):
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
         self._transport.abort()
 
-    def _without_target(self, data: bytes) -> bytes:
-        """Store the target and replace it: a target with a thousand streams is too long for the library."""
-        line, _, headers = data.partition(b"\r\n")
-        method, target, version = line.split(b" ", 2)
-        self.target = target.decode("latin-1")
-        return b"%b / %b\r\n%b" % (method, version, headers)
-
     def _open(self, request: Request) -> None:
         split = urlsplit(self.target)
         self.path, self.query = unquote(split.path), dict(parse_qsl(split.query, keep_blank_values=True))
         refusal = self._hub.admit(self, split.query)
         self.micro = self.market is Market.SPOT and self.query.get("timeUnit", "").upper() == "MICROSECOND"
-        if refusal is None:
-            response = self._protocol.accept(request)
-        else:
-            status, headers, body = refusal
-            response = _build_response(status, headers, body)
+        response = self._protocol.accept(request) if refusal is None else refusal.build_response()
         self._protocol.send_response(response)
         if self._protocol.state is OPEN:
             self.state = ConnectionState.OPEN
@@ -324,8 +312,3 @@ class StreamConnection(asyncio.Protocol):
             self._schedule("close", _CLOSE_WITHIN_S, self._transport.abort)
         else:
             self._transport.close()
-
-
-def _build_response(status: int, headers: dict[str, str], content: bytes) -> Response:
-    own = {"Content-Length": str(len(content)), "Connection": "close"}
-    return Response(status, HTTPStatus(status).phrase, Headers({**headers, **own}), content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,24 +13,24 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LENGTH, StreamRoute
+from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LENGTH
+from sandbox_exchange.faults.kinds import FaultStage
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, FaultStage
+from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.http.request_log import RequestLog, log_fault
 from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup
 from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 from sandbox_exchange.streams.connection_faults import apply_fault
 from sandbox_exchange.streams.dispatcher import Dispatcher
 from sandbox_exchange.streams.faults import StreamFaults
+from sandbox_exchange.streams.handshake import HandshakeRefusal, parse_endpoint, refuse_handshake
 from sandbox_exchange.streams.messages import Feed, StreamKey
 
 _MAX_PAST = 500
-RefusalResponse = tuple[int, dict[str, str], bytes]
-"""Status, headers and body of a response."""
 
 
 class StreamHub:
-    """Stream connections of connection exchange.
+    """Stream connections of the exchange.
 
     All methods but the constructor run in the event loop of the server.
 
@@ -84,7 +83,7 @@ class StreamHub:
     def now_us(self) -> int:
         return self._clock.now_us()
 
-    def admit(self, connection: StreamConnection, query: str) -> RefusalResponse | None:
+    def admit(self, connection: StreamConnection, query: str) -> HandshakeRefusal | None:
         """Configure a connection from its path and query; return a response if it is refused."""
         scope: dict[str, Any] = {
             "headers": [],
@@ -94,29 +93,30 @@ class StreamHub:
         }
         entry = self._log.add(scope, self.now_us())
         refusal = self._refusal(connection, scope)
-        entry.status = refusal[0] if refusal else 101
+        entry.status = refusal.status if refusal else 101
         return refusal
 
-    def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> RefusalResponse | None:
+    def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> HandshakeRefusal | None:
         if (refusal := self._limits.count_request(HostGroup.STREAMS, time.time())) is not None:
-            return refusal.status, refusal.headers, refusal.body
+            return HandshakeRefusal(refusal.status, refusal.headers, refusal.body)
         rule = self._faults.select(FaultStage.UPGRADE, RequestInfo("GET", connection.path, connection.query))
         log_fault(scope, rule)
         if rule is not None:
             status = int(rule.number("status", 503))
             headers = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
-            return _build_refusal(status, "Connection refused.", headers)
+            return refuse_handshake(status, "Connection refused.", headers)
         if len(connection.target) > MAX_TARGET_LENGTH:
-            return _build_refusal(414, "Request-URI Too Large")
-        connection.market, connection.route, path = _split_path(connection.path)
-        head, _, names = path.partition("/")
+            return refuse_handshake(414, "Request-URI Too Large")
+        endpoint = parse_endpoint(connection.path)
+        connection.market, connection.route = endpoint.market, endpoint.route
+        head, _, names = endpoint.path.partition("/")
         if self._dispatcher is None or head not in {"stream", "ws"} or (head == "stream" and names):
-            return _build_refusal(404, "No such stream endpoint.")
+            return refuse_handshake(404, "No such stream endpoint.")
         connection.wrapped = head == "stream"
         names = connection.query.get("streams", "") if connection.wrapped else names
         connection.streams = dict.fromkeys(name for name in names.split("/") if name)
         if len(connection.streams) > MAX_STREAMS and connection.market is Market.SPOT:
-            return _build_refusal(400, f"A connection may listen to at most {MAX_STREAMS} streams.")
+            return refuse_handshake(400, f"A connection may listen to at most {MAX_STREAMS} streams.")
         return None
 
     def register(self, connection: StreamConnection) -> None:
@@ -178,24 +178,6 @@ class StreamHub:
             "close_code": connection.close_code,
             "faults": connection.faults,
         }
-
-
-def _build_refusal(status: int, text: str, headers: dict[str, str] | None = None) -> RefusalResponse:
-    body = json.dumps({"code": -1003 if headers else 0, "msg": text}).encode()
-    return status, {"Content-Type": "application/json", **(headers or {})}, body
-
-
-def _split_path(path: str) -> tuple[Market, StreamRoute | None, str]:
-    """Split a path into market, route and the rest; a futures path without a route has the public route."""
-    head, _, rest = path.removeprefix("/").partition("/")
-    if head != FUTURES_HOST:
-        return Market.SPOT, None, path.removeprefix("/")
-    route, _, inner = rest.partition("/")
-    return (
-        (Market.UM, StreamRoute(route), inner)
-        if route in set(StreamRoute)
-        else (Market.UM, StreamRoute.PUBLIC, rest)
-    )
 
 
 def _describe_key(key: StreamKey) -> str:
