@@ -9,9 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.cli.session.diagnosis import diagnose_command
 from capture_pipeline.cli.session.imports import import_command
-from capture_pipeline.cli.session.validation import validate_command
+from capture_pipeline.cli.session.validation import diagnose_command, validate_command
 from capture_pipeline.golden.quality_score import MEANING
 from capture_pipeline_tests.golden.made import recording, session, trade, written
 

@@ -13,10 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.cli.session.diagnosis import diagnose_command
 from capture_pipeline.cli.session.imports import import_command
 from capture_pipeline.cli.session.replay import replay_command
-from capture_pipeline.cli.session.validation import validate_command
+from capture_pipeline.cli.session.validation import diagnose_command, validate_command
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import _read_recording

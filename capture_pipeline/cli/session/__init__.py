@@ -25,7 +25,7 @@ _HERE = "capture_pipeline.cli.session"
             f"{_HERE}.validation", "validate_command", "Check a recording for completeness"
         ),
         "diagnose": CommandSource(
-            f"{_HERE}.diagnosis", "diagnose_command", "Describe a folder of recordings and its gaps"
+            f"{_HERE}.validation", "diagnose_command", "Describe a folder of recordings and its gaps"
         ),
         "import": CommandSource(
             f"{_HERE}.imports", "import_command", "Build a session from files of another tool"
