@@ -43,12 +43,7 @@ EXITS: dict[str, set[str]] = {
     r".*\.log\.(debug|info|warning|error|exception|critical|log)\(\)": {OUTPUTS},
     r"markupsafe\.Markup\(\)": {PAGES},
     r"capture_pipeline\.reporting\.markdown\.Markdown\(\)": set(),
-    r"capture_pipeline\.reporting\.pages\.picture\(\)": {
-        "klines/quality/page.py",
-        "reporting/charts.py",
-        "feasibility/verdict_page.py",
-        "golden/comparison/report.py",
-    },
+    r"capture_pipeline\.reporting\.pages\.(picture|svg_text)\(\)": {"reporting/charts.py"},
 }
 
 

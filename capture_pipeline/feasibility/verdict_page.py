@@ -10,9 +10,10 @@ from markupsafe import Markup
 from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.feasibility.verdict import CriterionResult, GoNoGo, format_number
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.reporting.pages import picture, render_page, svg_text
+from capture_pipeline.reporting.charts import DARK_GREY, GREEN, GREY, PALE_GREY, RED, VIOLET, Drawing
+from capture_pipeline.reporting.pages import render_page
 
-_COLOURS = {Verdict.PASS: "#1a7f4b", Verdict.FAIL: "#d1495b", Verdict.UNKNOWN: "#8d7bb8"}
+_COLOURS = {Verdict.PASS: GREEN, Verdict.FAIL: RED, Verdict.UNKNOWN: VIOLET}
 _WIDTH, _ROW, _LEFT, _RIGHT, _TOP = 900, 28, 330, 90, 12
 _MIN_DECADES = 1.0
 _MAX_TITLE = 52
@@ -81,46 +82,27 @@ def draw_margins(criteria: list[CriterionResult]) -> Markup:
         max(_MIN_DECADES, math.ceil(max(decades, default=0))),
     )
     height = _TOP + _ROW * len(criteria) + 30
-    size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
-    font = 'font-family="system-ui, sans-serif" font-size="11"'
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" '
-            'aria-label="Margins of the criteria">'
-        )
-    ]
+    drawing = Drawing("Margins of the criteria", _WIDTH, height)
     for decade in range(int(low), int(high) + 1):
         x = _scale_x(decade, low, high)
-        colour = "#57606a" if decade == 0 else "#d0d7de"
-        label = format_number(10.0**decade)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{height - 26}" stroke="{colour}"/>')
-        parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="middle" fill="#57606a">{label}×</text>')
-    parts += [
-        part for index, one in enumerate(criteria) for part in _draw_bar(one, _TOP + index * _ROW, low, high)
-    ]
-    return picture([*parts, "</svg>"])
+        drawing.vertical(x, _TOP, height - 26, GREY if decade == 0 else PALE_GREY)
+        drawing.text(x, height - 8, f"{format_number(10.0**decade)}×", anchor="middle")
+    for index, one in enumerate(criteria):
+        _draw_bar(drawing, one, _TOP + index * _ROW, low, high)
+    return drawing.render()
 
 
-def _draw_bar(one: CriterionResult, y: int, low: float, high: float) -> list[str]:
+def _draw_bar(drawing: Drawing, one: CriterionResult, y: int, low: float, high: float) -> None:
     title = one.title if len(one.title) <= _MAX_TITLE else f"{one.title[: _MAX_TITLE - 1]}…"
-    text = f'<text x="{_LEFT - 8}" y="{y + 18}" text-anchor="end" fill="#24292f">{svg_text(title)}</text>'
+    drawing.text(_LEFT - 8, y + 18, title, anchor="end", colour=DARK_GREY)
     zero = _scale_x(0, low, high)
     if not one.margin:
-        return [
-            text,
-            f'<text x="{zero + 6}" y="{y + 18}" fill="{_COLOURS[one.verdict]}">{one.verdict}</text>',
-        ]
-    end = _scale_x(math.log10(one.margin), low, high)
-    left, right = sorted((zero, end))
-    bar = (
-        f'<rect x="{left}" y="{y + 5}" width="{max(1.0, right - left):.1f}" height="{_ROW - 10}" '
-        f'fill="{_COLOURS[one.verdict]}"/>'
-    )
-    return [
-        text,
-        bar,
-        f'<text x="{right + 6}" y="{y + 18}" fill="#24292f">{format_number(one.margin, 3)}×</text>',
-    ]
+        drawing.text(zero + 6, y + 18, one.verdict, colour=_COLOURS[one.verdict])
+        return
+    left, right = sorted((zero, _scale_x(math.log10(one.margin), low, high)))
+    width = round(max(1.0, right - left), 1)
+    drawing.rectangle(left, y + 5, width, _ROW - 10, colour=_COLOURS[one.verdict])
+    drawing.text(right + 6, y + 18, f"{format_number(one.margin, 3)}×", colour=DARK_GREY)
 
 
 def _scale_x(decade: float, low: float, high: float) -> float:

@@ -1,8 +1,9 @@
-"""Charts of the reports on times and feeds: SVG bars and lines, and a page that needs no other file."""
+"""Charts as SVG, the only module that writes SVG; and the page of the reports on times and feeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -11,8 +12,94 @@ from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.pages import picture, render_page, svg_text
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 240, 72, 28, 12
-_BLUE, _RED, _GREY = "#2f6fb7", "#d1495b", "#57606a"
-_FONT = 'font-family="system-ui, sans-serif" font-size="11"'
+BLUE, GREEN, RED, VIOLET = "#2f6fb7", "#1a7f4b", "#d1495b", "#8d7bb8"
+GREY, PALE_GREY, DARK_GREY = "#57606a", "#d0d7de", "#24292f"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Labels below the horizontal axis.
+
+    Attributes:
+        start: Label of the first value.
+        middle: Label of the middle.
+        end: Label of the last value.
+    """
+
+    start: str
+    middle: str
+    end: str
+
+
+class Drawing:
+    """SVG picture that is drawn part by part; lengths are pixels, and texts are escaped."""
+
+    def __init__(self, name: str, width: int, height: int, font_size: int = 11) -> None:
+        """Start an empty picture.
+
+        Args:
+            name: Description for screen readers.
+            width: Width.
+            height: Height.
+            font_size: Size of the texts.
+        """
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" font-family="system-ui, sans-serif" font-size="{font_size}" role="img" '
+            f'aria-label="{svg_text(name)}">'
+        )
+        self._parts = [head]
+
+    def horizontal(self, left: float, right: float, y: float, colour: str) -> None:
+        self._parts.append(f'<line x1="{left}" x2="{right}" y1="{y}" y2="{y}" stroke="{colour}"/>')
+
+    def vertical(self, x: float, top: float, bottom: float, colour: str) -> None:
+        self._parts.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{bottom}" stroke="{colour}"/>')
+
+    def text(
+        self, x: float, y: float, value: object, *, anchor: str = "", tilt: int = 0, colour: str = GREY
+    ) -> None:
+        """Draw one line of text.
+
+        Args:
+            x: Position of the anchor.
+            y: Base line.
+            value: Text.
+            anchor: Part of the text at `x`: `start`, `middle` or `end`; empty for the start.
+            tilt: Angle in degrees.
+            colour: Colour.
+        """
+        anchored = f' text-anchor="{anchor}"' if anchor else ""
+        tilted = f' transform="rotate({tilt} {x} {y})"' if tilt else ""
+        self._parts.append(
+            f'<text x="{x}" y="{y}"{anchored}{tilted} fill="{colour}">{svg_text(value)}</text>'
+        )
+
+    def rectangle(
+        self, x: float, y: float, width: float, height: float, *, colour: str, radius: int = 0
+    ) -> None:
+        rounded = f' rx="{radius}"' if radius else ""
+        self._parts.append(
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}"{rounded} fill="{colour}"/>'
+        )
+
+    def dot(self, x: float, y: float, colour: str) -> None:
+        self._parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+        """Draw a line through points."""
+        joined = " ".join(f"{x},{y}" for x, y in points)
+        self._parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{joined}"/>')
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """Give a title to the parts that are drawn inside the `with` block."""
+        self._parts.append(f"<g><title>{svg_text(title)}</title>")
+        yield
+        self._parts.append("</g>")
+
+    def render(self) -> Markup:
+        return picture([*self._parts, "</svg>"])
 
 
 @dataclass(frozen=True)
@@ -45,42 +132,46 @@ def markdown(section: Section) -> md.Markdown:
     return md.document(md.bold(section.title), md.bullets(section.lines), *tables)
 
 
-def draw_bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
+def draw_bars(name: str, counts: Sequence[float], ends: Ends, colour: str = BLUE) -> Markup:
     """Draw bars of equal width.
 
     Args:
         name: Description for screen readers.
         counts: Heights.
-        ends: Labels below the start, the middle and the end.
-        unit: Unit of the heights; `lost` draws red bars.
+        ends: Labels below the bars.
+        colour: Colour of the bars.
     """
     highest = max(counts, default=0) or 1
     width = (_WIDTH - _LEFT) / max(1, len(counts))
-    drawn = [
-        f'<rect x="{_LEFT + at * width:.1f}" y="{_y(count / highest)}" width="{max(0.5, width - 0.5):.1f}" '
-        f'height="{_HEIGHT - _BOTTOM - _y(count / highest):.1f}" fill="{_RED if unit == "lost" else _BLUE}"/>'
-        for at, count in enumerate(counts)
-        if count
-    ]
-    return _draw_frame(name, drawn, (0.0, highest), ends)
+    drawing = _draw_frame(name, 0.0, highest, ends)
+    for at, count in enumerate(counts):
+        if count:
+            y = _y(count / highest)
+            drawing.rectangle(
+                round(_LEFT + at * width, 1),
+                y,
+                round(max(0.5, width - 0.5), 1),
+                round(_HEIGHT - _BOTTOM - y, 1),
+                colour=colour,
+            )
+    return drawing.render()
 
 
-def draw_line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
+def draw_line(name: str, values: Sequence[float | None], ends: Ends) -> Markup:
     """Draw a line through values at equal distances; None interrupts the line."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     span = (high - low) or 1.0
     step = (_WIDTH - _LEFT) / max(1, len(values) - 1)
-    drawn, points = [], []
+    drawing = _draw_frame(name, low, low + span, ends)
+    points: list[tuple[float, float]] = []
     for at, value in enumerate([*values, None]):
         if value is not None:
-            points.append(f"{_LEFT + at * step:.1f},{_y((value - low) / span)}")
+            points.append((round(_LEFT + at * step, 1), _y((value - low) / span)))
         elif points:
-            drawn.append(
-                f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>'
-            )
+            drawing.line(points, BLUE)
             points = []
-    return _draw_frame(name, drawn, (low, low + span), ends)
+    return drawing.render()
 
 
 def format_value(value: float | str | None, digits: int = 3) -> str:
@@ -96,26 +187,16 @@ def format_value(value: float | str | None, digits: int = 3) -> str:
     )
 
 
-def _draw_frame(
-    name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]
-) -> Markup:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" {_FONT} role="img" aria-label="{svg_text(name)}">'
-    )
-    parts = [head]
-    for share, text, anchor in zip((0.0, 0.5, 1.0), ends, ("start", "middle", "end"), strict=True):
-        y, value = _y(share), heights[0] + share * (heights[1] - heights[0])
-        x = _LEFT + share * (_WIDTH - _LEFT)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>'
-        )
-        parts.append(
-            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">'
-            f"{svg_text(text)}</text>"
-        )
-    return picture([*parts, *drawn, "</svg>"])
+def _draw_frame(name: str, low: float, high: float, ends: Ends) -> Drawing:
+    """Draw three horizontal lines with their values, from `low` to `high`, and the labels below."""
+    drawing = Drawing(name, _WIDTH, _HEIGHT)
+    labels = ((0.0, ends.start, "start"), (0.5, ends.middle, "middle"), (1.0, ends.end, "end"))
+    for share, label, anchor in labels:
+        y, value = _y(share), low + share * (high - low)
+        drawing.horizontal(_LEFT, _WIDTH, y, PALE_GREY)
+        drawing.text(_LEFT - 6, y + 4, f"{value:,.6g}", anchor="end")
+        drawing.text(round(_LEFT + share * (_WIDTH - _LEFT)), _HEIGHT - 8, label, anchor=anchor)
+    return drawing
 
 
 def _y(share: float) -> float:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from capture_pipeline.feasibility.event_time.evidence import OriginReport
 from capture_pipeline.feasibility.event_time.measurement import PERCENTILES, StreamTimes
-from capture_pipeline.reporting.charts import Section, draw_bars, draw_line, format_value
+from capture_pipeline.reporting.charts import Ends, Section, draw_bars, draw_line, format_value
 
 TITLE = "Origin times"
 _ROWS = {
@@ -72,7 +72,7 @@ def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     if found is None:
         return []
     end = found.start_ms + found.width_ms * len(found.counts)
-    ends = (f"{found.start_ms:,.3f} ms", f"{(found.start_ms + end) / 2:,.3f} ms", f"{end:,.3f} ms")
+    ends = Ends(f"{found.start_ms:,.3f} ms", f"{(found.start_ms + end) / 2:,.3f} ms", f"{end:,.3f} ms")
     outside = f"{found.below:,} messages are below the range, {found.above:,} above"
     return [
         (
@@ -81,6 +81,6 @@ def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
         ),
         (
             f"{stream.name}: median skew over time, ms",
-            draw_line(f"offset of {stream.name}", stream.offsets_ms, ("first message", "", "last")),
+            draw_line(f"offset of {stream.name}", stream.offsets_ms, Ends("first message", "", "last")),
         ),
     ]

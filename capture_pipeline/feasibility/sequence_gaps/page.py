@@ -10,7 +10,7 @@ from markupsafe import Markup
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures
-from capture_pipeline.reporting.charts import Section, draw_bars, format_value
+from capture_pipeline.reporting.charts import RED, Ends, Section, draw_bars, format_value
 
 ASSET = "delta_feed_report"
 TITLE = "Diffs of the order book"
@@ -114,11 +114,11 @@ def _describe_feed(feed: FeedFigures) -> list[str]:
 
 def _build_plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     whole = len(feed.messages_by_period) * feed.period_s / 60
-    ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
+    ends = Ends("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"
     return [
         (f"Diffs, {each}", draw_bars("diffs over time", feed.messages_by_period, ends)),
-        (f"Lost ids, {each}", draw_bars("lost ids over time", feed.lost_by_period, ends, "lost")),
+        (f"Lost ids, {each}", draw_bars("lost ids over time", feed.lost_by_period, ends, RED)),
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from capture_pipeline.golden.comparison.figures import Comparison, Series, SessionFigures
+from capture_pipeline.golden.comparison.figures import Comparison, SessionFigures
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.reporting.pages import picture, render_page, svg_text
+from capture_pipeline.reporting.charts import BLUE, GREEN, GREY, PALE_GREY, RED, VIOLET, Drawing
+from capture_pipeline.reporting.pages import render_page
 
-_COLOURS = ("#2f6fb7", "#d1495b", "#1a7f4b", "#8d7bb8", "#c98a1b", "#57606a")
+_COLOURS = (BLUE, RED, GREEN, VIOLET, "#c98a1b", GREY)
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 240, 64, 28, 12
 ROWS = {
     "Regime": "regime",
@@ -75,31 +76,20 @@ def plot(name: str, sessions: list[SessionFigures]) -> Markup:
     ]
     longest = max((series.seconds[-1] for _, series in lines), default=0.0) or 1.0
     highest = max((max(series.values) for _, series in lines), default=0.0) or 1.0
-    font = 'font-family="system-ui, sans-serif" font-size="11"'
-    size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="{svg_text(name)}">'
-    ]
+    drawing = Drawing(name, _WIDTH, _HEIGHT)
     for share in (0.0, 0.5, 1.0):
         y = _y(share * highest, highest)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="#57606a">{share * highest:,.6g}</text>'
-        )
-        x = _LEFT + share * (_WIDTH - _LEFT - 44)
-        parts.append(
-            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" fill="#57606a">{share * longest / 60:,.1f} min</text>'
-        )
-    parts += [_line(series, _COLOURS[index % len(_COLOURS)], longest, highest) for index, series in lines]
-    return picture([*parts, "</svg>"])
-
-
-def _line(series: Series, colour: str, longest: float, highest: float) -> str:
-    points = " ".join(
-        f"{_LEFT + second / longest * (_WIDTH - _LEFT):.1f},{_y(value, highest)}"
-        for second, value in zip(series.seconds, series.values, strict=True)
-    )
-    return f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}"/>'
+        drawing.horizontal(_LEFT, _WIDTH, y, PALE_GREY)
+        drawing.text(_LEFT - 6, y + 4, f"{share * highest:,.6g}", anchor="end")
+        x = round(_LEFT + share * (_WIDTH - _LEFT - 44))
+        drawing.text(x, _HEIGHT - 8, f"{share * longest / 60:,.1f} min")
+    for index, series in lines:
+        points = [
+            (round(_LEFT + second / longest * (_WIDTH - _LEFT), 1), _y(value, highest))
+            for second, value in zip(series.seconds, series.values, strict=True)
+        ]
+        drawing.line(points, _COLOURS[index % len(_COLOURS)])
+    return drawing.render()
 
 
 def _y(value: float, highest: float) -> float:

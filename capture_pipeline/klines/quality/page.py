@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
 from markupsafe import Markup
 
-from capture_pipeline.reporting.pages import picture, render_page, svg_text
+from capture_pipeline.reporting.charts import GREEN, RED, VIOLET, Drawing
+from capture_pipeline.reporting.pages import render_page
 from capture_pipeline.settings.models import Gates
 
 _CELL, _LEFT, _TOP, _GAP = 26, 96, 64, 2
 _COLOURS = {
-    "whole": "#1a7f4b",
+    "whole": GREEN,
     "good": "#7bc47f",
     "warning": "#f0c05a",
-    "critical": "#d1495b",
-    "unknown": "#8d7bb8",
+    "critical": RED,
+    "unknown": VIOLET,
     "nothing": "#e6e8eb",
 }
 _TITLES = {
@@ -55,32 +55,17 @@ def draw_heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
     """
     symbols, months = sorted(frame["symbol"].unique()), sorted(frame["month"].unique())
     width, height = max(560, _LEFT + len(months) * _CELL + 12), _TOP + len(symbols) * _CELL + 74
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    font = 'font-family="system-ui, sans-serif" font-size="11"'
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" '
-            'aria-label="Coverage by symbol and month">'
-        )
-    ]
+    drawing = Drawing("Coverage by symbol and month", width, height)
     column = {month: _LEFT + index * _CELL for index, month in enumerate(months)}
     line = {symbol: _TOP + index * _CELL for index, symbol in enumerate(symbols)}
-    parts += [
-        f'<text x="{x + _CELL / 2}" y="{_TOP - 8}" transform="rotate(-50 {x + _CELL / 2} {_TOP - 8})" '
-        'fill="#57606a">'
-        f"{svg_text(month)}</text>"
-        for month, x in column.items()
-    ]
-    parts += [
-        f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{svg_text(symbol)}</text>'
-        for symbol, y in line.items()
-    ]
-    parts += [
-        _draw_cell(row, column[row["month"]], line[row["symbol"]], gates)
-        for row in frame.iter_rows(named=True)
-    ]
-    parts += _draw_legend(_TOP + len(symbols) * _CELL + 18, width)
-    return picture([*parts, "</svg>"])
+    for month, x in column.items():
+        drawing.text(x + _CELL / 2, _TOP - 8, month, tilt=-50)
+    for symbol, y in line.items():
+        drawing.text(_LEFT - 8, y + 17, symbol, anchor="end")
+    for row in frame.iter_rows(named=True):
+        _draw_cell(drawing, row, column[row["month"]], line[row["symbol"]], gates)
+    _draw_legend(drawing, _TOP + len(symbols) * _CELL + 18, width)
+    return drawing.render()
 
 
 def render_coverage_page(
@@ -106,7 +91,7 @@ def render_coverage_page(
     )
 
 
-def _draw_cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
+def _draw_cell(drawing: Drawing, row: dict[str, Any], x: int, y: int, gates: Gates) -> None:
     name = grade_coverage(row, gates)
     coverage = (
         _TITLES[name]
@@ -119,26 +104,20 @@ def _draw_cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     )
     title += f", {row['suspended']:,} not expected while suspended" if row["suspended"] else ""
     size = _CELL - _GAP
-    mark = (
-        f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>'
-        if row["missing"] and name in {"whole", "good"}
-        else ""
-    )
-    return (
-        f'<g><title>{svg_text(title)}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="3" '
-        f'fill="{_COLOURS[name]}"/>{mark}</g>'
-    )
+    with drawing.group(title):
+        drawing.rectangle(x, y, size, size, colour=_COLOURS[name], radius=3)
+        if row["missing"] and name in {"whole", "good"}:
+            drawing.dot(x + size / 2, y + size / 2, "#fff")
 
 
-def _draw_legend(y: int, width: int) -> Iterable[str]:
-    """Yield one entry for each colour, in several lines if the picture is narrow."""
+def _draw_legend(drawing: Drawing, y: int, width: int) -> None:
+    """Draw one entry for each colour, in several lines if the picture is narrow."""
     x = _LEFT - 86
     for name, colour in _COLOURS.items():
         needed = 26 + 7 * len(_TITLES[name])
         if x + needed > width:
             x, y = _LEFT - 86, y + 18
-        yield f'<rect x="{x}" y="{y}" width="10" height="10" rx="2" fill="{colour}"/>'
-        yield f'<text x="{x + 14}" y="{y + 9}" fill="#57606a">{_TITLES[name]}</text>'
+        drawing.rectangle(x, y, 10, 10, colour=colour, radius=2)
+        drawing.text(x + 14, y + 9, _TITLES[name])
         x += needed
-    text = "A white dot: bars missing in a listed outage, or too few to matter."
-    yield f'<text x="{_LEFT - 86}" y="{y + 27}" fill="#57606a">{text}</text>'
+    drawing.text(_LEFT - 86, y + 27, "A white dot: bars missing in a listed outage, or too few to matter.")
