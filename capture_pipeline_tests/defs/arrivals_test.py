@@ -15,7 +15,7 @@ from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
-from capture_pipeline_tests.defs.stage import (
+from capture_pipeline_tests.support.dagster.stage import (
     BTC,
     CHAIN,
     ETH,

@@ -10,7 +10,7 @@ from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 JANUARY_BTC = key(JANUARY, BTC)

@@ -15,9 +15,9 @@ from capture_pipeline.klines.quality import row_gates
 from capture_pipeline.klines.quality.row_gates import list_gate_specs
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
-from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
-from capture_pipeline_tests.deployment import deployed
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline_tests.support.deployment import deployed
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline_tests.deployment import deployed
+from capture_pipeline_tests.support.deployment import deployed
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key
 
 
 @pytest.fixture
