@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
 from capture_pipeline_tests.support.dagster.definitions import (
     NOW,
     SETTINGS,
@@ -53,3 +55,18 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def stage(definitions: dg.Definitions, deployment: Deployment, instance: dg.DagsterInstance) -> Stage:
     return Stage(definitions, deployment, instance)
+
+
+@pytest.fixture(scope="session")
+def empty_lake_cursor(definitions: dg.Definitions) -> Any:
+    """Return the cursor of the automation after two ticks that saw no event."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions, instance)
+        assert automation.tick() == NOTHING
+        return automation.cursor
+
+
+@pytest.fixture
+def automation(stage: Stage, empty_lake_cursor: Any) -> Automation:
+    """Return an automation that has evaluated the empty lake."""
+    return Automation(stage.definitions, stage.instance, empty_lake_cursor)
