@@ -15,7 +15,7 @@ from capture_pipeline_tests.support.dagster.definitions import (
     import_definitions,
 )
 from capture_pipeline_tests.support.dagster.stage import Stage
-from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK, Deployment
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK, SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -37,9 +37,9 @@ def exchange() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(exchange: str, tmp_path: Path) -> Deployment:
+def sandbox(exchange: str, tmp_path: Path) -> SandboxDeployment:
     """Create a new lake at an exchange without faults, on 10 March 2024."""
-    fresh = Deployment(exchange, tmp_path / "data", **SETTINGS)
+    fresh = SandboxDeployment(exchange, tmp_path / "data", **SETTINGS)
     fresh.faults()
     fresh.forget_requests()
     fresh.clock(now=NOW)
@@ -53,8 +53,8 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def stage(definitions: dg.Definitions, deployment: Deployment, instance: dg.DagsterInstance) -> Stage:
-    return Stage(definitions, deployment, instance)
+def stage(definitions: dg.Definitions, sandbox: SandboxDeployment, instance: dg.DagsterInstance) -> Stage:
+    return Stage(definitions, sandbox, instance)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from capture_pipeline.cli.console import emit_table, output_console
 from capture_pipeline.cli.main import main
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown
-from capture_pipeline_tests.support.deployment import Deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 from capture_pipeline_tests.support.exchange.answers import answer, close_web_socket, server
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
@@ -42,7 +42,7 @@ def run(*arguments: str, **environment: str) -> Result:
 
 
 def deployment_at(url: str, root: Path) -> dict[str, str]:
-    return Deployment(url, root, **QUICK).environment()
+    return SandboxDeployment(url, root, **QUICK).environment()
 
 
 def refuse(connection: socket.socket, _: str) -> None:
