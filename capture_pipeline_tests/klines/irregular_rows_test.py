@@ -23,7 +23,7 @@ from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
-from capture_pipeline.tables.bars import Irregularity
+from capture_pipeline.tables.klines.bars import Irregularity
 from capture_pipeline_tests.deployment import Deployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer

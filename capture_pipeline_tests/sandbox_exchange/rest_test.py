@@ -13,7 +13,7 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http

@@ -20,16 +20,16 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
-from capture_pipeline.lake.catalog import build_select, configure_duckdb
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
-from capture_pipeline.tables.registry import TABLES
+from capture_pipeline.tables.catalog import build_select, configure_duckdb
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.coverage import COVERAGE
+from capture_pipeline.tables.klines.gaps import GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.windows import WINDOWS
 
 _LONGEST_MONTH_US = 31 * DAY_US
-_NULLABLE = {
-    **dict.fromkeys(("expected", "newest_us", "as_of_us"), pl.Int64()),
-    **dict.fromkeys(("coverage_percent", "explained_coverage_percent"), pl.Float64()),
-}
+_NULLABLE = {column.name: column.kind for column in COVERAGE.columns if column.nullable}
 """Columns of the report that may contain nulls."""
 
 
@@ -78,10 +78,8 @@ def measure_coverage(
     """
     lake, interval = workspace.lake, workspace.settings.interval
     tables = {
-        name: build_select(
-            lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
-        )
-        for name in ("bars", "gaps", "conflicts", "windows")
+        name: build_select(lake, table)
+        for name, table in (("bars", BARS), ("gaps", GAPS), ("conflicts", CONFLICTS), ("windows", WINDOWS))
     }
     here = f"market = '{workspace.settings.market}' AND interval = '{interval}'"
     query = (
