@@ -24,7 +24,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.settings.models import DEFAULT_SYMBOLS
 from sandbox_exchange.archive.corrupt_zip import ZipEntry, build_zip
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.sources.synthetic import SyntheticSource
 

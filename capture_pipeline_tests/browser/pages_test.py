@@ -17,7 +17,7 @@ from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -23,7 +23,7 @@ from capture_pipeline_tests.cli.profile_worlds import EARLY, INVERTED, MONTHS, W
 from capture_pipeline_tests.defs.conftest import forget_definitions, import_definitions
 from capture_pipeline_tests.defs.stage import Stage, key
 from capture_pipeline_tests.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
 from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 PARTITION = key(JANUARY, BTC)

@@ -20,7 +20,7 @@ from capture_pipeline_tests.defs.ui import (
 )
 from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

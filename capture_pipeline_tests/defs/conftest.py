@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 NOW = "2024-03-10T12:00:30Z"

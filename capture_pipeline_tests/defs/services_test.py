@@ -16,7 +16,7 @@ from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, re
 from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
 from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 UNITS = ROOT / "deploy" / "systemd"

@@ -45,7 +45,7 @@ from capture_pipeline.sessions.models import Checkpoint
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.fuzz.targets import Target
 from capture_pipeline_tests.golden import made
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 
 _SESSION = "20250803T123000Z_custom_btcusdt"
 _SETTINGS = b"""venue: sandbox
