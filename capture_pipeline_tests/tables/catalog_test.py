@@ -13,6 +13,7 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.tables.catalog import connect, refresh_views
+from capture_pipeline.tables.registry import TABLES
 from capture_pipeline.tables.table import INT64, KLINE_KEYS, TEXT, Column, Table
 
 BARS = Table("bars", "Bars.", (Column("a", INT64, "A number"),), KLINE_KEYS)
@@ -90,3 +91,31 @@ def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: 
     with connect(lake) as connection:
         found = connection.sql("SELECT a, kind, month FROM bars ORDER BY a").fetchall()
     assert found == [(7, None, "2025-01"), (8, "x", "2025-02")][: 1 + has_newer]
+
+
+def test_each_table_with_keys_has_a_view(tmp_path: Path) -> None:
+    """The view has the columns of the declaration, with the types of DuckDB, and the keys."""
+    lake = Lake(tmp_path)
+    views = refresh_views(lake, TABLES)
+    assert views == [
+        "bars",
+        "bar_conflicts",
+        "bar_exclusions",
+        "bar_gaps",
+        "bar_windows",
+        "golden_trades",
+        "golden_depth",
+        "golden_snapshots",
+    ]
+    with connect(lake) as connection:
+        for table in TABLES:
+            if table.keys:
+                found = connection.sql(f"DESCRIBE {table.name}").fetchall()
+                assert [row[0] for row in found] == [*table.schema, *table.keys]
+        types = dict(row[:2] for row in connection.sql("DESCRIBE golden_trades").fetchall())
+    assert (types["line"], types["price_places"], types["buyer_maker"], types["hour"]) == (
+        "BIGINT",
+        "TINYINT",
+        "BOOLEAN",
+        "VARCHAR",
+    )
