@@ -36,7 +36,12 @@ FEW, MANY = 24, 120
 SYMBOLS = DEFAULT_SYMBOLS
 PARTITIONS = 600
 _ROOT = Path(__file__).parent.parent
-_SOURCE_FOLDERS = ("capture_pipeline/lake", "capture_pipeline/tables", "sandbox_exchange")
+_SOURCE_FOLDERS = (
+    "capture_pipeline/lake",
+    "capture_pipeline/tables",
+    "capture_pipeline/klines",
+    "sandbox_exchange",
+)
 _PROCESSES = max(1, min(8, os.cpu_count() or 1))
 
 

@@ -66,11 +66,7 @@ def measure_coverage(
         now_us: The present time.
 
     Returns:
-        One row for each symbol and month, with these columns. In bars: expected (null without a ledger),
-        present, duplicates, missing, explained, unexplained, suspended (not expected), unjudged (after the
-        end of the ledger), filled, longest_gap (a gap that continues in the next month has its whole length
-        in both months). Others: conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
-        coverage_percent (null if no bar is expected), explained_coverage_percent (null without a ledger).
+        One row for each symbol and month, with the columns of `COVERAGE`, bars_sha256 and gaps_sha256.
 
     Raises:
         LakeError: A table cannot be read.
