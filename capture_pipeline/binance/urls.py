@@ -183,8 +183,8 @@ def parse_name(name: str, market: Market) -> ArchiveFile | None:
     """Parse the name of a zip of klines; None if it is not one."""
     found = _split_name(name)
     return (
-        ArchiveFile(market, found[0], Interval(found[1]), found[2])
-        if found and found[1] in set(Interval)
+        ArchiveFile(market, found.symbol, Interval(found.content), found.period)
+        if found and found.content in set(Interval)
         else None
     )
 
@@ -193,8 +193,8 @@ def parse_trades_name(name: str, market: Market) -> TradesFile | None:
     """Parse the name of a zip of trades; None if it is not one."""
     found = _split_name(name)
     return (
-        TradesFile(market, found[0], found[2], found[1])
-        if found and found[1] in {_TRADES, AGG_TRADES}
+        TradesFile(market, found.symbol, found.period, found.content)
+        if found and found.content in {_TRADES, AGG_TRADES}
         else None
     )
 
@@ -224,16 +224,20 @@ def depth_limit(market: Market, limit: int) -> int:
     )
 
 
-def _split_name(name: str) -> tuple[str, str, Month | date] | None:
-    """Split the name of a zip into symbol, kind or interval, and period."""
+@dataclass(frozen=True)
+class _FileName:
+    symbol: str
+    content: str
+    period: Month | date
+
+
+def _split_name(name: str) -> _FileName | None:
+    """Split the name of a zip into symbol, content (an interval, or a kind of trades) and period."""
     found = _NAME.fullmatch(name)
     if not found:
         return None
     try:
-        return (
-            validate_symbol(found[1]),
-            found[2],
-            date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3]),
-        )
+        period = date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
+        return _FileName(validate_symbol(found[1]), found[2], period)
     except (ValueError, ConfigError):
         return None

@@ -21,7 +21,7 @@ from capture_pipeline.feasibility.replay_throughput.benchmark import (
 )
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import recording_of, tables_of
-from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, main
+from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, ReplayRun, main
 from capture_pipeline.replay.engine import Replay, State
 
 EVENTS = 42_000
@@ -50,14 +50,14 @@ def test_made_level_updates_are_a_market(found: ReplayInput) -> None:
 def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
     """Every replay has all level updates; the slowest one and the largest memory decide."""
     result = measure(found, 1, 4096)
-    assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(
+    assert {kind: run.events for kind, run in result.runs.items()} == dict.fromkeys(
         ("memory", "parquet", "raw"), EVENTS
     )
-    assert all(run["peak_mb"] >= run["p95_mb"] > 20 and run["samples"] >= 1 for run in result.runs.values())
+    assert all(run.peak_mb >= run.p95_mb > 20 and run.samples >= 1 for run in result.runs.values())
     evidence = evidence_of(result)
-    rates = {kind: run["events"] / run["seconds"] for kind, run in result.runs.items()}
+    rates = {kind: run.events / run.seconds for kind, run in result.runs.items()}
     assert evidence.reading(THROUGHPUT).measured == min(rates.values())
-    assert evidence.reading(MEMORY).measured == max(run["p95_mb"] for run in result.runs.values()) / 1024
+    assert evidence.reading(MEMORY).measured == max(run.p95_mb for run in result.runs.values()) / 1024
     assert result.pressure_held
     assert "from raw JSONL.gz" in markdown(result)
     assert session_input(
@@ -70,15 +70,9 @@ def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
 )
 def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -> None:
     """The evidence names the failed criterion."""
-    run = {
-        "events": events_s,
-        "messages": 1.0,
-        "seconds": 1.0,
-        "gaps": 0.0,
-        "peak_mb": p95_mb,
-        "p95_mb": p95_mb,
-        "samples": 1.0,
-    }
+    run = ReplayRun(
+        events=round(events_s), messages=1, seconds=1.0, gaps=0, peak_mb=p95_mb, p95_mb=p95_mb, samples=1
+    )
     evidence = evidence_of(ReplayBenchmark(runs=dict.fromkeys(("memory", "parquet", "raw"), run)))
     verdicts = {
         criterion: criterion.verdict(evidence.reading(criterion).measured)

@@ -7,7 +7,6 @@ generated level updates.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from capture_pipeline.errors import PermanentError
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.replay_throughput import synthetic_session
-from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY
+from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, ReplayRun
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.reporting import markdown as md
@@ -61,7 +60,7 @@ class ReplayBenchmark:
         inputs: SHA-256 of the inputs, by name.
     """
 
-    runs: dict[str, dict[str, float]] = field(default_factory=dict)
+    runs: dict[str, ReplayRun] = field(default_factory=dict)
     pressure: str = ""
     pressure_held: bool = False
     cap_mb: int = 0
@@ -125,12 +124,16 @@ def measure(found: ReplayInput, repeats: int, cap_mb: int) -> ReplayBenchmark:
     }
     for kind, command in commands.items():
         runs = [_replay(command) for _ in range(repeats)]
-        best = min(runs, key=lambda run: run["seconds"])
-        result.runs[kind] = best | {name: max(run[name] for run in runs) for name in ("peak_mb", "p95_mb")}
+        result.runs[kind] = min(runs, key=lambda run: run.seconds).model_copy(
+            update={
+                "peak_mb": max(run.peak_mb for run in runs),
+                "p95_mb": max(run.p95_mb for run in runs),
+            }
+        )
     done = _run_worker(["--cap-mb", str(cap_mb), *commands["parquet"]])
     if done.returncode == 0:
         result.pressure, result.pressure_held = (
-            f"succeeded with {_parse_figures(done)['peak_mb']:,.0f} MB at most",
+            f"succeeded with {ReplayRun.model_validate_json(done.stdout).peak_mb:,.0f} MB at most",
             True,
         )
     else:
@@ -141,30 +144,33 @@ def measure(found: ReplayInput, repeats: int, cap_mb: int) -> ReplayBenchmark:
 
 def evidence_of(found: ReplayBenchmark) -> Evidence:
     """Build the evidence of throughput and memory."""
-    slowest = min(found.runs, key=lambda kind: _compute_rate(found.runs[kind]))
-    largest = max(found.runs, key=lambda kind: found.runs[kind]["p95_mb"])
+    slowest = min(found.runs, key=lambda kind: found.runs[kind].events_per_s)
+    largest = max(found.runs, key=lambda kind: found.runs[kind].p95_mb)
     readings = [
         Reading(
             criterion=THROUGHPUT.name,
-            measured=_compute_rate(found.runs[slowest]),
+            measured=found.runs[slowest].events_per_s,
             note=f"{_TITLES[slowest]}, the slowest of three; {_format_size(found)}",
         ),
         Reading(
             criterion=MEMORY.name,
-            measured=found.runs[largest]["p95_mb"] / _MB_A_GB,
+            measured=found.runs[largest].p95_mb / _MB_A_GB,
             note=f"{_TITLES[largest]}, the largest of three; {_format_size(found)}",
         ),
     ]
     figures = {"pressure_held": float(found.pressure_held), "pressure_cap_mb": float(found.cap_mb)}
     for kind, run in found.runs.items():
         figures |= {
-            f"{kind}_events_s": _compute_rate(run),
-            f"{kind}_messages_s": run["messages"] / run["seconds"],
-            f"{kind}_peak_mb": run["peak_mb"],
-            f"{kind}_p95_mb": run["p95_mb"],
-            f"{kind}_gaps": run["gaps"],
+            f"{kind}_events_s": run.events_per_s,
+            f"{kind}_messages_s": run.messages / run.seconds,
+            f"{kind}_peak_mb": run.peak_mb,
+            f"{kind}_p95_mb": run.p95_mb,
+            f"{kind}_gaps": run.gaps,
         }
-    details = {"runs": found.runs, "pressure": found.pressure}
+    details = {
+        "runs": {kind: run.model_dump() for kind, run in found.runs.items()},
+        "pressure": found.pressure,
+    }
     return new_evidence(THROUGHPUT.asset, readings, figures, found.inputs, details, text=markdown(found))
 
 
@@ -172,7 +178,7 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
     """Render the result as Markdown."""
     rows = []
     for kind, run in found.runs.items():
-        cells = (_compute_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
+        cells = (run.events_per_s, run.messages / run.seconds, run.peak_mb, run.p95_mb)
         rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
     outcome = "as it should" if found.pressure_held else md.bold("not as it should")
     ended = md.sentence(
@@ -184,14 +190,10 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
 
 
 def _format_size(found: ReplayBenchmark) -> str:
-    return f"{max(run['events'] for run in found.runs.values()):,.0f} level updates"
+    return f"{max(run.events for run in found.runs.values()):,.0f} level updates"
 
 
-def _compute_rate(run: dict[str, float]) -> float:
-    return run["events"] / run["seconds"]
-
-
-def _replay(command: list[str]) -> dict[str, float]:
+def _replay(command: list[str]) -> ReplayRun:
     done = _run_worker(command)
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]
@@ -200,13 +202,7 @@ def _replay(command: list[str]) -> dict[str, float]:
             where=" ".join(command),
             remedy="remove the cause that the message names",
         )
-    return _parse_figures(done)
-
-
-def _parse_figures(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
-    """Parse the figures that a replay printed."""
-    figures: dict[str, float] = json.loads(done.stdout)  # noqa: TID251 - our own program wrote it
-    return figures
+    return ReplayRun.model_validate_json(done.stdout)
 
 
 def _run_worker(command: list[str]) -> subprocess.CompletedProcess[str]:

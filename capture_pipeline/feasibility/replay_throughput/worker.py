@@ -10,7 +10,6 @@ that is not enough, the program prints one line and ends with exit code 3.
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
@@ -37,6 +37,35 @@ _SAMPLE_INTERVAL_S = 0.01
 _NO_STACK = "can't start new thread"
 """Text of Python's RuntimeError if there is not enough memory for the stack of a thread."""
 _MB = 1 << 20
+
+
+class ReplayRun(BaseModel):
+    """Figures of one replay.
+
+    Attributes:
+        events: Number of level updates.
+        messages: Number of messages.
+        seconds: Duration.
+        gaps: Number of gaps.
+        peak_mb: Largest resident memory.
+        p95_mb: 95th percentile of the resident memory.
+        samples: Number of samples of the memory.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    events: int
+    messages: int
+    seconds: float
+    gaps: int
+    peak_mb: float
+    p95_mb: float
+    samples: int
+
+    @property
+    def events_per_s(self) -> float:
+        """Level updates a second."""
+        return self.events / self.seconds
 
 
 class _Sampler(threading.Thread):
@@ -76,7 +105,7 @@ def main(arguments: list[str]) -> int:
         limit = psutil.Process().memory_info().vms + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        write_json(json.dumps(_measure(arguments)))
+        write_json(_measure(arguments).model_dump_json())
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
             raise
@@ -100,7 +129,7 @@ def _warm_up(arguments: list[str]) -> None:
         Replay().process(messages)
 
 
-def _measure(arguments: list[str]) -> dict[str, float]:
+def _measure(arguments: list[str]) -> ReplayRun:
     source = _open_source(arguments)
     replay, sampler = Replay(), _Sampler()
     sampler.start()
@@ -111,15 +140,15 @@ def _measure(arguments: list[str]) -> dict[str, float]:
     sampler.finish()
     sizes = np.array(sampler.sizes) / _MB
     counts = replay.counts
-    return {
-        "events": counts.events,
-        "messages": counts.messages,
-        "seconds": seconds,
-        "gaps": counts.gaps,
-        "peak_mb": float(sizes.max()),
-        "p95_mb": float(np.percentile(sizes, 95)),
-        "samples": len(sizes),
-    }
+    return ReplayRun(
+        events=counts.events,
+        messages=counts.messages,
+        seconds=seconds,
+        gaps=counts.gaps,
+        peak_mb=float(sizes.max()),
+        p95_mb=float(np.percentile(sizes, 95)),
+        samples=len(sizes),
+    )
 
 
 def _open_source(arguments: list[str]) -> Iterable[Messages]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.periods import SECOND_US, iso
@@ -87,7 +88,6 @@ def _check_session(folder: SessionFolder, key: str, now_us: int) -> Alert | None
     problem = _find_problem(plan, state, status, now_us)
     if problem is None:
         return None
-    level, what, text = problem
     fields = {
         "state": state,
         "symbols": ", ".join(plan.symbols),
@@ -95,13 +95,19 @@ def _check_session(folder: SessionFolder, key: str, now_us: int) -> Alert | None
     }
     if status is not None and (trouble := status.trouble or status.last_error):
         fields["last error"] = trouble
-    return Alert(key=key, level=level, title=f"Session {folder.session} {what}", text=text, fields=fields)
+    title = f"Session {folder.session} {problem.what}"
+    return Alert(key=key, level=problem.level, title=title, text=problem.text, fields=fields)
 
 
-def _find_problem(
-    plan: SessionPlan, state: str, status: Status | None, now_us: int
-) -> tuple[Level, str, str] | None:
-    """Return level, title and text of the problem of an unfinished session.
+@dataclass(frozen=True)
+class _Problem:
+    level: Level
+    what: str
+    text: str
+
+
+def _find_problem(plan: SessionPlan, state: str, status: Status | None, now_us: int) -> _Problem | None:
+    """Return the problem of an unfinished session.
 
     None if the session has no problem, or the problem is younger than `GRACE_US`.
     """
@@ -113,7 +119,9 @@ def _find_problem(
     if state == "ended, not finished":
         is_due = now_us - max(seen_us, plan.end_ns // 1000) > GRACE_US
         return (
-            (Level.WARNING, "ended and is not finished", f"Finish it: capture session stop {plan.session}")
+            _Problem(
+                Level.WARNING, "ended and is not finished", f"Finish it: capture session stop {plan.session}"
+            )
             if is_due
             else None
         )
@@ -127,16 +135,17 @@ def _find_problem(
             else f"Its recorder does not report. Stop it: capture session stop {plan.session}"
         )
         since = iso((now_us - silent_us) // SECOND_US * SECOND_US)
-        return Level.CRITICAL, f"has been down since {since}", text
+        return _Problem(Level.CRITICAL, f"has been down since {since}", text)
     if state == "disk":
-        return (
+        return _Problem(
             Level.CRITICAL,
             "cannot write",
             "Messages cannot be written to the disk. They wait in memory, and are lost when it is full.",
         )
     late_us = now_us - plan.start_us
     if status is not None and not status.messages and late_us > GRACE_US:
-        return Level.WARNING, "is late", f"It received no message for {late_us / 1e6:.0f} s since its start."
+        text = f"It received no message for {late_us / 1e6:.0f} s since its start."
+        return _Problem(Level.WARNING, "is late", text)
     return None
 
 
