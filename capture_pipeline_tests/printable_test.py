@@ -11,9 +11,11 @@ from xml.etree import ElementTree as ET
 import polars as pl
 import pytest
 
-from capture_pipeline.checks.gates import GateResult, Severity, row_gates
+from capture_pipeline.checks.klines import SCHEMA
+from capture_pipeline.checks.model import Severity, Verdict
 from capture_pipeline.cli.check import to_junit
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, NetworkError
+from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.charts import Section, page
@@ -158,16 +160,15 @@ def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
 
 
 def test_a_junit_file_of_hostile_findings_is_xml() -> None:
-    spec = next(iter(row_gates()))
     failing = pl.DataFrame({"a\x1b": ["b\x00\u202e"]})
     found = GateResult(
-        replace(spec, severity=Severity.ERROR),
-        passed=False,
+        replace(SCHEMA, severity=Severity.ERROR),
+        Verdict.FAIL,
         symbol="S\x1b",
-        summary="c\x1b" + "x" * 9000,
+        reason="c\x1b" + "x" * 9000,
         failing=failing,
     )
-    warned = replace(found, spec=replace(spec, severity=Severity.WARN))
+    warned = replace(found, spec=replace(SCHEMA, severity=Severity.WARN))
     root = ET.fromstring(to_junit([found, warned]))
     texts = [text for each in root.iter() for text in (*each.attrib.values(), each.text or "")]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))

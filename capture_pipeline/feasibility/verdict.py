@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.feasibility.criteria import CRITERIA, Criterion, Verdict
-from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading
+from capture_pipeline.checks.feasibility import CRITERIA, Criterion
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.lake.files import publish_bytes, publish_model
 
 _MIN_WHOLE = 1000
@@ -36,7 +37,7 @@ class CriterionResult(BaseModel):
         unit: Unit of `measured`.
         measured: Measured value; None without one.
         verdict: Result.
-        margin: Factor between value and threshold, see `Criterion.margin`.
+        margin: Factor between value and threshold, see `Threshold.margin`.
         measured_us: Time of the measurement, microseconds UTC; None without evidence.
         note: Details of the measurement, or the reason why it is missing.
         mitigation: Action if the criterion fails; empty if there is none.
@@ -165,22 +166,23 @@ def format_number(value: float, digits: int = 6) -> str:
 
 
 def _evaluate_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
-    missing = Reading(
-        criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}"
+    result = (
+        criterion.judge(None, f"no evidence: materialize {criterion.asset}")
+        if evidence is None
+        else evidence.judge(criterion)
     )
-    reading = missing if evidence is None else evidence.reading(criterion)
     return CriterionResult(
         criterion=criterion.name,
-        title=criterion.title,
+        title=criterion.description,
         asset=criterion.asset,
-        threshold=f"{criterion.bound} {criterion.threshold:,g} {criterion.unit}",
-        unit=criterion.unit,
-        measured=reading.measured,
-        verdict=criterion.verdict(reading.measured),
-        margin=criterion.margin(reading.measured),
+        threshold=str(criterion.threshold),
+        unit=criterion.threshold.unit,
+        measured=result.measured,
+        verdict=result.verdict,
+        margin=criterion.threshold.margin(result.measured),
         measured_us=None if evidence is None else evidence.measured_us,
-        note=reading.note,
-        mitigation=criterion.mitigation,
+        note=result.reason,
+        mitigation=criterion.remedy,
     )
 
 

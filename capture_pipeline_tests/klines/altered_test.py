@@ -32,7 +32,7 @@ def run(deployment: Deployment, month: Month) -> Outcome:
 
 def list_failed_gates(deployment: Deployment, part: Partition) -> list[str]:
     return [
-        result.summary
+        result.reason
         for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us())
         if not result.passed
     ]

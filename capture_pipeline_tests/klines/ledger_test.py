@@ -37,7 +37,7 @@ def list_failed_gates(deployment: Deployment, parts: list[Partition]) -> dict[st
     workspace = deployment.workspace
     now_us = workspace.now_us()
     results = [*check_bars(workspace, parts, now_us), *check_gaps(workspace, parts, now_us)]
-    return {result.spec.name: result.summary for result in results if not result.passed}
+    return {result.spec.name: result.reason for result in results if not result.passed}
 
 
 def bars_of(deployment: Deployment, part: Partition) -> Path:

@@ -8,13 +8,16 @@ import resource
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.cli.session.view import session_document
-from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
@@ -24,7 +27,7 @@ from capture_pipeline_tests.recorder.mounts import mount_tmpfs
 
 pytestmark = pytest.mark.slow
 
-SHORT = Thresholds(min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end_tolerance_s=0.5)
+SHORT = replace(DEFAULTS, min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end_tolerance_s=0.5)
 
 
 def fill(session: Live) -> None:

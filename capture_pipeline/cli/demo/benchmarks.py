@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from capture_pipeline.checks.feasibility import DISK, EXACT, THROUGHPUT
 from capture_pipeline.cli.console import progress
 from capture_pipeline.feasibility.benchmarks import measure_decimals, measure_disk, measure_synthetic_replay
-from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.lake.paths import Lake
 

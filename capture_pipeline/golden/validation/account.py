@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from capture_pipeline.checks.model import CheckResult
+from capture_pipeline.checks.recordings import ACCOUNTING, DISK
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.report import Check, check_result, skipped_check
 from capture_pipeline.sessions.account import LISTED_COUNTS, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
@@ -32,18 +33,14 @@ _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
 
 
-def check_accounting(found: Scan, metadata: SessionMetadata) -> Check:
+def check_accounting(found: Scan, metadata: SessionMetadata) -> CheckResult:
     """Check that received = written + duplicates + listed losses, and written = lines of the recording."""
     account = metadata.statistics.get("accounting")
     if account is None:
-        return skipped_check(
-            "accounting", "metadata.json has no account: imported, or recorded by an earlier version"
-        )
+        return ACCOUNTING.skip("metadata.json has no account: imported, or recorded by an earlier version")
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
-        return check_result(
-            "accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}"
-        )
+        return ACCOUNTING.fail(f"the account in metadata.json has no {', '.join(lacking)}")
     parts = {name: account[name] for name in ("written", *LISTED_COUNTS.values())}
     difference = account["received"] - sum(parts.values())
     shown = " + ".join(f"{count:,} {name}" for name, count in parts.items() if count or name == "written")
@@ -59,19 +56,17 @@ def check_accounting(found: Scan, metadata: SessionMetadata) -> Check:
         )
     if not wrong and account["killed"]:
         killed = f"{account['killed']:,} recorders were killed, the last one after its line {_time(last)}"
-        return skipped_check(
-            "accounting",
+        return ACCOUNTING.skip(
             f"{text}; {killed}: of messages that they did not write only the ids in the ledger are known",
         )
-    return check_result(
-        "accounting",
+    return ACCOUNTING.pass_if(
         not wrong,
         f"{'; '.join(wrong)}: {text}" if wrong else text,
         **{**account, "difference": difference},
     )
 
 
-def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
+def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> CheckResult:
     """Check that the disk stored every message and still has it. Losses at the ends of a stream are included.
 
     A part of a file that an import could not read is a loss too.
@@ -99,10 +94,9 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     lacking = [name for name in _COUNTED if name not in metadata.statistics]
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
-        return skipped_check("disk", f"not known: {what}")
+        return DISK.skip(f"not known: {what}")
     reason = "; ".join(wrong) or "no fsync failed, nothing quarantined or dropped"
-    return check_result(
-        "disk",
+    return DISK.pass_if(
         not wrong,
         reason,
         **counts,

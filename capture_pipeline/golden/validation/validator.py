@@ -6,27 +6,43 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from capture_pipeline.checks.model import CheckResult, Verdict
+from capture_pipeline.checks.recordings import (
+    ACCOUNTING,
+    CHECKSUMS,
+    DEFAULTS,
+    DISK,
+    DURATION,
+    FILE,
+    LEDGER,
+    MESSAGES,
+    Thresholds,
+)
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.book import BOOK_CHECKS, check_books, report_missing_book
+from capture_pipeline.golden.validation.book import check_books, report_missing_book
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, replay_books
 from capture_pipeline.golden.validation.ids import check_ids
-from capture_pipeline.golden.validation.report import Check, Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.session import (
-    NEVER_CAME,
     check_session,
     check_streams,
     compare_with_plan,
+    is_missing,
 )
-from capture_pipeline.golden.validation.size import check_form, check_size, sum_gap_seconds
+from capture_pipeline.golden.validation.size import (
+    PlanComparison,
+    check_form,
+    check_size,
+    sum_gap_seconds,
+)
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.layout import SessionFolder
 
 BOOK_UP_TO_BYTES = 64 << 20
 """The books of recordings up to this size are replayed by default."""
-DEFAULTS = Thresholds()
-_INDEPENDENT_OF_MISSING_DATA = frozenset({"file", "messages", "duration", "checksums", "disk", "accounting"})
+_INDEPENDENT_OF_MISSING_DATA = frozenset({FILE, MESSAGES, DURATION, CHECKSUMS, DISK, ACCOUNTING})
 """Checks whose PASS stays correct if more messages existed: checks of files, and of minimum values."""
 
 
@@ -49,28 +65,25 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     found = scan(recording)
     wanted = found.size <= BOOK_UP_TO_BYTES if book is None else book
     replayed, trouble = _replay_books(recording, found, wanted=wanted)
-    in_session = check_session(found, folder)
-    listed = folder is not None and any(
-        check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session
-    )
-    checks = [
-        *check_form(found),
-        *check_ids(found, thresholds, listed=listed),
-        check_streams(found, folder, thresholds),
-    ]
-    checks += [*check_size(found, thresholds, compare_with_plan(found, folder)), *in_session]
-    checks += (
+    ledger, *of_files = check_session(found, folder)
+    planned = compare_with_plan(found, folder)
+    books = (
         check_books(replayed, thresholds)
         if replayed
         else report_missing_book(trouble, broken=wanted and not found.bad_count)
     )
-    doubted = [
-        _skip_if_incomplete(check, _describe_unread(found), _describe_missing_streams(checks))
-        for check in checks
+    results = [
+        *check_form(found),
+        *check_ids(found, thresholds, listed=ledger.verdict is Verdict.PASS),
+        check_streams(found, planned, thresholds),
+        *check_size(found, thresholds, planned),
+        ledger,
+        *of_files,
+        *books,
     ]
-    return Report(
-        recording, [_apply_advisory(check, thresholds) for check in doubted], statistics(found, replayed)
-    )
+    unread, missing = _describe_unread(found), _describe_missing_streams(found, planned)
+    checks = [_skip_if_incomplete(result, unread, missing) for result in results]
+    return Report(recording, checks, statistics(found, replayed))
 
 
 def locate(path: Path) -> tuple[Path, SessionFolder | None]:
@@ -162,25 +175,15 @@ def _describe_unread(found: Scan) -> str:
     return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
 
 
-def _describe_missing_streams(checks: list[Check]) -> str:
+def _describe_missing_streams(found: Scan, planned: PlanComparison | None) -> str:
     """Describe planned streams without a message; empty if there are none."""
-    wrong: dict[str, str] = next(
-        (check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {}
-    )
-    never = [name for name, why in wrong.items() if why == NEVER_CAME]
-    return f"{len(never):,} planned streams never came" if never else ""
+    count = sum(is_missing(found, name) for name in planned.streams) if planned else 0
+    return f"{count:,} planned streams never came" if count else ""
 
 
-def _skip_if_incomplete(check: Check, unread: str, never_came: str) -> Check:
+def _skip_if_incomplete(result: CheckResult, unread: str, missing: str) -> CheckResult:
     """Skip a passed check whose result could change with the missing data."""
-    partial = ", ".join(filter(None, (unread, "" if check.name == "ledger" else never_came)))
-    if not partial or check.verdict is not Verdict.PASS or check.name in _INDEPENDENT_OF_MISSING_DATA:
-        return check
-    return replace(check, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {check.reason}")
-
-
-def _apply_advisory(check: Check, thresholds: Thresholds) -> Check:
-    return replace(check, decides=False) if check.name in thresholds.advisory else check
-
-
-__all__ = ["BOOK_CHECKS", "BOOK_UP_TO_BYTES", "locate", "statistics", "validate"]
+    partial = ", ".join(filter(None, (unread, "" if result.spec == LEDGER else missing)))
+    if not partial or result.verdict is not Verdict.PASS or result.spec in _INDEPENDENT_OF_MISSING_DATA:
+        return result
+    return replace(result, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {result.reason}")
