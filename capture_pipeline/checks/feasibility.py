@@ -18,13 +18,13 @@ class Criterion(CheckSpec):
     """
 
     threshold: Threshold
+    severity: Severity = Severity.WARN
     depends_on: str = ""
 
 
 THROUGHPUT = Criterion(
     "throughput",
     "Level updates replayed a second",
-    Severity.WARN,
     "replay_benchmark",
     threshold=Threshold(Bound.AT_LEAST, 100_000, "events/s"),
     remedy="replay in batches, not live",
@@ -32,7 +32,6 @@ THROUGHPUT = Criterion(
 MEMORY = Criterion(
     "memory_p95",
     "Memory of a replay, 95th percentile",
-    Severity.WARN,
     "replay_benchmark",
     asset_check="memory",
     threshold=Threshold(Bound.BELOW, 24, "GB"),
@@ -41,7 +40,6 @@ MEMORY = Criterion(
 ORIGIN_TIME = Criterion(
     "origin_time_missing",
     "Origin times missing or invalid",
-    Severity.WARN,
     "origin_time_report",
     threshold=Threshold(Bound.BELOW, 5, "%"),
     remedy="use the receipt time as the clock",
@@ -49,7 +47,6 @@ ORIGIN_TIME = Criterion(
 SKEW = Criterion(
     "origin_time_skew",
     "Skew of origin time to receipt, 95th percentile, clock offset taken out",
-    Severity.WARN,
     "origin_time_report",
     threshold=Threshold(Bound.BELOW, 100, "ms"),
     remedy="use the receipt time as the clock",
@@ -58,7 +55,6 @@ SKEW = Criterion(
 GAPS = Criterion(
     "sequence_gaps",
     "Updates lost in sequence gaps",
-    Severity.WARN,
     "delta_feed_report",
     threshold=Threshold(Bound.BELOW, 0.1, "%"),
     remedy="rebuild from snapshots",
@@ -66,14 +62,14 @@ GAPS = Criterion(
 EXACT = Criterion(
     "decimal_errors",
     "Results that differ from exact decimals",
-    asset="decimal_benchmark",
+    "decimal_benchmark",
+    severity=Severity.ERROR,
     asset_check="decimals_exact",
     threshold=Threshold(Bound.EXACTLY, 0, "results"),
 )
 DISK = Criterion(
     "disk_rate",
     "Sustained write and read against what 220 GB a month needs",
-    Severity.WARN,
     "io_benchmark",
     threshold=Threshold(Bound.AT_LEAST, 1, "times"),
     remedy="store fewer symbols or a faster medium",

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.checks.model import CheckSpec, Severity
 from capture_pipeline.tables import bars as bar_table
@@ -14,62 +16,60 @@ BARS, GAPS, REPORT = "bars", "bar_gaps", "coverage_report"
 _TIMESTAMPS, _VALUES = "timestamps", "values"
 """Asset checks of several gates: no file of the exchange breaks those of the first, which block."""
 
-SCHEMA = CheckSpec(
+_check_bars = partial(CheckSpec, asset=BARS)
+_check_gaps = partial(CheckSpec, asset=GAPS)
+_check_report = partial(CheckSpec, asset=REPORT)
+
+SCHEMA = _check_bars(
     "schema",
     "Columns and types are those of the table; nothing is null.",
-    asset=BARS,
     blocking=True,
     asset_check=_TIMESTAMPS,
 )
-OFF_GRID = CheckSpec(
+OFF_GRID = _check_bars(
     "off_grid_rows_known",
     "The calendar lists all rows that open off the grid.",
     Severity.WARN,
-    BARS,
     asset_check=_VALUES,
 )
-RAW_CHECKSUMS = CheckSpec(
-    "raw_checksums", "Every raw file has the SHA-256 that was recorded for it.", asset=BARS, blocking=True
+RAW_CHECKSUMS = _check_bars(
+    "raw_checksums", "Every raw file has the SHA-256 that was recorded for it.", blocking=True
 )
-LEDGER_FITS = CheckSpec(
-    "ledger_fits",
-    "The gap ledger is that of these bars, and bars and gaps are all that was expected.",
-    asset=GAPS,
+
+LEDGER_FITS = _check_gaps(
+    "ledger_fits", "The gap ledger is that of these bars, and bars and gaps are all that was expected."
 )
-COVERAGE = CheckSpec(
+COVERAGE = _check_gaps(
     "coverage",
     "Of the expected bars that have no explained cause, nearly all are present.",
-    asset=GAPS,
     settings=("gates.coverage_error_below_percent",),
 )
-OUTAGES = CheckSpec(
+OUTAGES = _check_gaps(
     "coverage_with_outages",
     "Of all expected bars, few are missing with an explained cause.",
     Severity.WARN,
-    GAPS,
     settings=("gates.coverage_warning_below_percent",),
 )
-UNEXPLAINED = CheckSpec(
+UNEXPLAINED = _check_gaps(
     "unexplained_missing",
     "Few expected bars are missing without an explained cause.",
-    asset=GAPS,
     settings=("gates.unexplained_error_percent",),
 )
-LONG_GAP = CheckSpec(
-    "long_gap", "No single gap is long.", Severity.WARN, GAPS, settings=("gates.long_gap_hours",)
+LONG_GAP = _check_gaps(
+    "long_gap", "No single gap is long.", Severity.WARN, settings=("gates.long_gap_hours",)
 )
-ALL_SYMBOLS = CheckSpec("all_symbols_present", "Every configured symbol has bars.", asset=REPORT)
-LEDGERS_CURRENT = CheckSpec(
-    "ledgers_current",
-    "Every gap ledger was computed from the bars that are there now.",
-    asset=REPORT,
+GAP_GATES = (LEDGER_FITS, COVERAGE, OUTAGES, UNEXPLAINED, LONG_GAP)
+
+ALL_SYMBOLS = _check_report("all_symbols_present", "Every configured symbol has bars.")
+LEDGERS_CURRENT = _check_report(
+    "ledgers_current", "Every gap ledger was computed from the bars that are there now."
 )
-FRESHNESS = CheckSpec(
+FRESHNESS = _check_report(
     "freshness",
     "The newest bar of the open month is recent, for every symbol that trades.",
-    asset=REPORT,
     settings=("gates.freshness_hours",),
 )
+REPORT_GATES = (ALL_SYMBOLS, LEDGERS_CURRENT, FRESHNESS)
 
 
 def list_row_gates() -> list[CheckSpec]:
@@ -79,29 +79,12 @@ def list_row_gates() -> list[CheckSpec]:
 
 def list_gates() -> list[CheckSpec]:
     """List all gates in the order of their evaluation."""
-    return [
-        *list_row_gates(),
-        OFF_GRID,
-        RAW_CHECKSUMS,
-        LEDGER_FITS,
-        COVERAGE,
-        OUTAGES,
-        UNEXPLAINED,
-        LONG_GAP,
-        ALL_SYMBOLS,
-        LEDGERS_CURRENT,
-        FRESHNESS,
-    ]
+    return [*list_row_gates(), OFF_GRID, RAW_CHECKSUMS, *GAP_GATES, *REPORT_GATES]
 
 
 def _build_row_gate(rule: bar_table.Rule) -> CheckSpec:
     """Build the gate of a rule; if a verified file of the exchange can break it, the gate only warns."""
     if rule.irregularity is None:
-        return CheckSpec(rule.name, rule.description, asset=BARS, blocking=True, asset_check=_TIMESTAMPS)
-    return CheckSpec(
-        rule.name,
-        f"{rule.description} Rows that the calendar lists may differ.",
-        Severity.WARN,
-        BARS,
-        asset_check=_VALUES,
-    )
+        return _check_bars(rule.name, rule.description, blocking=True, asset_check=_TIMESTAMPS)
+    description = f"{rule.description} Rows that the calendar lists may differ."
+    return _check_bars(rule.name, description, Severity.WARN, asset_check=_VALUES)

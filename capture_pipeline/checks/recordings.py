@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from capture_pipeline.checks.model import CheckSpec, Severity
@@ -15,132 +16,90 @@ SAMPLES, PROOF = "golden_samples", "next_day_proof"
 """Assets with checks."""
 _HOUR_S = 3600.0
 
-FILE = CheckSpec("file", "Every gzip member is whole, and every line ended", asset=SAMPLES, blocking=True)
-LINE_FORM = CheckSpec(
+_check = partial(CheckSpec, asset=SAMPLES)
+
+FILE = _check("file", "Every gzip member is whole, and every line ended", blocking=True)
+LINE_FORM = _check(
     "line_form",
     "Every line is {capture_ns, stream, data}, in that order, and no key occurs twice",
-    asset=SAMPLES,
     blocking=True,
 )
-CAPTURE_ORDER = CheckSpec("capture_order", "capture_ns never decreases", asset=SAMPLES, blocking=True)
-CONTINUITY = CheckSpec(
-    "continuity", "Update ids and trade ids continue; the ledger lists missing ids", asset=SAMPLES
-)
-DUPLICATES = CheckSpec("duplicates", "No message occurs twice", asset=SAMPLES, blocking=True)
-OVERLAPS = CheckSpec("overlaps", "No diff repeats ids of the previous one", asset=SAMPLES)
+CAPTURE_ORDER = _check("capture_order", "capture_ns never decreases", blocking=True)
+FORM_CHECKS = (FILE, LINE_FORM, CAPTURE_ORDER)
+
 _GAP_PERCENT = ("session_gates.gap_percent",)
-LOST_IDS = CheckSpec(
-    "gap_ratio_ids", "Ids lost / ids between first and last", asset=SAMPLES, settings=_GAP_PERCENT
+CONTINUITY = _check("continuity", "Update ids and trade ids continue; the ledger lists missing ids")
+DUPLICATES = _check("duplicates", "No message occurs twice", blocking=True)
+OVERLAPS = _check("overlaps", "No diff repeats ids of the previous one")
+LOST_IDS = _check("gap_ratio_ids", "Ids lost / ids between first and last", settings=_GAP_PERCENT)
+LOST_EVENTS = _check("gap_ratio_events", "Events lost / events expected", settings=_GAP_PERCENT)
+DISCONTINUITIES = _check(
+    "gap_ratio_discontinuities", "Places at which ids are missing / messages", settings=_GAP_PERCENT
 )
-LOST_EVENTS = CheckSpec(
-    "gap_ratio_events", "Events lost / events expected", asset=SAMPLES, settings=_GAP_PERCENT
-)
-DISCONTINUITIES = CheckSpec(
-    "gap_ratio_discontinuities",
-    "Places at which ids are missing / messages",
-    asset=SAMPLES,
-    settings=_GAP_PERCENT,
-)
-SNAPSHOTS = CheckSpec("snapshots", "Diffs continue each snapshot", asset=SAMPLES)
-SEED = CheckSpec("seed", "Each depth stream has a snapshot from which its book can be built", asset=SAMPLES)
-STREAMS = CheckSpec(
+SNAPSHOTS = _check("snapshots", "Diffs continue each snapshot")
+SEED = _check("seed", "Each depth stream has a snapshot from which its book can be built")
+ID_CHECKS = (CONTINUITY, DUPLICATES, OVERLAPS, LOST_IDS, LOST_EVENTS, DISCONTINUITIES, SNAPSHOTS, SEED)
+
+STREAMS = _check(
     "streams",
     "Every planned stream has messages, from the start of the recording to its end",
-    asset=SAMPLES,
     settings=("session_gates.stream_silence_s",),
 )
-MESSAGES = CheckSpec(
+MESSAGES = _check(
     "messages",
     "At least as many messages as a golden sample needs",
-    asset=SAMPLES,
     settings=("session_gates.least_messages",),
 )
-DURATION = CheckSpec(
+DURATION = _check(
     "duration",
     "At least as long as a golden sample, and not ended before the planned end of the session",
-    asset=SAMPLES,
     settings=("session_gates.least_hours", "session_gates.end_tolerance_s"),
 )
-UPTIME = CheckSpec(
-    "uptime",
-    "Share of the time outside gaps",
-    asset=SAMPLES,
-    settings=("session_gates.uptime_percent",),
-)
-TRADE_RATE = CheckSpec(
+UPTIME = _check("uptime", "Share of the time outside gaps", settings=("session_gates.uptime_percent",))
+TRADE_RATE = _check(
     "trade_rate",
     "Trades a second and symbol are as expected",
-    Severity.WARN,
-    SAMPLES,
+    Severity.WARN,  # rates depend on the market
     settings=("session_gates.trades_per_s_least", "session_gates.trades_per_s_most"),
 )
-DEPTH_RATE = CheckSpec(
+DEPTH_RATE = _check(
     "depth_rate",
     "Depth diffs a second and symbol are as expected",
     Severity.WARN,
-    SAMPLES,
     settings=("session_gates.depth_per_s_least", "session_gates.depth_per_s_most"),
 )
-LEDGER = CheckSpec(
+SIZE_CHECKS = (MESSAGES, DURATION, UPTIME, TRADE_RATE, DEPTH_RATE)
+
+LEDGER = _check(
     "ledger",
     "Every gap of the data is in the ledger, and every gap of the ledger is in the data",
-    asset=SAMPLES,
     blocking=True,
 )
-CHECKSUMS = CheckSpec(
+CHECKSUMS = _check(
     "checksums",
     "Every file of the session is listed, and has the size and the SHA-256 that were recorded",
-    asset=SAMPLES,
     blocking=True,
 )
-DISK = CheckSpec(
+DISK = _check(
     "disk",
     "The disk stored every message: no fsync failed, and nothing was quarantined, dropped, removed or lost at an "
     "end of a stream",
-    asset=SAMPLES,
 )
-ACCOUNTING = CheckSpec(
-    "accounting",
-    "Every message received is in the recording, a duplicate, or listed as lost",
-    asset=SAMPLES,
+ACCOUNTING = _check(
+    "accounting", "Every message received is in the recording, a duplicate, or listed as lost"
 )
-BOOK_VALID = CheckSpec("book_valid", "Share of diffs at which the replayed book is synced", asset=SAMPLES)
-BOOK_CROSSED = CheckSpec("book_crossed", "The replayed book is never crossed", asset=SAMPLES)
-BOOK_BEST = CheckSpec(
-    "book_best",
-    "The replayed best prices equal those of the bookTicker stream, where it was recorded",
-    asset=SAMPLES,
+FILE_CHECKS = (CHECKSUMS, DISK, ACCOUNTING)
+
+BOOK_VALID = _check("book_valid", "Share of diffs at which the replayed book is synced")
+BOOK_CROSSED = _check("book_crossed", "The replayed book is never crossed")
+BOOK_BEST = _check(
+    "book_best", "The replayed best prices equal those of the bookTicker stream, where it was recorded"
 )
-BOOK_AUDITS = CheckSpec(
-    "book_audits", "The replayed book equals the REST snapshots that were recorded", asset=SAMPLES
-)
-ID_CHECKS = (
-    CONTINUITY,
-    DUPLICATES,
-    OVERLAPS,
-    LOST_IDS,
-    LOST_EVENTS,
-    DISCONTINUITIES,
-    SNAPSHOTS,
-    SEED,
-)
-SESSION_CHECKS = (LEDGER, CHECKSUMS, DISK, ACCOUNTING)
+BOOK_AUDITS = _check("book_audits", "The replayed book equals the REST snapshots that were recorded")
 BOOK_CHECKS = (BOOK_VALID, BOOK_CROSSED, BOOK_BEST, BOOK_AUDITS)
-RECORDING_CHECKS = (
-    FILE,
-    LINE_FORM,
-    CAPTURE_ORDER,
-    *ID_CHECKS,
-    STREAMS,
-    MESSAGES,
-    DURATION,
-    UPTIME,
-    TRADE_RATE,
-    DEPTH_RATE,
-    *SESSION_CHECKS,
-    *BOOK_CHECKS,
-)
-"""All checks of a recording, in the order of a report. Rates depend on the market, so they only warn."""
+
+RECORDING_CHECKS = (*FORM_CHECKS, *ID_CHECKS, STREAMS, *SIZE_CHECKS, LEDGER, *FILE_CHECKS, *BOOK_CHECKS)
+"""All checks of a recording, in the order of a report."""
 PROOF_HOLDS = CheckSpec(
     "proof_holds",
     "The recording differs from the published trades and klines only by losses in the gap ledger. Days that "
@@ -149,7 +108,7 @@ PROOF_HOLDS = CheckSpec(
 )
 
 
-class RateLimits(NamedTuple):
+class RateRange(NamedTuple):
     """Expected messages per second of a symbol, both limits included."""
 
     least: float
@@ -180,8 +139,8 @@ class Thresholds:
     end_tolerance_s: float
     max_gap_ratio: float
     min_uptime: float
-    trades_per_s: RateLimits
-    depth_per_s: RateLimits
+    trades_per_s: RateRange
+    depth_per_s: RateRange
     stream_silence_s: float
     duration_tolerance_s: float = 60.0
     min_book_valid: float = 0.999
@@ -196,8 +155,8 @@ class Thresholds:
             duration_s=gates.least_hours * _HOUR_S,
             max_gap_ratio=gates.gap_percent / 100,
             min_uptime=gates.uptime_percent / 100,
-            trades_per_s=RateLimits(gates.trades_per_s_least, gates.trades_per_s_most),
-            depth_per_s=RateLimits(gates.depth_per_s_least, gates.depth_per_s_most),
+            trades_per_s=RateRange(gates.trades_per_s_least, gates.trades_per_s_most),
+            depth_per_s=RateRange(gates.depth_per_s_least, gates.depth_per_s_most),
             stream_silence_s=gates.stream_silence_s,
             end_tolerance_s=gates.end_tolerance_s,
         )

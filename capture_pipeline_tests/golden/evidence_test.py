@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from capture_pipeline.checks.model import Verdict
-from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateLimits
+from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateRange
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.account import LISTED_COUNTS
@@ -24,8 +24,8 @@ SMALL = replace(
     min_messages=50,
     duration_s=2.9,
     duration_tolerance_s=0.1,
-    trades_per_s=RateLimits(5, 15),
-    depth_per_s=RateLimits(5, 15),
+    trades_per_s=RateRange(5, 15),
+    depth_per_s=RateRange(5, 15),
 )
 FAIL, SKIPPED = Verdict.FAIL, Verdict.SKIPPED
 COUNTS = {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0, "torn_lines": 0}
@@ -325,10 +325,10 @@ LIMIT = 0.125
         ("messages", {"min_messages": 66}, FAIL),
         ("duration", {"duration_s": 3.000000003, "duration_tolerance_s": 0.0}, Verdict.PASS),
         ("duration", {"duration_s": 3.000000004, "duration_tolerance_s": 0.0}, FAIL),
-        ("trade_rate", {"trades_per_s": RateLimits(30 / 3.000000003, 15)}, Verdict.PASS),
-        ("trade_rate", {"trades_per_s": RateLimits(5, 30 / 3.000000003)}, Verdict.PASS),
-        ("depth_rate", {"depth_per_s": RateLimits(32 / 3.000000003, 15)}, Verdict.PASS),
-        ("depth_rate", {"depth_per_s": RateLimits(5, 32 / 3.000000003)}, Verdict.PASS),
+        ("trade_rate", {"trades_per_s": RateRange(30 / 3.000000003, 15)}, Verdict.PASS),
+        ("trade_rate", {"trades_per_s": RateRange(5, 30 / 3.000000003)}, Verdict.PASS),
+        ("depth_rate", {"depth_per_s": RateRange(32 / 3.000000003, 15)}, Verdict.PASS),
+        ("depth_rate", {"depth_per_s": RateRange(5, 32 / 3.000000003)}, Verdict.PASS),
         ("book_valid", {"min_book_valid": 31 / 32}, Verdict.PASS),
         ("book_valid", {"min_book_valid": 1.0}, Verdict.PASS),
         ("book_audits", {"min_audit_ratio": 1.0}, Verdict.PASS),

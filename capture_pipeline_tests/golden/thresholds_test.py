@@ -9,7 +9,7 @@ import pytest
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.checks.model import CheckResult, Verdict
-from capture_pipeline.checks.recordings import DEFAULTS, RateLimits
+from capture_pipeline.checks.recordings import DEFAULTS, RateRange
 from capture_pipeline.golden.quality_score import Diagnosis
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import Break, StreamScan
@@ -69,7 +69,7 @@ def test_rate_at_its_thresholds(messages: int, passed: bool) -> None:
     )
     checks = check_size(
         scan_of(1, 10 * SECOND_NS, *streams),
-        replace(DEFAULTS, trades_per_s=RateLimits(10, 100), depth_per_s=RateLimits(10, 100)),
+        replace(DEFAULTS, trades_per_s=RateRange(10, 100), depth_per_s=RateRange(10, 100)),
     )
     assert passes(checks, "trade_rate") is passes(checks, "depth_rate") is passed
 

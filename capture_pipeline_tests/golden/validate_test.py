@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.checks.model import Severity, Verdict
-from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateLimits, Thresholds
+from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateRange, Thresholds
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.ids import bridges
@@ -38,8 +38,8 @@ SMALL = replace(
     min_messages=50,
     duration_s=2.9,
     duration_tolerance_s=0.1,
-    trades_per_s=RateLimits(5, 15),
-    depth_per_s=RateLimits(5, 15),
+    trades_per_s=RateRange(5, 15),
+    depth_per_s=RateRange(5, 15),
 )
 
 
@@ -127,8 +127,8 @@ def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
         duration_tolerance_s=0.1,
         max_gap_ratio=0.1,
         min_uptime=0.5,
-        trades_per_s=RateLimits(5, 15),
-        depth_per_s=RateLimits(5, 15),
+        trades_per_s=RateRange(5, 15),
+        depth_per_s=RateRange(5, 15),
     )
     report = validate(folder.path, lenient)
     assert report.check("ledger").verdict is Verdict.PASS

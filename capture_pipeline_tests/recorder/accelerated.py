@@ -20,7 +20,7 @@ import requests
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.checks.model import Verdict
-from capture_pipeline.checks.recordings import DEFAULTS, SNAPSHOTS, RateLimits
+from capture_pipeline.checks.recordings import DEFAULTS, SNAPSHOTS, RateRange
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.deployment import NOW, Deployment
 from capture_pipeline_tests.recorder.exchange import exchange
@@ -278,7 +278,7 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
         min_messages=0 if outages else round(pace.hours * 41_700),
         end_tolerance_s=math.inf,  # the market runs faster than the plan's clock: the session is stopped early
         duration_s=pace.hours * 3600 / pace.speed * 0.9,
-        depth_per_s=RateLimits(7.0 * pace.speed, 10.5 * pace.speed),
+        depth_per_s=RateRange(7.0 * pace.speed, 10.5 * pace.speed),
         max_gap_ratio=1.0 if outages else 1e-4,
         min_uptime=0.0 if outages else 0.999,
         min_book_valid=0.3 if outages else 0.98,

@@ -6,7 +6,7 @@ from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.checks.model import CheckResult
-from capture_pipeline.checks.recordings import LEDGER, SESSION_CHECKS, STREAMS, Thresholds
+from capture_pipeline.checks.recordings import FILE_CHECKS, LEDGER, STREAMS, Thresholds
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.account import check_accounting, check_disk, format_gaps, gap_key
@@ -18,7 +18,6 @@ from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
 
-_FINISHED = SESSION_CHECKS[1:]
 _MAX_EXAMPLES = 5
 _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
@@ -31,7 +30,7 @@ _NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
 def check_session(found: Scan, folder: SessionFolder | None) -> list[CheckResult]:
     """Run the checks `ledger`, `checksums`, `disk` and `accounting`; skipped without a session."""
     if folder is None:
-        return [spec.skip(_BARE) for spec in SESSION_CHECKS]
+        return [spec.skip(_BARE) for spec in (LEDGER, *FILE_CHECKS)]
     return [_check_ledger(found, folder), *_check_finished(found, folder)]
 
 
@@ -164,9 +163,9 @@ def _check_finished(found: Scan, folder: SessionFolder) -> list[CheckResult]:
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError as error:
-        return [spec.fail(str(error)) for spec in _FINISHED]
+        return [spec.fail(str(error)) for spec in FILE_CHECKS]
     if metadata is None:
-        return [spec.skip(_UNFINISHED) for spec in _FINISHED]
+        return [spec.skip(_UNFINISHED) for spec in FILE_CHECKS]
     return [
         check_checksums(found, folder, metadata),
         check_disk(metadata, folder),

@@ -17,7 +17,7 @@ from capture_pipeline.checks.recordings import (
     MESSAGES,
     TRADE_RATE,
     UPTIME,
-    RateLimits,
+    RateRange,
     Thresholds,
 )
 from capture_pipeline.golden.scan.scanner import Scan
@@ -156,7 +156,7 @@ def _check_uptime(found: Scan, thresholds: Thresholds) -> CheckResult:
     return UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
 
-def _check_rate(spec: CheckSpec, found: Scan, kind: StreamKind, expected: RateLimits) -> CheckResult:
+def _check_rate(spec: CheckSpec, found: Scan, kind: StreamKind, expected: RateRange) -> CheckResult:
     streams = found.of_kind(kind)
     if not streams or not found.duration_s:
         return spec.skip(f"there is no {kind} stream")
