@@ -14,7 +14,7 @@ from capture_pipeline.checks.preflight import PREFLIGHT_CHECKS
 from capture_pipeline.checks.recordings import PROOF_HOLDS, RECORDING_CHECKS
 from capture_pipeline.settings.models import Gates, Settings
 from capture_pipeline.settings.sessions import SessionGates
-from capture_pipeline_tests.pages import DOCS
+from capture_pipeline_tests.pages import DOCS, tables
 
 PAGE = DOCS / "checks.md"
 REGISTRIES: dict[str, Sequence[CheckSpec]] = {
@@ -99,3 +99,13 @@ def list_cells(spec: CheckSpec) -> Sequence[str]:
 def format_row(cells: Sequence[str]) -> str:
     """Return a line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
+
+
+def test_the_page_of_gates_explains_every_gate_with_its_severity() -> None:
+    """Gates of the report of the lake have one severity, which the text states."""
+    rows = [
+        row for _, rows in tables(DOCS / "gates.md") for row in rows if row.get("gate", "").startswith("`")
+    ]
+    explained = {row["gate"].strip("`"): row.get("severity") for row in rows if "class" not in row}
+    for spec in list_gates():
+        assert explained[spec.name] in {str(spec.severity), None}, spec.name

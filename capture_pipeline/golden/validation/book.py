@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
+from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult
-from capture_pipeline.checks.recordings import (
-    BOOK_AUDITS,
-    BOOK_BEST,
-    BOOK_CHECKS,
-    BOOK_CROSSED,
-    BOOK_VALID,
-    Thresholds,
-)
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay
 from capture_pipeline.orderbook.audit import AuditOutcome
 
@@ -26,7 +20,7 @@ def report_missing_book(why: str, *, broken: bool = False) -> list[CheckResult]:
         broken: True if the book could not be built, which fails the first check; False if no book was
             requested.
     """
-    first, *others = BOOK_CHECKS
+    first, *others = checks.BOOK_CHECKS
     return [
         first.fail(why) if broken else first.skip(why),
         *(spec.skip(why) for spec in others),
@@ -41,13 +35,13 @@ def check_books(replayed: RecordingReplay, thresholds: Thresholds) -> list[Check
     if not any(book.valid for book in books):
         others = (
             spec.skip("there is no book: the diffs continue none of the snapshots")
-            for spec in BOOK_CHECKS[1:]
+            for spec in checks.BOOK_CHECKS[1:]
         )
         return [_check_valid(books, thresholds), *others]
     crossed = sum(book.crossed for book in books)
     return [
         _check_valid(books, thresholds),
-        BOOK_CROSSED.pass_if(
+        checks.BOOK_CROSSED.pass_if(
             crossed <= thresholds.max_crossed,
             f"crossed after {crossed:,} diffs",
             crossed=crossed,
@@ -65,16 +59,16 @@ def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> CheckResu
         for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MAX_EXAMPLES]
     )
     reason = f"share of diffs with a synced book: {worst}, of at least {thresholds.min_book_valid:.2%}"
-    return BOOK_VALID.pass_if(least >= thresholds.min_book_valid, reason, shares=shares)
+    return checks.BOOK_VALID.pass_if(least >= thresholds.min_book_valid, reason, shares=shares)
 
 
 def _check_best(books: list[SymbolReplay]) -> CheckResult:
     compared, wrong = sum(book.compared for book in books), sum(book.mismatches for book in books)
     if not compared:
-        return BOOK_BEST.skip("no bookTicker has the update id of a diff")
+        return checks.BOOK_BEST.skip("no bookTicker has the update id of a diff")
     examples = "; ".join(text for book in books for text in book.differing[:1])
     reason = f"{compared - wrong:,} of {compared:,} bookTickers equal the replayed best price and quantity"
-    return BOOK_BEST.pass_if(
+    return checks.BOOK_BEST.pass_if(
         not wrong,
         f"{reason}: {examples}" if wrong else reason,
         compared=compared,
@@ -90,7 +84,7 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> CheckRes
         if audit.outcome is AuditOutcome.COMPARED
     ]
     if not audits:
-        return BOOK_AUDITS.skip("no snapshot arrived while a book was synced")
+        return checks.BOOK_AUDITS.skip("no snapshot arrived while a book was synced")
     ratios = [(symbol, audit.last_id, audit.ratio(_DEPTH) or 0.0) for symbol, audit in audits]
     low = [
         f"{symbol} at {last} {ratio:.3%}"
@@ -104,10 +98,10 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> CheckRes
     )
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
     if without and not low:
-        return BOOK_AUDITS.skip(
+        return checks.BOOK_AUDITS.skip(
             f"{reason}; no snapshot arrived while the book was synced of {', '.join(without[:_MAX_EXAMPLES])}",
         )
-    return BOOK_AUDITS.pass_if(
+    return checks.BOOK_AUDITS.pass_if(
         not low,
         f"{reason}: {', '.join(low[:_MAX_EXAMPLES])}" if low else reason,
         audits=len(audits),

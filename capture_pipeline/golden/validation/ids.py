@@ -7,19 +7,9 @@ from dataclasses import replace
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult, Severity
-from capture_pipeline.checks.recordings import (
-    CONTINUITY,
-    DISCONTINUITIES,
-    DUPLICATES,
-    ID_CHECKS,
-    LOST_EVENTS,
-    LOST_IDS,
-    OVERLAPS,
-    SEED,
-    SNAPSHOTS,
-    Thresholds,
-)
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.sessions.continuity import compute_gap_ratios
@@ -38,7 +28,7 @@ def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
     """
     tracked = [stream for stream in found.streams.values() if stream.track.first >= 0]
     if not tracked:
-        return [spec.skip("no stream carries contiguous ids") for spec in ID_CHECKS]
+        return [spec.skip("no stream carries contiguous ids") for spec in checks.ID_CHECKS]
     return [
         _check_continuity(tracked, listed=listed),
         *_check_repeats(tracked),
@@ -52,7 +42,7 @@ def check_snapshots(found: Scan) -> list[CheckResult]:
     depth = {stream.symbol: stream for stream in found.of_kind(StreamKind.DEPTH) if stream.track.first >= 0}
     ids_of = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
     if not depth:
-        return [spec.skip("there is no depth stream") for spec in (SNAPSHOTS, SEED)]
+        return [spec.skip("there is no depth stream") for spec in (checks.SNAPSHOTS, checks.SEED)]
     unconnected = [
         f"{symbol} {last}"
         for symbol, ids in ids_of.items()
@@ -67,21 +57,21 @@ def check_snapshots(found: Scan) -> list[CheckResult]:
     count = sum(map(len, ids_of.values()))
     unseeded = sorted(depth.keys() - seeded)
     snapshots = (
-        SNAPSHOTS.pass_if(
+        checks.SNAPSHOTS.pass_if(
             not unconnected,
             _format_names("lastUpdateId that no diff continues", unconnected)
             or f"diffs continue all {count}",
             snapshots=count,
         )
         if count
-        else SNAPSHOTS.skip("the recording contains no snapshot")
+        else checks.SNAPSHOTS.skip("the recording contains no snapshot")
     )
     reason = (
         f"no seed: no usable snapshot of {', '.join(unseeded)}"
         if unseeded
         else f"every book can be built, {len(seeded)} of {len(depth)}"
     )
-    return [snapshots, SEED.pass_if(not unseeded, reason, without=unseeded)]
+    return [snapshots, checks.SEED.pass_if(not unseeded, reason, without=unseeded)]
 
 
 def bridges(depth: StreamScan, last_update_id: int) -> bool:
@@ -112,13 +102,13 @@ def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> CheckResult
         }
         for gap in breaks
     ]
-    spec = replace(CONTINUITY, severity=Severity.WARN) if listed else CONTINUITY
+    spec = replace(checks.CONTINUITY, severity=Severity.WARN) if listed else checks.CONTINUITY
     return spec.pass_if(not gaps, reason, gaps=gaps, ids_lost=lost, places=places)
 
 
 def _check_repeats(tracked: list[StreamScan]) -> list[CheckResult]:
     results = []
-    for spec in (DUPLICATES, OVERLAPS):
+    for spec in (checks.DUPLICATES, checks.OVERLAPS):
         counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, spec.name))}
         reason = ", ".join(f"{stream} {count:,}" for stream, count in counts.items()) or "none"
         results.append(spec.pass_if(not counts, reason, **{spec.name: sum(counts.values())}))
@@ -129,9 +119,9 @@ def _check_ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Che
     ratios = compute_gap_ratios([stream.track for stream in tracked])
     limit = thresholds.max_gap_ratio
     rows = (
-        (LOST_IDS, ratios.lost_ids, "ids lost / ids between first and last"),
-        (LOST_EVENTS, ratios.lost_events, "events lost (estimated of ranges) / events expected"),
-        (DISCONTINUITIES, ratios.discontinuities, "places at which ids are missing / messages"),
+        (checks.LOST_IDS, ratios.lost_ids, "ids lost / ids between first and last"),
+        (checks.LOST_EVENTS, ratios.lost_events, "events lost (estimated of ranges) / events expected"),
+        (checks.DISCONTINUITIES, ratios.discontinuities, "places at which ids are missing / messages"),
     )
     return [
         spec.pass_if(ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult
-from capture_pipeline.checks.recordings import FILE_CHECKS, LEDGER, STREAMS, Thresholds
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.account import check_accounting, check_disk, format_gaps, gap_key
@@ -30,7 +31,7 @@ _NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
 def check_session(found: Scan, folder: SessionFolder | None) -> list[CheckResult]:
     """Run the checks `ledger`, `checksums`, `disk` and `accounting`; skipped without a session."""
     if folder is None:
-        return [spec.skip(_BARE) for spec in (LEDGER, *FILE_CHECKS)]
+        return [spec.skip(_BARE) for spec in (checks.LEDGER, *checks.FILE_CHECKS)]
     return [_check_ledger(found, folder), *_check_finished(found, folder)]
 
 
@@ -56,13 +57,13 @@ def compare_with_plan(found: Scan, folder: SessionFolder | None) -> PlanComparis
 def check_streams(found: Scan, planned: PlanComparison | None, thresholds: Thresholds) -> CheckResult:
     """Check that every planned stream has messages, from the start of the recording to its end."""
     if planned is None:
-        return STREAMS.skip(_BARE)
+        return checks.STREAMS.skip(_BARE)
     if planned.is_damaged:
-        return STREAMS.fail(planned.problem)
+        return checks.STREAMS.fail(planned.problem)
     if planned.problem:
-        return STREAMS.skip(planned.problem)
+        return checks.STREAMS.skip(planned.problem)
     if not planned.streams:
-        return STREAMS.skip("the plan of the session names no stream")
+        return checks.STREAMS.skip("the plan of the session names no stream")
     wrong = {
         name: why
         for name in planned.streams
@@ -75,7 +76,7 @@ def check_streams(found: Scan, planned: PlanComparison | None, thresholds: Thres
         if wrong
         else f"{len(planned.streams)} planned streams from start to end"
     )
-    return STREAMS.pass_if(not wrong, reason, planned=len(planned.streams), wrong=wrong)
+    return checks.STREAMS.pass_if(not wrong, reason, planned=len(planned.streams), wrong=wrong)
 
 
 def is_missing(found: Scan, name: str) -> bool:
@@ -103,7 +104,7 @@ def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:
     try:
         gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
-        return LEDGER.fail(str(error))
+        return checks.LEDGER.fail(str(error))
     listed = {gap_key(gap) for gap in gaps}
     outside = {gap_key(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
     data = {
@@ -122,16 +123,16 @@ def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:
         *_list_incomplete_evidence(found, folder),
     ]
     if wrong:
-        return LEDGER.fail("; ".join(wrong), unlisted=unlisted, unseen=unseen)
+        return checks.LEDGER.fail("; ".join(wrong), unlisted=unlisted, unseen=unseen)
     if not ends_with_whole_line(folder.gaps):
-        return LEDGER.skip(
+        return checks.LEDGER.skip(
             "the session is not finished, and its ledger does not exist yet or ends in half a line"
         )
     same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
     ends = sorted(gap_key(gap) for gap in gaps if gap.at_end and gap_key(gap) in outside)
     starts = sorted(gap_key(gap) for gap in gaps if gap.at_start and gap_key(gap) in outside)
     lost = [text for what, ids in ((_AT_END, ends), (_AT_START, starts)) if (text := format_gaps(what, ids))]
-    return LEDGER.pass_if(
+    return checks.LEDGER.pass_if(
         is_good=True,
         reason=", and ".join([same, *lost]),
         gaps=len(listed),
@@ -163,9 +164,9 @@ def _check_finished(found: Scan, folder: SessionFolder) -> list[CheckResult]:
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError as error:
-        return [spec.fail(str(error)) for spec in FILE_CHECKS]
+        return [spec.fail(str(error)) for spec in checks.FILE_CHECKS]
     if metadata is None:
-        return [spec.skip(_UNFINISHED) for spec in FILE_CHECKS]
+        return [spec.skip(_UNFINISHED) for spec in checks.FILE_CHECKS]
     return [
         check_checksums(found, folder, metadata),
         check_disk(metadata, folder),

@@ -7,19 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult, CheckSpec
-from capture_pipeline.checks.recordings import (
-    CAPTURE_ORDER,
-    DEPTH_RATE,
-    DURATION,
-    FILE,
-    LINE_FORM,
-    MESSAGES,
-    TRADE_RATE,
-    UPTIME,
-    RateRange,
-    Thresholds,
-)
+from capture_pipeline.checks.recordings import RateRange, Thresholds
 from capture_pipeline.golden.scan.scanner import Scan
 
 LATE_S = 5.0
@@ -48,13 +38,15 @@ class PlanComparison:
 def check_form(found: Scan) -> list[CheckResult]:
     """Run the checks `file`, `line_form` and `capture_order`."""
     whole = "; ".join(map(str, found.findings)) or "every gzip member and every line is complete"
-    file = FILE.pass_if(not found.findings, whole, findings=[str(finding) for finding in found.findings])
+    file = checks.FILE.pass_if(
+        not found.findings, whole, findings=[str(finding) for finding in found.findings]
+    )
     if not found.lines:
         nothing = "the recording contains no line"
         return [
-            FILE.skip(nothing) if not found.findings else file,
-            LINE_FORM.skip(nothing),
-            CAPTURE_ORDER.skip(nothing),
+            checks.FILE.skip(nothing) if not found.findings else file,
+            checks.LINE_FORM.skip(nothing),
+            checks.CAPTURE_ORDER.skip(nothing),
         ]
     lines = (
         f"{found.bad_count:,} of {found.lines:,} lines: {'; '.join(found.bad_examples)}"
@@ -68,8 +60,8 @@ def check_form(found: Scan) -> list[CheckResult]:
     )
     return [
         file,
-        LINE_FORM.pass_if(not found.bad_count, lines, bad=found.bad_count, first=found.bad_examples),
-        CAPTURE_ORDER.pass_if(
+        checks.LINE_FORM.pass_if(not found.bad_count, lines, bad=found.bad_count, first=found.bad_examples),
+        checks.CAPTURE_ORDER.pass_if(
             not found.disorder_count,
             order,
             disorder=found.disorder_count,
@@ -90,15 +82,15 @@ def check_size(
     """
     enough = found.lines >= max(1, thresholds.min_messages)
     return [
-        MESSAGES.pass_if(
+        checks.MESSAGES.pass_if(
             enough,
             f"{found.lines:,} of at least {thresholds.min_messages:,}",
             messages=found.lines,
         ),
         _check_duration(found, thresholds, planned or PlanComparison()),
         _check_uptime(found, thresholds),
-        _check_rate(TRADE_RATE, found, StreamKind.TRADE, thresholds.trades_per_s),
-        _check_rate(DEPTH_RATE, found, StreamKind.DEPTH, thresholds.depth_per_s),
+        _check_rate(checks.TRADE_RATE, found, StreamKind.TRADE, thresholds.trades_per_s),
+        _check_rate(checks.DEPTH_RATE, found, StreamKind.DEPTH, thresholds.depth_per_s),
     ]
 
 
@@ -118,8 +110,8 @@ def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison
     parts = [duration, late if planned.late_s >= LATE_S else "", early if is_early else "", planned.problem]
     reason = "; ".join(filter(None, parts))
     if is_long and planned.problem and not planned.is_damaged:
-        return DURATION.skip(reason)
-    return DURATION.pass_if(
+        return checks.DURATION.skip(reason)
+    return checks.DURATION.pass_if(
         found.lines > 0 and is_long and not is_early and not planned.is_damaged,
         reason,
         duration_s=found.duration_s,
@@ -146,14 +138,14 @@ def sum_gap_seconds(found: Scan) -> float:
 
 def _check_uptime(found: Scan, thresholds: Thresholds) -> CheckResult:
     if not found.duration_s:
-        return UPTIME.skip("the recording spans no time")
+        return checks.UPTIME.skip("the recording spans no time")
     down = sum_gap_seconds(found)
     uptime = 1 - down / found.duration_s
     uncounted = sum(stream.track.gaps - len(stream.breaks) for stream in found.streams.values())
     if uncounted and uptime > thresholds.min_uptime:
-        return UPTIME.skip(f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored")
+        return checks.UPTIME.skip(f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored")
     reason = f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside gaps (capture_ns before to after) / duration"
-    return UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
+    return checks.UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
 
 def _check_rate(spec: CheckSpec, found: Scan, kind: StreamKind, expected: RateRange) -> CheckResult:

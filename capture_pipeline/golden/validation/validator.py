@@ -6,18 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult, Verdict
-from capture_pipeline.checks.recordings import (
-    ACCOUNTING,
-    CHECKSUMS,
-    DEFAULTS,
-    DISK,
-    DURATION,
-    FILE,
-    LEDGER,
-    MESSAGES,
-    Thresholds,
-)
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scanner import Scan
@@ -42,11 +33,13 @@ from capture_pipeline.sessions.layout import SessionFolder
 
 BOOK_UP_TO_BYTES = 64 << 20
 """The books of recordings up to this size are replayed by default."""
-_INDEPENDENT_OF_MISSING_DATA = frozenset({FILE, MESSAGES, DURATION, CHECKSUMS, DISK, ACCOUNTING})
+_INDEPENDENT_OF_MISSING_DATA = frozenset(
+    {checks.FILE, checks.MESSAGES, checks.DURATION, checks.CHECKSUMS, checks.DISK, checks.ACCOUNTING}
+)
 """Checks whose PASS stays correct if more messages existed: checks of files, and of minimum values."""
 
 
-def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None = None) -> Report:
+def validate(path: Path, thresholds: Thresholds = checks.DEFAULTS, *, book: bool | None = None) -> Report:
     """Run all checks on a recording.
 
     Args:
@@ -82,8 +75,8 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
         *books,
     ]
     unread, missing = _describe_unread(found), _describe_missing_streams(found, planned)
-    checks = [_skip_if_incomplete(result, unread, missing) for result in results]
-    return Report(recording, checks, statistics(found, replayed))
+    judged = [_skip_if_incomplete(result, unread, missing) for result in results]
+    return Report(recording, judged, statistics(found, replayed))
 
 
 def locate(path: Path) -> tuple[Path, SessionFolder | None]:
@@ -183,7 +176,7 @@ def _describe_missing_streams(found: Scan, planned: PlanComparison | None) -> st
 
 def _skip_if_incomplete(result: CheckResult, unread: str, missing: str) -> CheckResult:
     """Skip a passed check whose result could change with the missing data."""
-    partial = ", ".join(filter(None, (unread, "" if result.spec == LEDGER else missing)))
+    partial = ", ".join(filter(None, (unread, "" if result.spec == checks.LEDGER else missing)))
     if not partial or result.verdict is not Verdict.PASS or result.spec in _INDEPENDENT_OF_MISSING_DATA:
         return result
     return replace(result, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {result.reason}")

@@ -13,16 +13,7 @@ import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, Month, iso
 from capture_pipeline.calendars.outages import Kind
-from capture_pipeline.checks.klines import (
-    ALL_SYMBOLS,
-    COVERAGE,
-    FRESHNESS,
-    LEDGER_FITS,
-    LEDGERS_CURRENT,
-    LONG_GAP,
-    OUTAGES,
-    UNEXPLAINED,
-)
+from capture_pipeline.checks import klines as checks
 from capture_pipeline.checks.model import Verdict
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
@@ -85,7 +76,7 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         else ""
     )
     present = GateResult(
-        ALL_SYMBOLS,
+        checks.ALL_SYMBOLS,
         Verdict.of(absent.is_empty()),
         reason,
         {"symbols": totals.height},
@@ -131,7 +122,7 @@ def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> Ga
         "materialize bar_gaps of these partitions"
     )
     return GateResult(
-        LEDGERS_CURRENT,
+        checks.LEDGERS_CURRENT,
         Verdict.of(not outdated),
         reason if outdated else "",
         {"partitions": len(with_bars)},
@@ -149,11 +140,11 @@ def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             if workspace.lake.raw(part).is_dir()
             else "the partition was never backfilled; backfill or deselect it"
         )
-        results = fail_gates([LEDGER_FITS, COVERAGE, UNEXPLAINED], reason)
+        results = fail_gates([checks.LEDGER_FITS, checks.COVERAGE, checks.UNEXPLAINED], reason)
     else:
         mismatch = _describe_mismatch(workspace, part, row)
         ledger = GateResult(
-            LEDGER_FITS,
+            checks.LEDGER_FITS,
             Verdict.of(not mismatch),
             mismatch,
             {"as_of": iso(row["as_of_us"])},
@@ -181,7 +172,7 @@ def _check_shares(workspace: Workspace, part: Partition, row: dict[str, Any]) ->
     shares = {"coverage_percent": raw, "explained_coverage_percent": percent}
     return [
         GateResult(
-            COVERAGE,
+            checks.COVERAGE,
             Verdict.of(percent >= gates.coverage_error_below_percent),
             f"{percent:.4f} % of {expected - row['explained']:,} expected bars are present, "
             f"below {gates.coverage_error_below_percent} %{left_out}",
@@ -189,7 +180,7 @@ def _check_shares(workspace: Workspace, part: Partition, row: dict[str, Any]) ->
             level=level,
         ),
         GateResult(
-            OUTAGES,
+            checks.OUTAGES,
             Verdict.of(not row["explained"] or raw >= gates.coverage_warning_below_percent),
             f"{raw:.4f} % of {expected:,} expected bars are present; "
             f"{row['explained']:,} are missing with an explained cause",
@@ -197,7 +188,7 @@ def _check_shares(workspace: Workspace, part: Partition, row: dict[str, Any]) ->
             level=_choose_level(raw, gates),
         ),
         GateResult(
-            UNEXPLAINED,
+            checks.UNEXPLAINED,
             Verdict.of(unexplained < gates.unexplained_error_percent),
             f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) "
             f"are missing without a proven outage{unjudged}",
@@ -207,7 +198,7 @@ def _check_shares(workspace: Workspace, part: Partition, row: dict[str, Any]) ->
             failing_count=row["unexplained"],
         ),
         GateResult(
-            LONG_GAP,
+            checks.LONG_GAP,
             Verdict.of(hours <= gates.long_gap_hours),
             f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
             {"longest_gap_hours": hours},
@@ -254,7 +245,7 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
     limit = settings.gates.freshness_hours
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
-        return GateResult(FRESHNESS, Verdict.PASS, "history.end is in the past")
+        return GateResult(checks.FRESHNESS, Verdict.PASS, "history.end is in the past")
     since_us = now_us - round(limit * HOUR_US)
     ended = [
         symbol
@@ -277,7 +268,7 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
     )
     figures = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
     return GateResult(
-        FRESHNESS,
+        checks.FRESHNESS,
         Verdict.of(stale.is_empty()),
         reason,
         figures,

@@ -14,20 +14,8 @@ from pathlib import Path
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url, list_streams, split_by_route
+from capture_pipeline.checks import preflight as checks
 from capture_pipeline.checks.model import CheckResult, CheckSpec, Verdict
-from capture_pipeline.checks.preflight import (
-    CLOCK_OFFSET,
-    FREE_DISK,
-    FSYNC,
-    JITTER,
-    NETWORK,
-    OPEN_FILES,
-    RECORD,
-    REQUESTS,
-    ROUND_TRIP,
-    SYMBOLS,
-    TEST_CAPTURE,
-)
 from capture_pipeline.deployment.rest_client import open_address_limits
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import create_folder
@@ -56,19 +44,21 @@ def preflight(
         output: Folder of sessions, if not below the storage root.
     """
     root = sessions_root(settings, output)
-    yield _run_check(FREE_DISK, lambda: _check_disk(root, settings.recording.free_disk_gb))
-    yield _run_check(FSYNC, lambda: _check_fsync(root))
-    yield _run_check(OPEN_FILES, _check_files)
-    network = _run_check(NETWORK, lambda: _check_network(settings, symbols))
+    yield _run_check(checks.FREE_DISK, lambda: _check_disk(root, settings.recording.free_disk_gb))
+    yield _run_check(checks.FSYNC, lambda: _check_fsync(root))
+    yield _run_check(checks.OPEN_FILES, _check_files)
+    network = _run_check(checks.NETWORK, lambda: _check_network(settings, symbols))
     yield network
     if not network.passed:  # the following checks would only repeat its message
         return
     exchange = ExchangeRecord(settings, symbols)
     yield from _check_rest(settings, symbols, exchange)
-    yield _run_check(TEST_CAPTURE, lambda: _check_streams(settings, symbols, seconds, exchange))
+    yield _run_check(checks.TEST_CAPTURE, lambda: _check_streams(settings, symbols, seconds, exchange))
     yield from exchange.notes()
-    record = _run_check(RECORD, lambda: RECORD.pass_if(is_good=True, reason=str(exchange.publish(root))))
-    yield Note(RECORD.name, record.reason) if record.passed else record
+    record = _run_check(
+        checks.RECORD, lambda: checks.RECORD.pass_if(is_good=True, reason=str(exchange.publish(root)))
+    )
+    yield Note(checks.RECORD.name, record.reason) if record.passed else record
 
 
 def _run_check(spec: CheckSpec, check: Callable[[], CheckResult]) -> CheckResult:
@@ -90,7 +80,7 @@ def _problem(error: CaptureError) -> str:
 def _check_disk(root: Path, min_gb: float) -> CheckResult:
     create_folder(root)
     free = free_bytes(root) / 1e9
-    return FREE_DISK.pass_if(free >= min_gb, f"{free:,.1f} GB free, {min_gb:g} required")
+    return checks.FREE_DISK.pass_if(free >= min_gb, f"{free:,.1f} GB free, {min_gb:g} required")
 
 
 def _check_fsync(root: Path) -> CheckResult:
@@ -108,17 +98,17 @@ def _check_fsync(root: Path) -> CheckResult:
         os.close(descriptor)
         probe.unlink(missing_ok=True)
     worst, middle = max(times), statistics.median(times)
-    return FSYNC.judge(worst, f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}")
+    return checks.FSYNC.judge(worst, f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}")
 
 
 def _check_files() -> CheckResult:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_FILES.judge(soft, f"limit {soft:,}")
+    return checks.OPEN_FILES.judge(soft, f"limit {soft:,}")
 
 
 def _check_network(settings: Settings, symbols: list[str]) -> CheckResult:
     ways = check_network(settings, list_streams(symbols, settings.market))
-    return NETWORK.pass_if(
+    return checks.NETWORK.pass_if(
         is_good=True, reason="; ".join(f"{name}: {egress}" for name, egress in ways.items())
     )
 
@@ -127,13 +117,13 @@ def _check_rest(settings: Settings, symbols: list[str], exchange: ExchangeRecord
     """Check answers, clock offset, round trip, symbols and jitter with a series of requests."""
     rest = exchange.rest
     offsets, trips = [], []
-    requests = REQUESTS.pass_if(is_good=True, reason=f"{_REQUESTS} of {_REQUESTS} requests answered")
+    requests = checks.REQUESTS.pass_if(is_good=True, reason=f"{_REQUESTS} of {_REQUESTS} requests answered")
     for _ in range(_REQUESTS):
         before = time.time_ns()
         try:
             server_us = rest.server_time_us()
         except CaptureError as error:
-            failure = REQUESTS.fail(f"not answered: {_problem(error)}")
+            failure = checks.REQUESTS.fail(f"not answered: {_problem(error)}")
             requests = replace(failure, remedy=error.remedy or "check endpoints and network")
             break
         after = time.time_ns()
@@ -144,21 +134,21 @@ def _check_rest(settings: Settings, symbols: list[str], exchange: ExchangeRecord
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
-    clock = CLOCK_OFFSET.judge(abs(offset), f"{offset:+.1f} ms relative to the exchange")
+    clock = checks.CLOCK_OFFSET.judge(abs(offset), f"{offset:+.1f} ms relative to the exchange")
     if settings.venue == "sandbox":
         reason = f"{clock.reason}, which is a sandbox with its own clock"
         clock = replace(clock, verdict=Verdict.PASS, reason=reason)
     yield clock
-    yield ROUND_TRIP.judge(trip, f"median {trip:.1f} ms")
-    yield _run_check(SYMBOLS, lambda: _check_symbols(rest, symbols))
-    yield JITTER.judge(jitter, f"{jitter:.1f} ms over {len(trips)} requests")
+    yield checks.ROUND_TRIP.judge(trip, f"median {trip:.1f} ms")
+    yield _run_check(checks.SYMBOLS, lambda: _check_symbols(rest, symbols))
+    yield checks.JITTER.judge(jitter, f"{jitter:.1f} ms over {len(trips)} requests")
 
 
 def _check_symbols(rest: RestClient, symbols: list[str]) -> CheckResult:
     error = rest.unknown_symbols(symbols)
     if error is not None:
-        return replace(SYMBOLS.fail(error.what), remedy=error.remedy or "check symbols")
-    return SYMBOLS.pass_if(is_good=True, reason=f"{', '.join(symbols)}: listed")
+        return replace(checks.SYMBOLS.fail(error.what), remedy=error.remedy or "check symbols")
+    return checks.SYMBOLS.pass_if(is_good=True, reason=f"{', '.join(symbols)}: listed")
 
 
 def _check_streams(
@@ -171,13 +161,13 @@ def _check_streams(
     counts, refused = asyncio.run(_sample_streams(kind, urls, streams, seconds, exchange))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
-        return replace(TEST_CAPTURE.fail(refused), remedy="check endpoints and network")
+        return replace(checks.TEST_CAPTURE.fail(refused), remedy="check endpoints and network")
     if silent:
         reason = f"no message of {', '.join(silent)} in {seconds:g} s"
-        return replace(TEST_CAPTURE.fail(reason), remedy="check symbols")
+        return replace(checks.TEST_CAPTURE.fail(reason), remedy="check symbols")
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
     where = ", ".join(url.partition("?")[0] for url in urls)
-    return TEST_CAPTURE.pass_if(is_good=True, reason=f"{where}: {rates}")
+    return checks.TEST_CAPTURE.pass_if(is_good=True, reason=f"{where}: {rates}")
 
 
 async def _sample_streams(
