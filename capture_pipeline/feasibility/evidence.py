@@ -10,7 +10,7 @@ import statistics
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -78,6 +78,13 @@ class Evidence(BaseModel):
         return [each.description for each in self.criteria if not self.judge(each).passed]
 
 
+class StoredEvidence(NamedTuple):
+    """Evidence with the SHA-256 of its file."""
+
+    evidence: Evidence
+    sha256: str
+
+
 def new_evidence(
     asset: str,
     readings: list[Reading],
@@ -129,15 +136,15 @@ class EvidenceStore:
         publish_model(path, evidence)
         return path
 
-    def latest(self, asset: str) -> tuple[Evidence, str] | None:
-        """Load the latest evidence of an asset with the SHA-256 of its file; None if there is no evidence.
+    def latest(self, asset: str) -> StoredEvidence | None:
+        """Load the latest evidence of an asset; None if there is no evidence.
 
         Raises:
             LakeError: The file of the evidence is damaged.
         """
         path = self.path(asset)
         found = read_model(path, Evidence)
-        return None if found is None else (found, sha256_file(path))
+        return None if found is None else StoredEvidence(found, sha256_file(path))
 
     def before(self, asset: str, figure: str, most: int = 10) -> float | None:
         """Compute the median of a figure over earlier runs with the same names of inputs.

@@ -28,6 +28,6 @@ def measured_benchmarks(lake: Lake) -> list[Evidence]:
     with progress("benchmarks", len(benchmarks)) as tell:
         for asset, measure in benchmarks.items():
             earlier = store.latest(asset)
-            found.append(earlier[0] if earlier else measure())
+            found.append(earlier.evidence if earlier else measure())
             tell(asset)
     return found

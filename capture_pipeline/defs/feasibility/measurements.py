@@ -68,7 +68,7 @@ class MeasuredAsset:
                     raise LakeError(
                         "there is no evidence", where=self.name, remedy=f"materialize {self.name}"
                     )
-                results = [build_check_result(each) for each in self._results(store, found[0])]
+                results = [build_check_result(each) for each in self._results(store, found.evidence)]
             yield from results
 
         return checks
@@ -92,15 +92,15 @@ class MeasuredAsset:
         known = NewestMaterializations(instance).target(self.name, None)
         if (
             found is None
-            or found[0].measured_us > before_us
-            or (known is not None and known.timestamp * 1e6 >= found[0].measured_us)
+            or found.evidence.measured_us > before_us
+            or (known is not None and known.timestamp * 1e6 >= found.evidence.measured_us)
         ):
             return False
         report_materialization(
-            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found[0]))
+            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found.evidence))
         )
         target = NewestMaterializations(instance).target(self.name, None)
-        for result in self._results(store, found[0]):
+        for result in self._results(store, found.evidence):
             report_evaluation(instance, build_evaluation(result, target))
         return True
 

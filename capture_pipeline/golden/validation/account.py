@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.checks.recordings import ACCOUNTING, DISK
 from capture_pipeline.golden.scan.scanner import Scan
+from capture_pipeline.golden.scan.streams import Break
 from capture_pipeline.sessions.account import LISTED_COUNTS, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
@@ -72,8 +73,8 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> CheckResult:
     A part of a file that an import could not read is a loss too.
     """
     gaps = read_gaps(folder.gaps)
-    ends = [gap_key(gap) for gap in gaps if gap.at_end]
-    starts = [gap_key(gap) for gap in gaps if gap.at_start]
+    ends = [GapIds.of(gap) for gap in gaps if gap.at_end]
+    starts = [GapIds.of(gap) for gap in gaps if gap.at_start]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
     quarantined = [
         record.name for record in metadata.files if any(mark in Path(record.name).name for mark in _SET_ASIDE)
@@ -107,12 +108,20 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> CheckResult:
     )
 
 
-def gap_key(gap: Gap) -> tuple[str, int, int]:
-    """Return the key by which gaps of the ledger and of the data are compared."""
-    return gap.stream, gap.last_good_id, gap.first_good_id
+class GapIds(NamedTuple):
+    """Ids on both sides of a gap, by which gaps of the ledger and of the data are compared."""
+
+    stream: str
+    last_good_id: int
+    first_good_id: int
+
+    @classmethod
+    def of(cls, gap: Gap | Break) -> GapIds:
+        """Return the ids of a gap of the ledger or of the data."""
+        return cls(gap.stream, gap.last_good_id, gap.first_good_id)
 
 
-def format_gaps(what: str, gaps: list[tuple[str, int, int]]) -> str:
+def format_gaps(what: str, gaps: list[GapIds]) -> str:
     """Format the number of gaps and the first of them; empty if there are none."""
     shown = ", ".join(f"{stream} {last}..{first}" for stream, last, first in gaps[:_MAX_EXAMPLES])
     return f"{len(gaps):,} {what}: {shown}" if gaps else ""

@@ -10,7 +10,12 @@ from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.account import check_accounting, check_disk, format_gaps, gap_key
+from capture_pipeline.golden.validation.account import (
+    GapIds,
+    check_accounting,
+    check_disk,
+    format_gaps,
+)
 from capture_pipeline.golden.validation.files import check_checksums
 from capture_pipeline.golden.validation.size import PlanComparison
 from capture_pipeline.lake.files import read_model
@@ -105,12 +110,9 @@ def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:
         gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
         return checks.LEDGER.fail(str(error))
-    listed = {gap_key(gap) for gap in gaps}
-    outside = {gap_key(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
-    data = {
-        (gap.stream, gap.last_good_id, gap.first_good_id)
-        for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
-    }
+    listed = {GapIds.of(gap) for gap in gaps}
+    outside = {GapIds.of(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
+    data = {GapIds.of(gap) for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())}
     unlisted, unseen = sorted(data - listed), sorted(listed - data - outside)
     wrong = [
         *filter(
@@ -129,8 +131,8 @@ def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:
             "the session is not finished, and its ledger does not exist yet or ends in half a line"
         )
     same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
-    ends = sorted(gap_key(gap) for gap in gaps if gap.at_end and gap_key(gap) in outside)
-    starts = sorted(gap_key(gap) for gap in gaps if gap.at_start and gap_key(gap) in outside)
+    ends = sorted(GapIds.of(gap) for gap in gaps if gap.at_end and GapIds.of(gap) in outside)
+    starts = sorted(GapIds.of(gap) for gap in gaps if gap.at_start and GapIds.of(gap) in outside)
     lost = [text for what, ids in ((_AT_END, ends), (_AT_START, starts)) if (text := format_gaps(what, ids))]
     return checks.LEDGER.pass_if(
         is_good=True,

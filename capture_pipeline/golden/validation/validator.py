@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture_pipeline.checks import recordings as checks
 from capture_pipeline.checks.model import CheckResult, Verdict
@@ -37,6 +37,20 @@ _INDEPENDENT_OF_MISSING_DATA = frozenset(
     {checks.FILE, checks.MESSAGES, checks.DURATION, checks.CHECKSUMS, checks.DISK, checks.ACCOUNTING}
 )
 """Checks whose PASS stays correct if more messages existed: checks of files, and of minimum values."""
+
+
+class Located(NamedTuple):
+    """A recording, and the session to which it belongs."""
+
+    recording: Path
+    folder: SessionFolder | None = None
+
+
+class _Replay(NamedTuple):
+    """Replayed books, or the reason why there are none."""
+
+    books: RecordingReplay | None
+    problem: str = ""
 
 
 def validate(path: Path, thresholds: Thresholds = checks.DEFAULTS, *, book: bool | None = None) -> Report:
@@ -79,14 +93,14 @@ def validate(path: Path, thresholds: Thresholds = checks.DEFAULTS, *, book: bool
     return Report(recording, judged, statistics(found, replayed))
 
 
-def locate(path: Path) -> tuple[Path, SessionFolder | None]:
+def locate(path: Path) -> Located:
     """Find the recording at or below `path`, and the session it belongs to.
 
     Raises:
         MalformedDataError: The folder contains no recording, or a recording that is still in several parts.
     """
     if not path.is_dir():
-        return path, None
+        return Located(path)
     folder = SessionFolder(path.resolve())
     if (parts := len(folder.segments())) > 1:
         raise MalformedDataError(
@@ -108,7 +122,7 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
     ]
     for candidate in candidates:
         if candidate.is_file():
-            return candidate, folder
+            return Located(candidate, folder)
     raise MalformedDataError(
         "contains no recording", where=str(path), remedy="name a recording, or the folder of one session"
     )
@@ -150,16 +164,18 @@ def statistics(found: Scan, replayed: RecordingReplay | None) -> dict[str, Any]:
     }
 
 
-def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> tuple[RecordingReplay | None, str]:
-    """Replay the books; returns None and the reason if that is not requested or not possible."""
+def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> _Replay:
+    """Replay the books, if that is requested and possible."""
     if not wanted:
-        return None, f"not requested, or the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
+        limit = f"the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
+        return _Replay(None, f"not requested, or {limit}")
     if found.bad_count:
-        return None, f"{found.bad_count:,} lines are not in the line form; a book would not be reliable"
+        lines = f"{found.bad_count:,} lines are not in the line form"
+        return _Replay(None, f"{lines}; a book would not be reliable")
     try:
-        return replay_books(recording, found), ""
+        return _Replay(replay_books(recording, found))
     except MalformedDataError as error:
-        return None, error.what
+        return _Replay(None, error.what)
 
 
 def _describe_unread(found: Scan) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url, list_streams, split_by_route
@@ -170,13 +171,20 @@ def _check_streams(
     return checks.TEST_CAPTURE.pass_if(is_good=True, reason=f"{where}: {rates}")
 
 
+class _Sample(NamedTuple):
+    """Numbers of messages by stream, and the first problem of the connections; empty if there is none."""
+
+    counts: dict[str, int]
+    problem: str
+
+
 async def _sample_streams(
     kind: Callable[..., Connection],
     urls: list[str],
     streams: list[str],
     seconds: float,
     exchange: ExchangeRecord,
-) -> tuple[dict[str, int], str]:
+) -> _Sample:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
@@ -204,4 +212,4 @@ async def _sample_streams(
     await asyncio.gather(*(task for task in tasks if task not in opening))
     exchange.note_connections(urls, connections)
     wrong = [f"{urls[0]}: a message has a wrong form: {reason}" for reason in bad]
-    return counts, next(iter([*ended, *wrong]), "")
+    return _Sample(counts, next(iter([*ended, *wrong]), ""))
