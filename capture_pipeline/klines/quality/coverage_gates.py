@@ -80,7 +80,6 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         Verdict.of(absent.is_empty()),
         reason,
         {"symbols": totals.height},
-        level=Level.CRITICAL,
         failing=absent,
         failing_count=absent.height,
     )
@@ -126,7 +125,6 @@ def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> Ga
         Verdict.of(not outdated),
         reason if outdated else "",
         {"partitions": len(with_bars)},
-        level=Level.CRITICAL,
         failing=failing.head(workspace.settings.gates.failing_rows_shown),
         failing_count=len(outdated),
     )
@@ -148,7 +146,6 @@ def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             Verdict.of(not mismatch),
             mismatch,
             {"as_of": iso(row["as_of_us"])},
-            level=Level.CRITICAL,
         )
         results = [ledger, *_check_shares(workspace, part, row)]
     file = workspace.lake.relative(workspace.lake.gaps(part))
@@ -272,7 +269,6 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
         Verdict.of(stale.is_empty()),
         reason,
         figures,
-        level=Level.CRITICAL,
         failing=stale,
         failing_count=stale.height,
     )

@@ -35,7 +35,7 @@ class GateResult(CheckResult):
     Attributes:
         symbol: Symbol of the partition; None for the whole lake.
         month: Month of the partition; None for the whole lake.
-        level: Level of the alert.
+        level: Level of the alert after a failure.
         failing: Failing rows, up to a limit.
         failing_count: Count of all failing rows.
         file: Path of the evaluated file below the storage root; empty if there are several.
@@ -44,7 +44,7 @@ class GateResult(CheckResult):
 
     symbol: str | None = None
     month: str | None = None
-    level: Level = Level.INFO
+    level: Level = Level.CRITICAL
     failing: pl.DataFrame | None = None
     failing_count: int = 0
     file: str = ""
@@ -58,7 +58,7 @@ def pass_gates(specs: Sequence[CheckSpec], rows: int) -> list[GateResult]:
 
 def fail_gates(specs: Sequence[CheckSpec], reason: str) -> list[GateResult]:
     """Return the results of gates that fail for one reason."""
-    return [GateResult(spec, Verdict.FAIL, reason, level=Level.CRITICAL) for spec in specs]
+    return [GateResult(spec, Verdict.FAIL, reason) for spec in specs]
 
 
 def sum_irregular(results: Sequence[GateResult]) -> dict[str, IrregularCounts]:

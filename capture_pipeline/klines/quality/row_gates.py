@@ -159,7 +159,6 @@ def _check_checksums(workspace: Workspace, partition: Partition, bars: pl.DataFr
         Verdict.of(not wrong),
         reason,
         {"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
-        level=Level.CRITICAL,
         failing=failing,
         failing_count=len(wrong),
         file=wrong[0]["file"] if wrong else "",

@@ -54,7 +54,6 @@ def evaluate_row_gates(
             SCHEMA,
             Verdict.FAIL,
             _describe_schema(bars),
-            level=Level.CRITICAL,
             failing=wrong.head(max_shown),
             failing_count=wrong.height,
         )
@@ -92,7 +91,6 @@ def _report_failing(
         Verdict.FAIL,
         f"{failing.height:,} of {rows:,} rows fail: {rule.description}",
         {"rows": rows},
-        level=Level.CRITICAL,
         failing=failing.head(max_shown),
         failing_count=failing.height,
     )
