@@ -12,7 +12,7 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.check_evaluations import build_check_result, build_check_spec
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
@@ -46,11 +46,11 @@ _SCHEMA = dg.TableSchema(
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def go_no_go(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Compute the verdict and publish it as a page, as text and as JSON."""
     with domain_errors_as_dagster(context.op_execution_context):
-        reports = workspace.lake.reports()
+        reports = deployment.lake.reports()
         verdict = evaluate_criteria(EvidenceStore(reports))
         text = render_markdown(verdict)
         paths = publish_verdict(verdict, reports, render_verdict(verdict), text)
@@ -64,10 +64,12 @@ _GO = build_check_spec(GO)
 
 
 @dg.multi_asset_check(name=_GO.get_python_identifier(), specs=[_GO])
-def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+def go(
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.AssetCheckResult:
     """Return the last published verdict as a check result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        path = workspace.lake.reports() / f"{GO.asset}.json"
+        path = deployment.lake.reports() / f"{GO.asset}.json"
         verdict = read_model(path, GoNoGo)
         if verdict is None:
             raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {GO.asset}")

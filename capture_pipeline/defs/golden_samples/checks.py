@@ -14,7 +14,7 @@ from capture_pipeline.defs.shared.check_evaluations import (
     build_evaluation,
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.validation.validator import validate
 
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -28,13 +28,13 @@ SPECS = {spec.name: build_check_spec(spec, SESSIONS) for spec in RECORDING_CHECK
     description="Validates a session with the checks of `capture session validate`.",
 )
 def golden_samples_checks(
-    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[Event]:
     """Validate the recording and yield the evaluation of each selected check."""
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
-            find_session_folder(workspace, context.partition_key).path,
-            Thresholds.from_settings(workspace.settings.session_gates),
+            find_session_folder(deployment, context.partition_key).path,
+            Thresholds.from_settings(deployment.settings.session_gates),
         )
     target = NewestMaterializations(context.instance, [context.partition_key]).target(
         SAMPLES, context.partition_key
