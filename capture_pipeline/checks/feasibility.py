@@ -91,3 +91,8 @@ GO = CheckSpec(
     "The verdict is Go; Conditional and Not judged are warnings, No-Go is an error",
     asset="go_no_go",
 )
+
+
+def list_criteria(asset: str) -> list[Criterion]:
+    """List the criteria that an asset measures."""
+    return [criterion for criterion in CRITERIA if criterion.asset == asset]

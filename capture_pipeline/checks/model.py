@@ -7,7 +7,7 @@ reported as a failed check.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -143,7 +143,7 @@ class CheckResult:
         reason: One line for people with the measured and the expected values.
         figures: Numbers and texts that explain the result.
         measured: Value that was compared with the threshold; None without one.
-        remedy: Action after this failure, where `spec.remedy` has none.
+        remedy: Action after this failure, if it is not `spec.remedy`.
     """
 
     spec: CheckSpec
@@ -174,12 +174,6 @@ def combine_specs(specs: Sequence[CheckSpec]) -> dict[str, CheckSpec]:
     for spec in specs:
         grouped.setdefault(spec.asset_check or spec.name, []).append(spec)
     return {
-        name: CheckSpec(
-            name,
-            " ".join(spec.description for spec in group),
-            group[0].severity,
-            group[0].asset,
-            blocking=all(spec.blocking for spec in group),
-        )
+        name: replace(group[0], name=name, description=" ".join(spec.description for spec in group))
         for name, group in grouped.items()
     }

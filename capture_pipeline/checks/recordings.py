@@ -12,8 +12,7 @@ from typing import NamedTuple
 from capture_pipeline.checks.model import CheckSpec, Severity
 from capture_pipeline.settings.sessions import SessionGates
 
-SAMPLES, PROOF = "golden_samples", "next_day_proof"
-"""Assets with checks."""
+SAMPLES = "golden_samples"
 _HOUR_S = 3600.0
 
 _check = partial(CheckSpec, asset=SAMPLES)
@@ -104,7 +103,7 @@ PROOF_HOLDS = CheckSpec(
     "proof_holds",
     "The recording differs from the published trades and klines only by losses in the gap ledger. Days that "
     "are not published yet do not fail the check. Files that cannot be compared are listed",
-    asset=PROOF,
+    asset="next_day_proof",
 )
 
 

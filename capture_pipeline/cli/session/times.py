@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from capture_pipeline.checks.feasibility import ORIGIN_TIME, SKEW
 from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_deployment
@@ -23,7 +22,6 @@ from capture_pipeline.reporting.charts import page
 from capture_pipeline.terminal import write_line
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_CRITERIA = (ORIGIN_TIME, SKEW)
 
 
 @click.command(
@@ -94,7 +92,7 @@ def _show(reports: list[OriginReport], found: Evidence) -> None:
         )
         for line in section.lines:
             write_line(line)
-    for criterion in _CRITERIA:
+    for criterion in found.criteria:
         result = found.judge(criterion)
         helps = "" if result.verdict is Verdict.PASS else f"; {criterion.remedy}"
         write_line(f"{result.verdict}: {criterion.description}: {result.reason}{helps}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.checks.feasibility import CRITERIA, REGRESSIONS, WORST_RATIO, Criterion
+from capture_pipeline.checks.feasibility import REGRESSIONS, WORST_RATIO, Criterion, list_criteria
 from capture_pipeline.checks.model import CheckResult, CheckSpec
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import (
@@ -51,7 +51,7 @@ class MeasuredAsset:
 
     def checks(self) -> dg.AssetChecksDefinition:
         """Return the asset checks: one for each criterion, and `no_regression`."""
-        specs = [build_check_spec(spec) for spec in (*self._criteria, self._regression)]
+        specs = [build_check_spec(spec) for spec in (*list_criteria(self.name), self._regression)]
 
         @dg.multi_asset_check(
             name=f"{self.name}_checks",
@@ -105,15 +105,11 @@ class MeasuredAsset:
         return True
 
     @property
-    def _criteria(self) -> list[Criterion]:
-        return [criterion for criterion in CRITERIA if criterion.asset == self.name]
-
-    @property
     def _regression(self) -> CheckSpec:
         return next(spec for spec in REGRESSIONS if spec.asset == self.name)
 
     def _results(self, store: EvidenceStore, evidence: Evidence) -> Iterator[CheckResult]:
-        for criterion in self._criteria:
+        for criterion in list_criteria(self.name):
             yield _judge_criterion(evidence, criterion)
         yield _judge_regression(self._regression, store, evidence, self.main_figures)
 

@@ -1,15 +1,16 @@
 """Common part of the reports on a session: digests of the input, publication, and checks of criteria."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.checks.feasibility import Criterion
+from capture_pipeline.checks.feasibility import list_criteria
 from capture_pipeline.checks.model import Verdict
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.check_evaluations import build_check_result
+from capture_pipeline.defs.shared.check_evaluations import build_check_result, build_check_spec
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
@@ -64,17 +65,17 @@ def publish_report(
     }
 
 
-def build_criterion_result(found: Evidence, criterion: Criterion) -> dg.AssetCheckResult:
-    """Build the check result of a criterion; a criterion without a measurement fails."""
-    result = found.judge(criterion)
-    measured = (
-        {} if result.measured is None else {"measured": result.measured, "unit": criterion.threshold.unit}
-    )
-    remedy = "" if result.verdict is Verdict.PASS else f"; {criterion.remedy}"
-    return build_check_result(
-        replace(
-            result,
-            reason=f"{result.verdict}: {result.reason}{remedy}",
-            figures={"verdict": str(result.verdict), "threshold": criterion.threshold.limit, **measured},
-        )
-    )
+def build_criterion_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """Build the asset checks of the criteria that a report measures."""
+    return [build_check_spec(criterion, SESSIONS, with_remedy=True) for criterion in list_criteria(asset)]
+
+
+def judge_criteria(found: Evidence) -> Iterator[dg.AssetCheckResult]:
+    """Yield the result of each criterion; a criterion without a measurement fails."""
+    for criterion in list_criteria(found.asset):
+        result, threshold = found.judge(criterion), criterion.threshold
+        measured = {} if result.measured is None else {"measured": result.measured, "unit": threshold.unit}
+        remedy = "" if result.verdict is Verdict.PASS else f"; {criterion.remedy}"
+        reason = f"{result.verdict}: {result.reason}{remedy}"
+        figures = {"verdict": str(result.verdict), "threshold": threshold.limit, **measured}
+        yield build_check_result(replace(result, reason=reason, figures=figures))

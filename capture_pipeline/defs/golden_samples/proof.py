@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.checks.recordings import PROOF as ASSET
 from capture_pipeline.checks.recordings import PROOF_HOLDS
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
@@ -30,6 +29,7 @@ from capture_pipeline.golden.proof.report import SessionProof, State, markdown, 
 from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.lifecycle import list_sessions
 
+ASSET = PROOF_HOLDS.asset
 _MAX_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
