@@ -14,7 +14,7 @@ from capture_pipeline.checks.preflight import PREFLIGHT_CHECKS
 from capture_pipeline.checks.recordings import PROOF_HOLDS, RECORDING_CHECKS
 from capture_pipeline.settings.models import Gates, Settings
 from capture_pipeline.settings.sessions import SessionGates
-from capture_pipeline_tests.pages import DOCS, tables
+from capture_pipeline_tests.support.pages import DOCS, tables
 
 PAGE = DOCS / "checks.md"
 REGISTRIES: dict[str, Sequence[CheckSpec]] = {

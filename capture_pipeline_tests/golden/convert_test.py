@@ -18,7 +18,7 @@ from capture_pipeline.golden.validation.book_replay import replay_books as repla
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
-from capture_pipeline_tests.golden.made import altered
+from capture_pipeline_tests.support.sessions.lines import altered
 
 SESSION = "20260803T143000Z_btcusdt"
 HOUR_NS = 3_600_000_000_000

@@ -16,7 +16,15 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, written
+from capture_pipeline_tests.support.sessions.lines import (
+    START_NS,
+    STEP_NS,
+    depth,
+    recording,
+    session,
+    snapshot,
+    written,
+)
 
 NAMES = [spec.name for spec in RECORDING_CHECKS]
 SMALL = replace(

@@ -22,7 +22,7 @@ from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_archiv
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
-from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, SandboxDeployment
+from capture_pipeline_tests.support.deployment import SHORT_READ_TIMEOUT, SandboxDeployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 ZIP = {"match": {"path": MONTHLY}}

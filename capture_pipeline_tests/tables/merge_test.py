@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from capture_pipeline.tables import merge as merging
 from capture_pipeline.tables.bars import BAR_SCHEMA
 from capture_pipeline.tables.merge import CONFLICT_SCHEMA, Part, merge
-from capture_pipeline_tests.frames import changed, klines
+from capture_pipeline_tests.support.frames import changed, klines
 
 
 def test_monthly_wins_over_daily_over_rest() -> None:
