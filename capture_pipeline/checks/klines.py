@@ -9,7 +9,8 @@ from functools import partial
 
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.checks.model import CheckSpec, Severity
-from capture_pipeline.tables import bars as bar_table
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.table import Rule
 
 BARS, GAPS, REPORT = "bars", "bar_gaps", "coverage_report"
 """Assets with gates."""
@@ -82,7 +83,7 @@ def list_gates() -> list[CheckSpec]:
     return [*list_row_gates(), OFF_GRID, RAW_CHECKSUMS, *GAP_GATES, *REPORT_GATES]
 
 
-def _build_row_gate(rule: bar_table.Rule) -> CheckSpec:
+def _build_row_gate(rule: Rule) -> CheckSpec:
     """Build the gate of a rule; if a verified file of the exchange can break it, the gate only warns."""
     if rule.irregularity is None:
         return _check_bars(rule.name, rule.description, blocking=True, asset_check=_TIMESTAMPS)

@@ -13,7 +13,8 @@ from capture_pipeline.checks.model import Bound, CheckSpec, Severity, Threshold,
 from capture_pipeline.klines.quality.gate_results import GateResult, find_worst_level
 from capture_pipeline.klines.quality.row_rules import evaluate_row_gates, is_valid
 from capture_pipeline.settings.levels import Level
-from capture_pipeline.tables import bars as bar_table
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.table import Rule
 from capture_pipeline_tests.support.frames import START_US, bars, changed
 
 NOW_US = START_US + DAY_US
@@ -101,7 +102,7 @@ def test_failing_rows_are_shown_capped_and_counted() -> None:
 
 def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule about a missing column must not fail the data."""
-    broken = [bar_table.Rule("broken", "asks for a column that is not there", pl.col("no_such_column") > 0)]
+    broken = [Rule("broken", "asks for a column that is not there", pl.col("no_such_column") > 0)]
     monkeypatch.setattr(bar_table, "rules", lambda *_: broken)
     with pytest.raises(RuntimeError, match="a gate is broken"):
         evaluate_row_gates(bars(3), Interval.M1, NOW_US, 5)

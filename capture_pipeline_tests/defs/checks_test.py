@@ -12,8 +12,10 @@ from capture_pipeline.checks.klines import list_gates
 from capture_pipeline.checks.model import CheckSpec, Severity
 from capture_pipeline.checks.recordings import RECORDING_CHECKS
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.tables import bars as bar_table
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
+from capture_pipeline.klines.merge import SeparatedRows
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+from capture_pipeline.tables.table import Rule
 from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
 from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 from capture_pipeline_tests.support.deployment import run_sandbox_deployment
@@ -84,7 +86,7 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     monkeypatch.setattr(
         made_bars,
         "separate_rows",
-        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSIONS.schema)),
     )
     stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
@@ -159,7 +161,7 @@ def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
 
 def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate with an unknown column fails the step, without a retry and without evaluations."""
-    broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
+    broken = Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert not result.success

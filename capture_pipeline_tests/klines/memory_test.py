@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.archive.klines import parse_csv
+from capture_pipeline.binance.archive.klines.parser import parse_csv
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.klines.quality import row_rules
 from capture_pipeline.klines.quality.row_rules import evaluate_row_gates, is_valid

@@ -21,7 +21,9 @@ from capture_pipeline.klines.quality.gate_results import (
     pass_gates,
 )
 from capture_pipeline.settings.levels import Level
-from capture_pipeline.tables import bars as bar_table
+from capture_pipeline.tables import models
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.table import Rule
 
 _ROWS_AT_ONCE = 500_000
 
@@ -36,7 +38,7 @@ def evaluate_row_gates(
     """Evaluate every row gate on the bars of one partition.
 
     Args:
-        bars: Frame that should have `BAR_SCHEMA`.
+        bars: Frame that should have the schema of `BARS`.
         interval: Interval of the bars.
         now_us: Current time.
         max_shown: Limit of failing rows in a result.
@@ -60,7 +62,7 @@ def evaluate_row_gates(
         return [schema, *fail_gates(specs[1:], "not evaluated: the schema gate failed")]
     results = pass_gates([SCHEMA], bars.height)
     for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
-        if _validate(bar_table.rule_model(rule), bars) is None:
+        if _validate(models.build_rule_model(rule), bars) is None:
             results += pass_gates([spec], bars.height)
             continue
         failing = bars.filter(~rule.holds.fill_null(value=False))
@@ -75,16 +77,16 @@ def evaluate_row_gates(
 
 def is_valid(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Return whether bars have the schema and meet every rule; a fast check for valid data."""
-    if not bar_table.has_schema(bars):
+    if not models.has_schema(bar_table.BARS, bars):
         return False
-    model = bar_table.rules_model(interval, now_us)
+    model = models.build_rules_model(bar_table.rules(interval, now_us))
     # Slices limit the memory. Each begins with the last row of the slice before, to compare open times.
     starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
     return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
 def _report_failing(
-    spec: CheckSpec, rule: bar_table.Rule, failing: pl.DataFrame, rows: int, max_shown: int
+    spec: CheckSpec, rule: Rule, failing: pl.DataFrame, rows: int, max_shown: int
 ) -> GateResult:
     return GateResult(
         spec,
@@ -97,7 +99,7 @@ def _report_failing(
 
 
 def _report_irregular(
-    spec: CheckSpec, rule: bar_table.Rule, irregular: pl.DataFrame, rows: int, max_shown: int
+    spec: CheckSpec, rule: Rule, irregular: pl.DataFrame, rows: int, max_shown: int
 ) -> GateResult:
     """Count rows that break a rule by class; the gate fails if the calendar does not list one of them.
 
@@ -128,7 +130,7 @@ def _report_irregular(
 
 
 def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
-    failures = _validate(bar_table.schema_model(), bars)
+    failures = _validate(models.build_schema_model(bar_table.BARS), bars)
     return (
         None
         if failures is None
@@ -139,7 +141,7 @@ def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def _describe_schema(bars: pl.DataFrame) -> str:
-    expected = bar_table.BAR_SCHEMA
+    expected = bar_table.BARS.schema
     differs = [name for name in expected if bars.schema.get(name) != expected[name]]
     nulls = [name for name in bars.columns if bars[name].null_count()]
     parts = [f"columns missing or of another type: {', '.join(differs)}"] if differs else []

@@ -46,7 +46,7 @@ from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.soak.fuzz.targets import Target
 from capture_pipeline_tests.support.deployment import NO_SETTINGS
 from capture_pipeline_tests.support.sessions.lines import packed, recording, session, written
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 
 _SESSION = "20250803T123000Z_custom_btcusdt"
 _SETTINGS = b"""venue: sandbox

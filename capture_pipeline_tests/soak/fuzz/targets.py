@@ -16,7 +16,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from capture_pipeline.binance.archive.client import _parse_total_size
-from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_csv, parse_rest
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait

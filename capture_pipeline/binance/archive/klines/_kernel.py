@@ -1,7 +1,7 @@
 """Numba kernel that parses the bytes of a kline CSV to exact integers in one pass.
 
 The kernel accepts only numbers as the exchange writes them (digits, one point, at most eight decimals, a
-sign) and stops at the first other byte; `klines.py` then creates the error message. `make bench` measures
+sign) and stops at the first other byte; `parser.py` then creates the error message. `make bench` measures
 speed and memory.
 """
 

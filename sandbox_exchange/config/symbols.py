@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import ConfigError
+from sandbox_exchange.config.spans import TimeUs
 
 LISTED_US = parse_time("2024-01-01")
 _MAX_DECIMALS = 8
 _MEAN_NOTIONAL = 500
-
-
-def _time_us(value: object) -> object:
-    return (
-        parse_time(value.isoformat() if isinstance(value, date) else value)
-        if isinstance(value, date | str)
-        else value
-    )
 
 
 def _check_symbol(text: str) -> str:
@@ -65,8 +57,8 @@ class SymbolSpec(BaseModel):
     base_price: Decimal = Field(Decimal(1), gt=0)
     tick_size: Decimal = Field(Decimal("0.0001"), gt=0)
     lot_size: Decimal = Field(Decimal("0.1"), gt=0)
-    listed: Annotated[int | None, BeforeValidator(_time_us)] = None
-    delisted: Annotated[int | None, BeforeValidator(_time_us)] = None
+    listed: TimeUs | None = None
+    delisted: TimeUs | None = None
     trades_per_day: int = Field(5760, ge=1, le=500_000)
     book_interval_s: float | None = Field(0.1, ge=0.1, le=25)
     quote: str = "USDT"

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.tables import merge as merging
-from capture_pipeline.tables.bars import BAR_SCHEMA
-from capture_pipeline.tables.merge import CONFLICT_SCHEMA, Part, merge
+from capture_pipeline.klines import merge as merging
+from capture_pipeline.klines.merge import Part, merge
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
 from capture_pipeline_tests.support.frames import changed, klines
 
 
@@ -32,7 +33,7 @@ def test_a_conflict_keeps_both_sides() -> None:
     other = changed(changed(klines(5), 2, "high", pl.lit("999.5")), 2, "trades", pl.lit(77))
     merged = merge([Part("rest", "page", other), Part("monthly", "zip", klines(5))])
     assert merged.bars.drop("source").equals(klines(5))
-    assert merged.conflicts.schema == pl.Schema(CONFLICT_SCHEMA)
+    assert merged.conflicts.schema == pl.Schema(CONFLICTS.schema)
     at = klines(5)["open_time_us"][2]
     assert merged.conflicts.rows() == [
         (at, "high", "monthly", Decimal("105.5"), "zip", "rest", Decimal("999.5"), "page"),
@@ -59,7 +60,7 @@ def test_rows_doubled_or_out_of_order_within_one_file_are_put_right() -> None:
 def test_nothing_gives_an_empty_table_of_the_right_columns() -> None:
     """A partition without any source is still a table."""
     merged = merge([])
-    assert merged.bars.schema == pl.Schema(BAR_SCHEMA)
+    assert merged.bars.schema == pl.Schema(BARS.schema)
     assert merged.bars.is_empty()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,18 +13,8 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS, explain, read_yaml
-from sandbox_exchange.constants import (
-    CONNECTION_ATTEMPTS,
-    CONNECTION_LIFE_S,
-    CONNECTION_WINDOW_S,
-    DAILY_DELAY_HOURS,
-    MONTHLY_DELAY_HOURS,
-    PING_EVERY_S,
-    PONG_WITHIN_S,
-    WEIGHT_BUDGETS,
-)
-from sandbox_exchange.faults.rules import FaultRule
-from sandbox_exchange.market.spans import (
+from sandbox_exchange.config.profiles import profile_settings
+from sandbox_exchange.config.spans import (
     Arrangement,
     ChecksumFiles,
     IgnoreText,
@@ -36,12 +27,31 @@ from sandbox_exchange.market.spans import (
     Suspension,
     TimeUs,
 )
-from sandbox_exchange.market.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, create_synthetic_symbol
-from sandbox_exchange.profiles import profile_settings
-from sandbox_exchange.rest.rate_limiter import EndLocation
+from sandbox_exchange.config.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, create_synthetic_symbol
+from sandbox_exchange.constants import (
+    CONNECTION_ATTEMPTS,
+    CONNECTION_LIFE_S,
+    CONNECTION_WINDOW_S,
+    DAILY_DELAY_HOURS,
+    MONTHLY_DELAY_HOURS,
+    PING_EVERY_S,
+    PONG_WITHIN_S,
+    WEIGHT_BUDGETS,
+)
+from sandbox_exchange.faults.rules import FaultRule
 
 Model = TypeVar("Model", bound=BaseModel)
 _VALUE_FIELDS = r"^(open|high|low|close|volume|quote_volume|count|taker_buy_volume|taker_buy_quote_volume)$"
+
+
+class EndLocation(StrEnum):
+    """Place in which a refusal states its end."""
+
+    BOTH = "both"
+    """In `Retry-After`; the end of a ban also in the body."""
+    BODY = "body"
+    """The end of a ban in the body only; 429 and 403 state no end."""
+    NOWHERE = "nowhere"
 
 
 class Difference(StrictModel):

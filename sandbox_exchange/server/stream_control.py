@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.config import validate_model
+from sandbox_exchange.config.models import validate_model
 from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.faults.stream_rules import CONNECTION_KINDS
 from sandbox_exchange.server.control import error_response, parse_body

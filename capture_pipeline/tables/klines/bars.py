@@ -1,7 +1,7 @@
-"""The `bars` table: one row per candle, one file per symbol and month, and the rules for its rows.
+"""The table `bars`: one row per candle, one file per symbol and month, and the rules for its rows.
 
-A rule is an element-wise expression that is true for a valid row. The Pandera models consist of these
-expressions. Asset checks, the command line and the report all use these models.
+A rule is an element-wise expression that is true for a valid row. The Pandera models (`models`) consist of
+these expressions. Asset checks, the command line and the report all use these models.
 
 There are two kinds of rules. Only an error of this pipeline can break the first kind (order, uniqueness,
 grid, unfinished candles). A verified file of the exchange can break the second kind. A row that breaks a rule
@@ -10,38 +10,60 @@ of the second kind is *irregular*: it is kept as sent and classified.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
-import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.types import PolarsData
 
-from capture_pipeline.binance.archive.klines import KLINE_SCHEMA
+from capture_pipeline.binance.archive.klines.columns import PRICE, VOLUME
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.tables.table import INT64, KLINE_KEYS, TEXT, Column, Rule, Table
 
 SOURCES = ("monthly", "daily", "rest")
 """Sources of bars, the most trusted first."""
 
-BAR_SCHEMA: dict[str, pl.DataType] = {**KLINE_SCHEMA, "source": pl.String()}
-VALUE_COLUMNS = [name for name in KLINE_SCHEMA if not name.endswith("_us") and name != "time_unit"]
+BARS = Table(
+    "bars",
+    "Verified bars: one row a kline, one Parquet file for each symbol and month. If a bar is in several "
+    "sources, the monthly file is preferred, then the daily file, then REST.",
+    (
+        Column("open_time_us", INT64, "Open time", "microseconds UTC"),
+        Column("open", PRICE, "First price, exact", "quote asset"),
+        Column("high", PRICE, "Highest price, exact", "quote asset"),
+        Column("low", PRICE, "Lowest price, exact", "quote asset"),
+        Column("close", PRICE, "Last price, exact", "quote asset"),
+        Column("volume", VOLUME, "Traded amount, exact", "base asset"),
+        Column(
+            "close_time_us",
+            INT64,
+            "Close time as received: open + interval − 1 ms or − 1 µs, depending on `time_unit`; in an irregular "
+            "row it can be any other time. Compute the end of a kline from `open_time_us`",
+            "microseconds UTC",
+        ),
+        Column("quote_volume", VOLUME, "Traded amount, exact", "quote asset"),
+        Column("trades", INT64, "Number of trades"),
+        Column("taker_buy_volume", VOLUME, "Amount that takers bought, exact", "base asset"),
+        Column("taker_buy_quote_volume", VOLUME, "Amount that buying takers spent, exact", "quote asset"),
+        Column(
+            "time_unit",
+            TEXT,
+            "`ms` or `us`: the unit of the received times. Spot archives use microseconds from 2025-01-01 on. "
+            "The unit is determined from the values, never from the date",
+        ),
+        Column("source", TEXT, "`monthly`, `daily` (archive files) or `rest`"),
+    ),
+    KLINE_KEYS,
+    """\
+Rows are sorted by `open_time_us`. Each open time occurs once.
 
-COLUMN_DESCRIPTIONS = {
-    "open_time_us": "Open time, microseconds UTC",
-    "open": "First price, quote asset, exact",
-    "high": "Highest price, quote asset, exact",
-    "low": "Lowest price, quote asset, exact",
-    "close": "Last price, quote asset, exact",
-    "volume": "Base asset traded, exact",
-    "close_time_us": "Close time as sent, microseconds UTC; in irregular rows not the end of the interval",
-    "quote_volume": "Quote asset traded, exact",
-    "trades": "Number of trades",
-    "taker_buy_volume": "Base asset bought by takers, exact",
-    "taker_buy_quote_volume": "Quote asset spent by buying takers, exact",
-    "time_unit": "Unit the exchange sent the times in: ms or us",
-    "source": "monthly, daily (archive files) or rest",
-}
+The close time of an irregular row is before the end of the interval, before the open time, or after the end of the
+interval. The first case occurs where the exchange halted (klines of 1s to 12h on thirteen known dates).
+
+Within one source the earlier file or answer is used. A minute without trades has a kline of volume 0. During a halt
+of the exchange there is no kline.""",
+)
+VALUE_COLUMNS = [
+    name for name in BARS.schema if not name.endswith("_us") and name not in {"time_unit", "source"}
+]
 
 
 class Irregularity(StrEnum):
@@ -64,26 +86,6 @@ class Irregularity(StrEnum):
 
 _PRICES = ("open", "high", "low", "close")
 _AMOUNTS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Rule for valid rows.
-
-    Attributes:
-        name: Name of the rule and of its gate.
-        description: Description for people.
-        holds: Element-wise expression that is true for valid rows.
-        implied: Whether the other rules imply this one, so that it need not be evaluated if they are met.
-        irregularity: Expression for the class of a row that breaks the rule; None if no file of the exchange
-            can break it, because parser and merge guarantee it.
-    """
-
-    name: str
-    description: str
-    holds: pl.Expr
-    implied: bool = False
-    irregularity: pl.Expr | None = None
 
 
 def rules(interval: Interval, now_us: int) -> list[Rule]:
@@ -146,39 +148,3 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
 
 def _always(irregularity: Irregularity) -> pl.Expr:
     return pl.lit(str(irregularity))
-
-
-def has_schema(bars: pl.DataFrame) -> bool:
-    """Return whether the columns, their order and types are valid and no value is null.
-
-    The result is that of `schema_model`, in a hundredth of its time.
-    """
-    return bars.schema == pl.Schema(BAR_SCHEMA) and not any(column.null_count() for column in bars)
-
-
-def rules_model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
-    """Build a model of all rules in one check; `rule_model` shows which rule fails and where."""
-    holds = [rule.holds.all().alias(rule.name) for rule in rules(interval, now_us) if not rule.implied]
-
-    def hold(data: PolarsData) -> bool:
-        return all(data.lazyframe.collect().select(holds).row(0))
-
-    return pa.DataFrameSchema(checks=[pa.Check(hold, name="rules")])
-
-
-def schema_model() -> pa.DataFrameSchema:
-    """Build a model of the columns and types."""
-    return pa.DataFrameSchema(_columns(), strict=True, ordered=True)
-
-
-def rule_model(rule: Rule) -> pa.DataFrameSchema:
-    """Build a model of one rule, which shows the failing rows."""
-    return pa.DataFrameSchema(checks=[pa.Check(_select([rule.holds]), name=rule.name)])
-
-
-def _columns() -> dict[str, pa.Column]:
-    return {name: pa.Column(kind, nullable=False) for name, kind in BAR_SCHEMA.items()}
-
-
-def _select(expressions: list[pl.Expr]) -> Callable[[PolarsData], pl.LazyFrame]:
-    return lambda data: data.lazyframe.select(expressions)

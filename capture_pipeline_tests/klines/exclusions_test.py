@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import MINUTE_US
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, separate_rows
-from capture_pipeline.tables.merge import Part, merge
+from capture_pipeline.klines.merge import Part, merge, separate_rows
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline_tests.support.frames import START_US, klines
 
 SHIFT = 14_789_000
@@ -26,7 +26,7 @@ def test_other_sources_fill_the_place_of_rows_off_the_grid() -> None:
     assert bars.select("open_time_us", "source").rows() == [
         (START_US + index * MINUTE_US, "monthly" if index < 3 else "daily") for index in range(6)
     ]
-    assert separated.exclusions.schema == pl.Schema(EXCLUSION_SCHEMA)
+    assert separated.exclusions.schema == pl.Schema(EXCLUSIONS.schema)
     assert separated.exclusions.select("open_time_us", "source", "cause", "shift_us", "file").rows() == [
         (START_US + index * MINUTE_US + SHIFT, "monthly", "off_grid", SHIFT, "month") for index in range(3, 6)
     ]

@@ -9,40 +9,17 @@ another interval. Source: the exchange's REST documentation of `klines` and its 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive import _klines_kernel as kernel
-from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
-from capture_pipeline.binance.periods import DAY_US, Interval
+from capture_pipeline.binance.archive.klines import _kernel as kernel
+from capture_pipeline.binance.archive.klines.columns import KLINE_SCHEMA, REMEDY
+from capture_pipeline.binance.archive.klines.frame import build_frame
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
-
-PRICE = pl.Decimal(18, PLACES)
-VOLUME = pl.Decimal(SUM_DIGITS + PLACES, PLACES)
-"""Sums have up to 18 digits before the point. Prices have up to ten, because they are stored in 64 bits."""
-
-KLINE_SCHEMA = {
-    "open_time_us": pl.Int64(),
-    "open": PRICE,
-    "high": PRICE,
-    "low": PRICE,
-    "close": PRICE,
-    "volume": VOLUME,
-    "close_time_us": pl.Int64(),
-    "quote_volume": VOLUME,
-    "trades": pl.Int64(),
-    "taker_buy_volume": VOLUME,
-    "taker_buy_quote_volume": VOLUME,
-    "time_unit": pl.String(),
-}
-"""Columns of a parsed frame. Times are microseconds; `time_unit` is the unit as sent, `ms` or `us`."""
 
 _HEADER: tuple[frozenset[str], ...] = tuple(
     map(
@@ -63,8 +40,6 @@ _HEADER: tuple[frozenset[str], ...] = tuple(
     )
 )
 """Known names of each column, except the last one, which is ignored."""
-_MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
-_PRICE_LIMIT = 10**18
 _LINE_FEED = 10
 _WHY = {
     kernel.BAD_DIGIT: "a digit was expected",
@@ -74,14 +49,7 @@ _WHY = {
     kernel.MISSING_FIELD: "a row has fewer than 12 columns",
     kernel.EXTRA_FIELD: "a row has more than 12 columns",
 }
-_REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
-_LENGTHS = {
-    length: name
-    for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))
-}
 _decode_any = msgspec.json.Decoder().decode
-_MIN_SHORTER_ROWS = 2
-"""Minimum number of rows of a shorter interval in a rejected file: a halt may cut one kline to any length."""
 
 
 def parse_csv(content: bytes, where: str) -> pl.DataFrame:
@@ -122,7 +90,7 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
         first_line = start + frame.height
         yield frame
     if not first_line:
-        raise MalformedDataError("contains no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("contains no rows", where=where, remedy=REMEDY)
 
 
 def _split_into_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -148,7 +116,7 @@ def _find_first_row(content: bytes, where: str) -> tuple[int, int]:
         offset = content.find(b"\n", offset) + 1 or len(content)
         first_line = 2
     if offset >= len(content):
-        raise MalformedDataError("contains no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("contains no rows", where=where, remedy=REMEDY)
     return first_line, offset
 
 
@@ -170,9 +138,9 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
         raise MalformedDataError(
             f"{_WHY[status]}, found {shown!r}",
             where=f"{where}, line {line}, column {column + 1}",
-            remedy=_REMEDY,
+            remedy=REMEDY,
         )
-    return _build_frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
+    return build_frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
 def parse_rest(body: bytes, where: str) -> pl.DataFrame:
@@ -200,49 +168,6 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     return parse_csv("\n".join(lines).encode(), where)
 
 
-def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
-    """Count klines by their length in microseconds.
-
-    Args:
-        rows: A frame of `KLINE_SCHEMA`.
-        interval: The most frequent length.
-    """
-    length = (
-        pl.col("close_time_us")
-        - pl.col("open_time_us")
-        + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
-    )
-    lengths = rows.select(length.alias("length"))["length"]
-    if (lengths == interval.us).all():  # this takes a hundredth of the time of counting
-        return Counter({interval.us: rows.height})
-    return Counter(dict(lengths.value_counts().iter_rows()))
-
-
-def reject_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
-    """Reject a table whose klines have another interval.
-
-    A kline may have any length, because a halt of the exchange ends it early. A table has another interval if
-    more than half of its rows have the length of that interval. If that interval is shorter, at least two
-    rows are needed, because a halt may cut one kline to any length.
-
-    Args:
-        lengths: Numbers of klines by length, of `count_lengths`.
-        interval: The expected interval.
-        where: Name of the table, for errors.
-
-    Raises:
-        MalformedDataError: The table has another interval.
-    """
-    total = lengths.total()
-    if not total or lengths[interval.us] * 2 >= total:
-        return
-    ((usual, count),) = lengths.most_common(1)
-    enough = usual > interval.us or count >= _MIN_SHORTER_ROWS
-    if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
-        what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
-        raise MalformedDataError(what, where=where, remedy=_REMEDY)
-
-
 def _format_rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
@@ -265,75 +190,5 @@ def _check_header(line: bytes, where: str) -> None:
         name not in known for name, known in zip(names, _HEADER, strict=False)
     ):
         raise MalformedDataError(
-            f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY
-        )
-
-
-def _build_frame(
-    low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int
-) -> pl.DataFrame:
-    factor, unit = _detect_unit(low[0], where, first_line)
-    closes = _convert_close_times(low[6], factor, where, first_line)
-    # Each is a copy, because a view would keep all of `low` in memory, 96 bytes a row.
-    integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
-    columns: dict[str, pa.Array] = {}
-    for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
-        if not isinstance(kind, pl.Decimal):
-            columns[name] = pa.array(integers[index])
-            continue
-        if kind == PRICE:
-            _check_price(low[index], high if high is None else high[index], where, first_line)
-        bits = np.empty((low.shape[1], 2), np.int64)
-        bits[:, 0], bits[:, 1] = low[index], low[index] >> 63 if high is None else high[index]
-        columns[name] = pa.Array.from_buffers(
-            pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)]
-        )
-    frame = pl.from_arrow(pa.table(columns))
-    if not isinstance(frame, pl.DataFrame):
-        raise TypeError(type(frame))
-    return frame.with_columns(unit.alias("time_unit"))
-
-
-def _detect_unit(
-    opens: NDArray[np.int64], where: str, first_line: int
-) -> tuple[NDArray[np.int64] | int, pl.Expr]:
-    """Return the factor to microseconds and the unit's name, for all rows or for each row if they differ."""
-    is_us = (opens >= _US_FROM) & (opens < _US_TO)
-    is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
-    if is_us.all():
-        return 1, pl.lit("us")
-    if is_ms.all():
-        return 1000, pl.lit("ms")
-    _reject_times("open", opens, ~(is_us | is_ms), where, first_line)
-    return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
-
-
-def _convert_close_times(
-    closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int
-) -> NDArray[np.int64]:
-    """Return close times in microseconds. The unit follows from the value; if it is unclear, from the row."""
-    _reject_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
-    own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
-    scaled: NDArray[np.int64] = closes * own
-    return scaled
-
-
-def _reject_times(
-    name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int
-) -> None:
-    if strange.any():
-        at = int(np.argmax(strange))
-        what = f"{name} time {times[at]} is not a time in milliseconds or microseconds"
-        raise MalformedDataError(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
-
-
-def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> None:
-    outside = (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
-    if high is not None:
-        outside |= high != low >> 63
-    if outside.any():
-        raise MalformedDataError(
-            "a price has more than ten digits",
-            where=f"{where}, line {first_line + int(np.argmax(outside))}",
-            remedy=_REMEDY,
+            f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=REMEDY
         )

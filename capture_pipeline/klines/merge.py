@@ -1,6 +1,7 @@
-"""Merge of bars from several sources: monthly before daily before rest; conflicts are kept with both values.
+"""Rows of several files: separation of rows that are no bars, and merge of the rest.
 
-The functions are pure: the same frames give the same rows in the same order.
+Monthly files precede daily files, and these REST. Conflicts are kept with both values. The functions are pure:
+the same frames give the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -10,21 +11,12 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import VOLUME
-from capture_pipeline.tables.bars import BAR_SCHEMA, SOURCES, VALUE_COLUMNS
+from capture_pipeline.binance.archive.klines.columns import VOLUME
+from capture_pipeline.tables.klines.bars import BARS, SOURCES, VALUE_COLUMNS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS, Exclusion
 
 _ROWS_AT_ONCE = 500_000
-CONFLICT_SCHEMA: dict[str, pl.DataType] = {
-    "open_time_us": pl.Int64(),
-    "field": pl.String(),
-    "kept_source": pl.String(),
-    "kept_value": VOLUME,
-    "kept_file": pl.String(),
-    "other_source": pl.String(),
-    "other_value": VOLUME,
-    "other_file": pl.String(),
-}
-"""One row for each field of a bar on which two rows disagree."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +41,68 @@ class MergeResult:
     """Result of a merge.
 
     Attributes:
-        bars: Frame of `BAR_SCHEMA`, sorted by open time, each open time once.
-        conflicts: Frame of `CONFLICT_SCHEMA`.
+        bars: Frame of `BARS`, sorted by open time, each open time once.
+        conflicts: Frame of `CONFLICTS`.
         duplicates: Count of rows with the same values as a kept row.
     """
 
     bars: pl.DataFrame
     conflicts: pl.DataFrame
     duplicates: int
+
+
+@dataclass(frozen=True)
+class SeparatedRows:
+    """Rows of files, divided into bars and others.
+
+    Attributes:
+        parts: The files with the rows that can be bars.
+        exclusions: Frame of `EXCLUSIONS` with all other rows, each once.
+    """
+
+    parts: list[Part]
+    exclusions: pl.DataFrame
+
+
+def separate_rows(parts: Sequence[Part], step_us: int) -> SeparatedRows:
+    """Divide the rows of files into those that can be bars and others.
+
+    Args:
+        parts: Files in any order.
+        step_us: Interval of the candles.
+    """
+    kept: list[Part] = []
+    excluded: list[pl.DataFrame] = []
+    for part in sorted(parts, key=lambda part: SOURCES.index(part.source)):
+        opened = part.rows["open_time_us"]
+        off_grid = opened % step_us != 0
+        outside = (
+            ~opened.is_between(*part.bounds, closed="left")
+            if part.bounds
+            else pl.repeat(value=False, n=opened.len(), eager=True)
+        )
+        unfit = off_grid | outside
+        if not unfit.any():
+            kept.append(part)
+            continue
+        kept.append(replace(part, rows=part.rows.filter(~unfit)))
+        cause = (
+            pl.when(off_grid)
+            .then(pl.lit(str(Exclusion.OFF_GRID)))
+            .otherwise(pl.lit(str(Exclusion.OUTSIDE_PERIOD)))
+        )
+        rows = part.rows.with_columns(
+            source=pl.lit(part.source),
+            cause=cause,
+            shift_us=pl.col("open_time_us") % step_us,
+            file=pl.lit(part.file),
+        )
+        excluded.append(rows.filter(unfit).select(*EXCLUSIONS.schema))
+    if not excluded:
+        return SeparatedRows(kept, pl.DataFrame(schema=EXCLUSIONS.schema))
+    same = ["cause", "open_time_us", "close_time_us", *VALUE_COLUMNS]
+    table = pl.concat(excluded).unique(same, keep="first", maintain_order=True)
+    return SeparatedRows(kept, table.sort("open_time_us", maintain_order=True))
 
 
 def merge(parts: Sequence[Part]) -> MergeResult:
@@ -92,16 +138,16 @@ def _merge(parts: Sequence[Part]) -> MergeResult:
     ordered = sorted(parts, key=lambda part: SOURCES.index(part.source))
     if len(ordered) == 1 and _strictly_increasing(ordered[0].rows):
         return MergeResult(
-            _with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0
+            _with_source(ordered[0]).select(*BARS.schema), pl.DataFrame(schema=CONFLICTS.schema), 0
         )
     if not ordered:
-        return MergeResult(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+        return MergeResult(pl.DataFrame(schema=BARS.schema), pl.DataFrame(schema=CONFLICTS.schema), 0)
     rows = pl.concat(_with_source(part).with_columns(pl.lit(part.file).alias("file")) for part in ordered)
     rows = rows.with_row_index("rank").sort("open_time_us", "rank")
     first = rows["open_time_us"].is_first_distinct()
     kept, others = rows.filter(first), rows.filter(~first)
     conflicts, conflicting = _conflicts(kept, others)
-    return MergeResult(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
+    return MergeResult(kept.select(*BARS.schema), conflicts, others.height - conflicting)
 
 
 def _strictly_increasing(rows: pl.DataFrame) -> bool:
@@ -131,5 +177,5 @@ def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, 
         )
         for name in VALUE_COLUMNS
     ]
-    table = pl.concat(fields).sort("open_time_us", "rank", "field").select(*CONFLICT_SCHEMA)
+    table = pl.concat(fields).sort("open_time_us", "rank", "field").select(*CONFLICTS.schema)
     return table, bad.height

@@ -7,8 +7,7 @@ view with its columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,38 +16,23 @@ import polars as pl
 from capture_pipeline.errors import BusyError, LakeError, StorageError
 from capture_pipeline.lake.files import atomic_write
 from capture_pipeline.lake.paths import Lake
+from capture_pipeline.tables.table import BOOLEAN, INT8, INT64, TEXT, Table
 
 MEMORY_LIMIT = "512MB"
 
-_TYPES = {pl.Int64(): "BIGINT", pl.Int8(): "TINYINT", pl.String(): "VARCHAR", pl.Boolean(): "BOOLEAN"}
+_TYPES = {INT64: "BIGINT", INT8: "TINYINT", TEXT: "VARCHAR", BOOLEAN: "BOOLEAN"}
 _GLOB = re.compile(r"([*?\[])")
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\s*(\([^)]*\))?", re.IGNORECASE)
-BAR_KEYS = ("market", "interval", "symbol", "month")
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of the lake.
-
-    Attributes:
-        schema: Columns.
-        keys: Keys of the folders, which become columns.
-        optional: Columns that older files do not have; they are null there.
-    """
-
-    schema: Mapping[str, pl.DataType]
-    keys: tuple[str, ...] = BAR_KEYS
-    optional: frozenset[str] = frozenset()
-
-
-def refresh_views(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
+def refresh_views(lake: Lake, tables: Sequence[Table]) -> list[str]:
     """Replace the catalogue if its views are not the current ones.
 
     A new catalogue is written and renamed, so that open connections do not block it; they keep the old one.
 
     Args:
         lake: Lake of the catalogue.
-        tables: Tables by name.
+        tables: Declared tables; those without keys have no view.
 
     Returns:
         The names of the views.
@@ -59,7 +43,7 @@ def refresh_views(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
         StorageError: The catalogue cannot be written, or a file cannot be read.
     """
     path = lake.catalog()
-    views = {name: build_select(lake, name, table) for name, table in tables.items()}
+    views = {table.name: build_select(lake, table) for table in tables if table.keys}
     try:
         if _create_views(Path(":memory:"), views) != _read_definitions(path):
             _finish_journal(path)
@@ -111,15 +95,17 @@ def _finish_journal(path: Path) -> None:
         raise _busy(path, error) from None
 
 
-def build_select(lake: Lake, name: str, table: Table) -> str:
+def build_select(lake: Lake, table: Table) -> str:
     """Build the SELECT over one table: its columns, then the keys of its folders."""
     columns = ", ".join(table.schema)
     empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())
     keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in table.keys)
-    if not any(lake.table(name).rglob("*.parquet")):
+    if not any(lake.table(table.name).rglob("*.parquet")):
         return f"SELECT {empty}, {keys} WHERE false"
-    folder = str(lake.table(name))
-    pattern = (_GLOB.sub(r"[\1]", folder) + lake.table_glob(name).removeprefix(folder)).replace("'", "''")
+    folder = str(lake.table(table.name))
+    pattern = (_GLOB.sub(r"[\1]", folder) + lake.table_glob(table.name).removeprefix(folder)).replace(
+        "'", "''"
+    )
     types = ", ".join(f"'{key}': VARCHAR" for key in table.keys)
     by_name = ", union_by_name = true" if table.optional else ""
     source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}}{by_name})"

@@ -13,7 +13,7 @@ _PREFIX, _SUFFIX = "profile_", ".yaml"
 
 def profile_names() -> list[str]:
     """Return the names of all profiles, with hyphens as in command options."""
-    filenames = [entry.name for entry in files("sandbox_exchange").iterdir()]
+    filenames = [entry.name for entry in files("sandbox_exchange.config").iterdir()]
     profiles = [name for name in filenames if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
     return sorted(name.removeprefix(_PREFIX).removesuffix(_SUFFIX).replace("_", "-") for name in profiles)
 
@@ -35,6 +35,6 @@ def profile_settings(name: object) -> dict[str, Any]:
 
 @cache
 def _read_profile(name: str) -> dict[str, Any]:
-    text = files("sandbox_exchange").joinpath(f"{_PREFIX}{name}{_SUFFIX}").read_text(encoding="utf-8")
+    text = files("sandbox_exchange.config").joinpath(f"{_PREFIX}{name}{_SUFFIX}").read_text(encoding="utf-8")
     content: dict[str, Any] = parse_yaml(text, name)
     return content
