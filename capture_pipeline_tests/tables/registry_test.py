@@ -68,8 +68,10 @@ SESSION_FILES = {
         },
     ),
     "golden_depth": (
-        f"line: int64, capture_ns: int64, event_us: int64, first_id: int64, last_id: int64, previous_id: "
-        f"int64, {_LEVEL}",
+        (
+            f"line: int64, capture_ns: int64, event_us: int64, first_id: int64, last_id: int64, previous_id: "
+            f"int64, {_LEVEL}"
+        ),
         {
             **dict.fromkeys(
                 ("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id"), "RLE_DICTIONARY"
