@@ -42,7 +42,7 @@ check: setup ## Lint, types, import contracts and Dagster definitions
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
 
 structure: setup ## Print modules, lengths, arrows and circles of the code
-	@$(BIN)/python -m capture_pipeline_tests.structure $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.support.structure $(ARGS)
 
 ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 	@$(BIN)/capture ui $(if $(DEMO),--demo)
@@ -54,16 +54,16 @@ crash-matrix: setup ## End a small session at each of its system calls, and take
 	@CRASH_MATRIX=all $(BIN)/python -m pytest -q -s --no-cov capture_pipeline_tests/recorder/crash_matrix_test.py
 
 accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
-	@$(BIN)/python -m capture_pipeline_tests.recorder.accelerated_day $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.accelerated_day $(ARGS)
 
 connection-count: setup ## Record a quiet contract and 300 symbols, and count the connections that it took
-	@$(BIN)/python -m capture_pipeline_tests.recorder.connection_count $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.connection_count $(ARGS)
 
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
-	@$(BIN)/python -m capture_pipeline_tests.recorder.memory_over_time $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.memory_over_time $(ARGS)
 
 fuzz: setup ## Give damaged input to every parser of bytes from outside, for ten minutes; ARGS="--minutes N"
-	@$(BIN)/python -m capture_pipeline_tests.fuzz.run $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.fuzz.run $(ARGS)
 
 mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
 	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)
@@ -75,7 +75,7 @@ killtest: setup ## Kill recorders and backfills at 200 random instants each, and
 	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)
 
 pictures: setup ## Take the pictures of the README from the demo, in Debian's Chromium
-	@$(BIN)/python -m capture_pipeline_tests.pictures $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.pictures $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

@@ -17,9 +17,9 @@ from capture_pipeline.klines.quality.row_gates import list_gate_specs
 from capture_pipeline.tables.klines import bars as bar_table
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline.tables.table import Rule
-from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
-from capture_pipeline_tests.deployment import run_sandbox_deployment
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline_tests.support.deployment import run_sandbox_deployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 

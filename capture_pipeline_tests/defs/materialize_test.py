@@ -7,7 +7,7 @@ import polars as pl
 
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.tables.klines.raw import RAW_KLINES
-from capture_pipeline_tests.defs.stage import (
+from capture_pipeline_tests.support.dagster.stage import (
     BTC,
     CHAIN,
     ETH,

@@ -22,7 +22,7 @@ from capture_pipeline.tables.golden.depth import DEPTH
 from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
 from capture_pipeline.tables.golden.trades import TRADES
 from capture_pipeline.tables.registry import SESSION_TABLES
-from capture_pipeline_tests.golden.made import altered
+from capture_pipeline_tests.support.sessions.lines import altered
 
 SESSION = "20260803T143000Z_btcusdt"
 HOUR_NS = 3_600_000_000_000

@@ -23,7 +23,7 @@ from capture_pipeline.klines.merge import SeparatedRows
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.klines.bars import VALUE_COLUMNS
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
-from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, SandboxDeployment
+from capture_pipeline_tests.support.deployment import SHORT_READ_TIMEOUT, SandboxDeployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 ZIP = {"match": {"path": MONTHLY}}

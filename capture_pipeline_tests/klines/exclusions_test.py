@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.klines.merge import Part, merge, separate_rows
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
-from capture_pipeline_tests.frames import START_US, klines
+from capture_pipeline_tests.support.frames import START_US, klines
 
 SHIFT = 14_789_000
 TIMES = [pl.col(name) + SHIFT for name in ("open_time_us", "close_time_us")]

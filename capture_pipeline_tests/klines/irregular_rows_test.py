@@ -24,7 +24,7 @@ from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.tables.klines.bars import Irregularity
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 

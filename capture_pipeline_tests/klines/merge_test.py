@@ -14,7 +14,7 @@ from capture_pipeline.klines import merge as merging
 from capture_pipeline.klines.merge import Part, merge
 from capture_pipeline.tables.klines.bars import BARS
 from capture_pipeline.tables.klines.conflicts import CONFLICTS
-from capture_pipeline_tests.frames import changed, klines
+from capture_pipeline_tests.support.frames import changed, klines
 
 
 def test_monthly_wins_over_daily_over_rest() -> None:

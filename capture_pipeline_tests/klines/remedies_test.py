@@ -35,7 +35,7 @@ from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.klines.bars import BARS
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 MONTH = Month(2024, 2)
 START = MONTH.start_us

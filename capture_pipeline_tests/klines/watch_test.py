@@ -21,8 +21,8 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, Top
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.klines.windows import WINDOWS
-from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.klines.remedies_test import MONTH, START, day, hour, page, span, trust
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 FEBRUARY = {"CAPTURE_HISTORY_START": "2024-02-01", "CAPTURE_HISTORY_END": "2024-02-29"}
 

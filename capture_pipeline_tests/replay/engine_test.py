@@ -28,7 +28,7 @@ from capture_pipeline.replay.sampling import sample_book, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.tables.golden.samples import wide_samples
-from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, snapshot, written
 
 LEVELS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 3)), max_size=4)
 STEP_NS = 1_000_000_000

@@ -16,7 +16,7 @@ import requests
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.streams.messages import decode_depth
 from capture_pipeline.errors import ConfigError
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BUSY,
     DEPTH,
     NOW_US,

@@ -21,7 +21,7 @@ from capture_pipeline.binance.periods import Interval, parse_time
 from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
-from capture_pipeline_tests.sandbox_exchange.streaming import exchange
+from capture_pipeline_tests.support.exchange.streams import exchange
 from sandbox_exchange.config.models import EndLocation
 from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup, WeightLimiter
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer

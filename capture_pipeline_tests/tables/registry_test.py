@@ -18,7 +18,7 @@ from capture_pipeline.tables.models import build_schema_model, has_schema
 from capture_pipeline.tables.page import render_page
 from capture_pipeline.tables.registry import SESSION_TABLES, TABLES
 from capture_pipeline.tables.table import KLINE_KEYS, SESSION_KEYS, Table
-from capture_pipeline_tests.pages import DOCS
+from capture_pipeline_tests.support.pages import DOCS
 
 _BARS = (
     "open_time_us: int64?, open: decimal128(18, 8)?, high: decimal128(18, 8)?, low: decimal128(18, 8)?, "
