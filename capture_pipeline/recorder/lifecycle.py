@@ -20,8 +20,10 @@ from capture_pipeline.binance.streams.names import MAX_STREAMS, list_streams
 from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
-from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
+from capture_pipeline.recorder.app import Recorder
 from capture_pipeline.recorder.connections.egress import check_network
+from capture_pipeline.recorder.events import Outcome
+from capture_pipeline.recorder.factory import Setup, compose_parts
 from capture_pipeline.recorder.storage.completion import finish_session
 from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import AccountState, read_account
@@ -35,7 +37,6 @@ from capture_pipeline.terminal import report
 _HIDDEN_PREFIX = ".aside-"
 MAX_DURATION_S = 31 * 86_400
 _CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
-_OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
 
 @dataclass(frozen=True)
@@ -231,10 +232,11 @@ def record(
             on_begin(plan)
             outcome = asyncio.run(_run_recorder(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the end of the loop restored the default action
-            if outcome == INTERRUPTED and not folder.ending.exists():
+            if outcome is Outcome.INTERRUPTED and not folder.ending.exists():
                 return RecorderResult(folder, None)
             if not folder.ending.exists():
-                publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
+                state = "complete" if outcome is Outcome.COMPLETE else "interrupted"
+                publish_model(folder.ending, Ending(state=state))
         return RecorderResult(folder, _finish(folder, plan, settings))
 
 
@@ -271,12 +273,12 @@ def _stop_signal_ignored() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
+async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> Outcome:
     resumed = await asyncio.to_thread(recover_session, folder)
     # The recorder retries by itself; a request that waits for the end of a ban would distort a clock sample.
     rest = create_rest_client(settings, max_wait_s=0.0)
     setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, open_address_limits(settings))
-    return await Recorder(setup, resumed).run()
+    return await Recorder(compose_parts(setup, resumed)).run()
 
 
 def recorder_configuration(settings: Settings) -> dict[str, object]:

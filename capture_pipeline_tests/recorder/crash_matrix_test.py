@@ -26,7 +26,7 @@ from capture_pipeline_tests.recorder.crash_program import DEPTH, MISSING, TRADES
 
 STRACE = shutil.which("strace")
 ALL = os.environ.get("CRASH_MATRIX") == "all"
-PROGRAM = Path(__file__).with_name("crash_program.py")
+PROGRAM = "capture_pipeline_tests.recorder.crash_program"
 CALLS = ("write", "fsync", "rename", "ftruncate", "unlink")
 FAULTS = {"write": ("ENOSPC", "EIO"), "fsync": ("EIO",), "rename": ("EIO",), "ftruncate": (), "unlink": ()}
 FIRST_RUN, SECOND_RUN = (1, 40), (41, 60)
@@ -54,7 +54,7 @@ def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.Complet
     """Run the session for the first time under strace."""
     inject = ["-e", str(crash)] if crash else []
     watched = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject]
-    command = [*watched, sys.executable, "-B", str(PROGRAM), str(path), *(str(each) for each in FIRST_RUN)]
+    command = [*watched, sys.executable, "-B", "-m", PROGRAM, str(path), *(str(each) for each in FIRST_RUN)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import fields
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,16 @@ from capture_pipeline.lake.files import (
     storage_errors,
 )
 from capture_pipeline.recorder.background.trade_backfill import end_refill
-from capture_pipeline.recorder.ordering.merger import MergeCounts
+from capture_pipeline.recorder.events import RecordingRepaired
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, list_parts, recover_session
 from capture_pipeline.sessions.account import account_summary
 from capture_pipeline.sessions.continuity import compute_gap_ratios
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
     EMPTY,
-    ENDED_BY,
     FileRecord,
     Gap,
     SessionMetadata,
@@ -59,8 +59,9 @@ def finish_session(
         StorageError: A file cannot be written; the session can be finished later.
     """
     read = recover_session(folder, whole=True)
+    log = EventLog(folder.events, lambda: read.last_ns)
     for line in read.repairs:
-        EventLog(folder.events).write(read.last_ns, "mended", what=line)
+        log.write(RecordingRepaired(line))
     # Only the latest version of each gap is kept.
     write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
     _join(folder)
@@ -129,7 +130,7 @@ def _name(path: Path, folder: SessionFolder) -> str:
 
 def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
     """Compute the statistics of a session from its recording and its ledger."""
-    tracks = read.tracks
+    tracks, counts = read.tracks, SessionCounts.parse(read.checkpoint.counts)
     seconds = (read.last_ns - read.first_ns) / 1e9
     ratios = compute_gap_ratios(list(tracks.values()))
     causes: dict[str, int] = {}
@@ -163,28 +164,13 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.repairs)
-        + read.checkpoint.counts.get("mended_damage", 0),
+        "mended_damage": sum("damaged" in line for line in read.repairs),
         "accounting": account_summary(read.account, read.messages) if read.account else None,
-        **{
-            name: count
-            for name, count in _recorder_counts(read.checkpoint.counts).items()
-            if name != "mended_damage"
-        },
+        "reconnects": counts.connection_ends.total(),
+        "reconnects_by_cause": dict(counts.connection_ends),
+        "merge": asdict(counts.merge) if read.checkpoint.counts else {},
+        **(counts.messages_by_name() if read.checkpoint.counts else {}),
     }
-
-
-def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
-    """Arrange the counts of the recorder: ends of connections by cause, counts of the merger, and others."""
-    merged = {field.name for field in fields(MergeCounts)}
-    ended = {
-        name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
-    }
-    merge = {name: count for name, count in counts.items() if name in merged}
-    others = {
-        name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)
-    }
-    return {"reconnects": sum(ended.values()), "reconnects_by_cause": ended, "merge": merge, **others}
 
 
 def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
