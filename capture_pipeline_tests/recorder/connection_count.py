@@ -115,8 +115,8 @@ def many_symbols(root: Path, market: str, *, symbols: int, seconds: float, speed
 
 @contextmanager
 def _session(root: Path, market: str, config: dict[str, Any], symbols: list[str]) -> Iterator[Live]:
-    with exchange(root, config, CAPTURE_MARKET=market) as deployment:
-        session = Live(deployment, 86_400, symbols)
+    with exchange(root, config, CAPTURE_MARKET=market) as sandbox:
+        session = Live(sandbox, 86_400, symbols)
         try:
             yield session
         finally:

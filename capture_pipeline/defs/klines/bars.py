@@ -12,7 +12,7 @@ from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.lake.paths import Partition
@@ -63,13 +63,13 @@ from capture_pipeline.lake.paths import Partition
     backfill_policy=BACKFILL_POLICY,
 )
 def bars(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files of each partition."""
 
     def build(partition: Partition) -> BarsResult:
-        return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
+        return with_partition_lock(deployment, partition, partial(build_bars, deployment, partition))[0]
 
     yield from run_partitions(
-        context, workspace, sequentially(build), lambda result: result_metadata.bars(workspace, result)
+        context, deployment, sequentially(build), lambda result: result_metadata.bars(deployment, result)
     )

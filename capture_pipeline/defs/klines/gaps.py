@@ -11,7 +11,7 @@ from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import with_partition_lock
 
@@ -30,14 +30,14 @@ from capture_pipeline.klines.ingest.archives import with_partition_lock
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
 def bar_gaps(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger of each partition from its files, without requests to the exchange."""
     results = sequentially(
         lambda partition: with_partition_lock(
-            workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
+            deployment, partition, partial(find_gaps, deployment, partition, deployment.now_us())
         )
     )
     yield from run_partitions(
-        context, workspace, results, lambda result: result_metadata.gaps(workspace, result)
+        context, deployment, results, lambda result: result_metadata.gaps(deployment, result)
     )

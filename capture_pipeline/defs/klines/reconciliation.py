@@ -8,7 +8,7 @@ import dagster as dg
 from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.reconciliation import reconcile_partition
 
 
@@ -24,8 +24,8 @@ from capture_pipeline.klines.reconciliation import reconcile_partition
     metadata={"dagster/column_schema": schemas.CONFLICTS},
 )
 def month_reconciliation(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources of each partition."""
-    results = sequentially(lambda partition: reconcile_partition(workspace, partition))
-    yield from run_partitions(context, workspace, results, result_metadata.reconciliation)
+    results = sequentially(lambda partition: reconcile_partition(deployment, partition))
+    yield from run_partitions(context, deployment, results, result_metadata.reconciliation)
