@@ -9,14 +9,19 @@ This module imports neither Dagster nor polars.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from wsgiref.simple_server import WSGIServer
 
+from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
+from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
+from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.events import (
     ClockStepped,
     EndRequested,
@@ -24,10 +29,17 @@ from capture_pipeline.recorder.events import (
     Outcome,
     RecorderStarted,
 )
-from capture_pipeline.recorder.factory import Parts
+from capture_pipeline.recorder.factory import Parts, Setup, compose_parts
+from capture_pipeline.recorder.lifecycle import is_ending, read_plan
 from capture_pipeline.recorder.shutdown import end_recording
+from capture_pipeline.recorder.storage.completion import finish_session
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.telemetry.incidents import publish_file_faults
 from capture_pipeline.recorder.telemetry.metrics import serve_metrics
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import session_lock
+from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan
+from capture_pipeline.settings.models import Settings
 
 LEAD_S = 10.0
 """Seconds between the start of the recording and the planned start: time to connect and to sync books."""
@@ -37,6 +49,19 @@ _SIGNALS = {
     signal.SIGINT: Outcome.INTERRUPTED,
     signal.SIGUSR1: Outcome.STOPPED,
 }
+
+
+@dataclass(frozen=True)
+class RecorderResult:
+    """Result of a recorder.
+
+    Attributes:
+        folder: Folder of the session.
+        metadata: Metadata of the finished session; None if it was interrupted and can be resumed.
+    """
+
+    folder: SessionFolder
+    metadata: SessionMetadata | None
 
 
 class Recorder:
@@ -157,3 +182,55 @@ class Recorder:
         if self.parts.supervisor.live:
             return "recording"
         return "waiting" if self._due_in_s > 0 else "connecting"
+
+
+def record(
+    settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None
+) -> RecorderResult:
+    """Record a prepared session until its planned end or a signal; call it in the main thread of a process.
+
+    Once the end of a session is decided, nothing is recorded into it; the next start only finishes it.
+
+    Args:
+        settings: Settings of the deployment.
+        folder: The session.
+        on_begin: Receives the plan when this process has the session's lock and is about to record.
+
+    Raises:
+        BusyError: Another recorder is at work on the session.
+        ConfigError: The environment names an unusable proxy or certificate file; the session is unchanged.
+        StorageError: The recording cannot be written; the session can be resumed.
+    """
+    with _stop_signal_ignored(), session_lock(folder):
+        plan = read_plan(folder)
+        if folder.metadata.exists():
+            return RecorderResult(folder, read_model(folder.metadata, SessionMetadata))
+        if not is_ending(folder, plan):
+            check_network(settings, plan.streams)
+            on_begin(plan)
+            outcome = asyncio.run(_run_recorder(settings, folder, plan))
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the end of the loop restored the default action
+            if outcome is Outcome.INTERRUPTED and not folder.ending.exists():
+                return RecorderResult(folder, None)
+            if not folder.ending.exists():
+                state = "complete" if outcome is Outcome.COMPLETE else "interrupted"
+                publish_model(folder.ending, Ending(state=state))
+        return RecorderResult(folder, finish_session(folder, plan, settings))
+
+
+@contextlib.contextmanager
+def _stop_signal_ignored() -> Iterator[None]:
+    """Ignore SIGUSR1 while no event loop handles it; `stop` also writes the request to a file."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> Outcome:
+    resumed = await asyncio.to_thread(recover_session, folder)
+    # The recorder retries by itself; a request that waits for the end of a ban would distort a clock sample.
+    rest = create_rest_client(settings, max_wait_s=0.0)
+    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, open_address_limits(settings))
+    return await Recorder(compose_parts(setup, resumed)).run()

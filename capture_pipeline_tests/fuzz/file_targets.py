@@ -205,7 +205,7 @@ def _read_growing(folder: SessionFolder) -> None:
     read_gaps(folder.gaps)
     plan = read_plan(folder)
     recover_session(folder)
-    finish_session(folder, plan, "interrupted", {})
+    finish_session(folder, plan)
     session_row(folder)
 
 

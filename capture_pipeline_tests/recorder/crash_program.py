@@ -1,6 +1,6 @@
 """A small session without a network that tests end at any system call: `crash_program.py FOLDER FIRST LAST`.
 
-`lifecycle.record` decides, locks and finishes as usual. Instead of the network, messages with the ids
+`record` decides, locks and finishes as usual. Instead of the network, messages with the ids
 FIRST..LAST of a trade stream and a depth stream are written to disk. An earlier recording is recovered first,
 as every recorder does.
 """
@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recorder.app import record
 from capture_pipeline.recorder.events import Outcome, RecordingRepaired
-from capture_pipeline.recorder.lifecycle import record
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import recover_session
@@ -47,7 +47,7 @@ def main(path: Path, first: int, last: int) -> None:
         feed(folder, first, last)
         return Outcome.COMPLETE
 
-    with patch("capture_pipeline.recorder.lifecycle._run_recorder", recorded):
+    with patch("capture_pipeline.recorder.app._run_recorder", recorded):
         record(Settings(), folder)
 
 

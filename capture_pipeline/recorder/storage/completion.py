@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from capture_pipeline.lake.files import (
     fsync,
     publish_bytes,
     publish_model,
+    read_model,
     sha256_file,
     storage_errors,
 )
@@ -26,38 +28,42 @@ from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.events import RecordingRepaired
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, list_parts, recover_session
-from capture_pipeline.sessions.account import account_summary
+from capture_pipeline.sessions.account import AccountState, account_summary, read_account
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
     EMPTY,
+    Ending,
     FileRecord,
     Gap,
+    RefillCount,
     SessionMetadata,
     SessionPlan,
     count_refills,
 )
+from capture_pipeline.sessions.status import publish_status, read_status
+from capture_pipeline.settings.models import Settings
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
 
 
 def finish_session(
-    folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]
+    folder: SessionFolder, plan: SessionPlan, settings: Settings | None = None
 ) -> SessionMetadata:
-    """Finish a session.
+    """Finish a session and its status.
 
     Args:
         folder: The session; the caller has its lock.
         plan: Plan of the session.
-        state: `complete` or `interrupted`; a session without messages becomes `empty`.
-        configuration: Settings of the recorder.
+        settings: Settings of its recorder; None if they are not known.
 
     Raises:
         StorageError: A file cannot be written; the session can be finished later.
     """
+    state = _final_state(folder, plan)
     read = recover_session(folder, whole=True)
     log = EventLog(folder.events, lambda: read.last_ns)
     for line in read.repairs:
@@ -79,7 +85,7 @@ def finish_session(
         },
         host=host_information(),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        configuration=configuration,
+        configuration=_configuration(settings) if settings else {},
     )
     publish_bytes(
         folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode()
@@ -88,7 +94,43 @@ def finish_session(
     folder.checkpoint.unlink(missing_ok=True)
     folder.account.unlink(missing_ok=True)
     folder.ending.unlink(missing_ok=True)
+    _report_end(folder, metadata)
     return metadata
+
+
+def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
+    """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
+    account, ending = read_account(folder.account), read_model(folder.ending, Ending)
+    if account is None:
+        return ending.state if ending else "interrupted"
+    is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
+    return "complete" if is_whole else "interrupted"
+
+
+def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
+    last = read_status(folder.status)
+    if last is not None:
+        figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
+        nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
+        account = metadata.statistics.get("accounting") or {}
+        nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
+        nothing["refills"] = {
+            state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()
+        }
+        ended = last.model_copy(
+            update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()}
+        )
+        publish_status(folder.status, ended)
+
+
+def _configuration(settings: Settings) -> dict[str, object]:
+    """Return the settings that decide how a session is recorded."""
+    return {
+        "recording": settings.recording.model_dump(mode="json"),
+        "stream_url": settings.stream_url,
+        "rest_url": settings.rest_url,
+        "market": str(settings.market),
+    }
 
 
 def _join(folder: SessionFolder) -> None:
