@@ -27,7 +27,8 @@ from capture_pipeline.recorder.events import (
 )
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Findings, RecordingPipeline, Stages
+from capture_pipeline.recorder.pipeline import RecordingPipeline, Stages
+from capture_pipeline.recorder.storage.checkpoint import Findings
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.writer import Writer

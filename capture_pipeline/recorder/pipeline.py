@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
-
-from msgspec import structs
+from dataclasses import dataclass
 
 from capture_pipeline.binance.streams.messages import WireDiff
 from capture_pipeline.binance.streams.names import event_us
-from capture_pipeline.recorder.events import BookAudited, ClockSampled, EventBus, GapFound, StrayMessageFound
+from capture_pipeline.recorder.events import EventBus, GapFound, StrayMessageFound
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.duplicate_filter import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Merger, Message
-from capture_pipeline.recorder.storage.recovery import RecoveredSession, checkpoint_tracks
+from capture_pipeline.recorder.storage.checkpoint import Findings, checkpoint_tracks
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.tail_losses import UnwrittenMessages
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import AccountState
@@ -50,29 +48,6 @@ class Stages:
     clock: CaptureClock
     writer: Writer
     on_diff: Callable[[str, WireDiff], None]
-
-
-@dataclass
-class Findings:
-    """Results of other parts of the recorder that a checkpoint stores.
-
-    Attributes:
-        process: Number of this recorder in the session, from 1; 0 if it keeps no account.
-        audits: Results of the audits of books.
-        clock_samples: Offsets and round trips to the exchange's clock.
-    """
-
-    process: int = 0
-    audits: list[dict[str, Any]] = field(default_factory=list)
-    clock_samples: list[dict[str, Any]] = field(default_factory=list)
-
-    def add_audit(self, event: BookAudited) -> None:
-        """Store the result of an audit."""
-        self.audits.append(event.result)
-
-    def add_clock_sample(self, event: ClockSampled) -> None:
-        """Store a sample of the exchange's clock."""
-        self.clock_samples.append(structs.asdict(event))
 
 
 class RecordingPipeline:

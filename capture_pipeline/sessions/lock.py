@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 from pydantic import BaseModel
 
 from capture_pipeline.errors import BusyError
@@ -23,6 +22,8 @@ from capture_pipeline.sessions.layout import SessionFolder
 
 _PATIENCE_S, _TRY_EVERY_S = 2.0, 0.02
 _MAX_BYTES = 1000
+_START_TIME = 19
+"""Index of the start time in `/proc/PID/stat`, counted after the process name."""
 
 
 class Owner(BaseModel):
@@ -119,12 +120,10 @@ def _boot_id() -> str:
 
 
 def _read_start_time(pid: int) -> str:
-    """Return the start of a process in kernel ticks since the boot; empty if it is gone.
-
-    `create_time` is the sum of these ticks and the time of the boot, which follows the wall clock.
-    """
+    """Return the start time of a process in kernel ticks; empty if it is gone, `?` if unknown."""
+    if not Path("/proc/self/stat").exists():
+        return "?"
     try:
-        since_boot_s = psutil.Process(pid).create_time() - psutil.boot_time()
-    except (psutil.Error, ValueError, OverflowError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_TIME]
+    except (OSError, IndexError):
         return ""
-    return str(round(since_boot_s * os.sysconf("SC_CLK_TCK")))

@@ -13,7 +13,8 @@ from capture_pipeline.binance.streams.messages import WireDiff
 from capture_pipeline.recorder.events import EventBus
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Findings, RecordingPipeline, Stages
+from capture_pipeline.recorder.pipeline import RecordingPipeline, Stages
+from capture_pipeline.recorder.storage.checkpoint import Findings
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, recover_session
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting, continue_account
