@@ -17,8 +17,9 @@ import pytest
 
 from capture_pipeline.binance.streams._kernel import PADDING
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.checks.feasibility import DISK
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import ConfigError, LakeError, StorageError
-from capture_pipeline.feasibility.criteria import DISK, Verdict
 from capture_pipeline.feasibility.disk_throughput import raw_disk
 from capture_pipeline.feasibility.disk_throughput.benchmark import (
     LINES,
