@@ -15,8 +15,8 @@ import polars as pl
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
-from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
 from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
 
 _SECOND_NS = 1_000_000_000
@@ -50,7 +50,7 @@ class _Sampler:
     second: int = -1
     _waiting: list[Row] = field(default_factory=list)
 
-    def end_seconds(self, capture_ns: int, sync: BookSync[Book]) -> None:
+    def end_seconds(self, capture_ns: int, sync: LocalBook) -> None:
         """Add a row for the last second with a message, if it ended before this message."""
         second = capture_ns // _SECOND_NS
         if second == self.second:
@@ -84,7 +84,7 @@ def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.Da
     Returns:
         A frame of `SAMPLE_SCHEMA`; empty if the book never was valid.
     """
-    sync, sampler = BookSync(Book()), _Sampler(levels)
+    sync, sampler = LocalBook(), _Sampler(levels)
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
         sampler.end_seconds(capture_ns, sync)
