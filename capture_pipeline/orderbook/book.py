@@ -57,6 +57,10 @@ class Book:
         Raises:
             MalformedDataError: See `apply_pending`.
         """
+        if self._max_pending == 1:
+            self._bids.apply(diff.bids)
+            self._asks.apply(diff.asks)
+            return
         self._pending.append(diff)
         if len(self._pending) >= self._max_pending:
             self.apply_pending()

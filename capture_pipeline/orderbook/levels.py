@@ -21,7 +21,6 @@ ZERO = "0.00000000"
 _MAX_CACHED_PRICES = 1 << 16
 _price_cache: dict[str, int] = {}
 """Parsed price texts. Nearly all prices recur, and a look-up takes a fifth of the time of parsing."""
-_MAX_STALE_RANKS = 1024
 _MAX_REMOVED = 4096
 
 
@@ -55,9 +54,9 @@ class Side:
     has the lowest rank.
 
         _quantities   {"10.00000000": "2.00000000",     a level
-                       "10.50000000": "0.00000000"}     a removed level, until the next compaction
-        _heap         [(1000000000, "10.00000000"), …]  rank and text of each level, the lowest rank first, and
-                                                        of removed levels; None until the best level is read
+                       "10.50000000": "0.00000000"}     a removed level, until it is the best or a compaction
+        _heap         [(1000000000, "10.00000000"),     rank and price of each entry of _quantities, the lowest
+                       (1050000000, "10.50000000")]     rank first; None until the best level is read
 
     Attributes:
         sign: -1 for bids, +1 for asks.
@@ -98,8 +97,12 @@ class Side:
                 for price, quantity in batch
             }
         if self._heap is not None:
-            self._set_ranked(changes, self._heap)
-            return
+            quantities = self._quantities
+            for price in [price for price in changes if price not in quantities]:
+                if changes[price] == ZERO:
+                    del changes[price]
+                else:
+                    heapq.heappush(self._heap, (self.sign * _parse_price(price), price))
         self._quantities.update(changes)
         if len(self._quantities) > self._compact_above:
             self._compact()
@@ -151,9 +154,11 @@ class Side:
         heap, quantities = self._ranked(), self._quantities
         while heap:
             rank, price = heap[0]
-            if price in quantities:
-                return rank * self.sign, to_units(quantities[price])
+            quantity = quantities[price]
+            if quantity != ZERO:
+                return rank * self.sign, to_units(quantity)
             heapq.heappop(heap)
+            del quantities[price]
         return None
 
     def quantity(self, price: int) -> int:
@@ -171,7 +176,7 @@ class Side:
         heap, found = self._ranked().copy(), list[int]()
         while heap and len(found) < count:
             rank, price = heapq.heappop(heap)
-            if price in self._quantities and (not found or found[-1] != rank * self.sign):
+            if self._quantities[price] != ZERO:
                 found.append(rank * self.sign)
         return found
 
@@ -181,22 +186,8 @@ class Side:
         other._compact_above = self._compact_above
         return other
 
-    def _set_ranked(self, changes: dict[str, str], heap: list[tuple[int, str]]) -> None:
-        """Set levels and keep the heap; removed levels leave the dictionary at once."""
-        quantities, prices, sign = self._quantities, _price_cache, self.sign
-        for price, quantity in changes.items():
-            if quantity == ZERO:
-                quantities.pop(price, None)
-                continue
-            if price not in quantities:
-                units = prices.get(price)
-                heapq.heappush(heap, (sign * (_parse_price(price) if units is None else units), price))
-            quantities[price] = quantity
-        if len(heap) > 2 * len(quantities) + _MAX_STALE_RANKS:
-            self._heap = None
-
     def _ranked(self) -> list[tuple[int, str]]:
-        """Return the heap. It is built after a snapshot and before the first read."""
+        """Return the heap; build it if the levels were replaced or compacted since the last read."""
         if self._heap is None:
             self._compact()
             self._heap = [(self.sign * _parse_price(price), price) for price in self._quantities]
@@ -208,15 +199,17 @@ class Side:
             price: quantity for price, quantity in self._quantities.items() if quantity != ZERO
         }
         self._compact_above = 2 * len(self._quantities) + _MAX_REMOVED
+        self._heap = None
 
 
 def _parse_price(text: str) -> int:
-    """Convert a price to units of 1e-8, with a cache."""
+    """Convert a price to units of 1e-8, with a cache of texts of eight decimals."""
     value = _price_cache.get(text)
     if value is None:
+        value = to_units(text)
         if len(_price_cache) >= _MAX_CACHED_PRICES:
             _price_cache.clear()
-        value = _price_cache[text] = to_units(text)
+        _price_cache[decimal_text(value)] = value
     return value
 
 
