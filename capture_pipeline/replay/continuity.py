@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.orderbook.compiled._jit import kernel
 from capture_pipeline.orderbook.synchronization import Relation, first_covered_id, relate_diff
-from capture_pipeline.replay.compiled._jit import kernel
 from capture_pipeline.replay.messages import DIFF, FIRST, KIND, LAST, PREVIOUS, Ints
 
 _first_covered_id, _relate_diff = kernel(first_covered_id), kernel(relate_diff)

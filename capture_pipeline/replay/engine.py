@@ -18,6 +18,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from capture_pipeline.orderbook.compiled.book import TickBook
 from capture_pipeline.orderbook.synchronization import (
     Relation,
     State,
@@ -25,7 +26,6 @@ from capture_pipeline.orderbook.synchronization import (
     Synchronization,
     first_covered_id,
 )
-from capture_pipeline.replay.compiled.book import TickBook
 from capture_pipeline.replay.continuity import find_new_diff, find_run_end, update_checksum
 from capture_pipeline.replay.discontinuities import Discontinuity
 from capture_pipeline.replay.messages import (

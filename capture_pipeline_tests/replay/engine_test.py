@@ -17,12 +17,12 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.orderbook.levels import decimal_text, to_units
 from capture_pipeline.orderbook.local_book import LocalBook
 from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
 from capture_pipeline.replay.sampling import sample_book, write_samples

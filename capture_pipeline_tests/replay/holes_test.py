@@ -19,11 +19,11 @@ from capture_pipeline.cli.main import main
 from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.orderbook.local_book import LocalBook
 from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import ROWS, Messages, Scale
 from capture_pipeline.replay.sampling import sample_book
