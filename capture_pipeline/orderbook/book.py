@@ -1,5 +1,7 @@
 """Reference order book in plain Python: exact, for recorder and validation.
 
+`compiled.book.TickBook` is the book for replays, with the same operations `load`, `apply`, `best` and `top`.
+
 Diffs are collected and applied in batches. Most changes are to the same few levels near the best price, so
 that a batch sets each of them only once. The recorder rarely reads its books and uses large batches; a book
 that is read after each diff has a batch of one.
@@ -99,11 +101,6 @@ class Book:
             self.bids.merge(bids)
             self.asks.merge(asks)
 
-    def clear(self) -> None:
-        self._pending.clear()
-        self._bids.clear()
-        self._asks.clear()
-
     def best(self) -> tuple[int, int, int, int] | None:
         """Return best bid, its quantity, best ask, its quantity, in units of 1e-8; None if one is missing.
 
@@ -112,6 +109,14 @@ class Book:
         """
         bid, ask = self.bids.best_level(), self._asks.best_level()
         return None if bid is None or ask is None else (*bid, *ask)
+
+    def top(self, count: int | None = None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return the best bids and asks, best first, as (price, quantity); all levels if `count` is None.
+
+        Raises:
+            MalformedDataError: See `apply_pending`.
+        """
+        return self.bids.top(count), self.asks.top(count)
 
     @property
     def crossed(self) -> bool:

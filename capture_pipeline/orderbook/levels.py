@@ -165,8 +165,8 @@ class Side:
         """Return the quantity at a price, in units of 1e-8; 0 if there is no such level."""
         return to_units(self._quantities.get(decimal_text(price), ZERO))
 
-    def top(self, count: int) -> list[tuple[int, int]]:
-        """Return the best levels, best first, as (price, quantity)."""
+    def top(self, count: int | None) -> list[tuple[int, int]]:
+        """Return the best levels, best first, as (price, quantity); all levels if `count` is None."""
         return [(price, self.quantity(price)) for price in self.sorted_prices(count)]
 
     def sorted_prices(self, count: int | None = None) -> list[int]:

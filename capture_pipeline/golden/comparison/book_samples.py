@@ -60,11 +60,9 @@ class _Sampler:
             return
         best = sync.book.best() if sync.state is State.SYNCED and self.second >= 0 else None
         if best is not None:
-            book, deep = sync.book, self.second % _DEPTH_EVERY == 0
-            depths = [
-                sum(quantity for _, quantity in side.top(self.levels)) if deep else None
-                for side in (book.bids, book.asks)
-            ]
+            depths: list[int | None] = [None, None]
+            if self.second % _DEPTH_EVERY == 0:
+                depths = [sum(quantity for _, quantity in side) for side in sync.book.top(self.levels)]
             self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
         self.second = second
 
