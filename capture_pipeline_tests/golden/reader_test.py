@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.readers.gzip_reader import FindingKind
-from capture_pipeline.golden.readers.line_reader import Recording, read_lines
+from capture_pipeline.sessions.recordings.reader import Recording, read_lines
+from capture_pipeline.sessions.recordings.source import FindingKind
 from capture_pipeline_tests.golden.made import packed, recording, trade, written
 
 

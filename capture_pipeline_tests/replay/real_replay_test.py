@@ -11,7 +11,6 @@ import pytest
 
 from capture_pipeline.binance.streams.messages import decode_book_ticker
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import to_units
 from capture_pipeline.replay.book_lookup import Absence
@@ -21,6 +20,7 @@ from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import LAST, Ints, Messages
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
+from capture_pipeline.sessions.recordings.reader import read_lines
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 
 Best = tuple[int, int, int, int]

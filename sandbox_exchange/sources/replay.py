@@ -21,9 +21,9 @@ from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_o
 from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError, MalformedDataError
-from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import decode_line
+from capture_pipeline.sessions.recordings.reader import Recording
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.market_data import Endpoint
