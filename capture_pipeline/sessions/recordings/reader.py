@@ -20,7 +20,7 @@ from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import Line, decode_line
 from capture_pipeline.sessions.recordings.source import DamagePolicy, Finding, FindingKind, Source
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 256 << 10
 DECODER_BLOCK_BYTES = 16 << 20
 """Size of a block for the compiled decoder; the row groups of converted tables depend on it."""
 BLOCKS_AHEAD = 3
@@ -33,8 +33,9 @@ _REPAIR = "repair the recording, or record again"
 class Recording:
     """Blocks of one recording. Iterate only once, inside `with`.
 
-    A block ends with the last line that fits into `block_bytes`; a longer line is a block of its own. Blocks of
-    the same lines therefore end at the same bytes, for any gzip members.
+    A block ends with the last line that fits into `block_bytes`; a longer line is a block of its own. With a strict
+    reader, blocks of the same lines therefore end at the same bytes, for any gzip members. Without it, a block of
+    up to twice the size may end with a gzip member, so that its bytes are not copied.
 
     Attributes:
         path: The file.
@@ -131,6 +132,13 @@ class Recording:
                 return []
             parts.append(piece)
             size += len(piece)
+            if (
+                not self.is_strict
+                and self.block_bytes <= size < 2 * self.block_bytes
+                and piece.endswith(b"\n")
+            ):
+                self._emit(parts)
+                parts, size = [], 0
             while size >= self.block_bytes:
                 cut = self._cut(parts, size)
                 if not cut:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.sessions.gzip_members import (
@@ -237,8 +237,8 @@ class Source:
 
     def _member(self, data: bytes, start: int) -> Generator[bytes, None, bytes | None]:
         """Inflate the member at byte `start`. Returns the bytes after it, or None if it is damaged."""
-        inflater, inflated = isal_zlib.decompressobj(wbits=31), 0
-        while data:
+        inflater, inflated = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 0
+        while data or not inflater.needs_input:
             try:
                 piece = inflater.decompress(data, _MAX_PIECE_BYTES)
             except BROKEN as error:
@@ -252,8 +252,8 @@ class Source:
                 yield piece
             if inflater.eof:
                 self.members += 1
-                return bytes(inflater.unused_data)
-            data = inflater.unconsumed_tail or self._read()
+                return inflater.unused_data
+            data = self._read() if inflater.needs_input else b""
         what = (
             f"the file ends inside the member, after {self.position - start:,} bytes; "
             "resume the session, or cut the file there"
