@@ -206,11 +206,7 @@ def _scan_segment(folder: SessionFolder, path: Path, state: RecoveredSession, st
     ):
         for lines in source:
             state.count(lines)
-        holes = [
-            (finding.offset, finding.end)
-            for finding in source.findings
-            if finding.offset is not None and finding.end is not None
-        ]
+        holes = [(hole.offset or 0, hole.end) for hole in source.findings if hole.end is not None]
         if holes:
             _quarantine_damage(folder, path, content, holes, state)
         for finding in source.findings:
