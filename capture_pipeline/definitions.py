@@ -9,7 +9,7 @@ import dagster as dg
 
 from capture_pipeline import defs as folder
 from capture_pipeline.defs.shared.partitions import SETTINGS
-from capture_pipeline.defs.shared.resources import workspace
+from capture_pipeline.defs.shared.resources import deployment
 
 
 def _add_owners(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -23,7 +23,7 @@ def _load() -> dg.Definitions:
     longer than most steps.
     """
     loaded = dg.load_definitions_from_package_module(
-        folder, resources={"workspace": workspace}, executor=dg.in_process_executor
+        folder, resources={"deployment": deployment}, executor=dg.in_process_executor
     )
     with_sources = dg.Definitions(
         assets=dg.with_source_code_references(list(loaded.assets or ())),

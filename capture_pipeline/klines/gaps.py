@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
@@ -18,9 +18,10 @@ from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.bars import SOURCES, Irregularity
-from capture_pipeline.tables.exclusions import Exclusion
-from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+from capture_pipeline.tables.klines.bars import SOURCES, Irregularity
+from capture_pipeline.tables.klines.exclusions import Exclusion
+from capture_pipeline.tables.klines.gaps import EXPLAINED, GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.windows import WINDOWS
 from capture_pipeline.terminal import logger
 
 _log = logger(__name__)
@@ -32,7 +33,7 @@ class GapsResult:
 
     Attributes:
         partition: The partition.
-        gaps: Open and filled gaps, a frame of `GAP_SCHEMA`.
+        gaps: Open and filled gaps, a frame of `GAPS`.
         expected: Expected bars.
         fillable: Missing bars that can be requested from REST now.
     """
@@ -74,12 +75,11 @@ class GapsResult:
 
 
 def find_gaps(
-    workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
+    deployment: Deployment, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
 ) -> GapsResult:
     """Compute and publish the gap ledger of one partition from its bars and manifests, without a request.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time.
         bars: The published bars; None to read them from the lake.
@@ -88,17 +88,17 @@ def find_gaps(
         ConfigError: The lake belongs to another exchange, so `now_us` is not the time of its data.
         CaptureError: A manifest or table is damaged, or a file cannot be written.
     """
-    check_venue(workspace)
-    lake, step = workspace.lake, partition.interval.us
+    check_venue(deployment)
+    lake, step = deployment.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    trading_period = load_trading_period(workspace, partition.symbol)
+    trading_period = load_trading_period(deployment, partition.symbol)
     trading = find_trading_range(trading_period, partition, archives)
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [
-        outage for outage in workspace.outages if outage.applies_to(partition.market, partition.symbol)
+        outage for outage in deployment.outages if outage.applies_to(partition.market, partition.symbol)
     ]
-    settings = workspace.settings.gaps
+    settings = deployment.settings.gaps
     requested, later = (
         find_ranges_to_request(
             partition,
@@ -110,10 +110,10 @@ def find_gaps(
         )
         for minutes in (0, settings.sighting_minutes)
     )
-    off_grid, shift = _read_off_grid(workspace, partition)
+    off_grid, shift = _read_off_grid(deployment, partition)
     listed = [
         (each.start_us, each.end_us)
-        for each in workspace.known_irregularities(partition)
+        for each in deployment.known_irregularities(partition)
         if Irregularity.OFF_GRID in each.kinds
     ]
     evidence = Evidence(
@@ -130,14 +130,14 @@ def find_gaps(
         requested,
         later,
     )
-    sources = _find_source_ranges(workspace, partition, whole, bars)
+    sources = _find_source_ranges(deployment, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain_gaps(missing, evidence) + find_filled_gaps(
-        [*omitted, *_read_previous_gaps(workspace, partition)], sources, evidence
+        [*omitted, *_read_previous_gaps(deployment, partition)], sources, evidence
     )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
-    frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
+    frame = pl.DataFrame(rows, schema=GAPS.schema)
     not_expected = sum(
         gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
     )
@@ -148,14 +148,14 @@ def find_gaps(
         "bars_sha256": sha256_file(path) if path.is_file() else "",
         "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
     }
-    publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
+    publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOWS.schema), lake.window(partition))
     return GapsResult(partition, frame, expected, sum_lengths(requested) // step if missing else 0)
 
 
 def _find_source_ranges(
-    workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None
+    deployment: Deployment, partition: Partition, whole: Range, bars: pl.DataFrame | None
 ) -> dict[str, Ranges]:
-    path = workspace.lake.bars(partition)
+    path = deployment.lake.bars(partition)
     if bars is None and not path.is_file():
         return {}
     bars = (
@@ -171,9 +171,9 @@ def _find_source_ranges(
     }
 
 
-def _read_off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
+def _read_off_grid(deployment: Deployment, partition: Partition) -> tuple[Ranges, str]:
     """Return the times of klines that open off the grid, and the text of their least and greatest shift."""
-    path = workspace.lake.exclusions(partition)
+    path = deployment.lake.exclusions(partition)
     if not path.is_file():
         return [], ""
     table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(
@@ -195,9 +195,9 @@ def _format_duration(duration_us: int) -> str:
     return " ".join(text for text, amount in parts if amount)
 
 
-def _read_previous_gaps(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
+def _read_previous_gaps(deployment: Deployment, partition: Partition) -> list[tuple[Cause, Range]]:
     """Read the causes and ranges of the published ledger, without ranges in which no bar is expected."""
-    path = workspace.lake.gaps(partition)
+    path = deployment.lake.gaps(partition)
     if not path.is_file():
         return []
     try:

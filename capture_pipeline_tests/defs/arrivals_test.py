@@ -14,8 +14,8 @@ from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
-from capture_pipeline_tests.defs.stage import (
+from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
+from capture_pipeline_tests.support.dagster.stage import (
     BTC,
     CHAIN,
     ETH,
@@ -36,14 +36,14 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    partition: Partition = part("shared.partitions").partition_of(stage.workspace, name)
+    partition: Partition = part("shared.partitions").partition_of(stage.deployment, name)
     return partition
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
     """Run the function of `capture klines backfill`, as another process would."""
-    workspace = stage.deployment.reopened()
-    done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
+    deployment = stage.sandbox.reopened()
+    done = list(backfill(deployment, [partition(stage, name) for name in names], deployment.now_us()))
     assert not [outcome.error for outcome in done if outcome.error]
 
 
@@ -102,7 +102,7 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
     assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
     with dg.DagsterInstance.ephemeral() as other:
-        run = Stage(stage.definitions, stage.deployment, other)
+        run = Stage(stage.definitions, stage.sandbox, other)
         assert run.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert content(run) == content(stage)
 
@@ -122,16 +122,16 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     """The metadata equal those of a run; a reconciliation older than the bars is not reported."""
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
-    workspace = stage.deployment.reopened()
+    deployment = stage.sandbox.reopened()
     for name in FOUR[:2]:
-        reconcile_partition(workspace, partition(stage, name))
+        reconcile_partition(deployment, partition(stage, name))
     report, bars = (
-        workspace.lake.reconciliation(partition(stage, FOUR[1])),
-        workspace.lake.bars(partition(stage, FOUR[1])),
+        deployment.lake.reconciliation(partition(stage, FOUR[1])),
+        deployment.lake.bars(partition(stage, FOUR[1])),
     )
     while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
         os.utime(bars)
-    os.utime(workspace.lake.window(partition(stage, FOUR[1])))
+    os.utime(deployment.lake.window(partition(stage, FOUR[1])))
     assert stage.tick(SENSOR).reason.startswith("1 partitions reported")
     (reported,) = stage.materializations("month_reconciliation").items()
     before = events(stage)
@@ -150,8 +150,8 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
     known = {asset: stage.materializations(asset) for asset in CHAIN}
-    stage.deployment.republish(MONTHLY)
-    recheck_partition(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    stage.sandbox.republish(MONTHLY)
+    recheck_partition(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     backfill_in_a_shell(stage, FOUR)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     for asset in CHAIN:
@@ -172,7 +172,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
 def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
     """A byte of a raw file differs from the recorded digest."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
-    path = next((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
+    path = next((stage.sandbox.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     stage.tick(SENSOR)
     assert evaluations(stage, "bars", JANUARY_BTC)["raw_checksums"] == (Status.FAILED, True)
@@ -191,12 +191,10 @@ def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
 
 
 def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, automation: Automation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unfinished partition is reported after five minutes, and the automation completes it."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
-    fetch_archives(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    fetch_archives(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
@@ -227,7 +225,7 @@ def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
     """The partition is named, and the others are reported."""
     backfill_in_a_shell(stage, FOUR)
-    (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
+    (stage.sandbox.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
     assert stage.tick(SENSOR).reason in {
         "3 partitions reported, 0 in progress, 1 left out",
         "3 partitions reported, 1 in progress, 0 left out",
@@ -250,12 +248,10 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
             assert set(evaluations(stage, table, name).values()) == {(Status.SUCCEEDED, True)}
 
 
-def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
+def test_the_coverage_report_is_reported_with_its_checks(stage: Stage, automation: Automation) -> None:
     """The automation requests only a report that is older than a ledger."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
-    report_coverage(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.deployment, stage.deployment.now_us())
     stage.tick(SENSOR)
     assert set(stage.materializations("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
@@ -274,11 +270,11 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     }
 
 
-def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: Stage) -> None:
+def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(
+    stage: Stage, automation: Automation
+) -> None:
     """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
-    report_coverage(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.deployment, stage.deployment.now_us())
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
     assert not stage.materializations("coverage_report")
@@ -287,11 +283,9 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
 
 
 def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, automation: Automation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events of a partition are stored one by one; a tick of the automation falls between them."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)
     arrivals = part("klines.arrivals")
     report_one, requested = arrivals.report_materialization, []

@@ -11,9 +11,10 @@ from markdown_it import MarkdownIt
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
-from capture_pipeline_tests.defs.stage import Stage, key, part
-from capture_pipeline_tests.deployment import Deployment
-from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
+from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown
+from capture_pipeline_tests.support.dagster.stage import Stage, key, part
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.answers import answer, server
 
 INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
 OURS = {
@@ -82,8 +83,8 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
     with server(
         lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")
     ) as url:
-        deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1")
-        result = Stage(stage.definitions, deployment, stage.instance).materialize(
+        sandbox = SandboxDeployment(url, stage.sandbox.root, CAPTURE_HTTP_ATTEMPTS="1")
+        result = Stage(stage.definitions, sandbox, stage.instance).materialize(
             [asset], key("2024-01", "BTCUSDT")
         )
     assert not result.success

@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.stage import BTC, Stage, key, part
+from capture_pipeline_tests.support.dagster.ui import (
     PROGRAMS,
     Ui,
     environment,
@@ -23,7 +23,7 @@ from capture_pipeline_tests.defs.ui import (
     make_project,
     wait_for_daemons,
 )
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.waits import wait_for
 
 CLOCK = """import os, time
 
@@ -93,12 +93,12 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     }
     path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
     settings = environment(project, PYTHONPATH=path, CLOCK_FILE=str(clock), **history)
-    workspace = ["-w", "workspace.yaml"]
+    deployment = ["-w", "workspace.yaml"]
     location = ["-m", "capture_pipeline.definitions", "--location-name", "capture_pipeline"]
     commands = [
         [str(PROGRAMS / "dagster"), "code-server", "start", "-h", "127.0.0.1", "-p", str(code), *location],
-        [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
-        [str(PROGRAMS / "dagster-daemon"), "run", *workspace],
+        [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *deployment],
+        [str(PROGRAMS / "dagster-daemon"), "run", *deployment],
     ]
     subprocess.run(
         [str(PROGRAMS / "dagster"), "instance", "info"],

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key, part
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")
@@ -39,7 +39,7 @@ def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
     """Materialize one partition in a separate process."""
     environment = {
         **os.environ,
-        **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
+        **stage.sandbox.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
         "DAGSTER_HOME": str(home),
     }
     command = [
@@ -72,10 +72,10 @@ def statuses(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRunStatus]:
 def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Path) -> None:
     """The reaper fails a run after SIGKILL; Ctrl-C ends a run at once, although its download stalls."""
     stalled = {"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 100, "times": "always"}
-    stage.deployment.faults(stalled)
+    stage.sandbox.faults(stalled)
     killed, live = start(stage, home, BTC), start(stage, home, ETH)
     try:
-        until(lambda: stage.deployment.injected() >= 2)
+        until(lambda: stage.sandbox.injected() >= 2)
         killed.kill()
         killed.wait()
         assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
@@ -99,7 +99,7 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
             process.kill()
             process.wait()
     assert statuses(stage.instance)[key(JANUARY, ETH)] is dg.DagsterRunStatus.FAILURE
-    assert list((stage.deployment.root / "state" / "runs").glob("*.lock")) == []
+    assert list((stage.sandbox.root / "state" / "runs").glob("*.lock")) == []
 
 
 def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
@@ -115,7 +115,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
     )
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
     with part("shared.run_lock").hold_run_lock(
-        part("shared.resources").run_lock_path(stage.workspace, run.run_id)
+        part("shared.resources").run_lock_path(stage.deployment, run.run_id)
     ):
         assert (
             stage.tick("dead_run_reaper").reason

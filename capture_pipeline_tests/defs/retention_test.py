@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.automation import evaluate_conditions
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
 
 def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     """A run of checks only is removed; the automation still knows that the bars passed."""
-    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
+    seen = evaluate_conditions(stage.definitions, stage.instance)
     stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
         key(JANUARY, BTC),
@@ -77,8 +78,8 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     age(stage, judged.run_id, 200)
     assert stage.run("clean_up").success
     assert not stage.instance.has_run(judged.run_id)
-    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    requested = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
+    seen = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
+    requested = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
     assert requested.get_num_requested(dg.AssetKey("bar_gaps")) == 1
 
 
@@ -94,10 +95,10 @@ def test_runs_under_way_are_never_removed(stage: Stage) -> None:
 def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
     """Raw files are never removed."""
     url = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
-    stage.deployment.faults({"match": {"path": url}, "fault": "csv_nan"})
+    stage.sandbox.faults({"match": {"path": url}, "fault": "csv_nan"})
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
-    (aside,) = (stage.deployment.root / "quarantine").rglob("*.zip")
-    raw = sorted((stage.deployment.root / "raw").rglob("*.zip"))
+    (aside,) = (stage.sandbox.root / "quarantine").rglob("*.zip")
+    raw = sorted((stage.sandbox.root / "raw").rglob("*.zip"))
     assert len(raw) == 31
     for days, stays in ((364, True), (366, False)):
         for path in (aside, aside.with_suffix(".reason.txt"), *raw):
@@ -105,4 +106,4 @@ def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
         assert stage.run("clean_up").success
         assert aside.exists() is stays
     assert aside.with_suffix(".reason.txt").read_text().strip()
-    assert sorted((stage.deployment.root / "raw").rglob("*.zip")) == raw
+    assert sorted((stage.sandbox.root / "raw").rglob("*.zip")) == raw

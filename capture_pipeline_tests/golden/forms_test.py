@@ -26,7 +26,7 @@ from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.recordings.reader import read_lines
 from capture_pipeline.sessions.recordings.source import map_file
-from capture_pipeline_tests.golden.made import packed, recording
+from capture_pipeline_tests.support.sessions.lines import packed, recording
 from sandbox_exchange.sources.replay import read_records
 
 LINES = recording(60)

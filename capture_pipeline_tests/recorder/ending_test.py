@@ -26,7 +26,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.sessions.recorder import live
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
 def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
     """SIGTERM ends it within seconds while a snapshot and a clock sample wait for their answers."""
     with live(tmp_path) as session:
-        session.deployment.faults(
+        session.sandbox.faults(
             {"match": {"path": "/api/*"}, "fault": "timeout", "stall_s": 60, "times": "always"}
         )
         session.start(CAPTURE_HTTP_READ_TIMEOUT_S="50")

@@ -23,7 +23,7 @@ from capture_pipeline.recorder.state import session_state
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import Status, prometheus_text
-from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
@@ -231,7 +231,7 @@ def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(
         session.recording()
         session.kill()
         left = session.status()
-        for name, value in session.deployment.environment().items():
+        for name, value in session.sandbox.environment().items():
             monkeypatch.setenv(name, value)
         following = follow(session.folder)
         assert next(following) is None

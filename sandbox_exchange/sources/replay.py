@@ -23,8 +23,8 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, Trad
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.recordings.reader import read_lines
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
-from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
 from sandbox_exchange.streams.messages import Message, StreamKey

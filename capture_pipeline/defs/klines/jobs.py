@@ -7,7 +7,7 @@ from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import key_of
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import BusyError, CaptureError, TransientError
 from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.pending_work import find_due_for_recheck
@@ -58,15 +58,15 @@ coverage = dg.define_asset_job(
     out=dg.Out(dagster_type=dg.Nothing),
     description="Reads published checksums again, first those that were not read for the longest time.",
 )
-def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+def recheck_checksums(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
     """Read the checksums that are due; report changed ones as observations of `kline_archives`."""
     with domain_errors_as_dagster(context):
-        now_us = workspace.now_us()
-        due = find_due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
+        now_us = deployment.now_us()
+        due = find_due_for_recheck(deployment, now_us, PARTITIONS_RECHECKED_AT_ONCE)
     failed: dict[Partition, CaptureError] = {**due.damaged}
     for partition in due.partitions:
         try:
-            found = recheck_partition(workspace, partition, now_us)
+            found = recheck_partition(deployment, partition, now_us)
         except BusyError as error:
             outputs.log_info(context, f"{partition}: checked in the next run: {error}")
             continue

@@ -7,7 +7,7 @@ from capture_pipeline.defs.klines.jobs import coverage, daily_update
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.partitions import PARTITIONS, SETTINGS, block_tags
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 
 _LATE_DAYS = 2
@@ -26,7 +26,7 @@ _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     "repeated every three hours until 21:30 UTC.",
 )
 def daily_update_schedule(
-    context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request one run a day for the current month of all symbols, and another one only after a failure."""
     day = f"{context.scheduled_execution_time:%Y-%m-%d}"
@@ -34,10 +34,10 @@ def daily_update_schedule(
     if any(run.status not in _FAILED for run in before):
         return outputs.skip(f"the update of {day} is done or in progress")
     try:
-        now_us = with_short_timeouts(workspace).now_us()
+        now_us = with_short_timeouts(deployment).now_us()
     except CaptureError as error:
         return outputs.skip(f"the time of the exchange cannot be requested: {error}")
-    wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
+    wanted = [month for month in deployment.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
     months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}|{SETTINGS.symbols[0]}")]
     if not months:
         return outputs.skip("the configured history does not include the current month")

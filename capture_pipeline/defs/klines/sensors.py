@@ -15,7 +15,7 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines import pending_work
 
@@ -37,12 +37,12 @@ _IN_PROGRESS = [
     "closed months, and starts month_close for new ones.",
 )
 def month_close_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition whose monthly file was published and is not ingested."""
     return _request_runs(
         context,
-        workspace,
+        deployment,
         pending_work.find_closable,
         "close",
         "no monthly file was published that is not ingested",
@@ -57,10 +57,10 @@ def month_close_sensor(
     "between two attempts grow from an hour to a day.",
 )
 def gap_fill_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition with missing klines that may exist."""
-    return _request_runs(context, workspace, pending_work.find_fillable, "fill", "no gap can be filled now")
+    return _request_runs(context, deployment, pending_work.find_fillable, "fill", "no gap can be filled now")
 
 
 @dg.sensor(
@@ -71,7 +71,7 @@ def gap_fill_sensor(
     "archive.recheck_days.",
 )
 def revision_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request one run if checksums are due; the run reads the oldest ones first."""
     if context.instance.get_run_records(
@@ -79,8 +79,8 @@ def revision_sensor(
     ):
         return outputs.skip("a run of revision_watch is in progress")
     try:
-        now_us = with_short_timeouts(workspace).now_us()
-        due = pending_work.find_due_for_recheck(workspace, now_us, 1)
+        now_us = with_short_timeouts(deployment).now_us()
+        due = pending_work.find_due_for_recheck(deployment, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, due)
@@ -112,8 +112,8 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 
 def _request_runs(
     context: dg.SensorEvaluationContext,
-    workspace: Workspace,
-    find: Callable[[Workspace, int], pending_work.WorkList],
+    deployment: Deployment,
+    find: Callable[[Deployment, int], pending_work.WorkList],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -121,13 +121,12 @@ def _request_runs(
 
     Args:
         context: Context of the sensor; its cursor contains the attempts.
-        workspace: The deployment.
         find: Finds the partitions that need a run.
         name: Start of the run keys.
         nothing: Reason to skip if no partition is found.
     """
     try:
-        fast = with_short_timeouts(workspace)
+        fast = with_short_timeouts(deployment)
         now_us = fast.now_us()
         found = find(fast, now_us)
     except CaptureError as error:

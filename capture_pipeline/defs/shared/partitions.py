@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.loader import load_settings
@@ -36,7 +36,7 @@ def months(settings: Settings, now_us: int) -> dg.StaticPartitionsDefinition:
         settings: Settings of the deployment.
         now_us: The present, microseconds UTC.
     """
-    return dg.StaticPartitionsDefinition([str(month) for month in Workspace(settings).months(now_us)])
+    return dg.StaticPartitionsDefinition([str(month) for month in Deployment(settings).months(now_us)])
 
 
 class MonthsAndSymbols(dg.MultiPartitionsDefinition):
@@ -62,7 +62,7 @@ def key_of(partition: Partition) -> dg.MultiPartitionKey:
     return dg.MultiPartitionKey({MONTH: str(partition.month), SYMBOL: partition.symbol})
 
 
-def partition_of(workspace: Workspace, key: str) -> Partition:
+def partition_of(deployment: Deployment, key: str) -> Partition:
     """Return the partition of a key.
 
     Raises:
@@ -73,7 +73,7 @@ def partition_of(workspace: Workspace, key: str) -> Partition:
             f"{key!r} is not a partition of this deployment", remedy="choose one that the launchpad offers"
         )
     month, symbol = key.split("|")
-    return workspace.partition(symbol, Month.parse(month))
+    return deployment.partition(symbol, Month.parse(month))
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
@@ -104,13 +104,13 @@ def keys_of_run(tags: Mapping[str, str]) -> Sequence[str]:
     return PARTITIONS.get_partition_keys_in_range(dg.PartitionKeyRange(*ends))
 
 
-def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
+def partitions_of(deployment: Deployment, keys: Sequence[str]) -> list[Partition]:
     """Return the partitions of keys.
 
     Raises:
         ConfigError: A key is not a partition of this deployment.
     """
-    return [partition_of(workspace, key) for key in keys]
+    return [partition_of(deployment, key) for key in keys]
 
 
 def block_tags(first: Month, last: Month) -> dict[str, str]:

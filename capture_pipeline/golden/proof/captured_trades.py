@@ -20,7 +20,7 @@ from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.recordings.reader import DECODER_BLOCK_BYTES, Recording
-from capture_pipeline.tables.golden import TRADES
+from capture_pipeline.tables.golden.trades import TRADES
 
 COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker", "order_type")
 
@@ -110,7 +110,7 @@ def _read_recording(
 ) -> dict[str, pl.LazyFrame]:
     decoder, line = CompiledDecoder(folder.recording.name), 1
     parts: dict[str, list[pa.Table]] = {
-        symbol: [TRADES.schema.empty_table().select(COLUMNS)] for symbol in symbols
+        symbol: [TRADES.arrow_schema.empty_table().select(COLUMNS)] for symbol in symbols
     }
     with Recording(folder.recording, block_bytes, is_strict=True, padding=PADDING) as blocks:
         for block in blocks:

@@ -17,19 +17,19 @@ import polars as pl
 from markupsafe import Markup
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
-from capture_pipeline.lake.catalog import build_select, configure_duckdb
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
-from capture_pipeline.tables.registry import TABLES
+from capture_pipeline.tables.catalog import build_select, configure_duckdb
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.coverage import COVERAGE
+from capture_pipeline.tables.klines.gaps import GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.windows import WINDOWS
 
 _LONGEST_MONTH_US = 31 * DAY_US
-_NULLABLE = {
-    **dict.fromkeys(("expected", "newest_us", "as_of_us"), pl.Int64()),
-    **dict.fromkeys(("coverage_percent", "explained_coverage_percent"), pl.Float64()),
-}
+_NULLABLE = {column.name: column.kind for column in COVERAGE.columns if column.nullable}
 """Columns of the report that may contain nulls."""
 
 
@@ -53,7 +53,7 @@ class CoverageReport:
 
 
 def measure_coverage(
-    workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int
+    deployment: Deployment, symbols: Sequence[str], months: Sequence[Month], now_us: int
 ) -> pl.DataFrame:
     """Measure the coverage by symbol and month, by one query.
 
@@ -61,29 +61,22 @@ def measure_coverage(
     and unexplained, because their absence was not examined yet.
 
     Args:
-        workspace: The deployment.
         symbols: The symbols.
         months: The months.
         now_us: The present time.
 
     Returns:
-        One row for each symbol and month, with these columns. In bars: expected (null without a ledger),
-        present, duplicates, missing, explained, unexplained, suspended (not expected), unjudged (after the
-        end of the ledger), filled, longest_gap (a gap that continues in the next month has its whole length
-        in both months). Others: conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
-        coverage_percent (null if no bar is expected), explained_coverage_percent (null without a ledger).
+        One row for each symbol and month, with the columns of `COVERAGE`, bars_sha256 and gaps_sha256.
 
     Raises:
         LakeError: A table cannot be read.
     """
-    lake, interval = workspace.lake, workspace.settings.interval
+    lake, interval = deployment.lake, deployment.settings.interval
     tables = {
-        name: build_select(
-            lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
-        )
-        for name in ("bars", "gaps", "conflicts", "windows")
+        name: build_select(lake, table)
+        for name, table in (("bars", BARS), ("gaps", GAPS), ("conflicts", CONFLICTS), ("windows", WINDOWS))
     }
-    here = f"market = '{workspace.settings.market}' AND interval = '{interval}'"
+    here = f"market = '{deployment.settings.market}' AND interval = '{interval}'"
     query = (
         files("capture_pipeline.klines.quality")
         .joinpath("coverage.sql")
@@ -105,7 +98,7 @@ def measure_coverage(
         "months": [str(month) for month in months],
         "starts": [month.start_us for month in months],
         "ends": [month.end_us for month in months],
-        "known_by": interval.floor(now_us - round(workspace.settings.gates.freshness_hours * HOUR_US)),
+        "known_by": interval.floor(now_us - round(deployment.settings.gates.freshness_hours * HOUR_US)),
     }
     with duckdb.connect() as connection:
         configure_duckdb(connection, lake.state("duckdb"))
@@ -126,19 +119,18 @@ def measure_coverage(
     )
 
 
-def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
+def report_coverage(deployment: Deployment, now_us: int, *, publish: bool = True) -> CoverageReport:
     """Measure the coverage of the configured symbols and months and publish it as CSV and as a page.
 
     Args:
-        workspace: The deployment.
         now_us: The present time.
         publish: Write the files. A report on a part of the deployment must not replace the files of the
             whole.
     """
-    settings = workspace.settings
+    settings = deployment.settings
     found = _build_report(
-        workspace,
-        measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
+        deployment,
+        measure_coverage(deployment, settings.symbols, deployment.months(now_us), now_us).drop(
             "bars_sha256", "gaps_sha256"
         ),
         now_us,
@@ -153,21 +145,20 @@ def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) 
     return found
 
 
-def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageReport:
+def load_coverage_report(deployment: Deployment, created_us: int) -> CoverageReport:
     """Load the report that was published last.
 
     Args:
-        workspace: The deployment.
         created_us: Time of the report, by the exchange's clock.
 
     Raises:
         LakeError: The CSV file of the report cannot be read.
     """
-    path = workspace.lake.reports() / "coverage.csv"
+    path = deployment.lake.reports() / "coverage.csv"
     try:
         frame = pl.read_csv(path, infer_schema_length=None)
         return _build_report(
-            workspace,
+            deployment,
             frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()),
             created_us,
         )
@@ -179,8 +170,8 @@ def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageRepor
         ) from None
 
 
-def _build_report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
-    reports, gates = workspace.lake.reports(), workspace.settings.gates
+def _build_report(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> CoverageReport:
+    reports, gates = deployment.lake.reports(), deployment.settings.gates
     return CoverageReport(
         frame,
         summarise_coverage(frame, now_us),
