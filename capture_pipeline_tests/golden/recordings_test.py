@@ -15,12 +15,12 @@ from capture_pipeline.checks.model import Verdict
 from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.orderbook.levels import to_units
 from capture_pipeline.orderbook.local_book import LocalBook
 from capture_pipeline.orderbook.synchronization import Step
 from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 TEN_MINUTES = replace(DEFAULTS, min_messages=79_000, duration_s=650)
 
