@@ -5,7 +5,6 @@ Hours of the symbols of either market over four months. `profile_worlds.py` coun
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,9 @@ from click.testing import CliRunner, Result
 
 import capture_pipeline
 from capture_pipeline.cli.main import main
+from capture_pipeline.definitions import build_definitions
 from capture_pipeline_tests.cli.conftest import told
 from capture_pipeline_tests.cli.profile_worlds import EARLY, INVERTED, MONTHS, WORLDS, World
-from capture_pipeline_tests.defs.conftest import forget_definitions, import_definitions
 from capture_pipeline_tests.defs.stage import Stage, key
 from capture_pipeline_tests.deployment import Deployment
 from sandbox_exchange.config import SandboxConfig
@@ -241,33 +240,12 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(filled: tuple[Dep
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.fixture
-def definitions(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Definitions]:
-    """The project's definitions with these symbols and months; those of other tests are put back."""
-    names = [
-        name
-        for name in sys.modules
-        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
-    ]
-    kept = {name: sys.modules[name] for name in names}
-    environment = {
-        "CAPTURE_VENUE": "sandbox",
-        "CAPTURE_INTERVAL": "1h",
-        "CAPTURE_CONFIG": str(Path(__file__).parents[1] / "empty.yaml"),
-    }
-    yield import_definitions({**environment, **world.settings}, monkeypatch).defs
-    forget_definitions()
-    sys.modules.update(kept)
-    for name in ("defs", "definitions"):
-        if f"capture_pipeline.{name}" in kept:
-            setattr(capture_pipeline, name, kept[f"capture_pipeline.{name}"])
-
-
 def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
-    world: World, definitions: dg.Definitions, url: str, tmp_path: Path
+    world: World, url: str, tmp_path: Path
 ) -> None:
     """One run over all partitions succeeds; rows and causes are those of the command line."""
     deployment = Deployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
+    definitions = build_definitions(deployment.workspace.settings)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         stage = Stage(definitions, deployment, instance)
         ends = {"start": key("2024-11", min(world.bars)), "end": key("2025-02", max(world.bars))}

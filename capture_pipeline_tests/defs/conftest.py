@@ -1,14 +1,13 @@
 """Fixtures: the definitions with small settings, and a deployment on a sandbox exchange for each test."""
 
-import importlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import dagster as dg
 import pytest
 
+from capture_pipeline.definitions import build_definitions
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, Deployment
 from sandbox_exchange.config import SandboxConfig
@@ -22,35 +21,10 @@ SETTINGS = {
 }
 
 
-def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import the definitions again, with the settings of an environment."""
-    forget_definitions()
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return importlib.import_module("capture_pipeline.definitions")
-
-
-def forget_definitions() -> None:
-    """Remove the modules of the definitions, because they contain the settings of a test."""
-    for name in [
-        name
-        for name in sys.modules
-        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
-    ]:
-        del sys.modules[name]
-    package = sys.modules["capture_pipeline"]
-    for name in ("defs", "definitions"):
-        if hasattr(package, name):
-            delattr(package, name)
-
-
 @pytest.fixture(scope="session")
-def definitions() -> Iterator[dg.Definitions]:
-    """Load the project's definitions with two symbols and three months."""
-    with pytest.MonkeyPatch.context() as patch:
-        module = import_definitions({**QUICK, **SETTINGS, "CAPTURE_CONFIG": str(NO_SETTINGS)}, patch)
-    yield module.defs
-    forget_definitions()
+def definitions() -> dg.Definitions:
+    """Build the definitions with two symbols and three months."""
+    return build_definitions(load_settings(NO_SETTINGS, {**QUICK, **SETTINGS}))
 
 
 @pytest.fixture(scope="session")

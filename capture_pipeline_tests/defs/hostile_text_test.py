@@ -8,10 +8,12 @@ import dagster as dg
 import pytest
 from markdown_it import MarkdownIt
 
+from capture_pipeline.defs.shared import outputs, table_metadata
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
+from capture_pipeline_tests.defs.conftest import SETTINGS
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
-from capture_pipeline_tests.defs.stage import Stage, key, part
+from capture_pipeline_tests.defs.stage import Stage, key
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
 
@@ -71,7 +73,7 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     assert "<script" not in page
     (check,) = result.get_asset_check_evaluations()
     check_printable(check.description or "")
-    description = part("shared.outputs").check_result({}, INJECTION, passed=True).description or ""
+    description = outputs.check_result({}, INJECTION, passed=True).description or ""
     check_shown(description)
     assert kinds_of(description) == {"paragraph_open", "inline", "text"}
 
@@ -82,7 +84,7 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
     with server(
         lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")
     ) as url:
-        deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1")
+        deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1", **SETTINGS)
         result = Stage(stage.definitions, deployment, stage.instance).materialize(
             [asset], key("2024-01", "BTCUSDT")
         )
@@ -106,16 +108,12 @@ def _cells(value: dg.MetadataValue) -> str:
     return "\n".join(str(cell) for record in value.records for cell in record.data.values())
 
 
-def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
-    """The functions are those of the definitions under test."""
-    del stage
-    outputs = part("shared.outputs")
-    (record,) = part("shared.table_metadata").build_table([{"name": LONG, "rows": 1}]).records
+def test_a_table_of_metadata_has_printable_cells() -> None:
+    """Cells of tables and records are cut, and control characters are replaced."""
+    (record,) = table_metadata.build_table([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("shared.table_metadata").build_records([{"name": LONG, "rows": 1, "none": None}]) == [
-        dict(record.data)
-    ]
+    assert table_metadata.build_records([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
     assert isinstance(values["text"], dg.TextMetadataValue)
     check_shown(values["text"].value or "")

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from capture_pipeline.defs.klines import schemas
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline_tests.defs.stage import (
     BTC,
@@ -16,7 +17,6 @@ from capture_pipeline_tests.defs.stage import (
     Stage,
     block,
     key,
-    part,
 )
 
 ALL = {key(month, symbol) for month in (JANUARY, FEBRUARY) for symbol in (BTC, ETH)}
@@ -53,7 +53,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
         "symbol",
         "month",
     }
-    sent = {column.name for column in part("klines.schemas").RAW.columns}
+    sent = {column.name for column in schemas.RAW.columns}
     assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
 

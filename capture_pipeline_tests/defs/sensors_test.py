@@ -6,8 +6,9 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.defs.shared import resources
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
+from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 BOTH = [key(FEBRUARY, BTC), key(FEBRUARY, ETH)]
@@ -219,7 +220,7 @@ def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
 
 def test_a_sensor_asks_with_one_try_and_short_time_outs(stage: Stage) -> None:
     """A tick has a minute, whatever the settings allow for runs."""
-    short = part("shared.resources").with_short_timeouts(stage.workspace).settings
+    short = resources.with_short_timeouts(stage.workspace).settings
     assert (short.http.attempts, short.rate_limits.max_wait_s) == (1, 0)
     assert short.http.total_timeout_s + short.http.connect_timeout_s < 60
     assert stage.workspace.settings.http.attempts == 4

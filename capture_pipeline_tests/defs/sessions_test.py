@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from capture_pipeline.defs.golden_samples import recording
 from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.lifecycle import (
@@ -27,7 +28,7 @@ from capture_pipeline.recorder.process import launch, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.defs.stage import Stage, part
+from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import Deployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -200,7 +201,7 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
 
 def test_a_run_tells_more_often_at_first() -> None:
     """A user who opens the page of a new run sees progress soon."""
-    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [
+    assert list(islice(recording.report_times(), 7)) == [
         10,
         30,
         60,

@@ -11,10 +11,9 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, build_thresholds
-from capture_pipeline.golden.validation.report import Check, Verdict
+from capture_pipeline.golden.validation.report import Check, Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 
 ASSET = "golden_samples"
@@ -22,7 +21,7 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
 
 
 def _severity(name: str) -> str:
-    return str(Severity.WARN if name in build_thresholds(SETTINGS.session_gates).advisory else Severity.ERROR)
+    return str(Severity.WARN if name in Thresholds().advisory else Severity.ERROR)
 
 
 def _specs() -> dict[str, dg.AssetCheckSpec]:

@@ -23,7 +23,7 @@ from capture_pipeline.defs.shared.check_evaluations import (
     group_gates,
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
+from capture_pipeline.defs.shared.partitions import key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
@@ -65,7 +65,21 @@ TABLE_CHECKS = {
 }
 
 
-def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
+def build_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.AssetChecksDefinition]:
+    """Build the definitions of the asset checks of all tables.
+
+    Args:
+        partitions: Partitions of the assets; the coverage report has none.
+    """
+    return [
+        _build_table_checks(table, None if table == "coverage_report" else partitions)
+        for table in TABLE_CHECKS
+    ]
+
+
+def _build_table_checks(
+    table: str, partitions_def: dg.PartitionsDefinition[Any] | None
+) -> dg.AssetChecksDefinition:
     """Build the definition of the asset checks of a table.
 
     Args:
@@ -85,7 +99,11 @@ def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> Iterator[Event]:
         with domain_errors_as_dagster(context.op_execution_context):
-            partitions = partitions_of(workspace, _partition_keys(context, table)) if partitions_def else []
+            partitions = (
+                partitions_of(workspace, _partition_keys(context, table, partitions_def))
+                if partitions_def
+                else []
+            )
             evaluations = evaluate(context.instance, workspace, checks, partitions, workspace.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}
         evaluations = [each for each in evaluations if each.check_name in wanted]
@@ -101,12 +119,14 @@ def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None
     return check
 
 
-def _partition_keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
+def _partition_keys(
+    context: dg.AssetCheckExecutionContext, table: str, partitions: dg.PartitionsDefinition[Any]
+) -> list[str]:
     """Return the partitions of the run; without any, all materialized partitions."""
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
     keys = context.instance.get_materialized_partitions(dg.AssetKey(table))
-    return [key for key in sorted(keys) if PARTITIONS.has_partition_key(key)]
+    return [key for key in sorted(keys) if partitions.has_partition_key(key)]
 
 
 def evaluate(
@@ -154,8 +174,3 @@ def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None)
             partitions_def=partitions_def,
             metadata={"severity": str(check.severity)},
         )
-
-
-bars_checks = build_checks("bars", PARTITIONS)
-gaps_checks = build_checks("bar_gaps", PARTITIONS)
-coverage_checks = build_checks("coverage_report", None)

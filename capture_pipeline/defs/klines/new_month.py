@@ -7,7 +7,8 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.partitions import MONTHS, SETTINGS, months
+from capture_pipeline.defs.shared.partitions import loaded_partitions
+from capture_pipeline.deployment.deployment import Workspace
 
 
 @dg.sensor(
@@ -16,13 +17,13 @@ from capture_pipeline.defs.shared.partitions import MONTHS, SETTINGS, months
     description="Reloads the definitions when a month has begun, so that the new month is a partition. "
     "Starts no run.",
 )
-def new_month(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+def new_month(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
     """Reload the code server if the present month is missing in the definitions."""
-    loaded = MONTHS.get_partition_keys()
+    loaded, symbol = loaded_partitions(context), workspace.settings.symbols[0]
     missing = [
         month
-        for month in months(SETTINGS, time.time_ns() // 1000).get_partition_keys()
-        if month not in loaded
+        for month in workspace.months(time.time_ns() // 1000)
+        if not loaded.has_partition_key(f"{month}|{symbol}")
     ]
     if not missing:
         return outputs.skip("every month up to the present is a partition")

@@ -5,7 +5,7 @@ import dagster as dg
 from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.defs.klines.jobs import coverage, daily_update
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.partitions import PARTITIONS, SETTINGS, block_tags
+from capture_pipeline.defs.shared.partitions import block_tags, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -38,10 +38,11 @@ def daily_update_schedule(
     except CaptureError as error:
         return outputs.skip(f"the time of the exchange cannot be requested: {error}")
     wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
-    months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}|{SETTINGS.symbols[0]}")]
+    symbols, loaded = workspace.settings.symbols, loaded_partitions(context)
+    months = [month for month in wanted if loaded.has_partition_key(f"{month}|{symbols[0]}")]
     if not months:
         return outputs.skip("the configured history does not include the current month")
-    tags = {**block_tags(months[0], months[-1]), _DAY_TAG: day}
+    tags = {**block_tags(symbols, months[0], months[-1]), _DAY_TAG: day}
     return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%dT%H}", tags=tags)
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.klines.jobs import gap_fill, month_close, revision_watch
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of
+from capture_pipeline.defs.shared.partitions import key_of, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
 from capture_pipeline.deployment.deployment import Workspace
@@ -102,10 +102,11 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     if not records:
         return outputs.skip("no changed checksum was observed since the last tick")
     newest = {record.partition_key: record.storage_id for record in records}
+    partitions = loaded_partitions(context)
     runs = [
         dg.RunRequest(run_key=f"republished-{storage_id}", partition_key=key)
         for key, storage_id in newest.items()
-        if key and PARTITIONS.has_partition_key(key)
+        if key and partitions.has_partition_key(key)
     ]
     return dg.SensorResult(run_requests=runs, cursor=str(records[-1].storage_id))
 
@@ -134,7 +135,8 @@ def _request_runs(
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, found)
     keys = [str(key_of(partition)) for partition in found.partitions]
-    wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
+    partitions = loaded_partitions(context)
+    wanted = [key for key in keys if partitions.has_partition_key(key)]
     due, attempts = Attempts.load(context.cursor).select_due(wanted, now_us, _MAX_RUNS)
     if not due:
         reason = f"{len(wanted)} partitions wait for their next attempt" if wanted else nothing

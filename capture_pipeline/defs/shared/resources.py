@@ -10,22 +10,27 @@ from pathlib import Path
 
 import dagster as dg
 
-from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.defs.shared.run_lock import hold_run_lock
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.settings.models import Settings
 
 
-@dg.resource(
-    config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
-)
-def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
-    """Yield the workspace, and hold the lock of the run that uses it."""
-    deployment = Workspace(SETTINGS)
-    if context.run is None:
-        yield deployment
-        return
-    with hold_run_lock(run_lock_path(deployment, context.run.run_id)):
-        yield deployment
+def build_workspace(settings: Settings) -> dg.ResourceDefinition:
+    """Build the resource of a deployment from its settings."""
+
+    @dg.resource(
+        config_schema={},
+        description="Settings, lake and exchange of the deployment. A run cannot configure it.",
+    )
+    def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
+        deployment = Workspace(settings)
+        if context.run is None:
+            yield deployment
+            return
+        with hold_run_lock(run_lock_path(deployment, context.run.run_id)):
+            yield deployment
+
+    return workspace
 
 
 def run_lock_path(deployment: Workspace, run_id: str) -> Path:
