@@ -1,4 +1,4 @@
-"""Assets of bars: the merged bars, the values on which sources differ, and excluded rows."""
+"""Assets of bars: merged bars, differences between sources, excluded rows, gap ledger, and reconciliation."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,14 +7,15 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.defs.klines import describe, schemas
-from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
-from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, build_bars
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import with_partition_lock
+from capture_pipeline.klines.reconcile import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 
 
@@ -73,3 +74,47 @@ def bars(
     yield from run_partitions(
         context, workspace, sequentially(build), lambda result: describe.bars(workspace, result)
     )
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "parquet"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    automation_condition=AFTER_INPUT,
+    code_version="1",
+    freshness_policy=BY_THE_UPDATE,
+    description="Ledger of missing bars of a symbol and month: one row for each range of consecutive "
+    "missing bars, with cause and status.",
+    metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
+)
+def bar_gaps(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compute the ledger of each partition from its files, without requests to the exchange."""
+    results = sequentially(
+        lambda partition: with_partition_lock(
+            workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
+        )
+    )
+    yield from run_partitions(context, workspace, results, lambda result: describe.gaps(workspace, result))
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "json"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    code_version="1",
+    description="Values on which the monthly file of a closed month differs from daily files or REST, one "
+    "row a field. The job month_close materializes it.",
+    metadata={"dagster/column_schema": schemas.CONFLICTS},
+)
+def month_reconciliation(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compare the sources of each partition."""
+    results = sequentially(lambda partition: reconcile_partition(workspace, partition))
+    yield from run_partitions(context, workspace, results, describe.reconciliation)

@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.defs.klines import describe, schemas
-from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
-from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
