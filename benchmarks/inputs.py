@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isal import isal_zlib
-from offline import NOW_US, OfflineWorkspace, Reader, create_settings
+from offline import NOW_US, OfflineDeployment, Reader, create_settings
 
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
@@ -40,9 +40,9 @@ _SOURCE_FOLDERS = ("capture_pipeline/lake", "capture_pipeline/tables", "sandbox_
 _PROCESSES = max(1, min(8, os.cpu_count() or 1))
 
 
-def create_workspace(root: Path, read: Reader, symbols: list[str] = SYMBOLS) -> OfflineWorkspace:
+def create_deployment(root: Path, read: Reader, symbols: list[str] = SYMBOLS) -> OfflineDeployment:
     """Create the deployment of the benchmarks: ten symbols and sixty months."""
-    return OfflineWorkspace(create_settings(root, symbols, START, END), read)
+    return OfflineDeployment(create_settings(root, symbols, START, END), read)
 
 
 def ensure_zips() -> Path:
@@ -86,8 +86,10 @@ def _make_lake(symbols: list[str]) -> None:
         return _build_published(file, _csv(source, file), _deflate_fast)
 
     for symbol in symbols:
-        workspace = create_workspace(LAKE, read, [symbol])
-        for outcome in backfill(workspace, workspace.partitions([symbol], _months()), NOW_US, use_rest=False):
+        deployment = create_deployment(LAKE, read, [symbol])
+        for outcome in backfill(
+            deployment, deployment.partitions([symbol], _months()), NOW_US, use_rest=False
+        ):
             if outcome.error:
                 raise outcome.error
 

@@ -1,4 +1,4 @@
-"""Deployment without a network: an archive client that reads files or memory, and its workspace."""
+"""Deployment without a network: its archive client reads files or memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from capture_pipeline.binance.archive.protocol import parse_checksum
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, PublishedFile, parse_name
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Settings
 
@@ -58,7 +58,7 @@ class OfflineArchive(ArchiveClient):
 
 
 @dataclass(frozen=True)
-class OfflineWorkspace(Workspace):
+class OfflineDeployment(Deployment):
     """Deployment with an offline archive.
 
     Attributes:

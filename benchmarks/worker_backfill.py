@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 
-from inputs import create_workspace
+from inputs import create_deployment
 from offline import NOW_US, archive_file_of, partition_of, read_from_folder
 from stopwatch import parse_folders, serve
 
@@ -19,11 +19,11 @@ def main() -> None:
     """Run the stopwatch; the number is the number of symbol-months."""
     zips, into = parse_folders()
     partitions = [partition_of(archive_file_of(path)) for path in zips]
-    workspace = create_workspace(into, read_from_folder(zips[0].parent))
+    deployment = create_deployment(into, read_from_folder(zips[0].parent))
 
     def work(number: int) -> int:
         rows = 0
-        for outcome in backfill(workspace, partitions[:number], NOW_US, use_rest=False):
+        for outcome in backfill(deployment, partitions[:number], NOW_US, use_rest=False):
             if outcome.error or not outcome.bars:
                 raise ValueError(str(outcome.error))
             rows += outcome.bars.rows

@@ -24,7 +24,7 @@ def main() -> None:
 
 def _validate(recording: Path) -> int:
     """Run all checks except the replay of the book."""
-    from capture_pipeline.golden.validation.validate import validate  # noqa: PLC0415 - memory is measured
+    from capture_pipeline.golden.validation.validator import validate  # noqa: PLC0415 - memory is measured
 
     report = validate(recording, book=False)
     for name in ("continuity", "duplicates"):

@@ -12,13 +12,13 @@ import os
 from functools import partial
 from pathlib import Path
 
-from inputs import create_workspace
+from inputs import create_deployment
 from offline import NOW_US, archive_file_of, partition_of, read_from_folder
 from stopwatch import parse_folders, serve
 
 from capture_pipeline.binance.archive.protocol import Trust, evaluate_digest, parse_checksum
 from capture_pipeline.checks.gates import evaluate_row_gates
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.backfill import map_threads_ordered
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.lake.files import publish_model, sha256_file
@@ -28,27 +28,27 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 def main() -> None:
     """Run the stopwatch; the number is the number of zips."""
     zips, into = parse_folders()
-    workspace = create_workspace(into, read_from_folder(zips[0].parent))
-    raw_files = [(path, _link_raw_file(workspace, path)) for path in zips]
+    deployment = create_deployment(into, read_from_folder(zips[0].parent))
+    raw_files = [(path, _link_raw_file(deployment, path)) for path in zips]
 
     def work(number: int) -> int:
         return sum(
-            map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in raw_files[:number])
+            map_threads_ordered(partial(_convert, deployment, path, raw) for path, raw in raw_files[:number])
         )
 
     serve(work)
 
 
-def _link_raw_file(workspace: Workspace, path: Path) -> Path:
+def _link_raw_file(deployment: Deployment, path: Path) -> Path:
     file = archive_file_of(path)
-    raw = workspace.lake.archive_file(partition_of(file), file.name, sha256_file(path))
+    raw = deployment.lake.archive_file(partition_of(file), file.name, sha256_file(path))
     raw.parent.mkdir(parents=True, exist_ok=True)
     raw.unlink(missing_ok=True)
     os.link(path, raw)
     return raw
 
 
-def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
+def _convert(deployment: Deployment, path: Path, raw: Path) -> int:
     """Verify, build and check one symbol-month.
 
     Raises:
@@ -68,15 +68,15 @@ def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
         end_us=file.bounds[1],
         trust=trust,
         usable=True,
-        url=workspace.archive.url(file),
-        path=workspace.lake.relative(raw),
+        url=deployment.archive.url(file),
+        path=deployment.lake.relative(raw),
         sha256_own=own,
         sha256_published=published,
         fetched_at_us=NOW_US,
         checked_at_us=NOW_US,
     )
-    publish_model(workspace.lake.archives_manifest(partition), ArchivesManifest(files=[record]))
-    result, bars = build_bars(workspace, partition)
+    publish_model(deployment.lake.archives_manifest(partition), ArchivesManifest(files=[record]))
+    result, bars = build_bars(deployment, partition)
     failed = [
         gate.spec.name for gate in evaluate_row_gates(bars, partition.interval, NOW_US, 1) if not gate.passed
     ]

@@ -11,7 +11,7 @@ import dagster as dg
 from capture_pipeline import defs as folder
 from capture_pipeline.defs.klines.checks import build_checks
 from capture_pipeline.defs.shared.partitions import MonthsAndSymbols, build_partitions
-from capture_pipeline.defs.shared.resources import build_workspace
+from capture_pipeline.defs.shared.resources import build_resource
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import Settings
 
@@ -49,7 +49,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs=loaded.jobs,
             schedules=loaded.schedules,
             sensors=loaded.sensors,
-            resources={"workspace": build_workspace(settings)},
+            resources={"deployment": build_resource(settings)},
             executor=dg.in_process_executor,
         ).map_asset_specs(func=configure)
         # Resolve references now: a wrong one is reported at load time, and warnings are suppressed.

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.settings.loader import load_settings
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -30,19 +30,19 @@ QUICK = {
 SHORT_READ_TIMEOUT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "1.5"}
 
 
-class Deployment:
-    """A workspace and the controls of its exchange."""
+class SandboxDeployment:
+    """A sandbox exchange, the controls of its faults and clock, and a deployment that uses it."""
 
     def __init__(self, url: str, root: Path, **environment: str) -> None:
-        """Point a workspace at the exchange."""
+        """Point a deployment at the exchange."""
         self.url = url
         self.root = root
         self._environment = environment
-        self.workspace = self.reopened()
+        self.deployment = self.reopened()
 
-    def reopened(self, **environment: str) -> Workspace:
-        """A workspace as a new process would have it, with further settings."""
-        return Workspace(load_settings(environ=self.environment(**environment), path=NO_SETTINGS))
+    def reopened(self, **environment: str) -> Deployment:
+        """A deployment as a new process would have it, with further settings."""
+        return Deployment(load_settings(environ=self.environment(**environment), path=NO_SETTINGS))
 
     def environment(self, **environment: str) -> dict[str, str]:
         """The variables by which another process finds this deployment."""
@@ -84,9 +84,11 @@ class Deployment:
 
 
 @contextmanager
-def deployed(root: Path, config: dict[str, Any] | None = None, **environment: str) -> Iterator[Deployment]:
+def run_sandbox_deployment(
+    root: Path, config: dict[str, Any] | None = None, **environment: str
+) -> Iterator[SandboxDeployment]:
     """An exchange of its own for one test."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": NOW, "frozen": True, **(config or {})})
     ) as server:
-        yield Deployment(server.url, root, **environment)
+        yield SandboxDeployment(server.url, root, **environment)

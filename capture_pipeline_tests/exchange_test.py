@@ -88,7 +88,9 @@ LIMITS_OF_CLIENT: dict[str, dict[Market, object]] = {
         Market.SPOT: f"1 to {SPOT_DEPTH}",
         Market.UM: ", ".join(map(str, UM_DEPTHS)),
     },
-    "seconds after a candle's end before REST is asked": dict.fromkeys(Market, KLINE_MARGIN_US // SECOND_US),
+    "seconds after the end of a kline before REST is requested": dict.fromkeys(
+        Market, KLINE_MARGIN_US // SECOND_US
+    ),
     "hours until daily files are expected": dict.fromkeys(Market, PUBLISHED_AFTER_US // HOUR_US),
 }
 LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {

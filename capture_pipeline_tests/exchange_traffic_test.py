@@ -31,7 +31,7 @@ from capture_pipeline.golden.proof.published_trades import parse_published_trade
 from capture_pipeline.recorder.ordering.message_ids import ids_of
 from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 from capture_pipeline_tests.pages import ExchangePage, Row, codes
 from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, NOW_US, exchange, receive
 
@@ -62,11 +62,11 @@ SEND_NOTHING = {"klines_url", "agg_trades_pause_s"}
 
 
 @pytest.fixture(scope="module", params=list(Market), ids=str)
-def deployment(
+def sandbox(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
+) -> Iterator[SandboxDeployment]:
     """An exchange whose clock stands, with files from the end of 2024 on, and a client of one market."""
-    with deployed(
+    with run_sandbox_deployment(
         tmp_path_factory.mktemp("exchange"),
         {"symbols": [QUIET], "listed": LISTED},
         CAPTURE_MARKET=str(request.param),
@@ -78,21 +78,21 @@ def rows_of(rows: list[Row], market: Market) -> list[Row]:
     return [row for row in rows if row["market"] == market]
 
 
-def test_every_request_of_the_client_is_on_the_page(deployment: Deployment) -> None:
+def test_every_request_of_the_client_is_on_the_page(sandbox: SandboxDeployment) -> None:
     """Path and parameters, no more and no fewer; each form is sent for real, and the exchange counts the weight that the page states."""
     methods = {
         name for name, _ in inspect.getmembers(RestClient, inspect.isfunction) if not name.startswith("_")
     }
     assert methods == CALLS.keys() | SEND_NOTHING
-    settings = deployment.workspace.settings
-    deployment.forget_requests()
+    settings = sandbox.deployment.settings
+    sandbox.forget_requests()
     record = ExchangeRecord(settings, [SYMBOL])
     record.rest.server_time_us()  # a weight is a difference: the first request of all has none
     for call in (call for calls in CALLS.values() for call in calls):
         call(record.rest)
     sent: dict[str, set[str]] = {}
     limits: dict[str, set[int]] = {}
-    for entry in deployment.requests():
+    for entry in sandbox.requests():
         query = parse_qs(entry["query"])
         sent.setdefault(entry["path"], set()).update(query)
         assert entry["status"] == 200 or (entry["status"] == 400 and "NOSUCHUSDT" in entry["query"]), entry
@@ -114,16 +114,16 @@ def test_every_request_of_the_client_is_on_the_page(deployment: Deployment) -> N
     assert sum(bool(seen["weights_seen"]) for seen in counted.values()) >= len(counted) - 1
 
 
-def test_answers_have_the_fields_of_the_page(deployment: Deployment) -> None:
+def test_answers_have_the_fields_of_the_page(sandbox: SandboxDeployment) -> None:
     """Those that the client reads; of a list one row."""
-    market = deployment.workspace.settings.market
+    market = sandbox.deployment.settings.market
     ask = {"symbol": SYMBOL, "interval": "1m", "limit": "10"}
     for row in rows_of(PAGE.requests, market):
         names = [*codes(row["parameters"])]
         params = {
             name: ask[name] for name in names if name in ask and not row["request"].endswith("exchangeInfo`")
         }
-        answer = requests.get(deployment.url + row["request"].strip("`"), params=params, timeout=30)
+        answer = requests.get(sandbox.url + row["request"].strip("`"), params=params, timeout=30)
         assert answer.status_code == 200, answer.text
         value = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
         if row["fields"] == "12 values":
@@ -192,10 +192,10 @@ PERIODS = [("monthly", Month(2024, 12)), ("daily", date(2024, 12, 31)), ("daily"
 
 @pytest.mark.parametrize(("granularity", "period"), PERIODS)
 def test_files_have_the_paths_and_the_form_of_the_page(
-    deployment: Deployment, granularity: str, period: Month | date
+    sandbox: SandboxDeployment, granularity: str, period: Month | date
 ) -> None:
     """The client asks for them there, the archive and its bucket have them there, listed, and the client reads them."""
-    settings = deployment.workspace.settings
+    settings = sandbox.deployment.settings
     client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)
     rows = rows_of(PAGE.files, settings.market)
     assert len(rows) == 3
@@ -236,8 +236,8 @@ def test_every_file_of_the_client_is_on_the_page() -> None:
 
 def test_a_listing_is_asked_for_as_the_page_says(tmp_path: Path) -> None:
     """`marker` comes with the second page; pages have a thousand keys."""
-    with deployed(tmp_path, {"symbols": [QUIET], "listed": "2023-09-15"}) as made:
-        settings = made.workspace.settings
+    with run_sandbox_deployment(tmp_path, {"symbols": [QUIET], "listed": "2023-09-15"}) as made:
+        settings = made.deployment.settings
         client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)
         listed = [found.key for found in client.listing("data/spot/daily/trades/BTCUSDT/")]
         asked = [parse_qs(entry["query"], keep_blank_values=True) for entry in made.requests()]

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.cli.console import emit_table, output_console
 from capture_pipeline.cli.main import main
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.hostile import (
     ATTACK,
     LONG,
@@ -50,7 +50,7 @@ def run(*arguments: str, **environment: str) -> Result:
 
 
 def deployment_at(url: str, root: Path) -> dict[str, str]:
-    return Deployment(url, root, **QUICK).environment()
+    return SandboxDeployment(url, root, **QUICK).environment()
 
 
 def refuse(connection: socket.socket, _: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 STREAMS = CASES / "streams"
@@ -32,7 +32,7 @@ KLINES = {
 
 
 @pytest.fixture(params=KLINES)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Deployment]]:
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, SandboxDeployment]]:
     """A deployment whose exchange serves the files of one case."""
     name: str = request.param
     symbol, interval, first, last = KLINES[name]
@@ -40,35 +40,33 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
     environment |= {"CAPTURE_HISTORY_START": f"{first}-01", "CAPTURE_HISTORY_END": f"{last}-01"}
     calendar = CASES / "klines" / name / "outages.yaml"
     environment |= {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(calendar)} if calendar.is_file() else {}
-    with deployed(
+    with run_sandbox_deployment(
         tmp_path / "lake", {"recorded": CASES / "klines" / name, "now": None, "frozen": False}, **environment
-    ) as deployment:
-        yield name, deployment
+    ) as sandbox:
+        yield name, sandbox
 
 
-def run(deployment: Deployment, *arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env=deployment.environment(), catch_exceptions=False)
+def run(sandbox: SandboxDeployment, *arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=sandbox.environment(), catch_exceptions=False)
 
 
-def test_months_of_the_exchange_pass_the_gates(case: tuple[str, Deployment]) -> None:
+def test_months_of_the_exchange_pass_the_gates(case: tuple[str, SandboxDeployment]) -> None:
     """Backfill, ledger, gates and coverage end without an error that nobody can repair; an unverified file is reported."""
-    name, deployment = case
-    backfill = run(deployment, "klines", "backfill", "--json")
+    name, sandbox = case
+    backfill = run(sandbox, "klines", "backfill", "--json")
     assert backfill.exit_code == (1 if name == "checksum-forms" else 0), backfill.output
-    check = run(deployment, "check", "--json")
+    check = run(sandbox, "check", "--json")
     assert check.exit_code == 0, check.output
-    for row in json.loads(run(deployment, "klines", "coverage", "--json").stdout)["partitions"]:
+    for row in json.loads(run(sandbox, "klines", "coverage", "--json").stdout)["partitions"]:
         assert (row["explained_coverage_percent"], row["unexplained"]) == (100, 0), row
-    _expect(name, json.loads(backfill.stdout)["partitions"], deployment)
+    _expect(name, json.loads(backfill.stdout)["partitions"], sandbox)
 
 
-def _expect(name: str, partitions: list[dict[str, Any]], deployment: Deployment) -> None:
+def _expect(name: str, partitions: list[dict[str, Any]], sandbox: SandboxDeployment) -> None:
     """What is particular to a case."""
-    gaps = [row for _, row in _table(deployment, "bar_gaps")]
+    gaps = [row for _, row in _table(sandbox, "bar_gaps")]
     if name == "early-close":
-        (bar,) = [
-            row for _, row in _table(deployment, "bars") if row["open_time_us"] == 1_679_659_200_000_000
-        ]
+        (bar,) = [row for _, row in _table(sandbox, "bars") if row["open_time_us"] == 1_679_659_200_000_000]
         assert bar["close_time_us"] < bar["open_time_us"] + 3_599_999_000
         assert partitions[0]["irregular"] == {"early_close": {"known": 1, "unknown": 0}}, partitions[0][
             "irregular"
@@ -83,8 +81,8 @@ def _expect(name: str, partitions: list[dict[str, Any]], deployment: Deployment)
         assert "byte order mark" in json.dumps(partitions[0]["unverified"], ensure_ascii=False)
 
 
-def _table(deployment: Deployment, name: str) -> list[tuple[Path, dict[str, Any]]]:
-    files = sorted((deployment.root / "lake" / name).rglob("*.parquet"))
+def _table(sandbox: SandboxDeployment, name: str) -> list[tuple[Path, dict[str, Any]]]:
+    files = sorted((sandbox.root / "lake" / name).rglob("*.parquet"))
     return [
         (path, row)
         for path in files

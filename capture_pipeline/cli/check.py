@@ -22,9 +22,9 @@ from capture_pipeline.cli.console import (
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
@@ -51,7 +51,7 @@ _MOST_TEXT = 2000
 )
 @partition_options
 def check_command(
-    workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
+    deployment: Deployment, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
 ) -> None:
     """Evaluate the gates of the lake. Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated."""
     specs = list_gate_specs()
@@ -67,7 +67,7 @@ def check_command(
                 f"there is no gate {', '.join(sorted(unknown))}", remedy="see capture check --list"
             )
         results = [
-            result for result in evaluate(workspace, quiet=as_json) if not names or result.spec.name in names
+            result for result in evaluate(deployment, quiet=as_json) if not names or result.spec.name in names
         ]
         if junit:
             publish_bytes(junit.absolute(), to_junit(results))
@@ -116,17 +116,16 @@ def _show(results: list[GateResult]) -> None:
     write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{failures_text}")
 
 
-def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
+def evaluate(deployment: Deployment, *, quiet: bool = False) -> list[GateResult]:
     """Evaluate every gate over the selected partitions.
 
     A partition that was never backfilled has no rows to check; its gate `coverage` fails.
 
     Args:
-        workspace: The deployment.
         quiet: Show no progress.
     """
-    now_us = workspace.now_us()
-    lake, parts = workspace.lake, partitions(workspace, now_us)
+    now_us = deployment.now_us()
+    lake, parts = deployment.lake, partitions(deployment, now_us)
     if not any(lake.raw(part).is_dir() or lake.bars(part).is_file() for part in parts):
         raise ConfigError(
             "there is nothing to check",
@@ -140,11 +139,11 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
     results: list[GateResult] = []
     with progress("check", len(years) + 2, quiet=quiet) as tell:
         for year, months in years.items():
-            results += check_bars(workspace, months, now_us)
+            results += check_bars(deployment, months, now_us)
             tell(year)
-        results += check_gaps(workspace, parts, now_us)
+        results += check_gaps(deployment, parts, now_us)
         tell("coverage of each month")
-        results += check_lake(workspace, now_us)
+        results += check_lake(deployment, now_us)
         tell("the whole lake")
     return results
 

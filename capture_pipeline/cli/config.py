@@ -7,7 +7,7 @@ import yaml
 
 from capture_pipeline.cli.console import emit_table
 from capture_pipeline.cli.selection import config_option
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.settings.loader import environment_names, json_schema
 from capture_pipeline.terminal import write_json, write_lines
 
@@ -19,9 +19,9 @@ def config_group() -> None:
 
 @config_group.command("show", epilog="Example: capture config show --config pipeline.yaml")
 @config_option
-def show_command(workspace: Workspace) -> None:
+def show_command(deployment: Deployment) -> None:
     """Show every setting in force as YAML."""
-    write_lines(yaml.safe_dump(workspace.settings.model_dump(mode="json"), sort_keys=False).rstrip())
+    write_lines(yaml.safe_dump(deployment.settings.model_dump(mode="json"), sort_keys=False).rstrip())
 
 
 @config_group.command("schema", epilog="Example: capture config schema > pipeline.schema.json")

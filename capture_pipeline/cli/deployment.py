@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from capture_pipeline.cli.console import one_line_errors
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.tables.registry import refresh_catalog
 from capture_pipeline.terminal import write_line
 
 
-def open_workspace(config: Path | None) -> Workspace:
+def open_deployment(config: Path | None) -> Deployment:
     """Return the deployment that the file of settings and the environment describe."""
     with one_line_errors():
-        workspace = Workspace(load_settings(config))
-        workspace.outages  # noqa: B018 - a calendar that cannot be read is reported before the work begins
-        return workspace
+        deployment = Deployment(load_settings(config))
+        deployment.outages  # noqa: B018 - a calendar that cannot be read is reported before the work begins
+        return deployment
 
 
-def renew_catalog(workspace: Workspace) -> None:
+def renew_catalog(deployment: Deployment) -> None:
     """Renew the views of the catalogue. A failure is only a warning: the data are in the lake without views."""
     try:
-        refresh_catalog(workspace.lake)
+        refresh_catalog(deployment.lake)
     except CaptureError as error:
         write_line(f"Warning: the catalogue was not renewed: {error}", err=True)

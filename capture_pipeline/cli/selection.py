@@ -13,9 +13,9 @@ from capture_pipeline.binance.periods import Interval, Month, from_us, parse_tim
 from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.binance.urls import NO_UM_SECONDS, has_interval
 from capture_pipeline.cli.console import one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.options import CONFIG
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import History, Settings
@@ -25,18 +25,18 @@ Failures = dict[Partition, CaptureError]
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --config; the command gets `workspace`."""
+    """Add --config; the command gets `deployment`."""
 
     @CONFIG
     @wraps(command)
     def wrapped(config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - passes on whatever the command takes
-        return command(workspace=open_workspace(config), **arguments)
+        return command(deployment=open_deployment(config), **arguments)
 
     return wrapped
 
 
 def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --symbol, --interval, --from and --to; the command gets a `workspace` with the chosen symbols, interval and history."""
+    """Add --symbol, --interval, --from and --to; the command gets a `deployment` with the chosen symbols, interval and history."""
 
     @click.option(
         "--symbol",
@@ -62,7 +62,7 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @config_option
     @wraps(command)
     def wrapped(
-        workspace: Workspace,
+        deployment: Deployment,
         symbols: tuple[str, ...],
         interval: str | None,
         first: str | None,
@@ -70,8 +70,8 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **arguments: Any,  # noqa: ANN401 - passes on whatever the command takes
     ) -> Any:  # noqa: ANN401 - likewise
         with one_line_errors():
-            narrowed = narrow(workspace, symbols, interval, first, last)
-        return command(workspace=narrowed, **arguments)
+            narrowed = narrow(deployment, symbols, interval, first, last)
+        return command(deployment=narrowed, **arguments)
 
     return wrapped
 
@@ -86,10 +86,14 @@ def symbol_names(symbols: tuple[str, ...]) -> list[str]:
 
 
 def narrow(
-    workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None
-) -> Workspace:
+    deployment: Deployment,
+    symbols: tuple[str, ...],
+    interval: str | None,
+    first: str | None,
+    last: str | None,
+) -> Deployment:
     """Return the deployment with the chosen symbols, interval and history."""
-    settings = workspace.settings
+    settings = deployment.settings
     chosen = parse_symbols(symbols)
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
     end = _month(last) if last else None
@@ -103,16 +107,16 @@ def narrow(
         "interval": step,
         "history": _history(settings, start, end),
     }
-    return Workspace(settings.model_copy(update=update))
+    return Deployment(settings.model_copy(update=update))
 
 
-def partitions(workspace: Workspace, now_us: int) -> list[Partition]:
+def partitions(deployment: Deployment, now_us: int) -> list[Partition]:
     """Return the partitions of a narrowed deployment.
 
     Raises:
         ConfigError: No month of the history has begun.
     """
-    found = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+    found = deployment.partitions(deployment.settings.symbols, deployment.months(now_us))
     if not found:
         raise ConfigError(
             "no month of the history has begun", remedy="set --from or history.start to an earlier month"

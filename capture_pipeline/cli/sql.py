@@ -13,7 +13,7 @@ from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_li
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import config_option
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.archives import result_interruptibly
 from capture_pipeline.lake.catalog import check_reads_only, connect
 
@@ -26,11 +26,11 @@ _BETWEEN_INTERRUPTS_S = 0.05
 @click.argument("query")
 @JSON
 @config_option
-def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:
+def sql_command(deployment: Deployment, query: str, as_json: bool) -> None:
     """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
-    renew_catalog(workspace)
+    renew_catalog(deployment)
     with one_line_errors():
-        connection = connect(workspace.lake)
+        connection = connect(deployment.lake)
     with connection:
         columns, found = _interruptible(connection, query)
     rows = [dict(zip(columns, row, strict=True)) for row in found]

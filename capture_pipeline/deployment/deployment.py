@@ -1,4 +1,4 @@
-"""The workspace of a deployment: one object with its settings, its lake and its exchange clients."""
+"""Settings, lake and exchange clients of a deployment, in one object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from capture_pipeline.settings.models import Settings
 
 
 @dataclass(frozen=True)
-class Workspace:
+class Deployment:
     """A deployment: its settings, and the objects that are created from them on first use."""
 
     settings: Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.lake.manifests import Record
@@ -26,32 +26,26 @@ class Origin(Record):
     archive: str | None = None
 
 
-def ensure_venue(workspace: Workspace) -> None:
+def ensure_venue(deployment: Deployment) -> None:
     """Record the exchange of the deployment in its lake, or check the deployment against the existing record.
-
-    Args:
-        workspace: The deployment.
 
     Raises:
         ConfigError: The lake contains data of another exchange; nothing was changed.
         BusyError: Another process is writing the record.
         CaptureError: The record is damaged or cannot be written.
     """
-    if check_venue(workspace):
+    if check_venue(deployment):
         return
-    settings, lake = workspace.settings, workspace.lake
+    settings, lake = deployment.settings, deployment.lake
     with file_lock(lake.origin_lock()):
         # Another process may have written the record before this one got the lock.
-        if not check_venue(workspace):
+        if not check_venue(deployment):
             archive = None if settings.venue == "sandbox" else settings.archive_url
             publish_model(lake.origin(), Origin(venue=settings.venue, archive=archive))
 
 
-def check_venue(workspace: Workspace) -> bool:
+def check_venue(deployment: Deployment) -> bool:
     """Check that a lake does not contain data of another exchange; nothing is written.
-
-    Args:
-        workspace: The deployment.
 
     Returns:
         True if the lake has a record of its exchange.
@@ -60,7 +54,7 @@ def check_venue(workspace: Workspace) -> bool:
         ConfigError: The lake contains data of another exchange.
         LakeError: The record is damaged.
     """
-    path, venue = workspace.lake.origin(), workspace.settings.venue
+    path, venue = deployment.lake.origin(), deployment.settings.venue
     try:
         origin = read_model(path, Origin)
     except LakeError as error:

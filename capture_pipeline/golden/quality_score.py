@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.golden.comparison.stretches import Span, find_stretches, join_spans
+from capture_pipeline.golden.comparison.continuous_spans import Span, find_stretches, join_spans
 from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.scan.parallel import scan
-from capture_pipeline.golden.scan.scan import MAX_SILENCE_NS, Scan
+from capture_pipeline.golden.scan.scanner import MAX_SILENCE_NS, Scan
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 
 __all__ = ["Diagnosis", "diagnose", "join_spans"]

@@ -18,7 +18,7 @@ from typing import TypeVar
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.checks.gates import evaluate_row_gates, irregular_counts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
@@ -65,7 +65,7 @@ class GateError(CaptureError):
 
 
 def backfill(
-    workspace: Workspace,
+    deployment: Deployment,
     partitions: Sequence[Partition],
     now_us: int,
     *,
@@ -74,7 +74,6 @@ def backfill(
     """Update partitions to the present data of the exchange.
 
     Args:
-        workspace: The deployment.
         partitions: The partitions.
         now_us: The exchange's time.
         use_rest: Request bars from REST that the archive lacks.
@@ -87,7 +86,7 @@ def backfill(
         ConfigError: Archive and REST know none of the symbols, or the lake belongs to another exchange.
     """
     # Closing ends the downloads at once when the caller is interrupted; otherwise the program waits for them.
-    with closing(_prepare_tasks(workspace, partitions, now_us, use_rest=use_rest)) as tasks:
+    with closing(_prepare_tasks(deployment, partitions, now_us, use_rest=use_rest)) as tasks:
         yield from map_threads_ordered(tasks)
 
 
@@ -108,23 +107,23 @@ def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 
 def _prepare_tasks(
-    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, use_rest: bool
+    deployment: Deployment, partitions: Sequence[Partition], now_us: int, *, use_rest: bool
 ) -> Generator[Callable[[], Outcome]]:
     """Send all requests, one partition after the other, and yield the remaining work of each partition."""
-    unknown = _UnknownSymbols(workspace)
+    unknown = _UnknownSymbols(deployment)
     symbols = {partition.symbol for partition in partitions}
-    with closing(fetch_partitions(workspace, list(partitions), now_us)) as results:
+    with closing(fetch_partitions(deployment, list(partitions), now_us)) as results:
         for fetched in results:
             if not isinstance(fetched, ArchivesResult):
                 yield partial(Outcome, fetched[0], error=fetched[1])
                 continue
-            error = _check_symbol(workspace, fetched, now_us, unknown) if use_rest else None
+            error = _check_symbol(deployment, fetched, now_us, unknown) if use_rest else None
             if symbols == unknown.errors.keys():
                 raise unknown.error_of(unknown.errors)
             if error:
                 yield partial(Outcome, fetched.partition, fetched, error=error)
             else:
-                yield _fill_from_rest(workspace, fetched, now_us, use_rest=use_rest)
+                yield _fill_from_rest(deployment, fetched, now_us, use_rest=use_rest)
 
 
 class _UnknownSymbols:
@@ -134,8 +133,8 @@ class _UnknownSymbols:
         errors: The error of each symbol.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
         self.errors: dict[str, ConfigError] = {}
 
     def add(self, symbol: str) -> None:
@@ -149,13 +148,13 @@ class _UnknownSymbols:
     def _listed_symbols(self) -> list[str]:
         """Request all listed symbols, once a run. They only improve a message, so a failure is ignored."""
         try:
-            return self._workspace.rest.listed_symbols()
+            return self._deployment.rest.listed_symbols()
         except CaptureError:
             return []
 
 
 def _check_symbol(
-    workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _UnknownSymbols
+    deployment: Deployment, fetched: ArchivesResult, now_us: int, unknown: _UnknownSymbols
 ) -> CaptureError | None:
     """Return the error that ends a partition: its symbol is unknown, or the request about the symbol failed.
 
@@ -167,7 +166,7 @@ def _check_symbol(
     if symbol in unknown.errors:
         return unknown.errors[symbol]
     try:
-        if fetch_trading_period(workspace, symbol, now_us).first_open_us is None:
+        if fetch_trading_period(deployment, symbol, now_us).first_open_us is None:
             unknown.add(symbol)
     except CaptureError as error:
         return error
@@ -175,14 +174,14 @@ def _check_symbol(
 
 
 def complete_partition(
-    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, use_rest: bool
+    deployment: Deployment, fetched: ArchivesResult, now_us: int, *, use_rest: bool
 ) -> Outcome:
     """Run all steps after the download of one partition, up to the gap ledger."""
-    return _fill_from_rest(workspace, fetched, now_us, use_rest=use_rest)()
+    return _fill_from_rest(deployment, fetched, now_us, use_rest=use_rest)()
 
 
 def _fill_from_rest(
-    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, use_rest: bool
+    deployment: Deployment, fetched: ArchivesResult, now_us: int, *, use_rest: bool
 ) -> Callable[[], Outcome]:
     """Request missing bars from REST and return the remaining work.
 
@@ -191,39 +190,41 @@ def _fill_from_rest(
     """
     try:
         topups = (
-            retry_while_busy(partial(fill_from_rest, workspace, fetched.partition, now_us))
+            retry_while_busy(partial(fill_from_rest, deployment, fetched.partition, now_us))
             if use_rest
             else None
         )
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
-    return partial(_build_locked, workspace, fetched, topups, now_us)
+    return partial(_build_locked, deployment, fetched, topups, now_us)
 
 
 def _build_locked(
-    workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int
+    deployment: Deployment, fetched: ArchivesResult, topups: TopupResult | None, now_us: int
 ) -> Outcome:
     """Build bars and gap ledger under the partition's lock, from the raw files that are recorded by then.
 
     A slow run therefore does not undo the work of a newer run.
     """
     try:
-        with workspace.row_budget.reserve(fetched.partition.expected):
+        with deployment.row_budget.reserve(fetched.partition.expected):
             return with_partition_lock(
-                workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us)
+                deployment, fetched.partition, partial(_build, deployment, fetched, topups, now_us)
             )
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 
 
-def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
+def _build(
+    deployment: Deployment, fetched: ArchivesResult, topups: TopupResult | None, now_us: int
+) -> Outcome:
     partition = fetched.partition
     bars: BarsResult | None = None
     try:
-        now_us = _find_latest_time(workspace, partition, now_us)
-        bars, frame = build_bars(workspace, partition)
+        now_us = _find_latest_time(deployment, partition, now_us)
+        bars, frame = build_bars(deployment, partition)
         results = evaluate_row_gates(
-            frame, partition.interval, now_us, 1, workspace.known_irregularities(partition)
+            frame, partition.interval, now_us, 1, deployment.known_irregularities(partition)
         )
         failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
@@ -231,15 +232,15 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
             raise GateError(
                 f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`"
             )
-        gaps = find_gaps(workspace, partition, now_us, frame)
+        gaps = find_gaps(deployment, partition, now_us, frame)
         return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 
 
-def _find_latest_time(workspace: Workspace, partition: Partition, now_us: int) -> int:
+def _find_latest_time(deployment: Deployment, partition: Partition, now_us: int) -> int:
     """Return the later of `now_us` and the last ledger's time; a ledger's time in the future is ignored."""
-    path = workspace.lake.window(partition)
+    path = deployment.lake.window(partition)
     try:
         recorded = (
             max(read_table(path, ["as_of_us"])["as_of_us"].to_list(), default=now_us)
@@ -248,4 +249,4 @@ def _find_latest_time(workspace: Workspace, partition: Partition, now_us: int) -
         )
     except LakeError:
         return now_us
-    return recorded if recorded > now_us and recorded <= workspace.now_us() else now_us
+    return recorded if recorded > now_us and recorded <= deployment.now_us() else now_us

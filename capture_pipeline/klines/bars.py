@@ -12,7 +12,7 @@ import polars as pl
 from capture_pipeline.binance.archive.frame_cache import read_zip
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.fetcher import source_name
 from capture_pipeline.klines.ingest.rest_fill import select_closed
@@ -54,7 +54,7 @@ class BarsResult:
     raw_digests: dict[str, str]
 
 
-def build_bars(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
+def build_bars(deployment: Deployment, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
     """Merge the raw files of one partition and publish its bars, conflicts and exclusions.
 
     Returns:
@@ -63,8 +63,8 @@ def build_bars(workspace: Workspace, partition: Partition) -> tuple[BarsResult, 
     Raises:
         LakeError: A recorded raw file is missing or altered. The published bars do not change.
     """
-    lake = workspace.lake
-    separated, raw_digests = read_parts(workspace, partition)
+    lake = deployment.lake
+    separated, raw_digests = read_parts(deployment, partition)
     merged = merge(separated.parts)
     _publish_unless_empty(separated.exclusions, lake.exclusions(partition))
     published = publish_table(merged.bars, lake.bars(partition))
@@ -104,7 +104,7 @@ def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def read_parts(workspace: Workspace, partition: Partition) -> tuple[SeparatedRows, dict[str, str]]:
+def read_parts(deployment: Deployment, partition: Partition) -> tuple[SeparatedRows, dict[str, str]]:
     """Read every usable raw file of one partition and separate the rows that are not bars.
 
     Returns:
@@ -113,21 +113,21 @@ def read_parts(workspace: Workspace, partition: Partition) -> tuple[SeparatedRow
     Raises:
         LakeError: A recorded raw file is missing or altered.
     """
-    lake = workspace.lake
+    lake = deployment.lake
     archives, topups = _read_manifests(lake, partition)
-    limit = workspace.settings.http.max_csv_mb * _MB
-    parts = [_read_archive_part(workspace, record, limit) for record in archives.usable()]
+    limit = deployment.settings.http.max_csv_mb * _MB
+    parts = [_read_archive_part(deployment, record, limit) for record in archives.usable()]
     parts += [_read_rest_part(lake, page, partition.interval) for page in topups.pages]
     return separate_rows(parts, partition.interval.us), _list_digests(archives, topups)
 
 
-def read_raw_digests(workspace: Workspace, partition: Partition) -> dict[str, str]:
+def read_raw_digests(deployment: Deployment, partition: Partition) -> dict[str, str]:
     """Read the recorded SHA-256 of each raw file that the bars of a partition are built from, by path.
 
     Raises:
         LakeError: A manifest of the partition is damaged.
     """
-    archives, topups = _read_manifests(workspace.lake, partition)
+    archives, topups = _read_manifests(deployment.lake, partition)
     return _list_digests(archives, topups)
 
 
@@ -141,9 +141,9 @@ def _list_digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[st
     return files | {page.path: page.sha256 for page in topups.pages}
 
 
-def _read_archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
-    content = read_raw_file(workspace.lake, record.path or "", record.sha256_own)
-    rows = workspace.frame_cache.take(record.name, record.sha256_own)
+def _read_archive_part(deployment: Deployment, record: ArchiveRecord, limit: int) -> Part:
+    content = read_raw_file(deployment.lake, record.path or "", record.sha256_own)
+    rows = deployment.frame_cache.take(record.name, record.sha256_own)
     if rows is None:
         rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
     return Part(source_name(record), record.name, rows, (record.start_us, record.end_us))

@@ -12,7 +12,7 @@ from itertools import groupby
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.rest.client import PAGE_ROWS
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, archive_folder, parse_name
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
@@ -57,12 +57,11 @@ class _Need:
 
 
 def estimate_backfill(
-    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, use_rest: bool = True
+    deployment: Deployment, partitions: Sequence[Partition], now_us: int, *, use_rest: bool = True
 ) -> Estimate:
     """Compare the archive's listings with the manifests of partitions.
 
     Args:
-        workspace: The deployment.
         partitions: The partitions.
         now_us: The present time.
         use_rest: Include the requests to REST.
@@ -75,17 +74,17 @@ def estimate_backfill(
     manifests: list[ArchivesManifest] = []
     for symbol, group in groupby(ordered, key=lambda part: part.symbol):
         monthly = _list_sizes(
-            workspace,
+            deployment,
             archive_folder(
-                workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval
+                deployment.settings.market, Granularity.MONTHLY, symbol, deployment.settings.interval
             ),
         )
         for part in group:
             manifest = (
-                read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+                read_model(deployment.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
             )
             manifests.append(manifest)
-            need = _estimate_partition(workspace, part, manifest, monthly, now_us)
+            need = _estimate_partition(deployment, part, manifest, monthly, now_us)
             needs.append(need if use_rest else replace(need, pages=0))
     sizes = [size for need in needs for size in need.sizes]
     rate = _compute_speed(record for manifest in manifests for record in manifest.files)
@@ -96,46 +95,46 @@ def estimate_backfill(
         bytes=sum(sizes),
         archive_requests=_REQUESTS_A_FILE * len(sizes) + sum(need.listings for need in needs),
         rest_requests=sum(need.pages for need in needs),
-        seconds=sum(sizes) / (rate * workspace.settings.http.parallel_downloads) if rate else None,
+        seconds=sum(sizes) / (rate * deployment.settings.http.parallel_downloads) if rate else None,
     )
 
 
 def _estimate_partition(
-    workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
+    deployment: Deployment, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
 ) -> _Need:
     file = ArchiveFile(part.market, part.symbol, part.interval, part.month)
-    present_names = {record.name for record in manifest.files if _is_current(workspace, record)}
+    present_names = {record.name for record in manifest.files if _is_current(deployment, record)}
     listings = 0
     published = {file.path: monthly[file.path]} if file.path in monthly else {}
     if not published:
         days = [ArchiveFile(part.market, part.symbol, part.interval, day) for day in part.month.days()]
-        published = _list_sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
+        published = _list_sizes(deployment, f"{days[0].folder}{days[0].stem[:-2]}")
         listings = 1
     files = {path.rsplit("/", 1)[-1]: size for path, size in published.items()}
     return _Need(
         [size for name, size in files.items() if name not in present_names],
-        _count_pages(workspace, part, manifest, files, now_us),
+        _count_pages(deployment, part, manifest, files, now_us),
         listings,
     )
 
 
-def _is_current(workspace: Workspace, record: ArchiveRecord) -> bool:
+def _is_current(deployment: Deployment, record: ArchiveRecord) -> bool:
     """Report whether a backfill uses the recorded file without a new download."""
     is_current = record.usable and record.path and record.trust is not Trust.REPUBLISHED
-    return bool(is_current) and workspace.lake.resolve(record.path or "").is_file()
+    return bool(is_current) and deployment.lake.resolve(record.path or "").is_file()
 
 
 def _count_pages(
-    workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int
+    deployment: Deployment, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int
 ) -> int:
     """Count the REST requests for the klines that no published file covers."""
-    topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
+    topups = read_model(deployment.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
     published = [_assume_complete(file) for name in files if (file := parse_name(name, part.market))]
     recorded = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[recorded.get(record.name, record) for record in published])
-    trading_period = load_trading_period(workspace, part.symbol)
+    trading_period = load_trading_period(deployment, part.symbol)
     missing = find_ranges_to_request(
-        part, archives, topups, trading_period=trading_period, gaps=workspace.settings.gaps, now_us=now_us
+        part, archives, topups, trading_period=trading_period, gaps=deployment.settings.gaps, now_us=now_us
     )
     page_us = PAGE_ROWS * part.interval.us
     return sum(-(-(end - start) // page_us) for start, end in missing)
@@ -157,10 +156,10 @@ def _assume_complete(file: ArchiveFile) -> ArchiveRecord:
     )
 
 
-def _list_sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
+def _list_sizes(deployment: Deployment, prefix: str) -> dict[str, int]:
     """List the zips of the archive: their sizes in bytes, by path."""
     return {
-        entry.key: entry.size for entry in workspace.archive.listing(prefix) if entry.key.endswith(".zip")
+        entry.key: entry.size for entry in deployment.archive.listing(prefix) if entry.key.endswith(".zip")
     }
 
 

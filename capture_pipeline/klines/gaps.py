@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
@@ -74,12 +74,11 @@ class GapsResult:
 
 
 def find_gaps(
-    workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
+    deployment: Deployment, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
 ) -> GapsResult:
     """Compute and publish the gap ledger of one partition from its bars and manifests, without a request.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time.
         bars: The published bars; None to read them from the lake.
@@ -88,17 +87,17 @@ def find_gaps(
         ConfigError: The lake belongs to another exchange, so `now_us` is not the time of its data.
         CaptureError: A manifest or table is damaged, or a file cannot be written.
     """
-    check_venue(workspace)
-    lake, step = workspace.lake, partition.interval.us
+    check_venue(deployment)
+    lake, step = deployment.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    trading_period = load_trading_period(workspace, partition.symbol)
+    trading_period = load_trading_period(deployment, partition.symbol)
     trading = find_trading_range(trading_period, partition, archives)
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [
-        outage for outage in workspace.outages if outage.applies_to(partition.market, partition.symbol)
+        outage for outage in deployment.outages if outage.applies_to(partition.market, partition.symbol)
     ]
-    settings = workspace.settings.gaps
+    settings = deployment.settings.gaps
     requested, later = (
         find_ranges_to_request(
             partition,
@@ -110,10 +109,10 @@ def find_gaps(
         )
         for minutes in (0, settings.sighting_minutes)
     )
-    off_grid, shift = _read_off_grid(workspace, partition)
+    off_grid, shift = _read_off_grid(deployment, partition)
     listed = [
         (each.start_us, each.end_us)
-        for each in workspace.known_irregularities(partition)
+        for each in deployment.known_irregularities(partition)
         if Irregularity.OFF_GRID in each.kinds
     ]
     evidence = Evidence(
@@ -130,11 +129,11 @@ def find_gaps(
         requested,
         later,
     )
-    sources = _find_source_ranges(workspace, partition, whole, bars)
+    sources = _find_source_ranges(deployment, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain_gaps(missing, evidence) + find_filled_gaps(
-        [*omitted, *_read_previous_gaps(workspace, partition)], sources, evidence
+        [*omitted, *_read_previous_gaps(deployment, partition)], sources, evidence
     )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
     frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
@@ -153,9 +152,9 @@ def find_gaps(
 
 
 def _find_source_ranges(
-    workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None
+    deployment: Deployment, partition: Partition, whole: Range, bars: pl.DataFrame | None
 ) -> dict[str, Ranges]:
-    path = workspace.lake.bars(partition)
+    path = deployment.lake.bars(partition)
     if bars is None and not path.is_file():
         return {}
     bars = (
@@ -171,9 +170,9 @@ def _find_source_ranges(
     }
 
 
-def _read_off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
+def _read_off_grid(deployment: Deployment, partition: Partition) -> tuple[Ranges, str]:
     """Return the times of klines that open off the grid, and the text of their least and greatest shift."""
-    path = workspace.lake.exclusions(partition)
+    path = deployment.lake.exclusions(partition)
     if not path.is_file():
         return [], ""
     table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(
@@ -195,9 +194,9 @@ def _format_duration(duration_us: int) -> str:
     return " ".join(text for text, amount in parts if amount)
 
 
-def _read_previous_gaps(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
+def _read_previous_gaps(deployment: Deployment, partition: Partition) -> list[tuple[Cause, Range]]:
     """Read the causes and ranges of the published ledger, without ranges in which no bar is expected."""
-    path = workspace.lake.gaps(partition)
+    path = deployment.lake.gaps(partition)
     if not path.is_file():
         return []
     try:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from capture_pipeline.binance.streams.messages import DepthSnapshot, Level
 from capture_pipeline.orderbook.diffs import Diff
 from capture_pipeline.orderbook.levels import Book, Side
-from capture_pipeline.orderbook.texts import TextBook
+from capture_pipeline.orderbook.text_book import TextBook
 
 B = TypeVar("B", Book, TextBook)
 """`Book` for books that are read after each diff, `TextBook` for books that are rarely read."""

@@ -22,7 +22,7 @@ from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
-from capture_pipeline.recorder.storage.finalize import finish_session
+from capture_pipeline.recorder.storage.completion import finish_session
 from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import AccountState, read_account
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, session_id, symbols_label, valid_regime

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from capture_pipeline.binance.streams.messages import WireDiff
 from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering.clock import CaptureClock
-from capture_pipeline.recorder.ordering.dedup import DuplicateFilter
+from capture_pipeline.recorder.ordering.duplicate_filter import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Merger, Message

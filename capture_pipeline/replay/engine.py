@@ -22,7 +22,7 @@ import numpy as np
 
 from capture_pipeline.replay.compiled.book import TickBook
 from capture_pipeline.replay.continuity import GAP, STALE, find_chain_end, update_checksum
-from capture_pipeline.replay.holes import Discontinuity, Relation
+from capture_pipeline.replay.discontinuities import Discontinuity, Relation
 from capture_pipeline.replay.messages import (
     CAPTURE,
     FIRST,

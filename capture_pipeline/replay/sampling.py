@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.lake.files import atomic_write, storage_errors
+from capture_pipeline.replay.discontinuities import Relation, find_next_diff
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.holes import Relation, find_next_diff
 from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, slice_view
 
 _BATCH_SIZE = 4096

@@ -15,7 +15,7 @@ from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline_tests.browser.clicks import chromium, launch_from_assets, launch_from_job, new_page
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import Ui, free_port, make_project, run_ui, wait_for_daemons
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -42,12 +42,12 @@ class Site:
 
     Attributes:
         ui: Webserver of the deployment.
-        deployment: Settings, and controls of the sandbox exchange.
+        sandbox: Settings, and controls of the sandbox exchange.
         browser: Browser that shows the pages.
     """
 
     ui: Ui
-    deployment: Deployment
+    sandbox: SandboxDeployment
     browser: Browser
 
 
@@ -75,7 +75,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ):
         wait_for_daemons(port)
         yield Site(
-            Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **settings), browser
+            Ui(port, project / "dagster_home"),
+            SandboxDeployment(server.url, project / "data", **settings),
+            browser,
         )
 
 
@@ -89,7 +91,7 @@ def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_repor
     site: Site, page: Page
 ) -> None:
     """Backfills start from the job and from the list of assets; the check names partition and file."""
-    ui, exchange = site.ui, site.deployment
+    ui, exchange = site.ui, site.sandbox
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
     assert ui.wait_for_backfill(by_job) == "COMPLETED_SUCCESS"
     by_assets = launch_from_assets(page, "klines", CHAIN, len(ALL))
@@ -146,7 +148,7 @@ def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site:
     page.get_by_text("recording: ").first.wait_for()
     page.get_by_role("button", name="Terminate").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate").last.click()
-    (folder,) = list_sessions(sessions_root(site.deployment.workspace.settings))
+    (folder,) = list_sessions(sessions_root(site.sandbox.deployment.settings))
     wait_for(folder.metadata.exists, 120, "the session was not finished")
     wait_for(lambda: lock_owner_pid(folder) is None, 60)
     page.goto(f"/runs/{found.run_id}")

@@ -13,20 +13,20 @@ import pytest
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.klines.quality import row_gates as gates_of_the_lake
 from capture_pipeline_tests.cli.conftest import Run, told
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 CALENDAR = "outages:\n  - {start: 2025-01-15T02:00:00Z, end: 2025-01-15T06:00:00Z, markets: [spot], reason: a test}\n"
 Spoil = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def january(deployment: Deployment) -> Path:
+def january(sandbox: SandboxDeployment) -> Path:
     """The Parquet file of January."""
-    return deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    return sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
 
 
-def spoil(deployment: Deployment, how: Spoil) -> None:
+def spoil(sandbox: SandboxDeployment, how: Spoil) -> None:
     """Alter the bars behind the project's back."""
-    path = january(deployment)
+    path = january(sandbox)
     how(pl.read_parquet(path, hive_partitioning=False)).write_parquet(path)
 
 
@@ -98,10 +98,10 @@ def test_progress_is_told_a_year_of_a_symbol_at_a_time(run: Run) -> None:
 
 @pytest.mark.parametrize(("gate", "how"), FAULTS, ids=[gate for gate, _ in FAULTS])
 def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
-    gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path
+    gate: str, how: Spoil, sandbox: SandboxDeployment, run: Run, tmp_path: Path
 ) -> None:
     """The failing test case carries gate, symbol and month, and its rows."""
-    spoil(deployment, how)
+    spoil(sandbox, how)
     junit = tmp_path / "new" / "junit.xml"
     result = run("check", "--gate", gate, "--from", "2025-01", "--to", "2025-01", "--junit", str(junit))
     assert result.exit_code == 1, result.output
@@ -114,10 +114,10 @@ def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
 
 @pytest.mark.parametrize(("gate", "how"), IRREGULAR, ids=[gate for gate, _ in IRREGULAR])
 def test_an_irregular_row_is_shown_and_exits_0(
-    gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path
+    gate: str, how: Spoil, sandbox: SandboxDeployment, run: Run, tmp_path: Path
 ) -> None:
     """A verified file can hold such a row: the gate warns, and the JUnit case passes with its text."""
-    spoil(deployment, how)
+    spoil(sandbox, how)
     junit = tmp_path / "junit.xml"
     result = run("check", "--gate", gate, "--from", "2025-01", "--to", "2025-01", "--junit", str(junit))
     assert result.exit_code == 0, result.output
@@ -129,9 +129,9 @@ def test_an_irregular_row_is_shown_and_exits_0(
     assert [(name, "1 of 740 rows are irregular" in text) for name, text in told_of] == [(gate, True)]
 
 
-def test_a_price_of_zero_is_shown_as_0(deployment: Deployment, run: Run) -> None:
+def test_a_price_of_zero_is_shown_as_0(sandbox: SandboxDeployment, run: Run) -> None:
     """In the table and in JSON; other decimals are shown in full."""
-    spoil(deployment, at_row("low", pl.lit(0)))
+    spoil(sandbox, at_row("low", pl.lit(0)))
     arguments = ("check", "--gate", "prices_positive", "--from", "2025-01", "--to", "2025-01")
     shown = run(*arguments).stdout
     assert "0E-8" not in shown
@@ -145,12 +145,10 @@ def test_a_price_of_zero_is_shown_as_0(deployment: Deployment, run: Run) -> None
     )
 
 
-def test_an_altered_raw_file_fails_its_checksum(deployment: Deployment, run: Run) -> None:
+def test_an_altered_raw_file_fails_its_checksum(sandbox: SandboxDeployment, run: Run) -> None:
     """One flipped byte in the zip that the bars were made of, and its name is told."""
     raw = next(
-        deployment.workspace.lake.raw(deployment.workspace.partition("BTCUSDT", Month(2025, 1))).rglob(
-            "*.zip"
-        )
+        sandbox.deployment.lake.raw(sandbox.deployment.partition("BTCUSDT", Month(2025, 1))).rglob("*.zip")
     )
     raw.chmod(0o644)
     content = bytearray(raw.read_bytes())

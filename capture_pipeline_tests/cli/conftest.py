@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 
 Run = Callable[..., Result]
 OUTAGE = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
@@ -20,32 +20,32 @@ OMITTED = {"symbol": "BTCUSDT", "start": "2025-01-10T03:00:00Z", "end": "2025-01
 
 
 @pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
     """January and February 2025 of BTCUSDT 1h at noon on 20 February, with an unlisted outage of four hours in January."""
     root = tmp_path_factory.mktemp("filled")
-    with deployed(root, {"outages": [OUTAGE], "archive_omissions": [OMITTED]}) as deployment:
+    with run_sandbox_deployment(root, {"outages": [OUTAGE], "archive_omissions": [OMITTED]}) as sandbox:
         result = CliRunner().invoke(
-            main, ["klines", "backfill"], env=deployment.environment(), catch_exceptions=False
+            main, ["klines", "backfill"], env=sandbox.environment(), catch_exceptions=False
         )
         assert result.exit_code == 0, result.output
-        yield deployment
+        yield sandbox
 
 
 @pytest.fixture
-def deployment(filled: Deployment, tmp_path: Path) -> Deployment:
+def sandbox(filled: SandboxDeployment, tmp_path: Path) -> SandboxDeployment:
     """The same lake, a copy that a test may spoil."""
     shutil.copytree(filled.root, tmp_path / "lake")
     filled.faults()
-    return Deployment(filled.url, tmp_path / "lake")
+    return SandboxDeployment(filled.url, tmp_path / "lake")
 
 
 @pytest.fixture
-def run(deployment: Deployment) -> Run:
+def run(sandbox: SandboxDeployment) -> Run:
     """Run `capture` in this process."""
 
     def call(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(
-            main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False
+            main, list(arguments), env=sandbox.environment(**environment), catch_exceptions=False
         )
 
     return call

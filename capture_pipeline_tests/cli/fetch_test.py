@@ -23,60 +23,62 @@ from capture_pipeline.cli.demo import command as demo
 from capture_pipeline.cli.klines import backfill as fetch
 from capture_pipeline.cli.klines import coverage
 from capture_pipeline.cli.main import main
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
-from capture_pipeline_tests.deployment import NOW, Deployment, deployed
+from capture_pipeline_tests.deployment import NOW, SandboxDeployment, run_sandbox_deployment
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 
 
-def started(deployment: Deployment, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def started(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start the installed program."""
-    told = {**os.environ, **deployment.environment(**environment)}
+    told = {**os.environ, **sandbox.environment(**environment)}
     return subprocess.Popen(
         [CAPTURE, *arguments], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deployment: Deployment) -> None:
+def test_a_second_backfill_downloads_nothing_and_changes_no_byte(
+    run: Run, sandbox: SandboxDeployment
+) -> None:
     """Only the unfinished month asks for its listing, its checksums and its tail."""
-    before = {path: path.read_bytes() for path in (deployment.root / "lake").rglob("*.parquet")}
-    deployment.forget_requests()
+    before = {path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*.parquet")}
+    sandbox.forget_requests()
     result = run("klines", "backfill", "--json")
     assert [row["fetched"] for row in told(result)["partitions"]] == [[], []]
-    assert not [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
+    assert not [entry for entry in sandbox.requests() if entry["path"].endswith(".zip")]
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
     """Files, bytes and requests are those of the backfill, and nothing is made; afterwards there is nothing left to do."""
-    with deployed(tmp_path) as deployment:
+    with run_sandbox_deployment(tmp_path) as sandbox:
         dry = partial(
             CliRunner().invoke,
             main,
             ["klines", "backfill", "--dry-run", "--json"],
-            env=deployment.environment(),
+            env=sandbox.environment(),
             catch_exceptions=False,
         )
         estimate = told(dry())
-        assert {path.name for path in deployment.root.iterdir()} <= {"state"}
-        deployment.forget_requests()
+        assert {path.name for path in sandbox.root.iterdir()} <= {"state"}
+        sandbox.forget_requests()
         assert (
             CliRunner()
-            .invoke(main, ["klines", "backfill"], env=deployment.environment(), catch_exceptions=False)
+            .invoke(main, ["klines", "backfill"], env=sandbox.environment(), catch_exceptions=False)
             .exit_code
             == 0
         )
-        asked = [entry["path"] for entry in deployment.requests()]
-        zips = list((deployment.root / "raw").rglob("*.zip"))
+        asked = [entry["path"] for entry in sandbox.requests()]
+        zips = list((sandbox.root / "raw").rglob("*.zip"))
         assert (estimate["files"], estimate["bytes"]) == (
             len(zips),
             sum(path.stat().st_size for path in zips),
         )
         assert sum(path.endswith(".zip") for path in asked) == len(zips)
-        assert estimate["rest_requests"] == len(list((deployment.root / "raw").rglob("rest/*.json"))) == 1
+        assert estimate["rest_requests"] == len(list((sandbox.root / "raw").rglob("rest/*.json"))) == 1
         assert estimate["seconds"] is None
         after = told(dry())
         assert (after["partitions"], after["complete"], after["files"], after["rest_requests"]) == (
@@ -92,7 +94,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
             .invoke(
                 main,
                 ["klines", "backfill", "--dry-run"],
-                env=deployment.environment(),
+                env=sandbox.environment(),
                 catch_exceptions=False,
             )
             .stdout
@@ -103,12 +105,12 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
 
 def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
     """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
-    with deployed(tmp_path) as deployment:
-        plain = started(deployment, "klines", "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
+    with run_sandbox_deployment(tmp_path) as sandbox:
+        plain = started(sandbox, "klines", "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
             timeout=60
         )
         told_to_script = started(
-            deployment, "klines", "backfill", "--from", "2025-01", "--to", "2025-01", "--json"
+            sandbox, "klines", "backfill", "--from", "2025-01", "--to", "2025-01", "--json"
         ).communicate(timeout=60)
     assert "backfill 1/1 BTCUSDT 2025-01" in plain[1]
     assert "\x1b[" not in plain[0] + plain[1]
@@ -164,44 +166,44 @@ def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
 def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> None:
     """A hole is verified as non-existent by the second answer half an hour later, and is then never asked for again."""
     outage = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
-    with deployed(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as deployment:
+    with run_sandbox_deployment(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as sandbox:
 
         def call(*arguments: str) -> list[dict[str, object]]:
             result = CliRunner().invoke(
-                main, [*arguments, "--json"], env=deployment.environment(), catch_exceptions=False
+                main, [*arguments, "--json"], env=sandbox.environment(), catch_exceptions=False
             )
             rows = told(result)
             return [row for row in rows if row["status"] == "open"] if isinstance(rows, list) else []
 
         call("klines", "backfill")
         assert [row["verified"] for row in call("klines", "gaps", "--fill")] == [False]
-        deployment.clock(advance_s=31 * 60)
+        sandbox.clock(advance_s=31 * 60)
         assert [row["verified"] for row in call("klines", "gaps", "--fill")] == [True]
-        deployment.clock(advance_s=30 * 86_400)
-        deployment.forget_requests()
+        sandbox.clock(advance_s=30 * 86_400)
+        sandbox.forget_requests()
         call("klines", "gaps", "--fill")
-        assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines")]
+        assert not [entry for entry in sandbox.requests() if entry["path"].endswith("/klines")]
 
 
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
 def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
     """REST refuses, or another process has a partition: the ledger of the others is told all the same, the error goes to stderr."""
     outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
-    with deployed(
+    with run_sandbox_deployment(
         tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31"
-    ) as deployment:
+    ) as sandbox:
 
         def call(*arguments: str) -> Result:
             return CliRunner().invoke(
-                main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False
+                main, [*arguments, *quiet], env=sandbox.environment(), catch_exceptions=False
             )
 
         call("klines", "backfill")
-        deployment.clock(advance_s=31 * 60)
-        deployment.faults({"match": {"path": "/api/v3/klines"}, "fault": "status_451", "times": "always"})
+        sandbox.clock(advance_s=31 * 60)
+        sandbox.faults({"match": {"path": "/api/v3/klines"}, "fault": "status_451", "times": "always"})
         refused = call("klines", "gaps", "--fill")
-        deployment.faults()
-        lake, january = deployment.workspace.lake, deployment.workspace.partition("BTCUSDT", Month(2025, 1))
+        sandbox.faults()
+        lake, january = sandbox.deployment.lake, sandbox.deployment.partition("BTCUSDT", Month(2025, 1))
         computed = lake.window(january).read_bytes()
         with file_lock(lake.lock(january)):
             held = call("klines", "gaps", "--fill")
@@ -217,9 +219,9 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
     assert len([line for line in held.stderr.splitlines() if line.startswith("failed ")]) == 1
 
 
-def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deployment) -> None:
+def test_a_partition_without_bars_is_in_the_ledger(run: Run, sandbox: SandboxDeployment) -> None:
     """Its raw files are there, so its month was begun."""
-    bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    bars = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     bars.unlink()
     rows = [
         row
@@ -229,17 +231,17 @@ def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deploym
     assert sum(row["bars"] for row in rows) == 744
 
 
-def test_a_ledger_cut_short_says_so(run: Run, deployment: Deployment) -> None:
+def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> None:
     """Forty rows are shown, the others counted."""
-    path = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    path = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     pl.read_parquet(path, hive_partitioning=False).gather_every(2).write_parquet(path)
     found = len(told(run("klines", "gaps", "--json", "--to", "2025-01")))
     assert f"and {found - 40:,} more" in run("klines", "gaps", "--all", "--to", "2025-01").stdout
 
 
-def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, deployment: Deployment) -> None:
+def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: SandboxDeployment) -> None:
     """Another program is writing to it: the summary comes, with a warning. The copy's views name another root and have to change."""
-    catalogue = deployment.root / "catalog.duckdb"
+    catalogue = sandbox.root / "catalog.duckdb"
     holder = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a INT)'); print(flush=True); input()"
     command = [sys.executable, "-c", holder, str(catalogue)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -265,14 +267,14 @@ def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert (result.exit_code, result.stderr.strip()) == (130, "Interrupted")
 
 
-def partials(deployment: Deployment) -> list[Path]:
+def partials(sandbox: SandboxDeployment) -> list[Path]:
     """Downloads that were broken off after something of them was on disk."""
-    return [path for path in deployment.root.rglob("*.partial") if path.stat().st_size > 3_000]
+    return [path for path in sandbox.root.rglob("*.partial") if path.stat().st_size > 3_000]
 
 
-def manifests(deployment: Deployment) -> list[Path]:
+def manifests(sandbox: SandboxDeployment) -> list[Path]:
     """The records of what was fetched and verified."""
-    return list(deployment.root.rglob("raw/**/archives.json"))
+    return list(sandbox.root.rglob("raw/**/archives.json"))
 
 
 @pytest.mark.slow
@@ -288,60 +290,60 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
         "times": 1000,
         "after": after,
     }
-    with deployed(tmp_path / "killed") as deployment:
-        deployment.faults(slow)
-        process = started(deployment, "klines", "backfill", *months)
+    with run_sandbox_deployment(tmp_path / "killed") as sandbox:
+        sandbox.faults(slow)
+        process = started(sandbox, "klines", "backfill", *months)
         deadline = time.monotonic() + 60
-        while len(manifests(deployment)) < after or not partials(deployment):
+        while len(manifests(sandbox)) < after or not partials(sandbox):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        deployment.faults()
+        sandbox.faults()
         kept = {
             Path(record["name"]).stem
-            for path in manifests(deployment)
+            for path in manifests(sandbox)
             for record in json.loads(path.read_text())["files"]
         }
-        deployment.forget_requests()
+        sandbox.forget_requests()
         again = json.loads(
-            started(deployment, "klines", "backfill", *months, "--json").communicate(timeout=60)[0]
+            started(sandbox, "klines", "backfill", *months, "--json").communicate(timeout=60)[0]
         )
-        zips = [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
+        zips = [entry for entry in sandbox.requests() if entry["path"].endswith(".zip")]
         assert process.returncode == -signal.SIGKILL
         assert [row["missing"] for row in again["partitions"]] == [0] * 6
         assert len(kept) >= after
         assert not {Path(entry["path"]).stem for entry in zips} & kept
         assert [entry for entry in zips if entry["range"]]
-        undisturbed = Deployment(deployment.url, tmp_path / "whole")
+        undisturbed = SandboxDeployment(sandbox.url, tmp_path / "whole")
         assert (
             CliRunner().invoke(main, ["klines", "backfill", *months], env=undisturbed.environment()).exit_code
             == 0
         )
         for month in Month.range(Month(2024, 7), Month(2024, 12)):
             one, two = (
-                each.workspace.lake.bars(each.workspace.partition("BTCUSDT", month))
-                for each in (deployment, undisturbed)
+                each.deployment.lake.bars(each.deployment.partition("BTCUSDT", month))
+                for each in (sandbox, undisturbed)
             )
             assert one.read_bytes() == two.read_bytes()
         assert not [
-            path for path in deployment.root.rglob("*") if path.name.endswith(".part") and path.stat().st_size
+            path for path in sandbox.root.rglob("*") if path.name.endswith(".part") and path.stat().st_size
         ]
 
 
 def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
     """--archives-only asks REST for no candle; the hours of today are expected once they are published."""
-    with deployed(tmp_path) as deployment:
+    with run_sandbox_deployment(tmp_path) as sandbox:
         result = CliRunner().invoke(
             main,
             ["klines", "backfill", "--archives-only", "--json"],
-            env=deployment.environment(),
+            env=sandbox.environment(),
             catch_exceptions=False,
         )
         assert not [
             entry
-            for entry in deployment.requests()
+            for entry in sandbox.requests()
             if entry["path"].endswith("/klines") and entry["query"].get("limit") == "1000"
         ]
     (february,) = [row for row in told(result)["partitions"] if row["month"] == "2025-02"]
@@ -350,8 +352,8 @@ def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
 
 def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> None:
     """USD-M futures: header, milliseconds in 2025 too, the same gates."""
-    with deployed(tmp_path, CAPTURE_MARKET="um") as deployment:
-        env = deployment.environment(CAPTURE_HISTORY_START="2024-12-01")
+    with run_sandbox_deployment(tmp_path, CAPTURE_MARKET="um") as sandbox:
+        env = sandbox.environment(CAPTURE_HISTORY_START="2024-12-01")
         result = CliRunner().invoke(main, ["klines", "backfill", "--json"], env=env, catch_exceptions=False)
         assert [(row["month"], row["bars"], row["missing"]) for row in told(result)["partitions"]] == [
             ("2024-12", 744, 0),
@@ -361,36 +363,36 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
         assert CliRunner().invoke(main, ["check"], env=env, catch_exceptions=False).exit_code == 0
         units = {
             pl.read_parquet(path, hive_partitioning=False)["time_unit"].unique().item()
-            for path in deployment.root.rglob("bars/**/*.parquet")
+            for path in sandbox.root.rglob("bars/**/*.parquet")
         }
     assert units == {"ms"}
 
 
 def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
-    run: Run, deployment: Deployment
+    run: Run, sandbox: SandboxDeployment
 ) -> None:
     """Both versions are kept."""
     assert told(run("klines", "recheck", "--json")) == {"rechecked": 0, "published_anew": []}
-    deployment.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
+    sandbox.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
     (found,) = told(run("klines", "recheck", "--all", "--json"))["published_anew"]
     assert found["file"] == "BTCUSDT-1h-2025-01.zip"
     january, _ = told(run("klines", "backfill", "--json"))["partitions"]
     assert january["fetched"] == ["BTCUSDT-1h-2025-01.zip"]
-    assert len(list(deployment.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2
+    assert len(list(sandbox.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2
 
 
 def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
     """In March the rest of February comes too: nobody else would look there."""
-    with deployed(tmp_path, CAPTURE_HISTORY_START="2025-02-01") as deployment:
+    with run_sandbox_deployment(tmp_path, CAPTURE_HISTORY_START="2025-02-01") as sandbox:
 
         def topup() -> list[tuple[str, int]]:
             result = CliRunner().invoke(
-                main, ["klines", "topup", "--json"], env=deployment.environment(), catch_exceptions=False
+                main, ["klines", "topup", "--json"], env=sandbox.environment(), catch_exceptions=False
             )
             return [(row["month"], row["bars"]) for row in told(result)["partitions"]]
 
         assert topup() == [("2025-02", 466)]
-        deployment.clock(now="2025-03-02T09:30:00Z")
+        sandbox.clock(now="2025-03-02T09:30:00Z")
         assert topup() == [("2025-02", 672), ("2025-03", 33)]
         assert topup() == [("2025-03", 33)]
 
@@ -410,9 +412,9 @@ def test_an_interrupted_loop_ends_its_work_before_it_is_told(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the traceback is still held no thread goes on for it."""
-    with deployed(tmp_path, CAPTURE_HISTORY_START="2024-06-01") as deployment:
-        workspace, now_us = deployment.workspace, deployment.workspace.rest.server_time_us()
-        parts = workspace.partitions(["BTCUSDT"], workspace.months(now_us))
+    with run_sandbox_deployment(tmp_path, CAPTURE_HISTORY_START="2024-06-01") as sandbox:
+        deployment, now_us = sandbox.deployment, sandbox.deployment.rest.server_time_us()
+        parts = deployment.partitions(["BTCUSDT"], deployment.months(now_us))
         monkeypatch.setattr(fetch if command == "backfill" else demo, "progress", interrupted)
         loop = (
             partial(fetch.run, title="backfill", use_rest=True, as_json=True)
@@ -420,21 +422,21 @@ def test_an_interrupted_loop_ends_its_work_before_it_is_told(
             else _of_the_demo
         )
         with pytest.raises(KeyboardInterrupt) as held:
-            loop(workspace, parts, now_us)
+            loop(deployment, parts, now_us)
         assert held.type is KeyboardInterrupt
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("bars")]
 
 
-def _of_the_demo(workspace: Workspace, _: list[Partition], now_us: int) -> None:
-    demo._backfill(workspace, now_us)
+def _of_the_demo(deployment: Deployment, _: list[Partition], now_us: int) -> None:
+    demo._backfill(deployment, now_us)
 
 
 def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
-    run: Run, deployment: Deployment
+    run: Run, sandbox: SandboxDeployment
 ) -> None:
     """`recheck` reads the checksums of the others and exits with 1, `topup` makes the ledger of the damaged one anew."""
-    lake = deployment.workspace.lake
-    january, february = (deployment.workspace.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
+    lake = sandbox.deployment.lake
+    january, february = (sandbox.deployment.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
     lake.window(january).write_bytes(b"")
     assert [row["month"] for row in told(run("klines", "topup", "--json"))["partitions"]] == [
         "2025-01",
@@ -442,9 +444,9 @@ def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     ]
     assert pl.read_parquet(lake.window(january))["expected"].to_list() == [744]
     lake.archives_manifest(january).write_text("{")
-    deployment.clock(advance_s=8 * 86_400)
+    sandbox.clock(advance_s=8 * 86_400)
     result = run("klines", "recheck", "--json")
-    deployment.clock(now=NOW)
+    sandbox.clock(now=NOW)
     assert (result.exit_code, told(result)["rechecked"]) == (1, 1)
     assert str(lake.archives_manifest(january)) in result.stderr
     assert str(lake.archives_manifest(february)) not in result.stderr

@@ -17,10 +17,10 @@ import yaml
 
 from capture_pipeline.settings.loader import environment_names
 from capture_pipeline_tests.cli.conftest import Run, told
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 
-def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Deployment) -> None:
+def test_coverage_counts_what_is_there_and_what_is_not(run: Run, sandbox: SandboxDeployment) -> None:
     """The same figures as JSON, as CSV and on the page."""
     document = told(run("klines", "coverage", "--json"))
     january = document["partitions"][0]
@@ -39,9 +39,9 @@ def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Dep
     }
     assert january["coverage_percent"] == pytest.approx(100 * 740 / 744)
     assert document["summary"]["never_computed"] == 0
-    with (deployment.root / "reports" / "coverage.csv").open() as file:
+    with (sandbox.root / "reports" / "coverage.csv").open() as file:
         assert [int(row["present"]) for row in csv.DictReader(file)] == [740, 466]
-    html = (deployment.root / "reports" / "coverage.html").read_text()
+    html = (sandbox.root / "reports" / "coverage.html").read_text()
     assert "<svg" in html
     assert "740" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
@@ -75,17 +75,19 @@ def test_months_that_were_never_backfilled_are_named(run: Run) -> None:
         "FROM '/etc/hostname'",
     ],
 )
-def test_sql_writes_nothing_and_reads_the_lake_alone(run: Run, deployment: Deployment, query: str) -> None:
+def test_sql_writes_nothing_and_reads_the_lake_alone(
+    run: Run, sandbox: SandboxDeployment, query: str
+) -> None:
     """Statements that write are refused, and so are files outside of the lake's tables."""
-    (deployment.root.parent / "secret.txt").write_text("secret")
-    bars = next((deployment.root / "lake" / "bars").rglob("*.parquet"))
-    before = {path: path.read_bytes() for path in (deployment.root / "lake").rglob("*") if path.is_file()}
-    result = run("sql", query.format(root=deployment.root, bars=bars))
+    (sandbox.root.parent / "secret.txt").write_text("secret")
+    bars = next((sandbox.root / "lake" / "bars").rglob("*.parquet"))
+    before = {path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*") if path.is_file()}
+    result = run("sql", query.format(root=sandbox.root, bars=bars))
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
     assert "secret" not in result.stdout
     assert {
-        path: path.read_bytes() for path in (deployment.root / "lake").rglob("*") if path.is_file()
+        path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*") if path.is_file()
     } == before
 
 
@@ -130,10 +132,10 @@ def test_sql_changes_nothing(run: Run) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_the_catalogue_opens_in_plain_duckdb(run: Run, deployment: Deployment) -> None:
+def test_the_catalogue_opens_in_plain_duckdb(run: Run, sandbox: SandboxDeployment) -> None:
     """Without this project."""
     assert run("sql", "SELECT 1").exit_code == 0
-    with duckdb.connect(str(deployment.root / "catalog.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(sandbox.root / "catalog.duckdb"), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM bars").fetchall() == [(1206,)]
 
 
@@ -146,14 +148,14 @@ def test_the_settings_in_force_are_shown(run: Run) -> None:
     assert all(name in names for name in environment_names())
 
 
-def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, deployment: Deployment) -> None:
+def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, sandbox: SandboxDeployment) -> None:
     """With --from only a table is shown."""
     assert run("klines", "coverage").exit_code == 0
-    before = (deployment.root / "reports" / "coverage.csv").read_bytes()
+    before = (sandbox.root / "reports" / "coverage.csv").read_bytes()
     result = run("klines", "coverage", "--from", "2025-02")
     assert result.exit_code == 0
     assert "coverage.csv" not in result.stdout
-    assert (deployment.root / "reports" / "coverage.csv").read_bytes() == before
+    assert (sandbox.root / "reports" / "coverage.csv").read_bytes() == before
 
 
 def test_numbers_of_a_query_can_be_copied(run: Run) -> None:
@@ -192,14 +194,14 @@ def test_a_query_without_a_statement_is_one_line(query: str, run: Run) -> None:
 
 @pytest.mark.parametrize("mode", ["True", "False"])
 def test_sql_works_while_another_process_has_the_catalogue_open(
-    mode: str, run: Run, deployment: Deployment
+    mode: str, run: Run, sandbox: SandboxDeployment
 ) -> None:
     """Read-only always; for writing, where the views have to change."""
     assert run("sql", "SELECT 1").exit_code == 0
     holder = (
         f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={mode}); print(flush=True); input()"
     )
-    command = [sys.executable, "-c", holder, str(deployment.root / "catalog.duckdb")]
+    command = [sys.executable, "-c", holder, str(sandbox.root / "catalog.duckdb")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()
@@ -210,13 +212,13 @@ def test_sql_works_while_another_process_has_the_catalogue_open(
 
 
 def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
-    run: Run, deployment: Deployment
+    run: Run, sandbox: SandboxDeployment
 ) -> None:
     """One line and exit 2, and nothing was asked."""
-    deployment.forget_requests()
+    sandbox.forget_requests()
     result = run("klines", "backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
     assert (result.exit_code, "/nowhere/outages.yaml" in result.stderr) == (2, True)
-    assert deployment.requests() == []
+    assert sandbox.requests() == []
 
 
 @pytest.mark.parametrize(
@@ -228,10 +230,10 @@ def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
     ],
     ids=["computes", "counts", "answers with many rows"],
 )
-def test_an_interrupt_ends_a_long_query_at_once(query: str, deployment: Deployment) -> None:
+def test_an_interrupt_ends_a_long_query_at_once(query: str, sandbox: SandboxDeployment) -> None:
     """Ctrl-C gives 130 and one line, whatever DuckDB is doing."""
     command = [str(Path(sys.executable).with_name("capture")), "sql", query]
-    environment = {**os.environ, **deployment.environment()}
+    environment = {**os.environ, **sandbox.environment()}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

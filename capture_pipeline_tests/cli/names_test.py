@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
-from capture_pipeline_tests.deployment import NOW, Deployment, deployed
+from capture_pipeline_tests.deployment import NOW, SandboxDeployment, run_sandbox_deployment
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
@@ -44,34 +44,32 @@ def case(request: pytest.FixtureRequest) -> Case:
     return made
 
 
-def capture(deployment: Deployment, *arguments: str) -> Result:
+def capture(sandbox: SandboxDeployment, *arguments: str) -> Result:
     """Run a command."""
-    return CliRunner().invoke(
-        main, list(arguments), env=deployment.environment(**QUICK), catch_exceptions=False
-    )
+    return CliRunner().invoke(main, list(arguments), env=sandbox.environment(**QUICK), catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
-def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
     """A lake of one symbol, named in small letters by its settings, from January 2025 on."""
     root = tmp_path_factory.mktemp("names") / "data"
     config = {"symbols": [*QUIET_NAMES, "BTCUSDT"], "listed": "2024-12-20", "now": NOW, "archive_omissions": [
         {"symbol": case.symbol, "start": "2025-01-05T03:00:00Z", "end": "2025-01-05T06:00:00Z"}
     ]}  # fmt: skip
-    with deployed(
+    with run_sandbox_deployment(
         root,
         config,
         CAPTURE_MARKET=case.market,
         CAPTURE_SYMBOLS=case.written,
         CAPTURE_HISTORY_END="2025-01-31",
-    ) as deployment:
-        made = capture(deployment, "klines", "backfill", "--json")
+    ) as sandbox:
+        made = capture(sandbox, "klines", "backfill", "--json")
         assert made.exit_code == 0, made.output
         assert {row["symbol"] for row in json.loads(made.stdout)["partitions"]} == {case.symbol}
-        yield deployment
+        yield sandbox
 
 
-def test_klines_are_filled_checked_and_shown(case: Case, filled: Deployment) -> None:
+def test_klines_are_filled_checked_and_shown(case: Case, filled: SandboxDeployment) -> None:
     """By `--symbol` in small letters too: gaps, check, topup, coverage."""
     ledger = json.loads(capture(filled, "klines", "gaps", "--symbol", case.written, "--json").stdout)
     assert [(row["symbol"], row["bars"], row["status"]) for row in ledger] == [(case.symbol, 3, "filled")]
@@ -88,7 +86,7 @@ def test_klines_are_filled_checked_and_shown(case: Case, filled: Deployment) -> 
     assert case.symbol in (filled.root / "reports" / "coverage.html").read_text(encoding="utf-8")
 
 
-def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: Deployment) -> None:
+def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: SandboxDeployment) -> None:
     """The folder's name is the symbol itself, which every reader of Hive partitions gives back unchanged."""
     query = f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' GROUP BY ALL ORDER BY ALL"  # noqa: S608
     rows = json.loads(capture(filled, "sql", query, "--json").stdout)
@@ -108,7 +106,7 @@ def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: Deploym
     assert frame["market"].unique().to_list() == [case.market]
 
 
-def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: Deployment) -> None:
+def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: SandboxDeployment) -> None:
     """With two requests for exchangeInfo in all, whatever the number of months."""
     filled.forget_requests()
     wrong = case.symbol.replace("USDT", "USTD")
@@ -135,7 +133,7 @@ def test_a_hostile_symbol_is_one_line_in_every_command(
     text: str, command: tuple[str, ...], tmp_path: Path
 ) -> None:
     """It is refused before anything is asked or written."""
-    nowhere = Deployment("http://127.0.0.1:9", tmp_path / "data")
+    nowhere = SandboxDeployment("http://127.0.0.1:9", tmp_path / "data")
     told = capture(nowhere, *command, "--symbol", text)
     assert told.exit_code == 2, told.output
     assert "is not a symbol" in told.output
@@ -222,18 +220,18 @@ def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) ->
 def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_path: Path) -> None:
     """From the stream's address to the book at a time, and the sandbox serves the recording again."""
     config = {"frozen": False, "speed": 20, "symbols": NAMES}
-    with deployed(
+    with run_sandbox_deployment(
         tmp_path / "data", config, CAPTURE_MARKET=case.market, CAPTURE_SYMBOLS=case.written
     ) as live:
         unknown = capture(live, "session", "start", "--symbol", "BTCUSTD", "--duration", "3s")
         assert (unknown.exit_code, "did you mean BTCUSDT" in unknown.output) == (2, True)
-        assert not list_sessions(sessions_root(live.workspace.settings))
+        assert not list_sessions(sessions_root(live.deployment.settings))
         checked = capture(live, "session", "preflight", "--symbol", case.written, "--seconds", "1")
         assert all(f"PASS  {name}" in checked.output for name in ("symbols", "test capture")), checked.output
         started = capture(live, "session", "start", "--symbol", case.written, "--duration", "5s")
         assert started.exit_code == 0, started.output
         assert "0 gaps, 0 ids lost" in started.output
-        folder = list_sessions(sessions_root(live.workspace.settings))[0]
+        folder = list_sessions(sessions_root(live.deployment.settings))[0]
         checks = {
             check["name"]: check["verdict"]
             for check in json.loads(capture(live, "session", "validate", str(folder.path), "--json").stdout)[
@@ -268,5 +266,5 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
         ) == [{"symbol": case.symbol}]
         assert capture(live, "session", "list").exit_code == 0
         market = {"replay": str(folder.recording), "frozen": False, "now": None}
-        with deployed(tmp_path / "again", market, CAPTURE_MARKET="spot") as again:
-            assert again.workspace.rest.listed_symbols() == [case.symbol]
+        with run_sandbox_deployment(tmp_path / "again", market, CAPTURE_MARKET="spot") as again:
+            assert again.deployment.rest.listed_symbols() == [case.symbol]

@@ -19,7 +19,7 @@ import pytest
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline_tests.deployment import NO_SETTINGS, deployed
+from capture_pipeline_tests.deployment import NO_SETTINGS, run_sandbox_deployment
 from capture_pipeline_tests.network import VARIABLES, Proxy, make_authority, proxy_to, tls_front
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
@@ -122,10 +122,10 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
     authority = make_authority(tmp_path)
     tls = authority.context()
     with ExitStack() as stack:
-        deployment = stack.enter_context(
-            deployed(tmp_path / "unused", {"frozen": False, "speed": 20, "symbols": [BUSY]})
+        sandbox = stack.enter_context(
+            run_sandbox_deployment(tmp_path / "unused", {"frozen": False, "speed": 20, "symbols": [BUSY]})
         )
-        front = stack.enter_context(tls_front(urlsplit(deployment.url).port or 0, tls))
+        front = stack.enter_context(tls_front(urlsplit(sandbox.url).port or 0, tls))
         targets = {f"{host}.binance.vision:443": front for host in ("data-api", "data-stream")}
         proxy = stack.enter_context(proxy_to(targets, login=LOGIN))
         yield Behind(

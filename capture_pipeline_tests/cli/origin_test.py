@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, ConfigError
 from capture_pipeline.klines.backfill import backfill
@@ -20,31 +20,31 @@ from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.cli.conftest import Run
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 
 BINANCE = {"venue": "binance", "archive": "https://data.binance.vision"}
 
 
-def origin(deployment: Deployment) -> Path:
-    return deployment.root / "state" / "origin.json"
+def origin(sandbox: SandboxDeployment) -> Path:
+    return sandbox.root / "state" / "origin.json"
 
 
 def contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_the_first_fetch_says_whose_the_lake_is(filled: Deployment, tmp_path: Path) -> None:
+def test_the_first_fetch_says_whose_the_lake_is(filled: SandboxDeployment, tmp_path: Path) -> None:
     """The sandbox is an exchange of its own, without its port; for the real one the archive stands beside it."""
     assert json.loads(origin(filled).read_text()) == {"venue": "sandbox", "archive": None}
-    real = Deployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
-    ensure_venue(real.workspace)
+    real = SandboxDeployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
+    ensure_venue(real.deployment)
     assert json.loads(origin(real).read_text()) == BINANCE
 
 
-def test_another_port_of_the_sandbox_is_the_same_exchange(deployment: Deployment) -> None:
+def test_another_port_of_the_sandbox_is_the_same_exchange(sandbox: SandboxDeployment) -> None:
     """It is another one at each start."""
-    with deployed(deployment.root) as again:
-        assert again.url != deployment.url
+    with run_sandbox_deployment(sandbox.root) as again:
+        assert again.url != sandbox.url
         assert (
             CliRunner()
             .invoke(main, ["klines", "topup"], env=again.environment(), catch_exceptions=False)
@@ -65,70 +65,75 @@ def test_another_port_of_the_sandbox_is_the_same_exchange(deployment: Deployment
     ids=" ".join,
 )
 def test_another_exchange_is_refused_on_one_line(
-    arguments: tuple[str, ...], run: Run, deployment: Deployment
+    arguments: tuple[str, ...], run: Run, sandbox: SandboxDeployment
 ) -> None:
     """Exit 2, the file and the remedy, nothing downloaded, no byte of the lake changed."""
-    origin(deployment).write_text(json.dumps(BINANCE))
-    before = contents(deployment.root)
-    deployment.forget_requests()
+    origin(sandbox).write_text(json.dumps(BINANCE))
+    before = contents(sandbox.root)
+    sandbox.forget_requests()
     result = run(*arguments)
     assert (result.exit_code, len(result.stderr.strip().splitlines()), result.stdout) == (2, 1, "")
-    for said in (str(origin(deployment)), "venue binance", "venue sandbox", "CAPTURE_STORAGE_ROOT"):
+    for said in (str(origin(sandbox)), "venue binance", "venue sandbox", "CAPTURE_STORAGE_ROOT"):
         assert said in result.stderr
-    assert {entry["path"] for entry in deployment.requests()} <= {"/api/v3/time"}
-    assert contents(deployment.root) == before
+    assert {entry["path"] for entry in sandbox.requests()} <= {"/api/v3/time"}
+    assert contents(sandbox.root) == before
 
 
 @pytest.mark.parametrize("step", [fetch_archives, fill_from_rest, recheck_partition, find_gaps])
-def test_no_single_step_touches_the_lake_of_another_exchange(step: object, deployment: Deployment) -> None:
+def test_no_single_step_touches_the_lake_of_another_exchange(
+    step: object, sandbox: SandboxDeployment
+) -> None:
     """Dagster runs them one by one."""
-    origin(deployment).write_text(json.dumps(BINANCE))
-    before = contents(deployment.root)
-    workspace = deployment.reopened()
-    (january,) = workspace.partitions(["BTCUSDT"], workspace.months(workspace.now_us())[:1])
+    origin(sandbox).write_text(json.dumps(BINANCE))
+    before = contents(sandbox.root)
+    deployment = sandbox.reopened()
+    (january,) = deployment.partitions(["BTCUSDT"], deployment.months(deployment.now_us())[:1])
     with pytest.raises(ConfigError, match="venue binance"):
-        step(workspace, january, workspace.now_us())  # type: ignore[operator]
-    assert contents(deployment.root) == before
+        step(deployment, january, deployment.now_us())  # type: ignore[operator]
+    assert contents(sandbox.root) == before
 
 
-def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, deployment: Deployment) -> None:
+def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, sandbox: SandboxDeployment) -> None:
     """What only computes does not say whose it is."""
-    origin(deployment).unlink()
+    origin(sandbox).unlink()
     assert run("klines", "gaps").exit_code == 0
-    assert not origin(deployment).exists()
+    assert not origin(sandbox).exists()
     assert run("klines", "topup").exit_code == 0
-    assert json.loads(origin(deployment).read_text())["venue"] == "sandbox"
+    assert json.loads(origin(sandbox).read_text())["venue"] == "sandbox"
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"venue": ""}', "[]"])
-def test_a_damaged_origin_is_one_line(content: str, run: Run, deployment: Deployment) -> None:
+def test_a_damaged_origin_is_one_line(content: str, run: Run, sandbox: SandboxDeployment) -> None:
     """With the file and how to mend it."""
-    origin(deployment).write_text(content)
+    origin(sandbox).write_text(content)
     result = run("klines", "topup")
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
-    assert f"{origin(deployment)}: is damaged" in result.stderr
+    assert f"{origin(sandbox)}: is damaged" in result.stderr
     assert "write the exchange of this lake into it" in result.stderr
 
 
-def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployment) -> None:
+def test_spot_and_futures_stand_beside_each_other(run: Run, sandbox: SandboxDeployment) -> None:
     """The same symbols, interval and months: no file of the one market changes when the other one is fetched."""
     kept = {
         path: content
-        for path, content in contents(deployment.root).items()
-        if "spot" in str(path.relative_to(deployment.root))
+        for path, content in contents(sandbox.root).items()
+        if "spot" in str(path.relative_to(sandbox.root))
     }
     assert kept
     assert run("klines", "backfill", CAPTURE_MARKET="um").exit_code == 0
-    after = contents(deployment.root)
+    after = contents(sandbox.root)
     assert {path: after[path] for path in kept} == kept
     assert any("market=um" in str(path) for path in after)
 
 
-def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+def test_of_two_exchanges_that_begin_at_once_one_is_refused(
+    sandbox: SandboxDeployment, tmp_path: Path
+) -> None:
     """Whoever holds the lock writes; the other one waits and then reads it."""
     root = tmp_path / "new"
     first, second = (
-        Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance")
+        SandboxDeployment(sandbox.url, root, CAPTURE_VENUE=venue).deployment
+        for venue in ("sandbox", "binance")
     )
     with file_lock(first.lake.origin_lock()), pytest.raises(BusyError):
         ensure_venue(first)
@@ -139,12 +144,12 @@ def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployme
     assert _refused(first)
 
 
-def _refused(workspace: Workspace) -> bool:
+def _refused(deployment: Deployment) -> bool:
     with pytest.raises(ConfigError):
         list(
             backfill(
-                workspace,
-                workspace.partitions(["BTCUSDT"], workspace.months(1_740_000_000_000_000)),
+                deployment,
+                deployment.partitions(["BTCUSDT"], deployment.months(1_740_000_000_000_000)),
                 1_740_000_000_000_000,
             )
         )

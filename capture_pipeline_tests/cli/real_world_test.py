@@ -21,7 +21,7 @@ from capture_pipeline.definitions import build_definitions
 from capture_pipeline_tests.cli.conftest import told
 from capture_pipeline_tests.cli.profile_worlds import EARLY, INVERTED, MONTHS, WORLDS, World
 from capture_pipeline_tests.defs.stage import Stage, key
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -56,24 +56,26 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture(scope="module")
-def filled(world: World, url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Deployment, Result]:
+def filled(
+    world: World, url: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SandboxDeployment, Result]:
     """A lake that was backfilled, and how that ended."""
-    deployment = Deployment(
+    sandbox = SandboxDeployment(
         url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT
     )
-    return deployment, run(deployment, "klines", "backfill", "--json")
+    return sandbox, run(sandbox, "klines", "backfill", "--json")
 
 
-def run(deployment: Deployment, *arguments: str, **environment: str) -> Result:
+def run(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> Result:
     """Run `capture` in this process."""
     return CliRunner().invoke(
-        main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False
+        main, list(arguments), env=sandbox.environment(**environment), catch_exceptions=False
     )
 
 
-def table(deployment: Deployment, name: str) -> pl.DataFrame:
+def table(sandbox: SandboxDeployment, name: str) -> pl.DataFrame:
     """All rows of a table, with the symbol and month of their partition; empty where it has no file."""
-    files = sorted((deployment.root / "lake" / name).rglob("*.parquet"))
+    files = sorted((sandbox.root / "lake" / name).rglob("*.parquet"))
     frames = [
         pl.read_parquet(path, hive_partitioning=False).with_columns(
             *(pl.lit(_of_path(path, part)).alias(part) for part in ("symbol", "month"))
@@ -95,9 +97,9 @@ def hours_of(gaps: pl.DataFrame, cause: str, status: str) -> dict[str, int]:
     }
 
 
-def test_backfill_takes_every_month(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_backfill_takes_every_month(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
     """Exit code 0, nothing quarantined, and the bars of each month are those of the exchange."""
-    deployment, result = filled
+    sandbox, result = filled
     assert result.exit_code == 0, result.output
     rows = told(result)["partitions"]
     found = {symbol: tuple(row["bars"] for row in rows if row["symbol"] == symbol) for symbol in world.bars}
@@ -108,13 +110,13 @@ def test_backfill_takes_every_month(world: World, filled: tuple[Deployment, Resu
         (row["symbol"], row["month"]): row["conflicts"] for row in rows if row["conflicts"]
     } == world.conflicts
     assert {(row["symbol"], row["month"]): row["unverified"] for row in rows if row["unverified"]} == {}
-    assert table(deployment, BARS).height == sum(map(sum, world.bars.values()))
+    assert table(sandbox, BARS).height == sum(map(sum, world.bars.values()))
 
 
-def test_ledgers_name_each_cause(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_ledgers_name_each_cause(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
     """Off-grid hours, suspended hours and filled omissions, each counted; no hour is missing for another cause."""
-    deployment, _ = filled
-    gaps = table(deployment, GAPS)
+    sandbox, _ = filled
+    gaps = table(sandbox, GAPS)
     assert hours_of(gaps, OFF_GRID, "open") == world.off_grid
     assert hours_of(gaps, SUSPENDED, "open") == world.suspended
     assert hours_of(gaps, "before_listing", "open") == world.before_listing
@@ -131,21 +133,23 @@ def test_ledgers_name_each_cause(world: World, filled: tuple[Deployment, Result]
     }
 
 
-def test_rows_off_the_grid_are_kept_in_their_table(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_rows_off_the_grid_are_kept_in_their_table(
+    world: World, filled: tuple[SandboxDeployment, Result]
+) -> None:
     """Each once, as sent, with its cause."""
-    deployment, _ = filled
-    found = table(deployment, EXCLUSIONS)
+    sandbox, _ = filled
+    found = table(sandbox, EXCLUSIONS)
     assert Counter(found["symbol"].to_list() if found.height else []) == world.off_grid
     assert set(found["cause"]) == {OFF_GRID}
     assert set(found["open_time_us"] % 3_600_000_000) == {SHIFT_US}
 
 
 def test_irregular_close_times_are_in_the_bars_as_sent(
-    world: World, filled: tuple[Deployment, Result]
+    world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
     """The candles before the three halts."""
-    deployment, _ = filled
-    bars = table(deployment, BARS)
+    sandbox, _ = filled
+    bars = table(sandbox, BARS)
     unit = pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
     closed, opened = pl.col("close_time_us"), pl.col("open_time_us")
     odd = bars.filter(closed != opened + 3_600_000_000 - unit).with_columns(
@@ -157,10 +161,12 @@ def test_irregular_close_times_are_in_the_bars_as_sent(
     assert found == world.irregular
 
 
-def test_check_passes_and_counts_irregular_rows(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_check_passes_and_counts_irregular_rows(
+    world: World, filled: tuple[SandboxDeployment, Result]
+) -> None:
     """With the demo's calendars every gate of severity ERROR passes, and all irregular rows but futures' rows off the grid are known."""
-    deployment, _ = filled
-    result = run(deployment, "check", "--json")
+    sandbox, _ = filled
+    result = run(sandbox, "check", "--json")
     document = told(result)
     failed = [
         (each["gate"], each["symbol"], each["month"])
@@ -180,12 +186,12 @@ def test_check_passes_and_counts_irregular_rows(world: World, filled: tuple[Depl
 
 
 def test_irregular_rows_that_no_calendar_lists_are_a_warning(
-    world: World, filled: tuple[Deployment, Result]
+    world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
     """The month is kept, the exit code is 0, and they are counted as unknown."""
-    deployment, _ = filled
+    sandbox, _ = filled
     shipped_alone = dict.fromkeys(CALENDARS, "")
-    result = run(deployment, "check", "--json", "--gate", CLOSE_GATE, **shipped_alone)
+    result = run(sandbox, "check", "--json", "--gate", CLOSE_GATE, **shipped_alone)
     assert result.exit_code == 0, result.output
     assert irregular(told(result), "unknown") == world.irregular
 
@@ -208,10 +214,10 @@ def _is_error(result: dict[str, Any]) -> bool:
     return bool(result["severity"] == "ERROR")
 
 
-def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
     """All that is missing is explained."""
-    deployment, _ = filled
-    result = run(deployment, "klines", "coverage", "--json")
+    sandbox, _ = filled
+    result = run(sandbox, "klines", "coverage", "--json")
     assert result.exit_code == 0, result.output
     rows = {(row["symbol"], row["month"]): row for row in told(result)["partitions"]}
     suspended = {
@@ -230,12 +236,14 @@ def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[Deployme
         assert {rows[symbol, month]["unexplained"] for month in MONTHS} == {0}
 
 
-def test_a_second_backfill_fetches_nothing_and_changes_nothing(filled: tuple[Deployment, Result]) -> None:
+def test_a_second_backfill_fetches_nothing_and_changes_nothing(
+    filled: tuple[SandboxDeployment, Result],
+) -> None:
     """The same bytes, no file asked for twice."""
-    deployment, first = filled
+    sandbox, first = filled
     assert first.exit_code == 0, first.output
-    before = {path: path.read_bytes() for path in (deployment.root / "lake" / BARS).rglob("*.parquet")}
-    rows = told(run(deployment, "klines", "backfill", "--json"))["partitions"]
+    before = {path: path.read_bytes() for path in (sandbox.root / "lake" / BARS).rglob("*.parquet")}
+    rows = told(run(sandbox, "klines", "backfill", "--json"))["partitions"]
     assert [row["fetched"] for row in rows] == [[]] * len(rows)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -244,10 +252,10 @@ def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
     world: World, url: str, tmp_path: Path
 ) -> None:
     """One run over all partitions succeeds; rows and causes are those of the command line."""
-    deployment = Deployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
-    definitions = build_definitions(deployment.workspace.settings)
+    sandbox = SandboxDeployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
+    definitions = build_definitions(sandbox.deployment.settings)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        stage = Stage(definitions, deployment, instance)
+        stage = Stage(definitions, sandbox, instance)
         ends = {"start": key("2024-11", min(world.bars)), "end": key("2025-02", max(world.bars))}
         result = stage.run(
             JOB, tags={f"dagster/asset_partition_range_{name}": value for name, value in ends.items()}
@@ -273,7 +281,7 @@ def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
         for symbol, counts in world.bars.items()
         for month, count in zip(MONTHS, counts, strict=True)
     }
-    gaps = table(deployment, GAPS)
+    gaps = table(sandbox, GAPS)
     assert (hours_of(gaps, OFF_GRID, "open"), hours_of(gaps, SUSPENDED, "open")) == (
         world.off_grid,
         world.suspended,

@@ -17,27 +17,29 @@ from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prep
 from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[Deployment]:
+def exchange(tmp_path: Path) -> Iterator[SandboxDeployment]:
     """A deployment whose market runs twenty times as fast as real time."""
-    with deployed(tmp_path / "data", {"frozen": False, "speed": 20, "symbols": [BUSY]}) as deployment:
-        yield deployment
+    with run_sandbox_deployment(
+        tmp_path / "data", {"frozen": False, "speed": 20, "symbols": [BUSY]}
+    ) as sandbox:
+        yield sandbox
 
 
-def capture(deployment: Deployment, *arguments: str, **environment: str) -> Result:
+def capture(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> Result:
     """Run a command."""
     return CliRunner().invoke(
-        main, list(arguments), env=deployment.environment(**QUICK, **environment), catch_exceptions=False
+        main, list(arguments), env=sandbox.environment(**QUICK, **environment), catch_exceptions=False
     )
 
 
-def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -> None:
+def test_a_session_is_started_listed_shown_and_validated(exchange: SandboxDeployment) -> None:
     """Ids are missing on the way: the book is synchronised again, lost trades come back, and the end says what there is."""
     drop = {"fault": "ws_drop", "times": 2, "after": 60}
     exchange.faults({**drop, "match": {"stream": "*@depth*"}}, {**drop, "match": {"stream": "*@trade"}})
@@ -46,7 +48,7 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     )
     assert started.exit_code == 0, started.output
     assert "complete:" in started.stdout
-    folder = list_sessions(sessions_root(exchange.workspace.settings))[0]
+    folder = list_sessions(sessions_root(exchange.deployment.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.statistics["gaps"] == 2
     assert [audit["clean"] for audit in metadata.audits] == [True] * len(metadata.audits)
@@ -72,11 +74,11 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     )
 
 
-def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> None:
+def test_a_session_at_work_is_stopped_from_elsewhere(exchange: SandboxDeployment) -> None:
     """The request stands in a file, so that it is heard whatever becomes of a signal."""
 
     def stop_soon() -> None:
-        root = sessions_root(exchange.workspace.settings)
+        root = sessions_root(exchange.deployment.settings)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             folders = [
@@ -97,9 +99,9 @@ def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> No
     assert "interrupted:" in started.stdout
 
 
-def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
+def test_what_was_left_is_finished_by_stop(exchange: SandboxDeployment) -> None:
     """Nothing was ever recorded of it: it ends as empty and is in nobody's way."""
-    settings = exchange.workspace.settings
+    settings = exchange.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     open_ones = json.loads(capture(exchange, "session", "status", "--json").stdout)
     assert [(one["session"], one["state"]) for one in open_ones] == [(folder.session, "interrupted")]
@@ -108,12 +110,12 @@ def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
     assert "No session is open" in capture(exchange, "session", "status").stdout
 
 
-def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Deployment) -> None:
+def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: SandboxDeployment) -> None:
     """Nobody answers: that is told once, while it lasts, and again at the end; the status names it as well."""
     result = capture(
         exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9"
     )
-    folder = list_sessions(sessions_root(exchange.workspace.settings))[0]
+    folder = list_sessions(sessions_root(exchange.deployment.settings))[0]
     told = [line for line in result.stderr.splitlines() if "cannot connect to ws://127.0.0.1:9" in line]
     assert result.exit_code == 1, result.output
     assert len(told) == 2, result.stderr
@@ -126,7 +128,7 @@ def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Depl
     assert "Connect call failed" in capture(exchange, "session", "status", folder.session).output
 
 
-def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: Deployment) -> None:
+def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: SandboxDeployment) -> None:
     """The exchange is asked; no session is left behind, and a similar name is offered."""
     result = capture(exchange, "session", "start", "--symbol", "BTCUSTD", "--duration", "60s")
     assert (result.exit_code, "does not know BTCUSTD" in result.stderr, "BTCUSDT" in result.stderr) == (
@@ -134,10 +136,12 @@ def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: Dep
         True,
         True,
     ), result.output
-    assert not list_sessions(sessions_root(exchange.workspace.settings))
+    assert not list_sessions(sessions_root(exchange.deployment.settings))
 
 
-def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(exchange: Deployment) -> None:
+def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
+    exchange: SandboxDeployment,
+) -> None:
     """REST hangs and the streams deliver: the question is given up after its time, which is reported, and the session is complete."""
     exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
@@ -149,7 +153,7 @@ def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
     assert "complete:" in result.stdout
 
 
-def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deployment) -> None:
+def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: SandboxDeployment) -> None:
     """Connections open and bring nothing; the snapshots that REST answers do not count."""
     exchange.faults({"match": {"stream": "*"}, "fault": "ws_drop", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "14s")
@@ -159,10 +163,10 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deploy
 
 
 def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(
-    exchange: Deployment,
+    exchange: SandboxDeployment,
 ) -> None:
     """No line says that it is resumed."""
-    settings = exchange.workspace.settings
+    settings = exchange.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     with session_lock(folder):
         started = capture(exchange, "session", "start", "--duration", "5s")
@@ -173,16 +177,16 @@ def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told
     ), started.output
 
 
-def test_without_sessions_the_list_says_so(exchange: Deployment) -> None:
+def test_without_sessions_the_list_says_so(exchange: SandboxDeployment) -> None:
     """Instead of an empty table."""
     assert capture(exchange, "session", "list").stdout.startswith("There is no session in ")
     assert json.loads(capture(exchange, "session", "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize("name", ["session.json", "metadata.json"])
-def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: Deployment) -> None:
+def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: SandboxDeployment) -> None:
     """It is named with what is wrong, in the table, in JSON and for `status`; the exit code is 1, as of every list with a damaged part."""
-    settings = exchange.workspace.settings
+    settings = exchange.deployment.settings
     broken, sound = (
         prepare(sessions_root(settings), create_plan(settings, [symbol], "custom", 600))
         for symbol in ("ETHUSDT", "BTCUSDT")
@@ -223,23 +227,23 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
-    arguments: list[str], environment: dict[str, str], told: str, exchange: Deployment
+    arguments: list[str], environment: dict[str, str], told: str, exchange: SandboxDeployment
 ) -> None:
     """And nothing is left behind."""
     env = exchange.environment(**{**QUICK, **environment})
     result = CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
     assert (result.exit_code, told in result.stderr) == (2, True), result.output
-    assert not list_sessions(sessions_root(exchange.workspace.settings))
+    assert not list_sessions(sessions_root(exchange.deployment.settings))
 
 
-def test_the_plan_is_shown_as_a_calendar(exchange: Deployment) -> None:
+def test_the_plan_is_shown_as_a_calendar(exchange: SandboxDeployment) -> None:
     """Three sessions a week without a plan of one's own."""
     rows = json.loads(capture(exchange, "session", "plan", "--days", "7", "--json").stdout)
     assert {row["regime"] for row in rows} == {"high_volume", "low_volume", "special_event"}
     assert "options expiry" in capture(exchange, "session", "plan").stdout
 
 
-def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deployment) -> None:
+def test_a_preflight_passes_against_an_exchange_that_answers(exchange: SandboxDeployment) -> None:
     """Each check with what it measured."""
     result = capture(exchange, "session", "preflight", "--seconds", "2")
     assert result.exit_code == 0, result.output
@@ -247,7 +251,7 @@ def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deploymen
     assert [line[:4] for line in lines] == ["PASS"] * 10 + ["SEEN"] * 9
 
 
-def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: Deployment) -> None:
+def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: SandboxDeployment) -> None:
     """Exit code 1; each failing check says what to do."""
     dead = exchange.environment(**QUICK, CAPTURE_SANDBOX_URL="http://127.0.0.1:9", CAPTURE_HTTP_ATTEMPTS="1")
     result = CliRunner().invoke(

@@ -21,7 +21,7 @@ SESSION = "20250803T143000Z_custom_btcusdt"
 
 
 @pytest.fixture(autouse=True)
-def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTURE_STORAGE_ROOT", str(tmp_path / "root"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipeline.yaml").write_text("{}\n")

@@ -11,12 +11,12 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.cli.main import main
-from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.cli.conftest import told
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 NAME = "BTCUSDT-1h-2024-12.zip"
 FORMS = {
@@ -28,15 +28,15 @@ Backfill = Callable[..., Result]
 
 
 @pytest.fixture
-def fresh(filled: Deployment, tmp_path: Path) -> Deployment:
+def fresh(filled: SandboxDeployment, tmp_path: Path) -> SandboxDeployment:
     """An empty lake at the exchange of the folder."""
-    return Deployment(
+    return SandboxDeployment(
         filled.url, tmp_path / "fresh", CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
     )
 
 
 @pytest.fixture
-def backfill(fresh: Deployment) -> Backfill:
+def backfill(fresh: SandboxDeployment) -> Backfill:
     """Backfill December from archive files alone."""
 
     def call(*arguments: str, **environment: str) -> Result:
@@ -48,13 +48,13 @@ def backfill(fresh: Deployment) -> Backfill:
     return call
 
 
-def spoil(fresh: Deployment, fault: str) -> None:
+def spoil(fresh: SandboxDeployment, fault: str) -> None:
     fresh.faults({"match": {"path": f"*/{NAME}"}, "fault": fault})
 
 
 @pytest.mark.parametrize("fault", FORMS)
 def test_a_file_whose_checksum_cannot_be_read_is_reported(
-    fault: str, fresh: Deployment, backfill: Backfill
+    fault: str, fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
     """Daily files stand in for it; the file, the form, its digest and the remedy are named, and the exit code is 1."""
     spoil(fresh, fault)
@@ -84,7 +84,9 @@ def test_a_file_whose_checksum_cannot_be_read_is_reported(
 @pytest.mark.parametrize(
     "setting", ["CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM", "CAPTURE_ARCHIVE_PINNED_CHECKSUMS"]
 )
-def test_the_remedy_that_is_named_settles_it(setting: str, fresh: Deployment, backfill: Backfill) -> None:
+def test_the_remedy_that_is_named_settles_it(
+    setting: str, fresh: SandboxDeployment, backfill: Backfill
+) -> None:
     """The file is used from then on, and the exit code is 0."""
     spoil(fresh, "checksum_bom")
     backfill()
@@ -96,7 +98,7 @@ def test_the_remedy_that_is_named_settles_it(setting: str, fresh: Deployment, ba
     assert (result.exit_code, row["state"], row["monthly"], row["unverified"]) == (0, "ok", 744, [])
 
 
-def test_its_hole_is_ours_where_nothing_stands_in(fresh: Deployment, backfill: Backfill) -> None:
+def test_its_hole_is_ours_where_nothing_stands_in(fresh: SandboxDeployment, backfill: Backfill) -> None:
     """Also where daily files are as bad: the ledger says that the file is unverified."""
     fresh.faults({"match": {"path": "*/BTCUSDT-1h-2024-12*"}, "fault": "checksum_path"})
     result = backfill("--json")
@@ -109,7 +111,7 @@ def test_its_hole_is_ours_where_nothing_stands_in(fresh: Deployment, backfill: B
 
 
 def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
-    fresh: Deployment, backfill: Backfill
+    fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
     """What daily files replace whole leaves nothing to be done."""
     spoil(fresh, "checksum_wrong")
@@ -123,14 +125,14 @@ def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
     assert (lacking.exit_code, row["state"], row["unexplained"]) == (1, "32 quarantined", 744)
 
 
-def test_dagster_counts_it(fresh: Deployment, backfill: Backfill) -> None:
+def test_dagster_counts_it(fresh: SandboxDeployment, backfill: Backfill) -> None:
     """As metadata of `kline_archives`, beside its trust and its reason."""
     spoil(fresh, "checksum_two_lines")
     backfill()
-    part = fresh.workspace.partition("BTCUSDT", Month(2024, 12))
-    manifest = read_model(fresh.workspace.lake.archives_manifest(part), ArchivesManifest)
+    part = fresh.deployment.partition("BTCUSDT", Month(2024, 12))
+    manifest = read_model(fresh.deployment.lake.archives_manifest(part), ArchivesManifest)
     assert manifest is not None
-    metadata = describe.archives(ArchivesResult(part, manifest, []))["kline_archives"]
+    metadata = result_metadata.archives(ArchivesResult(part, manifest, []))["kline_archives"]
     assert (metadata["unverified"], metadata["quarantined"], metadata["trust"]["checksum_missing"]) == (
         1,
         0,

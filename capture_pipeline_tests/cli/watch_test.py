@@ -54,7 +54,7 @@ def terminal(one: Live, *arguments: str) -> Iterator[Terminal]:
     termios.tcsetwinsize(slave, (50, 150))
     # The first terminal that a session leader opens controls it: Ctrl-C there is a signal.
     command = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave), CAPTURE, *arguments]
-    environment = {**os.environ, **one.deployment.environment(), "TERM": "xterm"}
+    environment = {**os.environ, **one.sandbox.environment(), "TERM": "xterm"}
     with subprocess.Popen(command, env=environment, start_new_session=True) as program:
         try:
             yield Terminal(master, program)
@@ -68,7 +68,7 @@ def test_a_session_is_watched_until_ctrl_c_and_goes_on(tmp_path: Path) -> None:
     """Its rate and its gaps are shown and renewed; Ctrl-C ends the view with 130 and not the recorder."""
     with live(tmp_path) as one:
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
-        one.deployment.faults(
+        one.sandbox.faults(
             {**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}}
         )
         one.start()

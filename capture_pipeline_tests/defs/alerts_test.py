@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, free_port, make_project, run_ui, wait_for_daemons
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
 from capture_pipeline_tests.waiting import wait_for
@@ -46,8 +46,8 @@ def variables(web: HttpReceiver, mail: MailReceiver) -> dict[str, str]:
 @pytest.fixture
 def alerting(stage: Stage, web: HttpReceiver, mail: MailReceiver) -> Stage:
     """Return the stage with both channels; its settings are set in the environment, too."""
-    environment = {**stage.deployment._environment, **variables(web, mail)}
-    stage.deployment = Deployment(stage.deployment.url, stage.deployment.root, **environment)
+    environment = {**stage.sandbox._environment, **variables(web, mail)}
+    stage.sandbox = SandboxDeployment(stage.sandbox.url, stage.sandbox.root, **environment)
     return stage
 
 
@@ -116,7 +116,7 @@ def test_what_happened_before_the_sensor_began_is_not_sent(alerting: Stage, web:
 def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) -> None:
     """The cursor is not changed; the next tick reports the event."""
     alerting.tick("alert_sensor")
-    folder = alerting.deployment.root / "state" / "alerts"
+    folder = alerting.sandbox.root / "state" / "alerts"
     report(alerting, passed=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name("aside")
@@ -132,7 +132,7 @@ def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) 
 def test_without_a_channel_the_sensor_does_nothing(stage: Stage) -> None:
     report(stage, passed=False)
     assert stage.tick("alert_sensor").reason == "alerts.channels lists no channel"
-    assert not (stage.deployment.root / "state" / "alerts").exists()
+    assert not (stage.sandbox.root / "state" / "alerts").exists()
 
 
 def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
@@ -140,7 +140,7 @@ def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
 ) -> None:
     """The key is job and partition; the text names step and cause, and the page is linked."""
     alerting.tick("alert_sensor")
-    good = alerting.deployment
+    good = alerting.sandbox
     fault = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
     good.faults(fault)
     failed = alerting.run("initial_backfill", PARTITION)
@@ -189,7 +189,7 @@ def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
         SandboxServer(SandboxConfig.model_validate(config)) as server,
         run_ui(project, port, CAPTURE_SANDBOX_URL=server.url, **settings, **variables(web, mail)),
     ):
-        exchange = Deployment(server.url, project / "data")
+        exchange = SandboxDeployment(server.url, project / "data")
         refused = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
         missing = {"match": {"path": "/api/v3/klines"}, "fault": "rest_hole", **hole}
         wait_for_daemons(port)

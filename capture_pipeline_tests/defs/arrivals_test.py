@@ -8,14 +8,14 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
-from capture_pipeline.defs.klines import arrivals, arrivals_cursor, checks, describe
+from capture_pipeline.defs.klines import arrivals, arrivals_cursor, checks, result_metadata
 from capture_pipeline.defs.shared import check_evaluations, partitions
-from capture_pipeline.defs.shared.runless import report_materialization
+from capture_pipeline.defs.shared.runless_events import report_materialization
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.quality.measure import report_coverage
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.quality.coverage_report import report_coverage
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import (
@@ -38,14 +38,14 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    partition: Partition = partitions.partitions_of(stage.workspace, [name])[0]
+    partition: Partition = partitions.partitions_of(stage.deployment, [name])[0]
     return partition
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
     """Run the function of `capture klines backfill`, as another process would."""
-    workspace = stage.deployment.reopened()
-    done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
+    deployment = stage.sandbox.reopened()
+    done = list(backfill(deployment, [partition(stage, name) for name in names], deployment.now_us()))
     assert not [outcome.error for outcome in done if outcome.error]
 
 
@@ -56,7 +56,7 @@ def events(stage: Stage) -> int:
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
     """Return the metadata of the newest materializations that depend on files, by asset and partition."""
-    of_a_run = describe.RUN_VALUES
+    of_a_run = result_metadata.RUN_VALUES
     return {
         f"{asset} {name}": {
             field: value for field, value in materialization.metadata.items() if field not in of_a_run
@@ -104,7 +104,7 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
     assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
     with dg.DagsterInstance.ephemeral() as other:
-        run = Stage(stage.definitions, stage.deployment, other)
+        run = Stage(stage.definitions, stage.sandbox, other)
         assert run.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert content(run) == content(stage)
 
@@ -124,16 +124,16 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     """The metadata equal those of a run; a reconciliation older than the bars is not reported."""
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
-    workspace = stage.deployment.reopened()
+    deployment = stage.sandbox.reopened()
     for name in FOUR[:2]:
-        reconcile_partition(workspace, partition(stage, name))
+        reconcile_partition(deployment, partition(stage, name))
     report, bars = (
-        workspace.lake.reconciliation(partition(stage, FOUR[1])),
-        workspace.lake.bars(partition(stage, FOUR[1])),
+        deployment.lake.reconciliation(partition(stage, FOUR[1])),
+        deployment.lake.bars(partition(stage, FOUR[1])),
     )
     while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
         os.utime(bars)
-    os.utime(workspace.lake.window(partition(stage, FOUR[1])))
+    os.utime(deployment.lake.window(partition(stage, FOUR[1])))
     assert stage.tick(SENSOR).reason.startswith("1 partitions reported")
     (reported,) = stage.materializations("month_reconciliation").items()
     before = events(stage)
@@ -142,9 +142,9 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     assert stage.materialize(["month_reconciliation"], FOUR[0]).success
     by_run = stage.materializations("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
-    assert {name: value for name, value in by_run.items() if name not in describe.RUN_VALUES} == reported[
-        1
-    ].metadata
+    assert {
+        name: value for name, value in by_run.items() if name not in result_metadata.RUN_VALUES
+    } == reported[1].metadata
 
 
 def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:
@@ -152,8 +152,8 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
     known = {asset: stage.materializations(asset) for asset in CHAIN}
-    stage.deployment.republish(MONTHLY)
-    recheck_partition(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    stage.sandbox.republish(MONTHLY)
+    recheck_partition(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     backfill_in_a_shell(stage, FOUR)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     for asset in CHAIN:
@@ -174,7 +174,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
 def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
     """A byte of a raw file differs from the recorded digest."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
-    path = next((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
+    path = next((stage.sandbox.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     stage.tick(SENSOR)
     assert evaluations(stage, "bars", JANUARY_BTC)["raw_checksums"] == (Status.FAILED, True)
@@ -198,7 +198,7 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     """An unfinished partition is reported after five minutes, and the automation completes it."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    fetch_archives(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    fetch_archives(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(arrivals, "SETTLED_S", 0.0)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
@@ -229,7 +229,7 @@ def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
     """The partition is named, and the others are reported."""
     backfill_in_a_shell(stage, FOUR)
-    (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
+    (stage.sandbox.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
     assert stage.tick(SENSOR).reason in {
         "3 partitions reported, 0 in progress, 1 left out",
         "3 partitions reported, 1 in progress, 0 left out",
@@ -255,7 +255,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
-    report_coverage(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.deployment, stage.deployment.now_us())
     stage.tick(SENSOR)
     assert set(stage.materializations("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
@@ -268,7 +268,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     reported = stage.materializations("coverage_report")[None].metadata
     assert stage.run("coverage").success
     metadata = stage.materializations("coverage_report")[None].metadata
-    of_a_run = describe.RUN_VALUES
+    of_a_run = result_metadata.RUN_VALUES
     assert {name: metadata[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }
@@ -278,7 +278,7 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
     """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
-    report_coverage(stage.workspace, stage.workspace.now_us())
+    report_coverage(stage.deployment, stage.deployment.now_us())
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
     assert not stage.materializations("coverage_report")

@@ -18,7 +18,7 @@ from capture_pipeline_tests.defs.ui import (
     run_ui,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 from capture_pipeline_tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -103,7 +103,7 @@ def soon(condition: Callable[[], bool]) -> None:
 def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
     """Every asset has metadata and checks but no run; a new version of a file is reported."""
     project, port = make_project(tmp_path), free_port()
-    with deployed(project / "data", None, **SETTINGS) as exchange:
+    with run_sandbox_deployment(project / "data", None, **SETTINGS) as exchange:
         shell(project, exchange.url, "klines", "backfill")
         shell(project, exchange.url, "klines", "coverage")
         with run_ui(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
@@ -146,7 +146,7 @@ def check_pages(ui: Ui) -> None:
                 assert history(ui, name, check["name"]) == {partition: [True] for partition in FOUR}
 
 
-def republish(ui: Ui, exchange: Deployment, project: Path) -> None:
+def republish(ui: Ui, exchange: SandboxDeployment, project: Path) -> None:
     """Publish another version of a file, download it in the shell, and check the pages."""
     changed = key("2024-12", BTC)
     before = digest(ui, changed)

@@ -124,7 +124,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     automation: Automation, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The three good partitions continue; the bad one continues after its bars are good."""
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     with monkeypatch.context() as broken:
         broken.setattr(
             made_bars,
@@ -182,7 +182,7 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
     automation: Automation, stage: Stage
 ) -> None:
     """Only the policy of the step retries it; the automation continues the others."""
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     assert not stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
     assert automation.tick() == {
         name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")
@@ -191,6 +191,6 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
 
 def repair_archive(stage: Stage) -> None:
     """Let the exchange publish a good file, and remove the downloads of the bad one."""
-    stage.deployment.faults()
-    folder = stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01"
+    stage.sandbox.faults()
+    folder = stage.sandbox.root / "raw/spot/klines/1h/BTCUSDT/2024-01"
     (folder / "archives.json").unlink()

@@ -18,7 +18,7 @@ from capture_pipeline_tests.defs.ui import (
     suspend,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -36,14 +36,14 @@ SETTINGS = {
 
 
 RELOAD = """mutation {reloadRepositoryLocation(repositoryLocationName: "capture_pipeline") {
-  ... on WorkspaceLocationEntry {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}
+  ... on DeploymentLocationEntry {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}
 }"""
 
 HEARTBEATS = "{instance {daemonHealth {allDaemonStatuses {daemonType lastHeartbeatTime}}}}"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deployment]]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, SandboxDeployment]]:
     """Start `capture ui` with a sandbox exchange."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     (project / "pipeline.yaml").touch()
@@ -60,12 +60,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
         wait_for_daemons(port)
         yield (
             Ui(port, project / "dagster_home", process.pid),
-            Deployment(server.url, project / "data", **SETTINGS),
+            SandboxDeployment(server.url, project / "data", **SETTINGS),
         )
 
 
 @pytest.fixture
-def ui(site: tuple[Ui, Deployment]) -> Ui:
+def ui(site: tuple[Ui, SandboxDeployment]) -> Ui:
     return site[0]
 
 
@@ -103,7 +103,7 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
 
 
 def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(
-    site: tuple[Ui, Deployment],
+    site: tuple[Ui, SandboxDeployment],
 ) -> None:
     """The run ends at the blocking check of one partition; the automation completes the others.
 

@@ -17,7 +17,7 @@ from capture_pipeline.tables import bars as bar_table
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
-from capture_pipeline_tests.deployment import deployed
+from capture_pipeline_tests.deployment import run_sandbox_deployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 
@@ -85,9 +85,9 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
         "separate_rows",
         lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
     )
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
-    assert stage.deployment.injected()
+    assert stage.sandbox.injected()
     assert not result.success
     assert "bars_checks" in steps(result)
     assert not {"bar_gaps", "month_reconciliation"} & steps(result)
@@ -115,7 +115,7 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
 def test_failing_rows_are_capped(stage: Stage) -> None:
     """Every row of an altered file is irregular: all are counted, twenty are shown."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
-    path = next(Path(stage.deployment.root).glob("lake/bars/**/bars.parquet"))
+    path = next(Path(stage.sandbox.root).glob("lake/bars/**/bars.parquet"))
     pl.read_parquet(path, hive_partitioning=False).with_columns(-pl.col("low")).write_parquet(path)
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     assert result.success
@@ -125,7 +125,7 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
     assert gates["prices_positive"]["irregular"] == {"price_not_positive": {"known": 0, "unknown": 744}}
     assert gates["prices_positive"]["failing"] == failed.metadata["failing"].value == 744
     rows = failing_rows(failed, "prices_positive")
-    assert len(rows) == stage.workspace.settings.gates.failing_rows_shown == 20
+    assert len(rows) == stage.deployment.settings.gates.failing_rows_shown == 20
     assert rows[0]["low"].startswith("-")  # type: ignore[attr-defined]
 
 
@@ -147,7 +147,7 @@ def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage:
 def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
     """The check compares the digest of each raw file with the recorded one, and names the file."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
-    path = next(Path(stage.deployment.root).glob("raw/**/*.zip"))
+    path = next(Path(stage.sandbox.root).glob("raw/**/*.zip"))
     path.write_bytes(path.read_bytes() + b"\0")
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     failed = evaluations(result, key(JANUARY, BTC))["raw_checksums"]
@@ -181,8 +181,8 @@ def test_a_check_that_does_not_block_tells_how_loud_it_is(
     """With missing klines the run succeeds; both failed checks have a severity and a level."""
     end = f"2024-01-{10 + hours // 24}T{hours % 24:02}:00:00Z"
     outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": end}], "now": NOW}
-    with deployed(tmp_path / "other", outage, **SETTINGS) as other:
-        stage.deployment = other
+    with run_sandbox_deployment(tmp_path / "other", outage, **SETTINGS) as other:
+        stage.sandbox = other
         result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert result.success
     found = evaluations(result, key(JANUARY, BTC))

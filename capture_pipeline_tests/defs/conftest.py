@@ -9,7 +9,7 @@ import pytest
 from capture_pipeline.definitions import build_definitions
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, Deployment
+from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -35,9 +35,9 @@ def exchange() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(exchange: str, tmp_path: Path) -> Deployment:
+def sandbox(exchange: str, tmp_path: Path) -> SandboxDeployment:
     """Create a new lake at an exchange without faults, on 10 March 2024."""
-    fresh = Deployment(exchange, tmp_path / "data", **SETTINGS)
+    fresh = SandboxDeployment(exchange, tmp_path / "data", **SETTINGS)
     fresh.faults()
     fresh.forget_requests()
     fresh.clock(now=NOW)
@@ -51,5 +51,5 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def stage(definitions: dg.Definitions, deployment: Deployment, instance: dg.DagsterInstance) -> Stage:
-    return Stage(definitions, deployment, instance)
+def stage(definitions: dg.Definitions, sandbox: SandboxDeployment, instance: dg.DagsterInstance) -> Stage:
+    return Stage(definitions, sandbox, instance)

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 
 from capture_pipeline.defs.klines.coverage import render_heat_map
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block
-from capture_pipeline_tests.deployment import deployed
+from capture_pipeline_tests.deployment import run_sandbox_deployment
 
 IMAGE = re.compile(r"!\[Coverage by symbol and month\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,7 +31,7 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
         "now": NOW,
         "frozen": True,
     }
-    with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
+    with run_sandbox_deployment(tmp_path / "other", outage, **SETTINGS) as stage.sandbox:
         assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert stage.run("coverage").success
         (materialization,) = stage.materializations("coverage_report").values()
@@ -82,7 +82,7 @@ def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[
 def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.Definitions) -> None:
     """Names and types in the definition equal those of the published table."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    coverage = report_coverage(stage.workspace, stage.workspace.now_us())
+    coverage = report_coverage(stage.deployment, stage.deployment.now_us())
     schema = (
         definitions.resolve_asset_graph()
         .get(dg.AssetKey("coverage_report"))
@@ -100,7 +100,7 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
 
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
     """The page still shows the heat map."""
-    coverage = report_coverage(stage.workspace, stage.workspace.now_us())
+    coverage = report_coverage(stage.deployment, stage.deployment.now_us())
     assert IMAGE.fullmatch(render_heat_map(coverage))
     assert render_heat_map(
         replace(coverage, svg=coverage.svg.replace("</svg>", "x" * 400_000 + "</svg>"))

@@ -194,7 +194,7 @@ def test_a_run_cannot_name_hosts_or_paths(definitions: dg.Definitions) -> None:
     dg.validate_run_config(job, {})
     with pytest.raises(dg.DagsterInvalidConfigError, match="sandbox_url"):
         dg.validate_run_config(
-            job, {"resources": {"workspace": {"config": {"sandbox_url": "http://example.org"}}}}
+            job, {"resources": {"deployment": {"config": {"sandbox_url": "http://example.org"}}}}
         )
 
 

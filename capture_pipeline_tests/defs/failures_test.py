@@ -34,9 +34,9 @@ def failure(result: dg.ExecuteInProcessResult, step: str) -> Any:
 
 def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: Stage) -> None:
     """The step is not retried, names the partition, and records the other three partitions with metadata."""
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
-    assert stage.deployment.injected()
+    assert stage.sandbox.injected()
     assert not result.success
     assert retried(result) == 0
     data = failure(result, "kline_archives")
@@ -57,9 +57,9 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
 @pytest.mark.usefixtures("at_once")
 def test_a_transient_failure_is_tried_again_and_then_all_is_recorded_once(stage: Stage) -> None:
     """If the client's retries do not suffice, the step is retried; each partition is recorded once."""
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_503", "times": 4})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "status_503", "times": 4})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
-    assert stage.deployment.injected() == 4
+    assert stage.sandbox.injected() == 4
     assert result.success
     assert retried(result) == 1
     records = stage.instance.fetch_materializations(dg.AssetKey("kline_archives"), limit=100).records
@@ -69,7 +69,7 @@ def test_a_transient_failure_is_tried_again_and_then_all_is_recorded_once(stage:
 @pytest.mark.usefixtures("at_once")
 def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(stage: Stage) -> None:
     """After the last retry the step fails in the same way as with a permanent error."""
-    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "reset", "times": "always"})
+    stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "reset", "times": "always"})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert retried(result) == 2
     assert (
@@ -123,7 +123,7 @@ def test_what_no_retry_can_help_fails_at_once() -> None:
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
     """Run tags are free text; keys that are no partitions of the deployment are refused."""
     with pytest.raises(ConfigError, match="is not a partition of this deployment"):
-        partitions.partitions_of(stage.workspace, [wrong])
+        partitions.partitions_of(stage.deployment, [wrong])
 
 
 def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) -> None:

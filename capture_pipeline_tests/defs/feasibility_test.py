@@ -30,7 +30,7 @@ def run_asset(
         selection=checks if only_checks else dg.AssetSelection.assets(asset).without_checks() | checks,
         run_config={**QUIET, "ops": {asset: {"config": config}}} if config else QUIET,
         instance=stage.instance,
-        resources={"workspace": stage.workspace},
+        resources={"deployment": stage.deployment},
         raise_on_error=False,
     )
 
@@ -43,7 +43,7 @@ def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
 
 
 def store_of(stage: Stage) -> EvidenceStore:
-    return EvidenceStore(stage.workspace.lake.reports())
+    return EvidenceStore(stage.deployment.lake.reports())
 
 
 def latest(stage: Stage, asset: str) -> Evidence:
@@ -115,7 +115,7 @@ def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
     (materialized,) = stage.materializations(DISK.asset).values()
     margin = latest(stage, DISK.asset).reading(DISK).measured
     assert materialized.metadata["disk_rate"].value == margin
-    assert not stage.workspace.lake.state("io_benchmark").exists()
+    assert not stage.deployment.lake.state("io_benchmark").exists()
     table = str(materialized.metadata["tables"].value)
     assert "zstd 1, 512k, by column" in table
     assert "JSONL.gz" in table
@@ -126,7 +126,7 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
 ) -> None:
     """Metadata and evaluations equal those of a run. Recent evidence is left to the run that wrote it."""
     publish_all(stage)
-    measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
+    measure_decimals(stage.deployment.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
     assert (
         stage.tick("evidence_arrivals").reason
         == "no benchmark was measured outside Dagster since the last tick"
@@ -240,9 +240,9 @@ def test_the_verdict_is_published_and_its_check_follows(
     assert metadata[f"margin_{DISK.name}"].value == 2
     for name, ending in (("page", "html"), ("json", "json")):
         path = Path(str(metadata[name].value))
-        assert path == stage.workspace.lake.reports() / f"go_no_go.{ending}"
+        assert path == stage.deployment.lake.reports() / f"go_no_go.{ending}"
         assert overall in path.read_text()
-    assert (stage.workspace.lake.reports() / "go_no_go.md").read_text() == metadata["verdict"].value
+    assert (stage.deployment.lake.reports() / "go_no_go.md").read_text() == metadata["verdict"].value
 
 
 def test_without_any_evidence_the_verdict_is_not_judged_and_no_error(stage: Stage) -> None:
@@ -266,7 +266,7 @@ def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> Non
         for event in result.all_events
         if event.is_step_failure
     )
-    assert not (stage.workspace.lake.reports() / "go_no_go.html").exists()
+    assert not (stage.deployment.lake.reports() / "go_no_go.html").exists()
 
 
 def test_the_verdict_hangs_on_every_asset_that_measures(definitions: dg.Definitions) -> None:
@@ -305,15 +305,15 @@ def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
     order = list[str]()
 
     def second() -> None:
-        with benchmark_turn(stage.workspace.lake) as store:
+        with benchmark_turn(stage.deployment.lake) as store:
             order.append(f"second in {store.folder.name}")
 
     thread = threading.Thread(target=second)
-    with benchmark_turn(stage.workspace.lake):
+    with benchmark_turn(stage.deployment.lake):
         thread.start()
         with (
             pytest.raises(BusyError, match=r"benchmark\.lock"),
-            file_lock(stage.workspace.lake.state("benchmark.lock")),
+            file_lock(stage.deployment.lake.state("benchmark.lock")),
         ):
             pass
         thread.join(1)

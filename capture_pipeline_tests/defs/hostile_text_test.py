@@ -14,7 +14,7 @@ from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.conftest import SETTINGS
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
 from capture_pipeline_tests.defs.stage import Stage, key
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
 
 INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
@@ -84,8 +84,8 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
     with server(
         lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")
     ) as url:
-        deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1", **SETTINGS)
-        result = Stage(stage.definitions, deployment, stage.instance).materialize(
+        sandbox = SandboxDeployment(url, stage.sandbox.root, CAPTURE_HTTP_ATTEMPTS="1", **SETTINGS)
+        result = Stage(stage.definitions, sandbox, stage.instance).materialize(
             [asset], key("2024-01", "BTCUSDT")
         )
     assert not result.success

@@ -40,7 +40,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
     assert metadata["by_source"].value == {"monthly": 31 * 24}
     made_of = metadata["made_of"].value
     assert isinstance(made_of, dict)
-    assert {path: sha256_file(stage.workspace.lake.root / path) for path in made_of} == made_of
+    assert {path: sha256_file(stage.deployment.lake.root / path) for path in made_of} == made_of
     assert "dagster/column_lineage" not in metadata  # 3.5 KB that are the same for each partition
     lineage = (
         stage.definitions.resolve_asset_graph().get(dg.AssetKey("bars")).metadata["dagster/column_lineage"]
@@ -62,12 +62,12 @@ def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
     stage.materialize(["kline_archives"], key(JANUARY, BTC))
     metadata = stage.materializations("kline_archives")[key(JANUARY, BTC)].metadata
     (file,) = records(metadata["archive_files"])
-    manifest = stage.workspace.lake.root.joinpath(
+    manifest = stage.deployment.lake.root.joinpath(
         "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json"
     ).read_text()
     assert file["sha256_own"] == file["sha256_published"]
     assert str(file["sha256_own"]) in manifest
-    assert file["url"] == f"{stage.deployment.url}/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+    assert file["url"] == f"{stage.sandbox.url}/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
     assert str(file["etag"]).startswith('"')
     assert file["bytes"] == metadata["bytes"].value
     assert (file["attempts"], metadata["attempts"].value, metadata["fetched_now"].value) == (1, 1, 1)

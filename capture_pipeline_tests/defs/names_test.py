@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline_tests.deployment import deployed
+from capture_pipeline_tests.deployment import run_sandbox_deployment
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +46,10 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(
     }
     limits = {"CAPTURE_HISTORY_END": "2025-01-31"}
     key = f"2025-01|{symbol}"
-    with deployed(
+    with run_sandbox_deployment(
         tmp_path / "data", config, CAPTURE_MARKET=market, CAPTURE_SYMBOLS=symbol, **limits
-    ) as deployment:
-        environment = {**os.environ, **deployment.environment()}
+    ) as sandbox:
+        environment = {**os.environ, **sandbox.environment()}
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False
         )
@@ -58,8 +58,8 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(
         assert (output["success"], output["partitions"]) == (True, [key])
         assert [name for name, (passed, _) in output["checks"].items() if not passed] == []
         assert {partition for _, partition in output["checks"].values()} == {key}
-        workspace = deployment.workspace
-        (part,) = workspace.partitions([symbol], workspace.months(workspace.now_us()))
-        assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)[
+        deployment = sandbox.deployment
+        (part,) = deployment.partitions([symbol], deployment.months(deployment.now_us()))
+        assert pl.read_parquet(deployment.lake.bars(part), hive_partitioning=True)[
             "symbol"
         ].unique().to_list() == [symbol]

@@ -95,12 +95,12 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     }
     path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
     settings = environment(project, PYTHONPATH=path, CLOCK_FILE=str(clock), **history)
-    workspace = ["-w", "workspace.yaml"]
+    deployment = ["-w", "workspace.yaml"]
     location = ["-m", "capture_pipeline.definitions", "--location-name", "capture_pipeline"]
     commands = [
         [str(PROGRAMS / "dagster"), "code-server", "start", "-h", "127.0.0.1", "-p", str(code), *location],
-        [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
-        [str(PROGRAMS / "dagster-daemon"), "run", *workspace],
+        [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *deployment],
+        [str(PROGRAMS / "dagster-daemon"), "run", *deployment],
     ]
     subprocess.run(
         [str(PROGRAMS / "dagster"), "instance", "info"],
@@ -148,8 +148,8 @@ def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage) -> None:
     """Dagster cannot reload a code location that it imports without a code server."""
-    history = stage.workspace.settings.history.model_copy(update={"end": date(2024, 2, 29)})
-    stage.definitions = build_definitions(stage.workspace.settings.model_copy(update={"history": history}))
+    history = stage.deployment.settings.history.model_copy(update={"end": date(2024, 2, 29)})
+    stage.definitions = build_definitions(stage.deployment.settings.model_copy(update={"history": history}))
     assert stage.tick("new_month").reason == (
         "2024-03 has begun: the daemon reloads the definitions itself; reload the code location in the UI"
     )

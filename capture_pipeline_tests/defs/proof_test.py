@@ -24,7 +24,7 @@ def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Record a session with its tables in the deployment of the stage."""
     with live(tmp_path_factory.mktemp("proof"), speed=4, config=MARKET) as one:
         recorded(one)
-        stage.deployment = one.deployment
+        stage.sandbox = one.sandbox
         stage.instance.add_dynamic_partitions("sessions", [one.folder.session])
         assert stage.materialize(
             ["golden_trades", "golden_depth", "golden_snapshots"], one.folder.session
@@ -44,7 +44,7 @@ def run_proof(stage: Stage, key: str) -> tuple[bool, str]:
 def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) -> None:
     """The waits for a late file grow; a complete proof is not requested again."""
     key = session.folder.session
-    stage.deployment.clock(now=FIRST_OUT)
+    stage.sandbox.clock(now=FIRST_OUT)
     result = stage.tick("proof_sensor")
     assert (result.runs, result.reason) == (
         [],
@@ -52,11 +52,11 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
     )
     assert run_proof(stage, key) == (True, "waiting")
     assert stage.materializations("next_day_proof")[key].metadata["days_waiting"].value == 1
-    stage.deployment.clock(now=BOTH_OUT)
+    stage.sandbox.clock(now=BOTH_OUT)
     requested = []
     for _ in range(8):
         requested.append(stage.tick("proof_sensor").keys)
-        stage.deployment.clock(advance_s=HOUR // 2)
+        stage.sandbox.clock(advance_s=HOUR // 2)
     assert requested == [[key], [], [key], [], [], [], [key], []]
     assert run_proof(stage, key) == (True, "holds")
     metadata = stage.materializations("next_day_proof")[key].metadata
@@ -72,7 +72,7 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
 def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Live) -> None:
     """The check names the first difference, and a file that fails its verification."""
     key = session.folder.session
-    stage.deployment.clock(now=BOTH_OUT)
+    stage.sandbox.clock(now=BOTH_OUT)
     lines = session.folder.gaps.read_text()
     assert not lines, "the session has no gap"
     fault = {
@@ -82,20 +82,20 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
         "row": 1438,
         "value": "12345",
     }
-    stage.deployment.faults(fault)
+    stage.sandbox.faults(fault)
     passed, text = run_proof(stage, key)
     assert not passed
     assert text.startswith("differs; first: bar 2025-02-20T23:58:00Z, trades: captured ")
-    assert json.loads(stage.workspace.lake.proof(key).read_text())["state"] == "differs"
-    stage.deployment.faults({"match": {"path": "*-trades-*"}, "fault": "checksum_wrong"})
-    shutil.rmtree(stage.deployment.root / "raw" / "spot" / "trades")
+    assert json.loads(stage.deployment.lake.proof(key).read_text())["state"] == "differs"
+    stage.sandbox.faults({"match": {"path": "*-trades-*"}, "fault": "checksum_wrong"})
+    shutil.rmtree(stage.sandbox.root / "raw" / "spot" / "trades")
     passed, text = run_proof(stage, key)
     assert not passed
     assert text.startswith(
         "unproved; BTCUSDT 2025-02-20 could not be compared with BTCUSDT-trades-2025-02-20.zip: "
     )
     assert stage.materializations("next_day_proof")[key].metadata["days_unproved"].value == 2
-    stage.deployment.faults()
+    stage.sandbox.faults()
     assert run_proof(stage, key) == (True, "holds")
 
 
@@ -103,14 +103,14 @@ def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> N
     """The sensor reports a proof of `capture session prove` with its check, and again only a newer one."""
     key = session.folder.session
     assert stage.run("record_session", key).success
-    stage.deployment.clock(now=FIRST_OUT)
+    stage.sandbox.clock(now=FIRST_OUT)
     prove = [str(PROGRAMS / "capture"), "session", "prove", key, "--out", str(session.folder.path.parents[1])]
     known = "all 1 finished sessions are known or empty"
     assert stage.tick("session_arrivals").reason == known
     for now, state in ((FIRST_OUT, "waiting"), (BOTH_OUT, "holds")):
-        stage.deployment.clock(now=now)
+        stage.sandbox.clock(now=now)
         subprocess.run(
-            prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True
+            prove, env={**os.environ, **stage.sandbox.environment()}, check=True, capture_output=True
         )
         assert stage.tick("session_arrivals").reason == f"{known}; 1 proofs reported"
         materialization = stage.materializations("next_day_proof")[key]

@@ -41,7 +41,7 @@ def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
     """Materialize one partition in a separate process."""
     environment = {
         **os.environ,
-        **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
+        **stage.sandbox.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
         "DAGSTER_HOME": str(home),
     }
     command = [
@@ -74,10 +74,10 @@ def statuses(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRunStatus]:
 def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Path) -> None:
     """The reaper fails a run after SIGKILL; Ctrl-C ends a run at once, although its download stalls."""
     stalled = {"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 100, "times": "always"}
-    stage.deployment.faults(stalled)
+    stage.sandbox.faults(stalled)
     killed, live = start(stage, home, BTC), start(stage, home, ETH)
     try:
-        until(lambda: stage.deployment.injected() >= 2)
+        until(lambda: stage.sandbox.injected() >= 2)
         killed.kill()
         killed.wait()
         assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
@@ -101,7 +101,7 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
             process.kill()
             process.wait()
     assert statuses(stage.instance)[key(JANUARY, ETH)] is dg.DagsterRunStatus.FAILURE
-    assert list((stage.deployment.root / "state" / "runs").glob("*.lock")) == []
+    assert list((stage.sandbox.root / "state" / "runs").glob("*.lock")) == []
 
 
 def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
@@ -116,7 +116,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
         == "1 runs are in progress; 0 of them were dead and marked as failed"
     )
     monkeypatch.setattr(sensors, "SILENCE_S", -1.0)
-    with run_lock.hold_run_lock(resources.run_lock_path(stage.workspace, run.run_id)):
+    with run_lock.hold_run_lock(resources.run_lock_path(stage.deployment, run.run_id)):
         assert (
             stage.tick("dead_run_reaper").reason
             == "1 runs are in progress; 0 of them were dead and marked as failed"

@@ -27,7 +27,7 @@ from capture_pipeline_tests.defs.ui import (
     run_ui,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -66,11 +66,11 @@ class Desk:
     """
 
     ui: Ui
-    deployment: Deployment
+    sandbox: SandboxDeployment
 
     def session(self, symbol: str, duration_s: float = 600) -> SessionFolder:
         """Prepare a session that begins now, and add its partition."""
-        settings = self.deployment.workspace.settings
+        settings = self.sandbox.deployment.settings
         folder = prepare(
             sessions_root(settings), create_plan(settings, [symbol], "custom", duration_s), resume_open=False
         )
@@ -118,7 +118,7 @@ class Desk:
     def end(self, folder: SessionFolder) -> None:
         """Finish a session, and wait for the success of its run."""
         wait_for(lambda: self.runs(folder)[0]["status"] == "STARTED", 240)
-        stop(folder, self.deployment.workspace.settings)
+        stop(folder, self.sandbox.deployment.settings)
         wait_for(folder.metadata.exists, 240)
         wait_for(lambda: self.runs(folder)[0]["status"] == "SUCCESS", 240)
 
@@ -152,7 +152,7 @@ def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
     with run_ui(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
         wait_for_daemons(port)
         yield (
-            Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)),
+            Desk(Ui(port, project / "dagster_home"), SandboxDeployment(url, project / "data", **SETTINGS)),
             process.pid,
         )
 

@@ -40,7 +40,7 @@ def recording(missing: int | None = None, *, timed: bool = True) -> list[bytes]:
 
 def reported(stage: Stage, lines: list[bytes]) -> tuple[str, dg.ExecuteInProcessResult]:
     """Create a session of lines with its tables and both reports."""
-    root = sessions_root(stage.workspace.settings)
+    root = sessions_root(stage.deployment.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, lines)
     assert folder.path.is_relative_to(root)
@@ -60,8 +60,8 @@ def test_reports_of_a_sound_session(stage: Stage) -> None:
     key, result = reported(stage, recording())
     assert verdicts(result) == {ORIGIN_TIME.name: True, SKEW.name: True, GAPS.name: True}
     assert {each.partition for each in result.get_asset_check_evaluations()} == {key}
-    store = EvidenceStore(stage.workspace.lake.reports())
-    manifest = GoldenTables(stage.workspace.lake.tables(), key).manifest()
+    store = EvidenceStore(stage.deployment.lake.reports())
+    manifest = GoldenTables(stage.deployment.lake.tables(), key).manifest()
     for name in REPORTS:
         metadata = stage.materializations(name)[key].metadata
         page = Path(str(metadata["page"].value))
@@ -97,7 +97,7 @@ def test_each_criterion_fails_where_it_should(stage: Stage) -> None:
 
 def test_a_session_without_tables_is_told(stage: Stage) -> None:
     """The run fails at once with the remedy."""
-    root = sessions_root(stage.workspace.settings)
+    root = sessions_root(stage.deployment.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, recording())
     stage.instance.add_dynamic_partitions("sessions", [folder.session])

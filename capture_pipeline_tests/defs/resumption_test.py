@@ -19,7 +19,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -106,9 +106,9 @@ def market() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+def sandbox(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxDeployment:
     """Set a deployment in the environment, where recorders find it."""
-    fresh = Deployment(
+    fresh = SandboxDeployment(
         market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2"
     )
     for name, value in fresh.environment().items():
@@ -142,7 +142,7 @@ def until_recorded(folder: SessionFolder) -> int:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> None:
     """While the failed run has a retry, no run is requested, but the recorder is started."""
-    settings = stage.workspace.settings
+    settings = stage.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     process = launch(folder)
     until_recorded(folder)
@@ -168,7 +168,7 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
 
 def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None:
     """The sensor and the tags of the run name start and cause; a later session is not reported yet."""
-    settings = stage.workspace.settings
+    settings = stage.deployment.settings
     for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
         plan = create_plan(
             settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
@@ -189,7 +189,7 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
 
 def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:
     """A user cancelled the run in the queue."""
-    settings = stage.workspace.settings
+    settings = stage.deployment.settings
     plan = create_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
     prepare(sessions_root(settings), plan)
     assert plan.session in stage.tick("session_sensor").keys

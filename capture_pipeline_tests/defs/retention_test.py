@@ -94,10 +94,10 @@ def test_runs_under_way_are_never_removed(stage: Stage) -> None:
 def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
     """Raw files are never removed."""
     url = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
-    stage.deployment.faults({"match": {"path": url}, "fault": "csv_nan"})
+    stage.sandbox.faults({"match": {"path": url}, "fault": "csv_nan"})
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
-    (aside,) = (stage.deployment.root / "quarantine").rglob("*.zip")
-    raw = sorted((stage.deployment.root / "raw").rglob("*.zip"))
+    (aside,) = (stage.sandbox.root / "quarantine").rglob("*.zip")
+    raw = sorted((stage.sandbox.root / "raw").rglob("*.zip"))
     assert len(raw) == 31
     for days, stays in ((364, True), (366, False)):
         for path in (aside, aside.with_suffix(".reason.txt"), *raw):
@@ -105,4 +105,4 @@ def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
         assert stage.run("clean_up").success
         assert aside.exists() is stays
     assert aside.with_suffix(".reason.txt").read_text().strip()
-    assert sorted((stage.deployment.root / "raw").rglob("*.zip")) == raw
+    assert sorted((stage.sandbox.root / "raw").rglob("*.zip")) == raw

@@ -9,7 +9,7 @@ import pytest
 
 from capture_pipeline_tests.defs.conftest import SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
     """Return the result of the daily schedule at a time."""
-    stage.deployment.clock(now=now)
+    stage.sandbox.clock(now=now)
     schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
     context = dg.build_schedule_context(
         instance=stage.instance,
         scheduled_execution_time=datetime.fromisoformat(now).astimezone(UTC),
-        resources={"workspace": stage.workspace},
+        resources={"deployment": stage.deployment},
         repository_def=stage.definitions.get_repository_def(),
     )
     answer = schedule(context)
@@ -67,12 +67,12 @@ def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
 
 def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is_not(stage: Stage) -> None:
     """The next day starts again with the first attempt."""
-    stage.deployment.faults({"match": {"path": "/data/spot/*"}, "fault": "status_451", "times": "always"})
+    stage.sandbox.faults({"match": {"path": "/data/spot/*"}, "fault": "status_451", "times": "always"})
     for hour in ("06", "09"):
         request = tick(stage, f"2024-03-10T{hour}:30:00Z")
         assert isinstance(request, dg.RunRequest)
         assert not stage.run("daily_update", tags=request.tags).success
-    stage.deployment.faults()
+    stage.sandbox.faults()
     request = tick(stage, "2024-03-10T12:30:00Z")
     assert isinstance(request, dg.RunRequest)
     assert stage.run("daily_update", tags=request.tags).success
@@ -90,12 +90,12 @@ def test_after_the_end_of_the_history_it_says_why_it_does_nothing(stage: Stage) 
 
 def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
     """The clock of the sandbox is unknown; the tick is skipped without an error."""
-    stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
+    stage.sandbox = SandboxDeployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
     schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
     context = dg.build_schedule_context(
         instance=stage.instance,
         scheduled_execution_time=datetime(2024, 3, 10, tzinfo=UTC),
-        resources={"workspace": stage.workspace},
+        resources={"deployment": stage.deployment},
         repository_def=stage.definitions.get_repository_def(),
     )
     answer = schedule(context)

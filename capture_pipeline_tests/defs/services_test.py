@@ -14,7 +14,7 @@ import pytest
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
 from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -129,7 +129,7 @@ def processes_of(project: Path) -> list[int]:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
+def services(tmp_path: Path) -> Iterator[tuple[Services, SandboxDeployment]]:
     """Start the services of a deployment at an exchange with a running clock; kill them at the end."""
     project = make_project(tmp_path)
     with SandboxServer(
@@ -137,7 +137,7 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
     ) as server:
         units = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
         try:
-            yield units, Deployment(server.url, project / "data", **SETTINGS)
+            yield units, SandboxDeployment(server.url, project / "data", **SETTINGS)
         finally:
             units.end()
 
@@ -145,13 +145,13 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_runs_and_recorders_go_on_while_the_services_are_restarted(
-    services: tuple[Services, Deployment],
+    services: tuple[Services, SandboxDeployment],
 ) -> None:
     """Recorder and run stay the same; the run succeeds after the end of the session."""
-    units, deployment = services
+    units, sandbox = services
     assert units.run(CODE_SERVER, "ExecStartPre").wait() == 0
     running = {unit: units.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
-    desk = Desk(Ui(int(units.ports["3000"]), units.project / "dagster_home"), deployment)
+    desk = Desk(Ui(int(units.ports["3000"]), units.project / "dagster_home"), sandbox)
     wait_for_daemons(desk.ui.port)
     wait_for(lambda: "golden_samples" in str(desk.ui.query(LOADED)), 240)
     folder = desk.session("BTCUSDT")
@@ -174,13 +174,13 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
 
 
 @pytest.mark.slow
-def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deployment]) -> None:
+def test_the_recorder_unit_resumes_its_session(services: tuple[Services, SandboxDeployment]) -> None:
     """After a kill systemd restarts it; after a stop the next start resumes. A stop exits with success."""
-    units, deployment = services
+    units, sandbox = services
     settings = settings_of(RECORDER)
     assert settings["Restart"] == ["on-failure"]
     process = units.run(RECORDER, instance="BTCUSDT")
-    root = sessions_root(deployment.workspace.settings)
+    root = sessions_root(sandbox.deployment.settings)
     wait_for(lambda: len(list_sessions(root)) == 1, 240)
     (folder,) = list_sessions(root)
     assert recorded(folder) == process.pid

@@ -29,7 +29,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -54,14 +54,14 @@ def market() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+def sandbox(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxDeployment:
     """Set a deployment in the environment, where recorders find it."""
     quick = {
         "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
         "CAPTURE_RECORDING_FLUSH_S": "0.2",
         "CAPTURE_SESSION_GATES_LEAST_HOURS": "0",
     }
-    fresh = Deployment(market, tmp_path / "data", **quick, CAPTURE_SESSION_GATES_LEAST_MESSAGES="100")
+    fresh = SandboxDeployment(market, tmp_path / "data", **quick, CAPTURE_SESSION_GATES_LEAST_MESSAGES="100")
     for name, value in fresh.environment().items():
         monkeypatch.setenv(name, value)
     return fresh
@@ -76,15 +76,15 @@ def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
         "time": now.time().replace(microsecond=0),
         "duration_hours": seconds / 3600,
     }
-    settings = stage.workspace.settings.model_validate(
-        {**stage.workspace.settings.model_dump(), "sessions": [entry]}
+    settings = stage.deployment.settings.model_validate(
+        {**stage.deployment.settings.model_dump(), "sessions": [entry]}
     )
-    stage.deployment.workspace = type(stage.workspace)(settings)
+    stage.sandbox.deployment = type(stage.deployment)(settings)
     return stage
 
 
 def session_of(stage: Stage) -> SessionFolder:
-    return list_sessions(sessions_root(stage.workspace.settings))[0]
+    return list_sessions(sessions_root(stage.deployment.settings))[0]
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -158,8 +158,8 @@ def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -
 def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
     """A short session has no snapshot of a synchronised book; the check warns and blocks nothing."""
     folder = prepare(
-        sessions_root(stage.workspace.settings),
-        create_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3),
+        sessions_root(stage.deployment.settings),
+        create_plan(stage.deployment.settings, ["BTCUSDT"], "custom", 3),
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     result = stage.run("record_session", folder.session)
@@ -182,8 +182,8 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
     """It is not materialized, and the sensor of arrivals ignores it."""
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
     folder = prepare(
-        sessions_root(stage.workspace.settings),
-        create_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5),
+        sessions_root(stage.deployment.settings),
+        create_plan(stage.deployment.settings, ["BTCUSDT"], "custom", 5),
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     result = stage.run("record_session", folder.session)
@@ -307,7 +307,7 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
         terminated.wait(timeout=60)
         assert folder.metadata.exists()
     assert (
-        read_finished_metadata(find_session(sessions_root(stage.workspace.settings), folder.session)).state
+        read_finished_metadata(find_session(sessions_root(stage.deployment.settings), folder.session)).state
         == "interrupted"
     )
     until(lambda: lock_owner_pid(folder) is None)
@@ -342,7 +342,7 @@ def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
 
 def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
     """Its run validates the session without recording, and is requested once."""
-    settings = stage.workspace.settings
+    settings = stage.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 3))
     process = launch(folder)
     assert process.wait(timeout=60) == 0
@@ -358,4 +358,4 @@ def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:
     for key in ("../../etc/passwd", "20260803T143000Z_btcusdt/../x", "x\n"):
         stage.instance.add_dynamic_partitions("sessions", [key])
         assert not stage.run("record_session", key).success
-    assert not sessions_root(stage.workspace.settings).exists()
+    assert not sessions_root(stage.deployment.settings).exists()

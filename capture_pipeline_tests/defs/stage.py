@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 JANUARY, FEBRUARY, MARCH = "2024-01", "2024-02", "2024-03"
 BTC, ETH = "BTCUSDT", "ETHUSDT"
@@ -50,19 +50,19 @@ class Stage:
 
     Attributes:
         definitions: Definitions of the project.
-        deployment: Lake, and controls of the exchange.
+        sandbox: Lake, and controls of the exchange.
         instance: Dagster instance.
         cursors: Cursor by name of the sensor.
     """
 
     definitions: dg.Definitions
-    deployment: Deployment
+    sandbox: SandboxDeployment
     instance: dg.DagsterInstance
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     @property
-    def workspace(self) -> Workspace:
-        return self.deployment.workspace
+    def deployment(self) -> Deployment:
+        return self.sandbox.deployment
 
     def run(
         self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None
@@ -74,7 +74,7 @@ class Stage:
             instance=self.instance,
             partition_key=partition,
             tags=tags,
-            resources={"workspace": self.workspace},
+            resources={"deployment": self.deployment},
             raise_on_error=False,
         )
 
@@ -97,14 +97,14 @@ class Stage:
             instance=self.instance,
             partition_key=partition,
             tags=tags,
-            resources={"workspace": self.workspace},
+            resources={"deployment": self.deployment},
             raise_on_error=False,
         )
 
     def tick(self, sensor: str) -> TickResult:
         """Evaluate a sensor once, with the cursor of its last tick."""
         sensor_def = self.definitions.resolve_sensor_def(sensor)
-        resources = {"workspace": self.workspace} if sensor_def.required_resource_keys else None
+        resources = {"deployment": self.deployment} if sensor_def.required_resource_keys else None
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(sensor),

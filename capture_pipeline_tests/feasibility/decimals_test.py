@@ -31,7 +31,7 @@ from capture_pipeline.feasibility.decimal_precision.dataset import (
     generate_rows,
 )
 from capture_pipeline.feasibility.decimal_precision.exact_sums import exact_notionals, exact_sums
-from capture_pipeline.feasibility.decimal_precision.expected import compute_expected
+from capture_pipeline.feasibility.decimal_precision.expected_values import compute_expected
 from capture_pipeline.feasibility.decimal_precision.polars_representations import IntegerRepresentation
 from capture_pipeline.feasibility.decimal_precision.report import choices, evidence_of, markdown, slug
 from capture_pipeline.feasibility.decimal_precision.representations import Operation, Results

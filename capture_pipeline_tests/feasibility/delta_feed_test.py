@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
-from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, IdGap, measure_feed
+from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures, IdGap, measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import (
     TITLE,
     build_evidence,

@@ -20,7 +20,7 @@ from capture_pipeline.feasibility.event_time.evidence import (
     build_readings,
     build_report,
 )
-from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure_stream
+from capture_pipeline.feasibility.event_time.measurement import StreamTimes, measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
 from capture_pipeline.feasibility.event_time.weighted_quantiles import WeightedValues

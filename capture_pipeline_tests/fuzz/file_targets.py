@@ -25,14 +25,14 @@ from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.quality_score import diagnose
 from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.scan.scan import scan_part
+from capture_pipeline.golden.scan.scanner import scan_part
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.recorder.lifecycle import read_plan
-from capture_pipeline.recorder.storage.finalize import finish_session
+from capture_pipeline.recorder.storage.completion import finish_session
 from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource

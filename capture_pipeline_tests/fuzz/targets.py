@@ -41,7 +41,7 @@ from capture_pipeline_tests.binance.stream_kernel_test import (
 from capture_pipeline_tests.recorder.hostile import CONT, FIN, PING, TEXT, frame
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.server.control import parse_body
-from sandbox_exchange.streams.subscribe import answer
+from sandbox_exchange.streams.subscriptions import answer
 
 DATA = {
     name: line.split(b'"data":')[1][:-2]

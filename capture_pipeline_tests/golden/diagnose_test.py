@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.golden.comparison.stretches import find_stretches
+from capture_pipeline.golden.comparison.continuous_spans import find_stretches
 from capture_pipeline.golden.quality_score import diagnose, join_spans
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
 
 

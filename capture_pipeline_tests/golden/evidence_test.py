@@ -13,7 +13,7 @@ import pytest
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, written

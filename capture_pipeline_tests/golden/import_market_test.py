@@ -14,7 +14,7 @@ from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.proof.prover import prove, unprovable_reason
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 T = 1_741_000_000
 SPOT_DIFF = '{"e":"depthUpdate","E":1741000000000,"s":"ADAUSDT","U":1,"u":1,"b":[],"a":[]}'
@@ -216,7 +216,7 @@ def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
         CaptureError,
         match=r"is of venue binance.us, of which no files are published \(validate the session instead",
     ):
-        prove(Deployment("http://127.0.0.1:1", tmp_path).workspace, session)
+        prove(SandboxDeployment("http://127.0.0.1:1", tmp_path).deployment, session)
 
 
 def test_plans_of_before_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.report import Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 
 DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept

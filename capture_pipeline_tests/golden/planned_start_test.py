@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from capture_pipeline.golden.validation.report import Thresholds
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline_tests.golden.made import START_NS, recording, session
 

@@ -16,7 +16,7 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams._fallback import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.proof.compare import prove_bars, prove_trades
+from capture_pipeline.golden.proof.comparison import prove_bars, prove_trades
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.tables.bars import BAR_SCHEMA, rules

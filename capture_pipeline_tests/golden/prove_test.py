@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.periods import Interval, iso, parse_time
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.cli.main import main
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError, TransientError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import COLUMNS, _read_recording
@@ -55,15 +55,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture
 def exchange(whole: Live) -> Iterator[Live]:
     """The same with a lake without proofs and an exchange without faults, when everything is published."""
-    whole.deployment.clock(now=BOTH_OUT)
+    whole.sandbox.clock(now=BOTH_OUT)
     yield whole
-    whole.deployment.faults()
+    whole.sandbox.faults()
     for name in ("raw", "lake", "reports", "quarantine", "state"):
-        shutil.rmtree(whole.deployment.root / name, ignore_errors=True)
+        shutil.rmtree(whole.sandbox.root / name, ignore_errors=True)
 
 
 def proof_of(one: Live) -> SessionProof:
-    return prove(one.deployment.workspace, one.folder)
+    return prove(one.sandbox.deployment, one.folder)
 
 
 def parts(day: DayProof) -> tuple[Any, Any]:
@@ -74,13 +74,13 @@ def parts(day: DayProof) -> tuple[Any, Any]:
 
 def trades(one: Live) -> pl.DataFrame:
     """What was captured, from tables made now."""
-    root = one.deployment.workspace.lake.tables()
+    root = one.sandbox.deployment.lake.tables()
     convert(one.folder.recording, one.folder.session, root)
     return GoldenTables(root, one.folder.session).scan(TRADES, "BTCUSDT").collect()
 
 
 def run(one: Live, *arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env=one.deployment.environment())
+    return CliRunner().invoke(main, list(arguments), env=one.sandbox.environment())
 
 
 def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
@@ -100,24 +100,22 @@ def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
     minutes = (Interval.M1.floor(end) - Interval.M1.ceil(start + 1)) // Interval.M1.us
     assert proof.figures["bars_compared"] == minutes >= 2
     assert last.bars_compared >= 1
-    shutil.rmtree(exchange.deployment.workspace.lake.tables())
+    shutil.rmtree(exchange.sandbox.deployment.lake.tables())
     again = proof_of(exchange)
     assert again.captured_from == "recording"
     assert again.days == proof.days
-    assert read_proof(exchange.deployment.workspace.lake.proof(again.session)) == again
+    assert read_proof(exchange.sandbox.deployment.lake.proof(again.session)) == again
 
 
 def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
     """Nothing, then the first day, then both; a day that is not over is not even asked for."""
     states = []
     for now in (OVER, FIRST_OUT, BOTH_OUT):
-        exchange.deployment.clock(now=now)
-        exchange.deployment.forget_requests()
+        exchange.sandbox.clock(now=now)
+        exchange.sandbox.forget_requests()
         proof = proof_of(exchange)
         states.append((proof.state, [day.state for day in proof.days]))
-        asked = {
-            entry["path"].rpartition("/")[2].partition(".")[0] for entry in exchange.deployment.requests()
-        }
+        asked = {entry["path"].rpartition("/")[2].partition(".")[0] for entry in exchange.sandbox.requests()}
         assert ("BTCUSDT-trades-2025-02-21" in asked) == (now == BOTH_OUT)
     waiting, holds = State.WAITING, State.HOLDS
     assert states == [(waiting, [waiting, waiting]), (waiting, [holds, waiting]), (holds, [holds, holds])]
@@ -127,17 +125,15 @@ def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
 def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
     """The second proof asks for checksums alone; the zips lie in the lake under their digests, as they were sent."""
     proof = proof_of(exchange)
-    lake = exchange.deployment.workspace.lake
+    lake = exchange.sandbox.deployment.lake
     assert sorted(path.rpartition("/")[0] for path in proof.days[0].files) == [
         "raw/spot/daily_klines/BTCUSDT",
         "raw/spot/trades/BTCUSDT",
     ]
     assert all(lake.resolve(path).is_file() for day in proof.days for path in day.files)
-    exchange.deployment.forget_requests()
+    exchange.sandbox.forget_requests()
     assert proof_of(exchange).days == proof.days
-    assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.deployment.requests()} == {
-        True
-    }
+    assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.sandbox.requests()} == {True}
     lake.resolve(proof.days[0].files[0]).write_bytes(b"altered")
     again = proof_of(exchange)
     assert again.state is State.UNPROVED
@@ -149,10 +145,10 @@ def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
     """Another quantity in one published trade: that id, both values, and nothing else; the command ends with 1."""
     found = trades(exchange).filter(pl.col("trade_us") < parse_time("2025-02-21"))
     wanted = int(found["trade_id"][50])
-    of_day = fetch_trades(exchange.deployment.workspace, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
+    of_day = fetch_trades(exchange.sandbox.deployment, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
     assert of_day is not None
     row = wanted - int(of_day.frame["trade_id"][0])
-    exchange.deployment.faults(
+    exchange.sandbox.faults(
         {"match": {"path": ZIP}, "fault": "csv_negative", "field": "qty", "row": row, "value": "7.00000000"}
     )
     result = run(exchange, "session", "prove", exchange.folder.session, "--json")
@@ -177,7 +173,7 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
         "row": 1438,
         "value": "12345",
     }
-    exchange.deployment.faults(fault)
+    exchange.sandbox.faults(fault)
     proof = proof_of(exchange)
     assert proof.state is State.DIFFERS
     _, bars = parts(proof.days[0])
@@ -207,7 +203,7 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     exchange: Live, fault: dict[str, Any], said: str
 ) -> None:
     """It goes to the quarantine with its reason, and the report has it; the command ends with 2. Without the fault the next proof holds."""
-    exchange.deployment.faults({"match": {"path": ZIP}, **fault})
+    exchange.sandbox.faults({"match": {"path": ZIP}, **fault})
     proof = proof_of(exchange)
     (told,) = proof.days[0].uncompared
     assert (proof.state, told.file, said in told.reason) == (
@@ -218,7 +214,7 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     assert (proof.days[0].trades, [day.state for day in proof.days]) == (None, [State.UNPROVED, State.HOLDS])
     assert [day.bars.holds for day in proof.days if day.bars] == [True, True]
     assert f"could not be compared with {told.file}" in markdown(proof)
-    root = exchange.deployment.root
+    root = exchange.sandbox.root
     assert not list((root / "raw/spot/trades/BTCUSDT").glob("*02-20*"))
     reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
     assert [said in reason.read_text() for reason in reasons] == [True]
@@ -227,13 +223,13 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
         result.exit_code,
         "2025-02-20 could not be compared with BTCUSDT-trades-2025-02-20.zip: " in result.stdout,
     ) == (2, True)
-    exchange.deployment.faults()
+    exchange.sandbox.faults()
     assert proof_of(exchange).state is State.HOLDS
 
 
 def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -> None:
     """And the other way round; a difference is one whatever else could not be compared."""
-    exchange.deployment.faults({"match": {"path": KLINES}, "fault": "zip_truncated"})
+    exchange.sandbox.faults({"match": {"path": KLINES}, "fault": "zip_truncated"})
     proof = proof_of(exchange)
     day = proof.days[0]
     assert day.trades is not None
@@ -249,20 +245,20 @@ def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -
 
 def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> None:
     """What may be otherwise in a minute ends the proof and publishes nothing."""
-    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "status_500", "times": 99})
+    exchange.sandbox.faults({"match": {"path": ZIP}, "fault": "status_500", "times": 99})
     with pytest.raises(TransientError):
         proof_of(exchange)
-    assert not exchange.deployment.workspace.lake.proof(exchange.folder.session).exists()
+    assert not exchange.sandbox.deployment.lake.proof(exchange.folder.session).exists()
 
 
 def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
     """A range for the rest, and the whole holds."""
-    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "truncated_body"})
+    exchange.sandbox.faults({"match": {"path": ZIP}, "fault": "truncated_body"})
     assert proof_of(exchange).state is State.HOLDS
-    assert exchange.deployment.injected() == 1
+    assert exchange.sandbox.injected() == 1
     ranges = [
         entry
-        for entry in exchange.deployment.requests()
+        for entry in exchange.sandbox.requests()
         if entry["path"].endswith("02-20.zip") and entry["range"]
     ]
     assert ranges
@@ -270,21 +266,21 @@ def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
 
 def test_bars_of_the_lake_are_preferred_where_they_reach(exchange: Live) -> None:
     """With the month's 1m bars in the lake no daily klines are fetched."""
-    workspace = exchange.deployment.reopened(CAPTURE_INTERVAL="1m")
-    partitions = workspace.partitions(["BTCUSDT"], [workspace.months(workspace.now_us())[1]])
-    list(backfill(workspace, partitions, workspace.now_us()))
-    exchange.deployment.forget_requests()
-    proof = prove(workspace, exchange.folder)
+    deployment = exchange.sandbox.reopened(CAPTURE_INTERVAL="1m")
+    partitions = deployment.partitions(["BTCUSDT"], [deployment.months(deployment.now_us())[1]])
+    list(backfill(deployment, partitions, deployment.now_us()))
+    exchange.sandbox.forget_requests()
+    proof = prove(deployment, exchange.folder)
     assert (proof.state, {day.bars_from for day in proof.days}) == (State.HOLDS, {"lake"})
-    assert not [entry for entry in exchange.deployment.requests() if "/klines/" in entry["path"]]
+    assert not [entry for entry in exchange.sandbox.requests() if "/klines/" in entry["path"]]
 
 
 def test_a_file_published_anew_is_fetched_beside_the_first(exchange: Live) -> None:
     """Raw files are never changed: both versions are kept, and the proof is by the newer one."""
     first = proof_of(exchange).days[0].files
-    exchange.deployment.republish(TradesFile(Market.SPOT, "BTCUSDT", THURSDAY).path)
+    exchange.sandbox.republish(TradesFile(Market.SPOT, "BTCUSDT", THURSDAY).path)
     second = proof_of(exchange).days[0].files
-    lake = exchange.deployment.workspace.lake
+    lake = exchange.sandbox.deployment.lake
     assert first[0] != second[0]
     assert lake.resolve(first[0]).is_file()
     assert lake.resolve(second[0]).is_file()
@@ -297,31 +293,31 @@ def test_commands_convert_and_prove(exchange: Live) -> None:
     assert result.exit_code == 0, result.output
     assert "rows of golden_trades" in result.stdout
     assert run(exchange, "session", "convert", "20200101T000000Z_btcusdt").exit_code == 2
-    exchange.deployment.clock(now=OVER)
+    exchange.sandbox.clock(now=OVER)
     waiting = run(exchange, "session", "prove", session)
     assert waiting.exit_code == 0
     assert (
         "BTCUSDT 2025-02-20 waits for BTCUSDT-trades-2025-02-20.zip, due 2025-02-21T05:00:00Z"
         in waiting.stdout
     )
-    exchange.deployment.clock(now=BOTH_OUT)
+    exchange.sandbox.clock(now=BOTH_OUT)
     holds = run(exchange, "session", "prove", session)
     assert (holds.exit_code, holds.stdout.splitlines()[-1].startswith("holds; from its tables;")) == (0, True)
 
 
 def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
     """A recording of the sandbox is never held against the real exchange, and nothing is asked for."""
-    environment = {**exchange.deployment.environment(), "CAPTURE_VENUE": "binance"}
-    workspace = Workspace(load_settings(environ=environment, path=NO_SETTINGS))
+    environment = {**exchange.sandbox.environment(), "CAPTURE_VENUE": "binance"}
+    deployment = Deployment(load_settings(environ=environment, path=NO_SETTINGS))
     with pytest.raises(ConfigError, match="was recorded at venue sandbox"):
-        prove(workspace, exchange.folder)
+        prove(deployment, exchange.folder)
 
 
 def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
     """They lie after the last captured one of a day and before the first of the next; each is told with its day."""
     trades(exchange)
     tables, midnight = (
-        GoldenTables(exchange.deployment.workspace.lake.tables(), exchange.folder.session),
+        GoldenTables(exchange.sandbox.deployment.lake.tables(), exchange.folder.session),
         parse_time("2025-02-21"),
     )
     cut = 0
@@ -346,11 +342,11 @@ def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
 
 def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
     """Not without tables, not before, not once they are proved, not after two weeks; again while the proof waits or lacks a file."""
-    workspace, folder = exchange.deployment.workspace, exchange.folder
+    deployment, folder = exchange.sandbox.deployment, exchange.folder
 
     def due(now: str) -> tuple[list[str], int]:
-        exchange.deployment.clock(now=now)
-        found = find_due_sessions(workspace.lake, [folder], workspace.now_us())
+        exchange.sandbox.clock(now=now)
+        found = find_due_sessions(deployment.lake, [folder], deployment.now_us())
         return found.wanted, found.later
 
     assert due(BOTH_OUT) == ([], 0)
@@ -358,29 +354,29 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
     assert due("2025-02-22T04:59:00Z") == ([], 1)
     assert due(BOTH_OUT) == ([folder.session], 0)
     assert due("2025-03-09T00:00:00Z") == ([], 0)
-    exchange.deployment.clock(now=FIRST_OUT)
+    exchange.sandbox.clock(now=FIRST_OUT)
     assert iso(proof_of(exchange).due_us or 0) == "2025-02-22T05:00:00Z"
     assert due(FIRST_OUT) == ([], 1)
     assert due(BOTH_OUT) == ([folder.session], 0)
-    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
-    shutil.rmtree(exchange.deployment.root / "raw")
+    exchange.sandbox.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
+    shutil.rmtree(exchange.sandbox.root / "raw")
     assert proof_of(exchange).state is State.UNPROVED
     assert due(BOTH_OUT) == ([folder.session], 0)
-    exchange.deployment.faults()
+    exchange.sandbox.faults()
     proof_of(exchange)
     assert due(BOTH_OUT) == ([], 0)
-    workspace.lake.proof(folder.session).write_text("{}")
-    assert list(find_due_sessions(workspace.lake, [folder], workspace.now_us()).damaged) == [folder.session]
+    deployment.lake.proof(folder.session).write_text("{}")
+    assert list(find_due_sessions(deployment.lake, [folder], deployment.now_us()).damaged) == [folder.session]
 
 
 def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
     """Trades that no connection was sent are counted and the proof holds; without the ledger each of them is a difference."""
     with live(tmp_path, speed=4, config=MARKET) as one:
-        one.deployment.faults(
+        one.sandbox.faults(
             {"fault": "ws_drop", "after": 100, "times": 7, "match": {"stream": "btcusdt@trade"}}
         )
         recorded(one)
-        one.deployment.clock(now=BOTH_OUT)
+        one.sandbox.clock(now=BOTH_OUT)
         lost = sum(gap.ids_lost for gap in one.gaps if gap.stream == "btcusdt@trade")
         assert lost == 7
         proof = proof_of(one)
@@ -392,11 +388,11 @@ def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
         assert proof.figures["trades_captured"] + 7 == proof.figures["trades_published"]
         bare = SessionFolder(shutil.copytree(one.folder.path, tmp_path / "bare" / one.folder.session))
         bare.gaps.write_text("")
-        without = prove(one.deployment.workspace, bare)
+        without = prove(one.sandbox.deployment, bare)
         assert (without.state, without.figures["trades_differing"]) == (State.DIFFERS, 7)
         assert {found.field for found in parts(without.days[0])[0].listed} == {"missing"}
-        one.deployment.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
-        shutil.rmtree(one.deployment.root / "raw")
-        blind = prove(one.deployment.workspace, one.folder)
+        one.sandbox.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
+        shutil.rmtree(one.sandbox.root / "raw")
+        blind = prove(one.sandbox.deployment, one.folder)
         assert [day.bars is None for day in blind.days] == [True, False]
         assert "only the trades file shows in which minutes" in blind.days[0].uncompared[1].reason

@@ -14,10 +14,10 @@ def recorded(one: Live) -> Live:
     """Record and finish a session over midnight, then stop the market's clock."""
     one.start()
     one.recording()
-    before, left_s = one.status(), (parse_time(AFTER_MIDNIGHT) - one.deployment.workspace.now_us()) / 1e6
+    before, left_s = one.status(), (parse_time(AFTER_MIDNIGHT) - one.sandbox.deployment.now_us()) / 1e6
     # A jump of the clock skips nothing: the messages of the time between come as fast as they are read.
-    one.deployment.clock(now=AFTER_MIDNIGHT)
+    one.sandbox.clock(now=AFTER_MIDNIGHT)
     one.wait(lambda status: before is not None and status.messages - before.messages > left_s * 10)
     one.finish()
-    one.deployment.clock(speed=0)
+    one.sandbox.clock(speed=0)
     return one

@@ -15,9 +15,9 @@ from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.orderbook.levels import Book, to_units
-from capture_pipeline.orderbook.sync import BookSync, Step
+from capture_pipeline.orderbook.synchronization import BookSync, Step
 from capture_pipeline.sessions.layout import SessionFolder
 
 TEN_MINUTES = Thresholds(min_messages=79_000, duration_s=650)

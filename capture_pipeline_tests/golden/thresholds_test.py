@@ -8,7 +8,7 @@ import pytest
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.quality_score import Diagnosis
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import Break, StreamScan
 from capture_pipeline.golden.validation.book import check_books
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay

@@ -17,7 +17,7 @@ from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.checks import CHECKS, build_thresholds
 from capture_pipeline.golden.validation.ids import bridges
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import SessionGates
 from capture_pipeline_tests.golden.made import (

@@ -11,7 +11,7 @@ from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 
 MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 
@@ -24,16 +24,18 @@ def flip(path: Path) -> bytes:
     return bytes(content)
 
 
-def run(deployment: Deployment, month: Month) -> Outcome:
-    workspace = deployment.reopened()
-    (outcome,) = backfill(workspace, [workspace.partition("BTCUSDT", month)], workspace.rest.server_time_us())
+def run(sandbox: SandboxDeployment, month: Month) -> Outcome:
+    deployment = sandbox.reopened()
+    (outcome,) = backfill(
+        deployment, [deployment.partition("BTCUSDT", month)], deployment.rest.server_time_us()
+    )
     return outcome
 
 
-def list_failed_gates(deployment: Deployment, part: Partition) -> list[str]:
+def list_failed_gates(sandbox: SandboxDeployment, part: Partition) -> list[str]:
     return [
         result.summary
-        for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us())
+        for result in check_bars(sandbox.deployment, [part], sandbox.deployment.now_us())
         if not result.passed
     ]
 
@@ -48,21 +50,21 @@ def list_failed_gates(deployment: Deployment, part: Partition) -> list[str]:
     ids=["monthly", "daily", "rest"],
 )
 def test_an_altered_file_is_set_aside_and_fetched_again(
-    month: Month, pattern: str, deployment: Deployment
+    month: Month, pattern: str, sandbox: SandboxDeployment
 ) -> None:
     """The check names the file.
 
     After one more run every check passes, and the altered bytes are in the quarantine with the reason.
     """
-    assert run(deployment, month).error is None
-    part = deployment.workspace.partition("BTCUSDT", month)
-    raw = next(deployment.workspace.lake.raw(part).glob(f"**/{pattern}"))
+    assert run(sandbox, month).error is None
+    part = sandbox.deployment.partition("BTCUSDT", month)
+    raw = next(sandbox.deployment.lake.raw(part).glob(f"**/{pattern}"))
     altered = flip(raw)
-    (summary,) = list_failed_gates(deployment, part)
-    assert deployment.workspace.lake.relative(raw) in summary
-    assert run(deployment, month).error is None
-    assert list_failed_gates(deployment, part) == []
-    (aside,) = deployment.workspace.lake.quarantine(part).glob("*.altered-*" + raw.suffix)
+    (summary,) = list_failed_gates(sandbox, part)
+    assert sandbox.deployment.lake.relative(raw) in summary
+    assert run(sandbox, month).error is None
+    assert list_failed_gates(sandbox, part) == []
+    (aside,) = sandbox.deployment.lake.quarantine(part).glob("*.altered-*" + raw.suffix)
     assert aside.read_bytes() == altered
     assert "was altered on the disk" in aside.with_suffix(".reason.txt").read_text()
 
@@ -72,10 +74,10 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
 
     It is moved to the quarantine, and its record is updated.
     """
-    with deployed(tmp_path / "own") as own:
+    with run_sandbox_deployment(tmp_path / "own") as own:
         assert run(own, Month(2025, 1)).error is None
-        part = own.workspace.partition("BTCUSDT", Month(2025, 1))
-        (first,) = own.workspace.lake.raw(part).rglob("*.zip")
+        part = own.deployment.partition("BTCUSDT", Month(2025, 1))
+        (first,) = own.deployment.lake.raw(part).rglob("*.zip")
         own.republish(MONTHLY)
         assert run(own, Month(2025, 1)).archives.fetched == []  # type: ignore[union-attr]
         assert run_again(own, part) == [Path(MONTHLY).name]
@@ -83,12 +85,12 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
         assert len(list_failed_gates(own, part)) == 1
         assert run(own, Month(2025, 1)).error is None
         assert list_failed_gates(own, part) == []
-        assert "altered or removed" in own.workspace.lake.archives_manifest(part).read_text()
+        assert "altered or removed" in own.deployment.lake.archives_manifest(part).read_text()
 
 
-def run_again(deployment: Deployment, part: Partition) -> list[str]:
+def run_again(sandbox: SandboxDeployment, part: Partition) -> list[str]:
     """Download with new checksums and return the names of the downloaded files."""
-    workspace = deployment.reopened()
-    (result,) = fetch_partitions(workspace, [part], workspace.now_us(), check_revisions=True)
+    deployment = sandbox.reopened()
+    (result,) = fetch_partitions(deployment, [part], deployment.now_us(), check_revisions=True)
     assert isinstance(result, ArchivesResult)
     return result.fetched

@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline_tests.deployment import NOW, Deployment
+from capture_pipeline_tests.deployment import NOW, SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -25,9 +25,9 @@ def exchange() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployment(exchange: str, tmp_path: Path) -> Deployment:
+def sandbox(exchange: str, tmp_path: Path) -> SandboxDeployment:
     """Return a new lake at an exchange without faults."""
-    fresh = Deployment(exchange, tmp_path / "data")
+    fresh = SandboxDeployment(exchange, tmp_path / "data")
     fresh.faults()
     fresh.forget_requests()
     fresh.clock(now=NOW)
@@ -37,9 +37,9 @@ def deployment(exchange: str, tmp_path: Path) -> Deployment:
 @pytest.fixture(scope="session")
 def sound_month(exchange: str, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """Return the bars of BTCUSDT 2025-01 from a backfill without faults."""
-    calm = Deployment(exchange, tmp_path_factory.mktemp("sound"))
+    calm = SandboxDeployment(exchange, tmp_path_factory.mktemp("sound"))
     calm.faults()
-    part = calm.workspace.partition("BTCUSDT", Month(2025, 1))
-    (outcome,) = backfill(calm.workspace, [part], calm.workspace.rest.server_time_us())
+    part = calm.deployment.partition("BTCUSDT", Month(2025, 1))
+    (outcome,) = backfill(calm.deployment, [part], calm.deployment.rest.server_time_us())
     assert outcome.error is None
-    return pl.read_parquet(calm.workspace.lake.bars(part), hive_partitioning=False)
+    return pl.read_parquet(calm.deployment.lake.bars(part), hive_partitioning=False)

@@ -14,17 +14,17 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interva
 from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, Severity
 from capture_pipeline.cli.klines.backfill import outcome_row
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.quality.gates import check_gaps
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_gates import check_gaps
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.tables.bars import Irregularity
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -136,19 +136,19 @@ def write(path: Path, rows: list[list[object]]) -> None:
 class BackfilledSymbol:
     """One symbol after a backfill."""
 
-    workspace: Workspace
-    outcome: Outcome
     deployment: Deployment
+    outcome: Outcome
+    sandbox: SandboxDeployment
 
     @property
     def bars(self) -> pl.DataFrame:
-        return pl.read_parquet(self.workspace.lake.bars(self.outcome.partition), hive_partitioning=False)
+        return pl.read_parquet(self.deployment.lake.bars(self.outcome.partition), hive_partitioning=False)
 
     @property
     def results(self) -> dict[str, GateResult]:
         """Evaluate every gate of the partition."""
-        now_us, parts = self.workspace.now_us(), [self.outcome.partition]
-        found = [*check_bars(self.workspace, parts, now_us), *check_gaps(self.workspace, parts, now_us)]
+        now_us, parts = self.deployment.now_us(), [self.outcome.partition]
+        found = [*check_bars(self.deployment, parts, now_us), *check_gaps(self.deployment, parts, now_us)]
         return {result.spec.name: result for result in found}
 
     @property
@@ -158,12 +158,12 @@ class BackfilledSymbol:
 
 
 def backfill_symbol(exchange: str, root: Path, symbol: str, **environment: str) -> BackfilledSymbol:
-    deployment = Deployment(
+    sandbox = SandboxDeployment(
         exchange, root, CAPTURE_SYMBOLS=symbol, CAPTURE_HISTORY_START="2023-03-01", **environment
     )
-    workspace = deployment.workspace
-    (outcome,) = backfill(workspace, [workspace.partition(symbol, MONTH)], workspace.rest.server_time_us())
-    return BackfilledSymbol(workspace, outcome, deployment)
+    deployment = sandbox.deployment
+    (outcome,) = backfill(deployment, [deployment.partition(symbol, MONTH)], deployment.rest.server_time_us())
+    return BackfilledSymbol(deployment, outcome, sandbox)
 
 
 def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
     calendar = tmp_path / "known.yaml"
     entry = f"{{start: 2023-03-10T05:00:00Z, end: 2023-03-10T05:00:01Z, kinds: [{kind}], symbols: [{symbol}], reason: explained}}"
     calendar.write_text(f"irregularities:\n  - {entry}\n")
-    found.workspace = found.deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
+    found.deployment = found.sandbox.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
     assert found.failed == set()
     assert found.results[gate].values["irregular"] == {kind: {"known": 1, "unknown": 0}}
 
@@ -227,7 +227,7 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert found.outcome.error is None
     assert found.bars.height == 744 - missing
     assert (found.bars["open_time_us"] % HOUR_US == 0).all()
-    lake, part = found.workspace.lake, found.outcome.partition
+    lake, part = found.deployment.lake, found.outcome.partition
     excluded = pl.read_parquet(lake.exclusions(part), hive_partitioning=False)
     assert excluded.height == missing
     assert excluded.select("cause", "shift_us", "source", "file").unique().rows() == [
@@ -238,7 +238,7 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     (gap,) = found.outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["start_us"], gap["end_us"], gap["explained"]) == ("off_grid", *SHIFTED, True)
     assert "shifted by 17 min 3.25 s; they are in the table bar_exclusions" in gap["detail"]
-    (row,) = measure_coverage(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(
+    (row,) = measure_coverage(found.deployment, ["OFFUSDT"], [MONTH], found.deployment.now_us()).iter_rows(
         named=True
     )
     assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (
@@ -254,7 +254,7 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert (gate.values["off_grid"], gate.failing_count) == ({"known": 0, "unknown": missing}, missing)
     calendar = tmp_path / "known.yaml"
     calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
-    found.workspace = found.deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
+    found.deployment = found.sandbox.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
     assert found.results["off_grid_rows_known"].values["off_grid"] == {"known": missing, "unknown": 0}
     assert "off_grid_rows_known" not in found.failed
     pages = (read_model(lake.topups_manifest(part), TopupsManifest) or TopupsManifest()).pages
@@ -265,16 +265,18 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
 
 def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str, tmp_path: Path) -> None:
     """Without REST the gap is unexplained and its remedy is a top-up, unless the calendar lists the time."""
-    deployment = Deployment(exchange, tmp_path, CAPTURE_SYMBOLS="OFFUSDT", CAPTURE_HISTORY_START="2023-03-01")
-    part = deployment.workspace.partition("OFFUSDT", MONTH)
-    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), use_rest=False)
+    sandbox = SandboxDeployment(
+        exchange, tmp_path, CAPTURE_SYMBOLS="OFFUSDT", CAPTURE_HISTORY_START="2023-03-01"
+    )
+    part = sandbox.deployment.partition("OFFUSDT", MONTH)
+    (outcome,) = backfill(sandbox.deployment, [part], sandbox.deployment.now_us(), use_rest=False)
     assert outcome.gaps is not None
     (gap,) = outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["explained"]) == ("ours", False)
     assert "run a top-up" in gap["detail"]
     calendar = tmp_path / "known.yaml"
     calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
-    listed = deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
+    listed = sandbox.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
     (gap,) = find_gaps(listed, part, listed.now_us()).open.iter_rows(named=True)
     assert (gap["cause"], gap["explained"]) == ("off_grid", True)
 
@@ -282,23 +284,23 @@ def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str
 def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_path: Path) -> None:
     """Two sightings end the requests, and the second answer adds no row to the table."""
     found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
-    workspace, part = found.workspace, found.outcome.partition
-    before = pl.read_parquet(workspace.lake.exclusions(part), hive_partitioning=False)
+    deployment, part = found.deployment, found.outcome.partition
+    before = pl.read_parquet(deployment.lake.exclusions(part), hive_partitioning=False)
     for minutes, asks in ((10, 0), (40, 1), (120, 0)):
-        found.deployment.clock(now="2023-04-20T00:00:00Z")
-        found.deployment.clock(advance_s=minutes * 60)
-        (outcome,) = backfill(workspace, [part], workspace.rest.server_time_us())
+        found.sandbox.clock(now="2023-04-20T00:00:00Z")
+        found.sandbox.clock(advance_s=minutes * 60)
+        (outcome,) = backfill(deployment, [part], deployment.rest.server_time_us())
         assert outcome.topups is not None
         assert (minutes, min(outcome.topups.pages, 1)) == (minutes, asks)
-    found.deployment.clock(now="2023-04-20T00:00:00Z")
-    assert pl.read_parquet(workspace.lake.exclusions(part), hive_partitioning=False).equals(before)
-    assert find_gaps(workspace, part, workspace.now_us()).fillable == 0
+    found.sandbox.clock(now="2023-04-20T00:00:00Z")
+    assert pl.read_parquet(deployment.lake.exclusions(part), hive_partitioning=False).equals(before)
+    assert find_gaps(deployment, part, deployment.now_us()).fillable == 0
 
 
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:
     """Rows off the grid are not counted for any source."""
     found = backfill_symbol(exchange, tmp_path, "OFFUSDT")
-    report = reconcile_partition(found.workspace, found.outcome.partition).report
+    report = reconcile_partition(found.deployment, found.outcome.partition).report
     assert (report.monthly_bars, report.rest_bars, report.differing_bars) == (found.bars.height, 0, 0)
 
 
@@ -309,7 +311,7 @@ def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, 
     assert found.failed == set()
     assert found.bars.height == 744
     excluded = pl.read_parquet(
-        found.workspace.lake.exclusions(found.outcome.partition), hive_partitioning=False
+        found.deployment.lake.exclusions(found.outcome.partition), hive_partitioning=False
     )
     assert excluded.select("open_time_us", "cause").rows() == [(START - HOUR_US, "outside_period")]
 
@@ -346,21 +348,23 @@ def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
 
     A suspension makes no kline known.
     """
-    workspace = Workspace(Deployment("http://127.0.0.1:1", Path("unused")).workspace.settings)
-    edge_us = workspace.settings.gaps.outage_edge_minutes * MINUTE_US
+    deployment = Deployment(SandboxDeployment("http://127.0.0.1:1", Path("unused")).deployment.settings)
+    edge_us = deployment.settings.gaps.outage_edge_minutes * MINUTE_US
     halts = [
         entry.start_us + edge_us
-        for entry in workspace.irregularities
+        for entry in deployment.irregularities
         if Irregularity.EARLY_CLOSE in entry.kinds
     ]
     days = {start_us // DAY_US * DAY_US for start_us in halts}
     dates = "2017-12-04 2017-12-18 2018-01-04 2018-02-08 2018-07-04 2019-06-07 2020-02-19"
     dates += " 2020-03-04 2021-02-11 2021-04-25 2021-08-13 2021-12-24 2023-03-24"
     assert days >= {parse_time(date) for date in dates.split()}
-    assert halts == [outage.start_us for outage in workspace.outages if outage.kind is Kind.OUTAGE]
-    assert all(entry.reason and entry.source for entry in workspace.irregularities)
-    part = workspace.partition("BTCUSDT", MONTH)
-    assert len(workspace.known_irregularities(part)) == len(workspace.irregularities)
+    assert halts == [outage.start_us for outage in deployment.outages if outage.kind is Kind.OUTAGE]
+    assert all(entry.reason and entry.source for entry in deployment.irregularities)
+    part = deployment.partition("BTCUSDT", MONTH)
+    assert len(deployment.known_irregularities(part)) == len(deployment.irregularities)
     assert [
-        entry for entry in workspace.irregularities if entry.applies_to(part.market, part.symbol, Interval.D1)
+        entry
+        for entry in deployment.irregularities
+        if entry.applies_to(part.market, part.symbol, Interval.D1)
     ] == []

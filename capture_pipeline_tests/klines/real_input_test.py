@@ -18,7 +18,7 @@ import pytest
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.tables.merge import Part, merge
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -39,10 +39,10 @@ COLUMNS = (
 @contextmanager
 def run_backfill(
     recordings: Path, tmp_path: Path, market: str, *arguments: str
-) -> Iterator[tuple[Deployment, dict[str, Any]]]:
+) -> Iterator[tuple[SandboxDeployment, dict[str, Any]]]:
     """Serve the recorded files and run `capture klines backfill` as a process."""
     with SandboxServer(SandboxConfig.model_validate({"recorded": recordings / "binance_archive"})) as server:
-        deployment = Deployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
+        sandbox = SandboxDeployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
         settings = tmp_path / "pipeline.yaml"
         settings.write_text(
             f"venue: sandbox\nsandbox_url: {server.url}\nmarket: {market}\nstorage: {{root: data}}\n"
@@ -58,7 +58,7 @@ def run_backfill(
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
-        yield deployment, json.loads(done.stdout)
+        yield sandbox, json.loads(done.stdout)
 
 
 def read_csv_rows(file: Path) -> dict[int, tuple[object, ...]]:
@@ -78,11 +78,13 @@ def read_csv_rows(file: Path) -> dict[int, tuple[object, ...]]:
 
 
 def read_lake_rows(
-    deployment: Deployment, symbol: str, interval: str, month: Month
+    sandbox: SandboxDeployment, symbol: str, interval: str, month: Month
 ) -> dict[int, tuple[object, ...]]:
     """Read the lake's rows in the same form."""
-    workspace = deployment.reopened(CAPTURE_INTERVAL=interval)
-    table = pl.read_parquet(workspace.lake.bars(workspace.partition(symbol, month)), hive_partitioning=False)
+    deployment = sandbox.reopened(CAPTURE_INTERVAL=interval)
+    table = pl.read_parquet(
+        deployment.lake.bars(deployment.partition(symbol, month)), hive_partitioning=False
+    )
     names = [name for name in COLUMNS if name]
     return {
         row[0]: row[1:]
@@ -95,10 +97,10 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
 ) -> None:
     """ETHUSDT 1h, 2024-11 to 2025-02, without headers; the unit changes from milliseconds to microseconds."""
     arguments = ("--symbol", "ETHUSDT", "--interval", "1h", "--from", "2024-11", "--to", "2025-02")
-    with run_backfill(recordings, tmp_path, "spot", *arguments) as (deployment, told):
+    with run_backfill(recordings, tmp_path, "spot", *arguments) as (sandbox, told):
         for month in Month.range(Month(2024, 11), Month(2025, 2)):
             expected = read_csv_rows(recordings / "binance_archive" / f"ETHUSDT-1h-{month}.csv")
-            assert read_lake_rows(deployment, "ETHUSDT", "1h", month) == expected
+            assert read_lake_rows(sandbox, "ETHUSDT", "1h", month) == expected
     assert [
         (row["month"], row["bars"], row["missing"], row["state"])
         for row in sorted(told["partitions"], key=lambda row: str(row["month"]))
@@ -109,7 +111,7 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
         ("2025-02", 672, 0, "ok"),
     ]
     december, january = (
-        read_lake_rows(deployment, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1))
+        read_lake_rows(sandbox, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1))
     )
     assert december[parse_time("2024-12-31T23:00:00Z")][3] == january[parse_time("2025-01-01T00:00:00Z")][0]
 
@@ -120,9 +122,9 @@ def test_the_futures_minutes_come_through_unaltered_with_their_header(
 ) -> None:
     """NEARUSDT 1m, USD-M futures, with headers, in milliseconds also in 2025."""
     arguments = ("--symbol", "NEARUSDT", "--interval", "1m", "--from", month, "--to", month)
-    with run_backfill(recordings, tmp_path, "um", *arguments) as (deployment, told):
+    with run_backfill(recordings, tmp_path, "um", *arguments) as (sandbox, told):
         expected = read_csv_rows(recordings / "binance_archive" / f"NEARUSDT-1m-{month}.csv")
-        found = read_lake_rows(deployment, "NEARUSDT", "1m", Month.parse(month))
+        found = read_lake_rows(sandbox, "NEARUSDT", "1m", Month.parse(month))
     assert found == expected
     assert [(row["bars"], row["missing"]) for row in told["partitions"]] == [(bars, 0)]
     assert {row[-1] for row in found.values()} == {"ms"}

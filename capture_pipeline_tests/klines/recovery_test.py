@@ -8,20 +8,20 @@ import signal
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import StorageError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def january(workspace: Workspace) -> Outcome:
+def january(deployment: Deployment) -> Outcome:
     """Backfill January."""
     (outcome,) = backfill(
-        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.rest.server_time_us()
+        deployment, [deployment.partition("BTCUSDT", Month(2025, 1))], deployment.rest.server_time_us()
     )
     return outcome
 
@@ -32,25 +32,25 @@ def _build_on_a_full_disk(
     """Build the bars again with a limit on the size of files."""
     from pathlib import Path  # noqa: PLC0415 - in the spawned process
 
-    deployment = Deployment(environment["CAPTURE_SANDBOX_URL"], Path(root))
+    sandbox = SandboxDeployment(environment["CAPTURE_SANDBOX_URL"], Path(root))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        build_bars(deployment.workspace, deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+        build_bars(sandbox.deployment, sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     except StorageError as error:
         told.put(str(error))
     else:
         told.put("no error")
 
 
-def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deployment) -> None:
+def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(sandbox: SandboxDeployment) -> None:
     """The error is transient and one line. The published bars are unchanged, and no other file remains."""
-    january(deployment.workspace)
-    bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    january(sandbox.deployment)
+    bars = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     before = bars.read_bytes()
     told: multiprocessing.SimpleQueue[str] = SPAWN.SimpleQueue()
     process = SPAWN.Process(
-        target=_build_on_a_full_disk, args=(str(deployment.root), deployment.environment(), told)
+        target=_build_on_a_full_disk, args=(str(sandbox.root), sandbox.environment(), told)
     )
     process.start()
     process.join(60)
@@ -61,29 +61,29 @@ def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deploy
     assert [path.name for path in bars.parent.iterdir()] == [bars.name]
 
 
-def test_a_quarantined_file_may_be_cleaned_away(deployment: Deployment) -> None:
+def test_a_quarantined_file_may_be_cleaned_away(sandbox: SandboxDeployment) -> None:
     """The checksums of raw files do not include the quarantine."""
-    deployment.faults({"match": {"path": "*/monthly/*BTCUSDT-1h-2025-01.zip"}, "fault": "zip_truncated"})
-    outcome = january(deployment.workspace)
+    sandbox.faults({"match": {"path": "*/monthly/*BTCUSDT-1h-2025-01.zip"}, "fault": "zip_truncated"})
+    outcome = january(sandbox.deployment)
     assert outcome.archives is not None
     (bad,) = outcome.archives.quarantined
     assert bad.trust is Trust.MALFORMED
-    deployment.workspace.lake.resolve(bad.path or "").unlink()
-    results = check_bars(deployment.workspace, [outcome.partition], deployment.workspace.now_us())
+    sandbox.deployment.lake.resolve(bad.path or "").unlink()
+    results = check_bars(sandbox.deployment, [outcome.partition], sandbox.deployment.now_us())
     assert [result.spec.name for result in results if not result.passed] == []
 
 
-def test_a_lost_rest_answer_is_asked_for_again(deployment: Deployment) -> None:
+def test_a_lost_rest_answer_is_asked_for_again(sandbox: SandboxDeployment) -> None:
     """The same holds for a lost zip. The bars are the same as before."""
-    workspace = deployment.reopened(CAPTURE_HISTORY_START="2025-02-01")
+    deployment = sandbox.reopened(CAPTURE_HISTORY_START="2025-02-01")
     (first,) = backfill(
-        workspace, [workspace.partition("BTCUSDT", Month(2025, 2))], workspace.rest.server_time_us()
+        deployment, [deployment.partition("BTCUSDT", Month(2025, 2))], deployment.rest.server_time_us()
     )
     assert first.topups is not None
     assert first.bars is not None
-    workspace.lake.resolve(first.topups.manifest.pages[0].path).unlink()
-    next(workspace.lake.raw(first.partition).rglob("*.zip")).unlink()
-    (second,) = backfill(deployment.reopened(), [first.partition], workspace.rest.server_time_us())
+    deployment.lake.resolve(first.topups.manifest.pages[0].path).unlink()
+    next(deployment.lake.raw(first.partition).rglob("*.zip")).unlink()
+    (second,) = backfill(sandbox.reopened(), [first.partition], deployment.rest.server_time_us())
     assert second.error is None
     assert second.topups is not None
     assert second.bars is not None

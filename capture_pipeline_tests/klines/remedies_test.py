@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month
 from capture_pipeline.binance.urls import Granularity
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.quality.ranges import (
@@ -35,7 +35,7 @@ from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import BAR_SCHEMA
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 
 MONTH = Month(2024, 2)
 START = MONTH.start_us
@@ -99,8 +99,8 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
 ) -> None:
     """The details of gaps agree with the requests of a top-up, now and half an hour later."""
     root = Path(tmp_path_factory.mktemp("remedies"))  # type: ignore[attr-defined]
-    workspace = Deployment("http://127.0.0.1:1", root).workspace
-    part = workspace.partition("BTCUSDT", MONTH)
+    deployment = SandboxDeployment("http://127.0.0.1:1", root).deployment
+    part = deployment.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + age * HOUR_US
     absent = union(holes, shifted)
     archives = ArchivesManifest(files=[day(index, state, absent) for index, state in sorted(days.items())])
@@ -112,17 +112,17 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     if trading_period is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in trading_period)
         known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
-        publish_model(workspace.lake.trading_period_file(part.market, part.symbol, part.interval), known)
-    save(workspace, part, archives, topups, shifted)
+        publish_model(deployment.lake.trading_period_file(part.market, part.symbol, part.interval), known)
+    save(deployment, part, archives, topups, shifted)
 
-    result = find_gaps(workspace, part, now_us)
+    result = find_gaps(deployment, part, now_us)
 
     def next_asked(at_us: int) -> Ranges:
         return find_ranges_to_request(
-            part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=at_us
+            part, archives, topups, trading_period=known, gaps=deployment.settings.gaps, now_us=at_us
         )
 
-    later = now_us + (workspace.settings.gaps.sighting_minutes + 1) * MINUTE_US
+    later = now_us + (deployment.settings.gaps.sighting_minutes + 1) * MINUTE_US
     for gap in result.open.iter_rows(named=True):
         whole = (gap["start_us"], gap["end_us"])
         if "run a top-up" in gap["detail"]:
@@ -138,10 +138,14 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
 
 
 def save(
-    workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, shifted: Ranges
+    deployment: Deployment,
+    part: Partition,
+    archives: ArchivesManifest,
+    topups: TopupsManifest,
+    shifted: Ranges,
 ) -> None:
     """Write manifests, the bars that follow from them, and rows off the grid."""
-    lake = workspace.lake
+    lake = deployment.lake
     publish_model(lake.archives_manifest(part), archives)
     publish_model(lake.topups_manifest(part), topups)
     held = union(

@@ -11,9 +11,9 @@ import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.checks.gates import GateResult
-from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.gates import _check_coverage, _check_freshness, _choose_level
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.klines.quality.coverage_gates import _check_coverage, _check_freshness, _choose_level
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
@@ -24,15 +24,15 @@ from capture_pipeline_tests.frames import START_US, bars, changed
 NOW_US = parse_time(NOW)
 
 
-def workspace_of(root: Path, **environment: str) -> Workspace:
-    return Workspace(
+def deployment_of(root: Path, **environment: str) -> Deployment:
+    return Deployment(
         load_settings(environ={**QUICK, "CAPTURE_STORAGE_ROOT": str(root), **environment}, path=NO_SETTINGS)
     )
 
 
 def evaluate_gates(root: Path, **row: float) -> dict[str, GateResult]:
     """Return the gates of a month of 100,000 expected hours, from the values of its row."""
-    workspace = workspace_of(root)
+    deployment = deployment_of(root)
     counts: dict[str, Any] = dict.fromkeys(
         ("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0
     )
@@ -43,9 +43,9 @@ def evaluate_gates(root: Path, **row: float) -> dict[str, GateResult]:
         "explained_coverage_percent": 100.0,
         "as_of_us": NOW_US,
     }
-    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    part = deployment.partition("BTCUSDT", Month(2025, 1))
     results = _check_coverage(
-        workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row}
+        deployment, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row}
     )
     return {result.spec.name: result for result in results}
 
@@ -88,7 +88,7 @@ def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) 
     """A bar that opened exactly the allowed time ago is fresh."""
     newest = NOW_US - 30 * HOUR_US - late_us
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [newest]})
-    assert _check_freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
+    assert _check_freshness(deployment_of(tmp_path), frame, NOW_US).passed is passed
 
 
 @pytest.mark.parametrize(("late_us", "ended"), [(0, True), (1, False)])
@@ -101,8 +101,8 @@ def test_suspension_that_begins_at_the_limit_excuses_a_symbol(
     times = f"start: {_time(start)}, end: {_time(NOW_US)}"
     calendar.write_text(f"outages:\n  - {{{times}, symbols: [BTCUSDT]}}\n")
     frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [NOW_US - 40 * HOUR_US]})
-    workspace = workspace_of(tmp_path, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
-    assert _check_freshness(workspace, frame, NOW_US).passed is ended
+    deployment = deployment_of(tmp_path, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
+    assert _check_freshness(deployment, frame, NOW_US).passed is ended
 
 
 def _time(us: int) -> str:
@@ -111,11 +111,11 @@ def _time(us: int) -> str:
 
 def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
     """A bar between two minutes does not replace the missing minute, and a repeated bar is a duplicate."""
-    workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
+    deployment = deployment_of(tmp_path, CAPTURE_INTERVAL="1m")
     month = Month.of(START_US)
     shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)
     publish_table(
-        pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month))
+        pl.concat([shifted, shifted.tail(1)]), deployment.lake.bars(deployment.partition("BTCUSDT", month))
     )
-    (row,) = measure_coverage(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
+    (row,) = measure_coverage(deployment, ["BTCUSDT"], [month], NOW_US).to_dicts()
     assert (row["present"], row["duplicates"]) == (8, 2)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
-from capture_pipeline.klines.pending import find_fillable
+from capture_pipeline.klines.pending_work import find_fillable
 from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.gaps import WINDOW_SCHEMA
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.klines.remedies_test import MONTH, START, day, hour, page, span, trust
 
 FEBRUARY = {"CAPTURE_HISTORY_START": "2024-02-01", "CAPTURE_HISTORY_END": "2024-02-29"}
@@ -36,10 +36,10 @@ def monthly(state: Trust, holes: Ranges) -> ArchiveRecord:
 
 
 def save(
-    workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, now_us: int
+    deployment: Deployment, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, now_us: int
 ) -> None:
-    publish_model(workspace.lake.archives_manifest(part), archives)
-    publish_model(workspace.lake.topups_manifest(part), topups)
+    publish_model(deployment.lake.archives_manifest(part), archives)
+    publish_model(deployment.lake.topups_manifest(part), topups)
     window = {
         "start_us": START,
         "end_us": MONTH.end_us,
@@ -48,7 +48,7 @@ def save(
         "bars_sha256": "",
         "gaps_sha256": "",
     }
-    publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), workspace.lake.window(part))
+    publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), deployment.lake.window(part))
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -72,8 +72,10 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """No partition is omitted because its files look complete, for random inputs."""
-    workspace = Deployment("http://127.0.0.1:1", tmp_path_factory.mktemp("watch"), **FEBRUARY).workspace
-    part = workspace.partition("BTCUSDT", MONTH)
+    deployment = SandboxDeployment(
+        "http://127.0.0.1:1", tmp_path_factory.mktemp("watch"), **FEBRUARY
+    ).deployment
+    part = deployment.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + age * HOUR_US
     files = [day(index, state, holes) for index, state in sorted(days.items())]
     archives = ArchivesManifest(files=[*([monthly(*month)] if month else []), *files])
@@ -90,15 +92,15 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
             checked_at_us=now_us,
             is_archive_only=trading_period[2],
         )
-        publish_model(workspace.lake.trading_period_file(part.market, part.symbol, part.interval), known)
-    save(workspace, part, archives, topups, now_us)
+        publish_model(deployment.lake.trading_period_file(part.market, part.symbol, part.interval), known)
+    save(deployment, part, archives, topups, now_us)
     if not begun:
-        workspace.lake.window(part).unlink()
+        deployment.lake.window(part).unlink()
 
-    found = find_fillable(workspace, now_us)
+    found = find_fillable(deployment, now_us)
 
     ranges = find_ranges_to_request(
-        part, archives, topups, trading_period=known, gaps=workspace.settings.gaps, now_us=now_us
+        part, archives, topups, trading_period=known, gaps=deployment.settings.gaps, now_us=now_us
     )
     assert found.damaged == {}
     assert found.partitions == (
@@ -118,17 +120,17 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
 def test_a_month_is_found_unless_a_usable_file_has_each_candle(
     state: Trust, holes: Ranges, is_found: bool, tmp_path: Path
 ) -> None:
-    workspace = Deployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).workspace
-    part = workspace.partition("BTCUSDT", MONTH)
+    deployment = SandboxDeployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).deployment
+    part = deployment.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + 40 * DAY_US
-    save(workspace, part, ArchivesManifest(files=[monthly(state, holes)]), TopupsManifest(), now_us)
-    assert find_fillable(workspace, now_us).partitions == ([part] if is_found else [])
+    save(deployment, part, ArchivesManifest(files=[monthly(state, holes)]), TopupsManifest(), now_us)
+    assert find_fillable(deployment, now_us).partitions == ([part] if is_found else [])
 
 
 @pytest.mark.parametrize("index", [0, 28])
 def test_a_month_of_which_one_day_came_is_found(index: int, tmp_path: Path) -> None:
-    workspace = Deployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).workspace
-    part = workspace.partition("BTCUSDT", MONTH)
+    deployment = SandboxDeployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).deployment
+    part = deployment.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + 40 * DAY_US
-    save(workspace, part, ArchivesManifest(files=[day(index, Trust.OK, [])]), TopupsManifest(), now_us)
-    assert find_fillable(workspace, now_us).partitions == [part]
+    save(deployment, part, ArchivesManifest(files=[day(index, Trust.OK, [])]), TopupsManifest(), now_us)
+    assert find_fillable(deployment, now_us).partitions == [part]

@@ -33,7 +33,7 @@ def look(root: Path, later_us: int, *open_keys: str) -> list[tuple[Level, State,
 def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> None:
     """The alert is raised a minute after the death, contains the remedy, and ends with the recording."""
     with live(tmp_path) as one:
-        root, key = sessions_root(one.deployment.workspace.settings), f"session:{one.folder.session}"
+        root, key = sessions_root(one.sandbox.deployment.settings), f"session:{one.folder.session}"
         one.start()
         one.wait(lambda status: status.messages > 20)
         assert look(root, 0) == []
@@ -72,7 +72,7 @@ def test_a_session_without_a_message_is_late(tmp_path: Path) -> None:
     with live(tmp_path) as one:
         one.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
         one.wait(lambda status: bool(status.last_error))
-        root = sessions_root(one.deployment.workspace.settings)
+        root = sessions_root(one.sandbox.deployment.settings)
         assert look(root, 0) == []
         one.plan(start_us=now_us() - GRACE_US)
         (alert,) = check_sessions(root, now_us(), [])

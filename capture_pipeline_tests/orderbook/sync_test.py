@@ -10,7 +10,7 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
 from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, to_units
-from capture_pipeline.orderbook.sync import MAX_BUFFERED, BookSync, State, Step
+from capture_pipeline.orderbook.synchronization import MAX_BUFFERED, BookSync, State, Step
 
 ONE, TWO = "1.00000000", "2.00000000"
 

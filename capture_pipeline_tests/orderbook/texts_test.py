@@ -10,8 +10,8 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
 from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, to_units
-from capture_pipeline.orderbook.sync import BookSync, State, Step
-from capture_pipeline.orderbook.texts import MAX_PENDING, TextBook
+from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.text_book import MAX_PENDING, TextBook
 
 PRICE = st.tuples(st.integers(1, 30), st.sampled_from(["", ".0", ".00000000", ".5", ".50", ".50000000"])).map(
     lambda found: f"{found[0]}{found[1]}"

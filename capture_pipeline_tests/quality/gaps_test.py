@@ -12,9 +12,9 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.calendars.outages import Edges, Kind, Outage, load_calendar
+from capture_pipeline.klines.quality.absence import find_nonexistent, find_recently_absent
 from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
 from capture_pipeline.klines.quality.ranges import Ranges, subtract, sum_lengths, union
-from capture_pipeline.klines.quality.sightings import find_nonexistent, find_recently_absent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import Cause

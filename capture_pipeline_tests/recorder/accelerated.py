@@ -20,8 +20,8 @@ import requests
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline_tests.deployment import NOW, Deployment
+from capture_pipeline.golden.validation.validator import validate
+from capture_pipeline_tests.deployment import NOW, SandboxDeployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
 from capture_pipeline_tests.recorder.persisted import read_ids
@@ -106,8 +106,8 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
             "lag_s": pace.speed / 2,
         },
     ]
-    with exchange(root, {"symbols": [BUSY], "frozen": True, "faults": faults}) as deployment:
-        session = _recorded(deployment, pace, account, lambda _: None)
+    with exchange(root, {"symbols": [BUSY], "frozen": True, "faults": faults}) as sandbox:
+        session = _recorded(sandbox, pace, account, lambda _: None)
         ended = Counter(
             _slot_of(session).get(event["connection"]) for event in session.events("connection_ended")
         )
@@ -132,8 +132,8 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
             _until_market(session, start_us + round(span_us * number / 5))
             outages.append(hit(session, pace))
 
-    with exchange(root, {"symbols": [BUSY], "frozen": True}) as deployment:
-        session = _recorded(deployment, pace, account, inject_faults)
+    with exchange(root, {"symbols": [BUSY], "frozen": True}) as sandbox:
+        session = _recorded(sandbox, pace, account, inject_faults)
         account.outages = [outage.what for outage in outages]
         for gap in session.gaps:
             inside = [
@@ -147,18 +147,18 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
 
 
 def _recorded(
-    deployment: Deployment, pace: Pace, account: Account, inject_faults: Callable[[Live], None]
+    sandbox: SandboxDeployment, pace: Pace, account: Account, inject_faults: Callable[[Live], None]
 ) -> Live:
     """Record all messages of a period with faults, and compare the recording with the sent messages."""
     began = time.monotonic()
-    session = Live(deployment, 7200, [str(BUSY["symbol"])])
+    session = Live(sandbox, 7200, [str(BUSY["symbol"])])
     try:
         _start(session, pace)
         _until(lambda: len(session.connections()) == _CONNECTIONS, "two connections")
-        deployment.clock(speed=pace.speed)
+        sandbox.clock(speed=pace.speed)
         inject_faults(session)
         _until_market(session, parse_time(NOW) + round(pace.hours * _HOUR_US))
-        deployment.clock(speed=0)
+        sandbox.clock(speed=0)
         _until(lambda: _is_drained(session), "the last message")
         sent = session.streams()["streams"]
         session.end()
@@ -223,7 +223,7 @@ def _until_market(session: Live, until_us: int) -> None:
     def has_arrived() -> bool:
         assert session.process is not None
         assert session.process.poll() is None, session.process.communicate()
-        answer = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()
+        answer = requests.get(f"{session.sandbox.url}/_sandbox/clock", timeout=30).json()
         return int(answer["now_us"]) >= until_us
 
     _until(has_arrived, iso(until_us), every_s=0.05, patience_s=3600)
@@ -232,7 +232,7 @@ def _until_market(session: Live, until_us: int) -> None:
 def _is_drained(session: Live) -> bool:
     """Return whether the clock stands, everything up to it was sent, and the recorder has written it."""
     sent_streams, status = session.streams(), session.status()
-    now = requests.get(f"{session.deployment.url}/_sandbox/clock", timeout=30).json()["now"]
+    now = requests.get(f"{session.sandbox.url}/_sandbox/clock", timeout=30).json()["now"]
     last = {stream: sent["last_id"] for stream, sent in sent_streams["streams"].items()}
     return (
         parse_time(sent_streams["position"]) >= parse_time(now)

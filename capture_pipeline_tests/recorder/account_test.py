@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
 from capture_pipeline.recorder.storage.recovery import recover_session

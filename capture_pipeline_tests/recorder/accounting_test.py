@@ -15,7 +15,7 @@ import pytest
 
 from capture_pipeline.cli.session.view import session_document
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
@@ -50,7 +50,7 @@ def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
 
 def finish_by_start(session: Live) -> None:
     """Finish the session by the same command, which finds that its time is over."""
-    settings = session.deployment.workspace.settings
+    settings = session.sandbox.deployment.settings
     prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
 
 
@@ -61,7 +61,7 @@ def finish_by_recorder(session: Live) -> None:
 
 
 def finish_by_stop(session: Live) -> None:
-    stop(session.folder, session.deployment.workspace.settings)
+    stop(session.folder, session.sandbox.deployment.settings)
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def _check_unwritten(session: Live, account: Account) -> None:
 def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:
     """Two connections deliver each message twice; strays, rejected and control messages are counted too."""
     with live(tmp_path, seconds=10) as session:
-        session.deployment.faults({"fault": "ws_duplicate", "every": 7, "times": "always"})
+        session.sandbox.faults({"fault": "ws_duplicate", "every": 7, "times": "always"})
         session.start()
         status = session.recording()
         assert status.account["received"] >= status.account["written"]
@@ -194,7 +194,7 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
             "was killed: messages that it received after its last line" in report.check("accounting").reason
         )
         assert not list_open_sessions(
-            sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"]
+            sessions_root(session.sandbox.deployment.settings), "custom", ["BTCUSDT"]
         )[1:]
 
 

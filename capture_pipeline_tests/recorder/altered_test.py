@@ -11,7 +11,7 @@ from rich.console import Console
 
 from capture_pipeline.cli.session.view import overview
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.gap_ledger import read_gaps

@@ -33,33 +33,33 @@ def test_both_complete_and_every_id_is_accounted_for(
 ) -> None:
     """REST lags, temporary errors, a ban stated only in the body that cuts every connection, stale zips."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
-    with exchange(tmp_path, config, CAPTURE_MARKET=market) as deployment:
-        session = Live(deployment, 600, ["BTCUSDT"])
+    with exchange(tmp_path, config, CAPTURE_MARKET=market) as sandbox:
+        session = Live(sandbox, 600, ["BTCUSDT"])
         session.start()
         session.recording(connections)
-        deployment.republish(ARCHIVE[market] + ZIP)
-        deployment.faults(
+        sandbox.republish(ARCHIVE[market] + ZIP)
+        sandbox.faults(
             {"fault": "stale_zip", "match": {"path": f"/data/*{ZIP}"}},
             *({**fault, "match": {"path": "*/aggTrades"}} for fault in PASSING),
             *({**fault, "match": {"path": "*/klines"}} for fault in PASSING),
         )
-        limits(deployment, {"status": 418, "seconds": 15})
+        limits(sandbox, {"status": 418, "seconds": 15})
         session.inject_fault("ws_cut", "all")
         session.wait(lambda status: OVER in status.paused)
         with command(
-            deployment, tmp_path / "told", "klines", "backfill", "--from", "2025-01", "--to", "2025-02"
+            sandbox, tmp_path / "told", "klines", "backfill", "--from", "2025-01", "--to", "2025-02"
         ) as backfill:
             assert backfill.end() == 0, backfill.output()
         session.recording(connections)
         session.wait(lambda status: status.refills.keys() == {RefillState.COMPLETE})
-        refused = limits(deployment)["refused"]
+        refused = limits(sandbox)["refused"]
         assert refused["streams"] + refused["rest"] <= 2  # what was under way when the ban began
-        assert deployment.injected() >= len(PASSING) + 1
+        assert sandbox.injected() >= len(PASSING) + 1
         session.finish()
         gap = next(gap for gap in session.gaps if gap.stream == trades)
         assert (gap.refill, gap.ids_refilled) == (RefillState.COMPLETE, gap.ids_lost)
         assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps)
         with command(
-            deployment, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01"
+            sandbox, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01"
         ) as checked:
             assert checked.end() == 0, checked.output()

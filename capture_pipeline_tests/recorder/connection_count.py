@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capture_pipeline.golden.validation.report import Thresholds
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
 
@@ -115,8 +115,8 @@ def many_symbols(root: Path, market: str, *, symbols: int, seconds: float, speed
 
 @contextmanager
 def _session(root: Path, market: str, config: dict[str, Any], symbols: list[str]) -> Iterator[Live]:
-    with exchange(root, config, CAPTURE_MARKET=market) as deployment:
-        session = Live(deployment, 86_400, symbols)
+    with exchange(root, config, CAPTURE_MARKET=market) as sandbox:
+        session = Live(sandbox, 86_400, symbols)
         try:
             yield session
         finally:

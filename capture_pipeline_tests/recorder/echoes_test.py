@@ -7,7 +7,7 @@ from dataclasses import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recorder.ordering.dedup import _GENERATION, DuplicateFilter
+from capture_pipeline.recorder.ordering.duplicate_filter import _GENERATION, DuplicateFilter
 from capture_pipeline.recorder.ordering.merger import Merger, Message
 
 

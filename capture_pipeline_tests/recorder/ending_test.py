@@ -224,7 +224,7 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
 def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
     """SIGTERM ends it within seconds while a snapshot and a clock sample wait for their answers."""
     with live(tmp_path) as session:
-        session.deployment.faults(
+        session.sandbox.faults(
             {"match": {"path": "/api/*"}, "fault": "timeout", "stall_s": 60, "times": "always"}
         )
         session.start(CAPTURE_HTTP_READ_TIMEOUT_S="50")

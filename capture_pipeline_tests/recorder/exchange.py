@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline_tests.deployment import NOW, Deployment
+from capture_pipeline_tests.deployment import NOW, SandboxDeployment
 
 _ANSWERS = "The sandbox answers at "
 _START = "from capture_pipeline.cli.main import main; main()"
 
 
 @contextmanager
-def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator[Deployment]:
+def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator[SandboxDeployment]:
     """Serve a market from a process, and yield a deployment that uses it.
 
     Args:
@@ -34,6 +34,6 @@ def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator
             assert process.stdout is not None
             output = process.stdout.readline()
             assert output.startswith(_ANSWERS), output
-            yield Deployment(output.removeprefix(_ANSWERS).split()[0], root / "lake", **environment)
+            yield SandboxDeployment(output.removeprefix(_ANSWERS).split()[0], root / "lake", **environment)
         finally:
             process.kill()

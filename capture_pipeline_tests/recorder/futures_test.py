@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
 
@@ -27,18 +27,18 @@ ENDPOINTS = 2
 
 
 @pytest.fixture(scope="module")
-def futures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def futures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
     """A market twenty times as fast as real time, and a deployment that records its futures."""
     root = tmp_path_factory.mktemp("futures")
-    with exchange(root, {"frozen": False, "speed": 20, "symbols": [BUSY]}, CAPTURE_MARKET="um") as deployment:
-        yield deployment
+    with exchange(root, {"frozen": False, "speed": 20, "symbols": [BUSY]}, CAPTURE_MARKET="um") as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def session(futures: Deployment, tmp_path: Path) -> Iterator[Live]:
+def session(futures: SandboxDeployment, tmp_path: Path) -> Iterator[Live]:
     """A session with two connections and its running recorder."""
-    deployment = Deployment(futures.url, tmp_path, CAPTURE_MARKET="um")
-    one = Live(deployment, 600, ["BTCUSDT"])
+    sandbox = SandboxDeployment(futures.url, tmp_path, CAPTURE_MARKET="um")
+    one = Live(sandbox, 600, ["BTCUSDT"])
     try:
         one.start(CAPTURE_RECORDING_SILENCE_S="6")
         one.recording(2 * ENDPOINTS)
@@ -111,16 +111,16 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
     assert str(checks["ledger"].verdict) == "PASS"
 
 
-def _capture(deployment: Deployment, *arguments: str) -> subprocess.Popen[str]:
+def _capture(sandbox: SandboxDeployment, *arguments: str) -> subprocess.Popen[str]:
     """Run a command as a process."""
-    environment = {**os.environ, **deployment.environment(**QUICK)}
+    environment = {**os.environ, **sandbox.environment(**QUICK)}
     command = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()", *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> None:
+def test_preflight_and_a_started_session_know_futures(futures: SandboxDeployment) -> None:
     """Preflight tests both endpoints; `session start` records both streams."""
     checked = _capture(futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2")
     started = _capture(futures, "session", "start", "--symbol", "btcusdt", "--duration", "4s")
@@ -135,7 +135,7 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     assert started.returncode == 0, said
     assert f"Recording {AGG_TRADE}, {DEPTH} until" in said
     assert "0 gaps, 0 ids lost" in said
-    folder = list_sessions(sessions_root(futures.workspace.settings))[0]
+    folder = list_sessions(sessions_root(futures.deployment.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.plan.market == "um"
     assert {stream: count > 50 for stream, count in metadata.statistics["messages_by_stream"].items()} == {
@@ -144,7 +144,7 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     }
 
 
-def test_preflight_names_the_endpoint_that_refuses(futures: Deployment) -> None:
+def test_preflight_names_the_endpoint_that_refuses(futures: SandboxDeployment) -> None:
     """Unavailable trades are reported before a session starts."""
     futures.faults(
         {"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}}

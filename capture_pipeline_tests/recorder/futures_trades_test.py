@@ -14,7 +14,7 @@ from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.golden.proof.trade_bars import is_market_trade
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.tables.golden import TRADES
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
@@ -33,21 +33,21 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("futures-trades")
     with exchange(
         root, MARKET, CAPTURE_MARKET="um", CAPTURE_SYMBOLS=CONTRACT, CAPTURE_HTTP_READ_TIMEOUT_S="60"
-    ) as deployment:
-        one = Live(deployment, 600, [CONTRACT])
+    ) as sandbox:
+        one = Live(sandbox, 600, [CONTRACT])
         one.plan(streams=[trade_stream(CONTRACT), depth_stream(CONTRACT)])
         one.start()
         try:
             one.recording(2)
             one.inject_fault("ws_cut", one.connections()[0])
             # Whole minutes of the market, of which twenty seconds are one.
-            until_us = deployment.workspace.now_us() + 200_000_000
-            one.wait(lambda _: deployment.workspace.now_us() > until_us)
+            until_us = sandbox.deployment.now_us() + 200_000_000
+            one.wait(lambda _: sandbox.deployment.now_us() > until_us)
             one.finish()
         finally:
             if one.process is not None and one.process.poll() is None:
                 one.kill()
-        deployment.clock(now=PUBLISHED, speed=0)
+        sandbox.clock(now=PUBLISHED, speed=0)
         yield one
 
 
@@ -83,7 +83,7 @@ def test_orders_outside_the_market_are_in_the_table_and_in_no_bar(session: Live,
     assert (found["trade_id"].diff().drop_nulls() == 1).all()
     market = found.filter(is_market_trade(found))
     assert set(market["order_type"]) == {"MARKET"}
-    proof = prove(session.deployment.workspace, session.folder)
+    proof = prove(session.sandbox.deployment, session.folder)
     assert proof.state is State.HOLDS
     assert proof.figures["trades_captured"] == proof.figures["trades_published"] == market.height > 500
     assert proof.figures["bars_compared"] >= 2

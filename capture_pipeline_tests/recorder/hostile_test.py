@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.cli.exits import EXIT_INTERRUPTED
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.recorder.hostile import (
     BINARY,
     CLOSE,
@@ -105,8 +105,8 @@ ENDLESS: dict[str, Behaviour] = {
 def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: float = 600) -> Iterator[Live]:
     """A session with one connection to a hostile server whose REST never answers."""
     with hostile_server(*behaviours, answer=answer) as server:
-        deployment = Deployment(server.url, root, CAPTURE_HTTP_ATTEMPTS="1")
-        live = Live(deployment, seconds, ["BTCUSDT"], connections=1)
+        sandbox = SandboxDeployment(server.url, root, CAPTURE_HTTP_ATTEMPTS="1")
+        live = Live(sandbox, seconds, ["BTCUSDT"], connections=1)
         try:
             yield live
         finally:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 from capture_pipeline_tests.recorder.live import live
 
 pytestmark = pytest.mark.slow
@@ -26,10 +26,10 @@ OVER = "banned this address until"
 class Process:
     """A command of the project whose standard error is read while it runs."""
 
-    def __init__(self, deployment: Deployment, log: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, sandbox: SandboxDeployment, log: Path, *arguments: str, **environment: str) -> None:
         self._log = log
         with log.open("w") as file:
-            env = {**os.environ, **deployment.environment(**environment)}
+            env = {**os.environ, **sandbox.environment(**environment)}
             self.process = subprocess.Popen(
                 [CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file
             )
@@ -56,18 +56,18 @@ def until(condition: Callable[[], bool], within_s: float = 60) -> None:
         time.sleep(0.02)
 
 
-def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
+def limits(sandbox: SandboxDeployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the exchange's limits after it was made to refuse this address."""
-    url = f"{deployment.url}/_sandbox/limits"
+    url = f"{sandbox.url}/_sandbox/limits"
     answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
     answer.raise_for_status()
     return dict(answer.json())
 
 
 @contextmanager
-def command(deployment: Deployment, log: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+def command(sandbox: SandboxDeployment, log: Path, *arguments: str, **environment: str) -> Iterator[Process]:
     """Run a command, and kill it if the test fails."""
-    one = Process(deployment, log, *arguments, **environment)
+    one = Process(sandbox, log, *arguments, **environment)
     try:
         yield one
     finally:
@@ -81,15 +81,15 @@ BACKFILL = ("klines", "backfill", "--from", "2025-02", "--to", "2025-02")
 @pytest.mark.parametrize(("status", "stated"), [(418, "body"), (429, "both")])
 def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_path: Path) -> None:
     """One request is sent during the refusal; afterwards both processes complete."""
-    with deployed(tmp_path / "lake") as deployment, ExitStack() as stack:
-        limits(deployment, {"status": status, "seconds": 30, "stated": stated})
-        one = stack.enter_context(command(deployment, tmp_path / "one", *BACKFILL))
+    with run_sandbox_deployment(tmp_path / "lake") as sandbox, ExitStack() as stack:
+        limits(sandbox, {"status": status, "seconds": 30, "stated": stated})
+        one = stack.enter_context(command(sandbox, tmp_path / "one", *BACKFILL))
         one.wait_for_output("until 20")
-        other = stack.enter_context(command(deployment, tmp_path / "other", *BACKFILL, "--symbol", "ETHUSDT"))
+        other = stack.enter_context(command(sandbox, tmp_path / "other", *BACKFILL, "--symbol", "ETHUSDT"))
         other.wait_for_output("until 20")
-        assert limits(deployment)["in_force"]["rest"]["status"] == status
+        assert limits(sandbox)["in_force"]["rest"]["status"] == status
         assert (one.end(), other.end()) == (0, 0), one.output() + other.output()
-        assert limits(deployment)["refused"] == {"rest": 1, "streams": 0}
+        assert limits(sandbox)["refused"] == {"rest": 1, "streams": 0}
         assert one.output().count("until 20") == 1
 
 
@@ -98,24 +98,24 @@ def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -
     with live(tmp_path, connections=1) as session, ExitStack() as stack:
         session.start()
         session.recording(1)
-        limits(session.deployment, {"status": 418, "seconds": 30, "stated": "body"})
+        limits(session.sandbox, {"status": 418, "seconds": 30, "stated": "body"})
         session.inject_fault("ws_cut", "all")
         status = session.wait(lambda status: OVER in status.last_error and OVER in status.paused)
         shown = subprocess.run(
             [CAPTURE, "session", "status"],
-            env={**os.environ, **session.deployment.environment()},
+            env={**os.environ, **session.sandbox.environment()},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        backfill = stack.enter_context(command(session.deployment, tmp_path / "told", *BACKFILL))
+        backfill = stack.enter_context(command(session.sandbox, tmp_path / "told", *BACKFILL))
         backfill.wait_for_output(OVER)
-        assert limits(session.deployment)["in_force"]["rest"]["status"] == 418
-        counts = limits(session.deployment)["refused"]
+        assert limits(session.sandbox)["in_force"]["rest"]["status"] == 418
+        counts = limits(session.sandbox)["refused"]
         assert backfill.end() == 0, backfill.output()
         session.recording(1)
         assert counts["streams"] + counts["rest"] <= 2  # a request for a snapshot may have been under way
-        assert limits(session.deployment)["refused"] == counts
+        assert limits(session.sandbox)["refused"] == counts
         assert "cannot connect to" in status.last_error
         assert "paused" in shown
         session.finish()
@@ -128,12 +128,12 @@ def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: s
         session.start()
         session.recording(2)
         limits(
-            session.deployment,
+            session.sandbox,
             {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"},
         )
         session.inject_fault("ws_cut", "all")
         session.recording(2)
-        assert 1 <= limits(session.deployment)["refused"]["streams"] <= 2
+        assert 1 <= limits(session.sandbox)["refused"]["streams"] <= 2
         session.finish()
 
 
@@ -148,9 +148,9 @@ def test_connection_attempts_stay_within_the_budget(tmp_path: Path) -> None:
             session.inject_fault("ws_cut", "all")
             assert time.monotonic() < deadline, status
             time.sleep(0.02)
-        counts = limits(session.deployment)
+        counts = limits(session.sandbox)
         assert (counts["connection_attempts"], counts["surplus_attempts"]) == (16, 0)
         session.kill()
         session.start(**environment)
         session.wait(lambda status: "connection attempts" in status.last_error)
-        assert limits(session.deployment)["connection_attempts"] == 16
+        assert limits(session.sandbox)["connection_attempts"] == 16

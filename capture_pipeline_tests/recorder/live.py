@@ -24,7 +24,7 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
 from capture_pipeline.sessions.status import Status, read_status
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
 
 BUSY = {
     "symbol": "BTCUSDT",
@@ -46,11 +46,11 @@ class Live:
     """One session and its recorder."""
 
     def __init__(
-        self, deployment: Deployment, seconds: float, symbols: list[str], connections: int = 2
+        self, sandbox: SandboxDeployment, seconds: float, symbols: list[str], connections: int = 2
     ) -> None:
         """Prepare the session without starting the recorder."""
-        self.deployment = deployment
-        settings = deployment.workspace.settings
+        self.sandbox = sandbox
+        settings = sandbox.deployment.settings
         plan = create_plan(settings, symbols, "custom", seconds).model_copy(
             update={"connections": connections}
         )
@@ -64,7 +64,7 @@ class Live:
     def start(self, **environment: str) -> None:
         """Start the recorder."""
         command = [sys.executable, "-m", "capture_pipeline.recorder", str(self.folder.path)]
-        env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
+        env = {**os.environ, **self.sandbox.environment(**{**QUICK, **environment})}
         self.process = subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -129,18 +129,18 @@ class Live:
 
     def streams(self) -> dict[str, Any]:
         """Return the exchange's view of its connections and of the sent messages."""
-        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=60).json()
+        answer: dict[str, Any] = requests.get(f"{self.sandbox.url}/_sandbox/streams", timeout=60).json()
         return answer
 
     def limits(self) -> dict[str, Any]:
         """Return the exchange's counts for this address: connection attempts and refusals."""
-        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=60).json()
+        answer: dict[str, Any] = requests.get(f"{self.sandbox.url}/_sandbox/limits", timeout=60).json()
         return answer
 
     def inject_fault(self, fault: str, connection: int | str, **parameters: object) -> None:
         """Inject a fault into a connection, by its number at the exchange."""
         document = {"connection": connection, "fault": fault, **parameters}
-        requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=60).raise_for_status()
+        requests.post(f"{self.sandbox.url}/_sandbox/streams", json=document, timeout=60).raise_for_status()
 
     def connections(self) -> list[int]:
         """Return the exchange's numbers of all open connections, oldest first."""
@@ -201,8 +201,8 @@ def live(
 ) -> Iterator[Live]:
     """Prepare a session against a market that runs `speed` times as fast as real time."""
     settings = {"frozen": False, "speed": speed, "symbols": [BUSY], **(config or {})}
-    with deployed(root, settings) as deployment:
-        one = Live(deployment, seconds, ["BTCUSDT"], connections)
+    with run_sandbox_deployment(root, settings) as sandbox:
+        one = Live(sandbox, seconds, ["BTCUSDT"], connections)
         try:
             yield one
         finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime

@@ -30,8 +30,8 @@ def sample_memory(minutes: float, speed: float, root: Path) -> tuple[list[tuple[
         Seconds and MB, and the count of recorded messages.
     """
     samples: list[tuple[float, float]] = []
-    with exchange(root, {"frozen": False, "speed": speed, "symbols": [BUSY]}) as deployment:
-        session = Live(deployment, minutes * 60 + 600, [str(BUSY["symbol"])])
+    with exchange(root, {"frozen": False, "speed": speed, "symbols": [BUSY]}) as sandbox:
+        session = Live(sandbox, minutes * 60 + 600, [str(BUSY["symbol"])])
         session.start(**_AUDITS)
         try:
             session.recording()

@@ -16,7 +16,7 @@ from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.recorder.preflight.observations import RestRecord, join_entries
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK
 from capture_pipeline_tests.waiting import wait_for
@@ -50,7 +50,7 @@ DEPTH_FIELDS = {
 
 
 @pytest.fixture(params=["spot", "um"])
-def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+def sandbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SandboxDeployment]:
     """A market twenty times as fast as real time that pings each second."""
     market = {"frozen": False, "speed": 20, "symbols": [BUSY, "ETHUSDT"], "suspensions": [SUSPENDED]}
     unusual = {
@@ -63,7 +63,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
         yield made
 
 
-def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str, Any]]:
+def preflight(sandbox: SandboxDeployment, **environment: str) -> tuple[str, dict[str, Any]]:
     """Run the command; return its output and its record."""
     command = [
         sys.executable,
@@ -76,25 +76,25 @@ def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str
     ]
     done = subprocess.run(
         command,
-        env={**os.environ, **deployment.environment(**QUICK, **environment)},
+        env={**os.environ, **sandbox.environment(**QUICK, **environment)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    records = sorted(deployment.root.glob("golden_samples/preflight/*.json"))
+    records = sorted(sandbox.root.glob("golden_samples/preflight/*.json"))
     assert len(records) == 1, done.stdout + done.stderr
     assert str(records[0]) in done.stdout
     return done.stdout, json.loads(records[0].read_text())
 
 
-def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployment) -> None:
+def test_what_no_document_describes_is_printed_and_recorded(sandbox: SandboxDeployment) -> None:
     """Headers, weights, statuses, fields, holes, notices and pings; external text is escaped and cut."""
-    market = deployment.environment()["CAPTURE_MARKET"]
-    deployment.faults(*FAULTS)
+    market = sandbox.environment()["CAPTURE_MARKET"]
+    sandbox.faults(*FAULTS)
     # Weights are not judged at the end of a minute.
     wait_for(lambda: time.time() % 60 < 50)
-    said, record = preflight(deployment)
+    said, record = preflight(sandbox)
     lines = {line[6:20].strip(): line for line in said.splitlines() if line.startswith("SEEN")}
     assert not [line for line in said.splitlines() if line.startswith("FAIL")]
     assert HIDDEN not in said
@@ -135,14 +135,14 @@ def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployme
         assert all(0.2 < between < 3 for between in seen["ping_intervals_s"])
 
 
-def test_refusals_are_recorded_with_their_status_and_wait(deployment: Deployment) -> None:
+def test_refusals_are_recorded_with_their_status_and_wait(sandbox: SandboxDeployment) -> None:
     """Of REST and of the handshake; a foreign message is named, escaped and cut."""
-    deployment.faults(
+    sandbox.faults(
         {"fault": "status_429", "retry_after": 1, "match": {"path": "*/time"}},
         {"fault": "status_400", "code": -1120, "times": "always", "match": {"path": "*/klines"}},
         {"fault": "ws_text", "value": TEXT, "after": 2},
     )
-    said, record = preflight(deployment)
+    said, record = preflight(sandbox)
     assert record["retry_after"] == [{"status": 429, "value": "1"}]
     assert "429: 1" in said
     statuses = {name: seen["statuses"] for name, seen in record["requests"].items()}
@@ -155,10 +155,10 @@ def test_refusals_are_recorded_with_their_status_and_wait(deployment: Deployment
     assert r"\x1b[2J" in said
 
 
-def test_a_refused_handshake_is_recorded(deployment: Deployment) -> None:
+def test_a_refused_handshake_is_recorded(sandbox: SandboxDeployment) -> None:
     """With its status and headers."""
-    deployment.faults({"fault": "ws_refuse", "status": 429, "retry_after": 9, "times": "always"})
-    said, record = preflight(deployment)
+    sandbox.faults({"fault": "ws_refuse", "status": 429, "retry_after": 9, "times": "always"})
+    said, record = preflight(sandbox)
     assert "FAIL  test capture" in said
     assert {(seen["status"], seen["headers"].get("retry-after")) for seen in record["connections"]} >= {
         (429, "9")

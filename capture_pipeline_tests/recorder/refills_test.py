@@ -28,8 +28,8 @@ HOUR_S = 3600
 def session(tmp_path: Path) -> Iterator[Live]:
     """A running recorder of futures in a market twenty times as fast as real time."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY]}
-    with exchange(tmp_path, config, CAPTURE_MARKET="um") as deployment:
-        one = Live(deployment, 600, ["BTCUSDT"])
+    with exchange(tmp_path, config, CAPTURE_MARKET="um") as sandbox:
+        one = Live(sandbox, 600, ["BTCUSDT"])
         try:
             one.start()
             one.recording(CONNECTIONS)
@@ -46,18 +46,18 @@ def _gap(session: Live) -> Gap:
 
 def _requests(session: Live) -> list[str]:
     return [
-        entry["query"] for entry in session.deployment.requests() if entry["path"] == TRADES["match"]["path"]
+        entry["query"] for entry in session.sandbox.requests() if entry["path"] == TRADES["match"]["path"]
     ]
 
 
 def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
     """REST lags at first: the gap is pending, and it is complete once REST has the trades."""
-    session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
+    session.sandbox.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
     session.inject_fault("ws_reset", "all")
     session.wait(lambda _: any(not event["filled"] for event in session.events("refill")))
     pending = session.wait(lambda status: "pending" in status.refills).refills["pending"]
     assert (pending.gaps, pending.ids_refilled) == (1, 0)
-    session.deployment.faults()
+    session.sandbox.faults()
     complete = session.wait(lambda status: "complete" in status.refills).refills["complete"]
     assert (complete.gaps, complete.ids_refilled) == (1, complete.ids_lost)
     session.finish()
@@ -73,8 +73,8 @@ def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
 def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Live) -> None:
     """After 50 hours the exchange answers -4166 once; the ledger has the refusal, and no request follows."""
     session.kill()
-    session.deployment.clock(advance_s=50 * HOUR_S)
-    session.deployment.forget_requests()
+    session.sandbox.clock(advance_s=50 * HOUR_S)
+    session.sandbox.forget_requests()
     session.start()
     session.wait(lambda status: RefillState.REFUSED in status.refills)
     assert len(_requests(session)) == 1
@@ -94,28 +94,28 @@ def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Li
 
 def _prove(session: Live) -> None:
     """Check that the lost ids wait for the daily files and are complete afterwards."""
-    workspace, gap = session.deployment.workspace, _gap(session)
-    waiting = prove(workspace, session.folder)
+    deployment, gap = session.sandbox.deployment, _gap(session)
+    waiting = prove(deployment, session.folder)
     assert (waiting.state, waiting.gaps[0].waits_for, waiting.figures["lost_by_archive"]) == (
         State.WAITING,
         "BTCUSDT-aggTrades-2025-02-22.zip",
         0,
     )
-    session.deployment.clock(advance_s=48 * HOUR_S, speed=0)
-    assert find_due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [
+    session.sandbox.clock(advance_s=48 * HOUR_S, speed=0)
+    assert find_due_sessions(deployment.lake, [session.folder], deployment.now_us()).wanted == [
         session.folder.session
     ]
-    (account,) = prove(workspace, session.folder).gaps
+    (account,) = prove(deployment, session.folder).gaps
     assert (account.by_rest, account.by_archive, account.not_published) == (0, gap.ids_lost, 0)
-    rows = pl.read_parquet(workspace.lake.refills(session.folder.session), hive_partitioning=False)
+    rows = pl.read_parquet(deployment.lake.refills(session.folder.session), hive_partitioning=False)
     assert rows["trade_id"].to_list() == list(range(gap.last_good_id + 1, gap.first_good_id))
     assert rows["trade_us"].is_sorted()
-    assert find_due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == []
+    assert find_due_sessions(deployment.lake, [session.folder], deployment.now_us()).wanted == []
 
 
 def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -> None:
     """The ledger of the finished session and its status agree."""
-    session.deployment.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
+    session.sandbox.faults({**TRADES, "fault": "rest_lag", "lag_s": 7200, "times": "always"})
     session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
     session.finish()

@@ -76,11 +76,11 @@ def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(
 ) -> None:
     """On both connections; no id is lost or recorded twice."""
     with live(tmp_path) as session:
-        session.deployment.faults({**rule, "times": "always"})
+        session.sandbox.faults({**rule, "times": "always"})
         session.start()
         session.wait(lambda status: status.messages > 300)
         session.finish()
-        assert session.deployment.injected() > 3
+        assert session.sandbox.injected() > 3
         assert not session.gaps
 
 
@@ -90,7 +90,7 @@ def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) 
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
         session.start()
         session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
-        session.deployment.faults(
+        session.sandbox.faults(
             {**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}}
         )
         session.wait(
@@ -131,10 +131,10 @@ def test_a_quiet_market_costs_no_id(tmp_path: Path) -> None:
     with live(tmp_path) as session:
         session.start()
         session.recording()
-        session.deployment.clock(speed=0)
+        session.sandbox.clock(speed=0)
         before = session.wait(lambda status: min((one.silent_s for one in status.connections), default=0) > 4)
         assert session.limits()["connection_attempts"] == 2
-        session.deployment.clock(speed=20)
+        session.sandbox.clock(speed=20)
         session.wait(lambda status: status.messages > before.messages + 200)
         session.finish()
         assert not session.gaps
@@ -175,7 +175,7 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
     with live(tmp_path) as session:
         session.start()
         session.recording()
-        settings = session.deployment.workspace.settings
+        settings = session.sandbox.deployment.settings
         assert session.process is not None
         assert lock_owner_pid(session.folder) == session.process.pid
         first, session.process = session.process, None
@@ -206,7 +206,7 @@ def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) 
         session.recording()
         session.kill()
         content = session.folder.growing.read_bytes()
-        settings = session.deployment.workspace.settings
+        settings = session.sandbox.deployment.settings
         plan = json.loads(session.folder.plan.read_text())
         from capture_pipeline.sessions.models import SessionPlan  # noqa: PLC0415
 

@@ -231,7 +231,7 @@ def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(
         session.recording()
         session.kill()
         left = session.status()
-        for name, value in session.deployment.environment().items():
+        for name, value in session.sandbox.environment().items():
             monkeypatch.setenv(name, value)
         following = follow(session.folder)
         assert next(following) is None

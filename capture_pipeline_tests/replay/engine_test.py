@@ -18,8 +18,8 @@ from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
-from capture_pipeline.orderbook.sync import BookSync
-from capture_pipeline.replay.book_at import find_book
+from capture_pipeline.orderbook.synchronization import BookSync
+from capture_pipeline.replay.book_lookup import find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay, State

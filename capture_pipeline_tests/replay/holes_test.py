@@ -20,8 +20,8 @@ from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.sync import BookSync, State
-from capture_pipeline.replay.book_at import Absence, BookAt, find_book
+from capture_pipeline.orderbook.synchronization import BookSync, State
+from capture_pipeline.replay.book_lookup import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay

@@ -14,7 +14,7 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import to_units
-from capture_pipeline.replay.book_at import Absence
+from capture_pipeline.replay.book_lookup import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 from capture_pipeline.replay.engine import Replay, State

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SandboxDeployment
 from capture_pipeline_tests.recorder.exchange import exchange
 
 _COMMAND = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()"]
@@ -62,15 +62,15 @@ def kill_backfill(root: Path, *, kills: int, seed: int, max_kills_per_lake: int 
         max_kills_per_lake: Number of kills after which a backfill of a lake may finish.
     """
     start_s, rng, result = time.monotonic(), random.Random(seed), BackfillKills()  # noqa: S311 - not secret
-    with exchange(root, {"frozen": True}) as deployment:
-        deployment.faults(_SLOW)
-        uninterrupted = _create_lake(deployment, root / "uninterrupted")
+    with exchange(root, {"frozen": True}) as sandbox:
+        sandbox.faults(_SLOW)
+        uninterrupted = _create_lake(sandbox, root / "uninterrupted")
         start = time.monotonic()
         _run_to_end(uninterrupted)
         usual_s, expected = time.monotonic() - start, _tables(uninterrupted.root)
         assert expected, "an uninterrupted backfill wrote no table"
         while result.kills < kills:
-            lake = _create_lake(deployment, root / f"lake{result.lakes}")
+            lake = _create_lake(sandbox, root / f"lake{result.lakes}")
             usual_s = _fill(lake, rng, usual_s, min(max_kills_per_lake, kills - result.kills), result)
             result.lakes += 1
             differs = [path for path, digest in expected.items() if _tables(lake.root).get(path) != digest]
@@ -81,7 +81,9 @@ def kill_backfill(root: Path, *, kills: int, seed: int, max_kills_per_lake: int 
     return result
 
 
-def _fill(lake: Deployment, rng: random.Random, usual_s: float, kills: int, result: BackfillKills) -> float:
+def _fill(
+    lake: SandboxDeployment, rng: random.Random, usual_s: float, kills: int, result: BackfillKills
+) -> float:
     """Run backfills of one lake until one finishes; kill up to `kills` of them.
 
     Returns:
@@ -116,16 +118,16 @@ def _fill(lake: Deployment, rng: random.Random, usual_s: float, kills: int, resu
     return usual_s
 
 
-def _create_lake(deployment: Deployment, root: Path) -> Deployment:
-    return Deployment(deployment.url, root, CAPTURE_SYMBOLS=_SYMBOLS)
+def _create_lake(sandbox: SandboxDeployment, root: Path) -> SandboxDeployment:
+    return SandboxDeployment(sandbox.url, root, CAPTURE_SYMBOLS=_SYMBOLS)
 
 
-def _start(lake: Deployment) -> subprocess.Popen[bytes]:
+def _start(lake: SandboxDeployment) -> subprocess.Popen[bytes]:
     command, env = [*_COMMAND, "klines", "backfill", *_MONTHS], {**os.environ, **lake.environment()}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _run_to_end(lake: Deployment) -> None:
+def _run_to_end(lake: SandboxDeployment) -> None:
     assert _start(lake).wait(_TIMEOUT_S) == 0, "an uninterrupted backfill failed"
 
 

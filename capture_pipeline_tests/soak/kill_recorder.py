@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
 from capture_pipeline_tests.soak.observer import Comparison, Observer, compare
@@ -75,7 +75,7 @@ class CommandLineSession(Live):
             "--duration",
             "24h",
         ]
-        env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
+        env = {**os.environ, **self.sandbox.environment(**{**QUICK, **environment})}
         self.process = subprocess.Popen(
             command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -94,7 +94,7 @@ class CommandLineSession(Live):
         """Finish the session with `capture session stop`."""
         assert self.process is not None
         command = [*_COMMAND, "session", "stop", self.folder.session]
-        env = {**os.environ, **self.deployment.environment(**QUICK)}
+        env = {**os.environ, **self.sandbox.environment(**QUICK)}
         subprocess.run(command, env=env, check=True, capture_output=True, timeout=_TIMEOUT_S)
         _, errors = self.process.communicate(timeout=_TIMEOUT_S)
         assert self.process.returncode == 0, errors
@@ -115,13 +115,13 @@ def kill_recorder(
     start_s, rng, kills_while_recording = time.monotonic(), random.Random(seed), 0  # noqa: S311 - not secret
     config = {"frozen": True, "symbols": [BUSY], "connection_attempts": _ATTEMPTS}
     # A killed recorder connects more often than the limit of the exchange allows.
-    with exchange(root, config, CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES=str(_ATTEMPTS)) as deployment:
-        session = CommandLineSession(deployment, _DURATION_S, ["BTCUSDT"], _CONNECTIONS)
-        with Observer(deployment.url, _STREAMS) as observer:
+    with exchange(root, config, CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES=str(_ATTEMPTS)) as sandbox:
+        session = CommandLineSession(sandbox, _DURATION_S, ["BTCUSDT"], _CONNECTIONS)
+        with Observer(sandbox.url, _STREAMS) as observer:
             try:
                 session.start()
                 _wait(lambda: _missing_connections(session), session)
-                deployment.clock(speed=speed)
+                sandbox.clock(speed=speed)
                 session.recording()
                 for _ in range(kills):
                     if rng.random() < _SHARE_WHILE_RECORDING:
@@ -135,7 +135,7 @@ def kill_recorder(
                     session.kill()
                     session.start()
                 session.recording()
-                deployment.clock(speed=0)
+                sandbox.clock(speed=0)
                 _wait(lambda: _missing_messages(session, observer), session)
                 session.finish_by_command()
             finally:

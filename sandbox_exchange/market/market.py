@@ -16,7 +16,7 @@ from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.market.bars import Bars, build_bars, combine_bars, concat_bars, fill_empty_bars
 from sandbox_exchange.market.book import Book
 from sandbox_exchange.market.fills import count_aggregates
-from sandbox_exchange.market.irregular import Irregularities, closed_times
+from sandbox_exchange.market.irregularities import Irregularities, closed_times
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.spans import OrderTypes
 from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec

@@ -25,7 +25,7 @@ from sandbox_exchange.config import SandboxConfig, load_config
 from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.http.protocol import OpenProtocol
 from sandbox_exchange.http.request_log import RequestLog
-from sandbox_exchange.market.irregular import checksum_form
+from sandbox_exchange.market.irregularities import checksum_form
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import Source
 from sandbox_exchange.rest.http import RestHost
@@ -34,7 +34,7 @@ from sandbox_exchange.rest.rate_limiter import AddressLimiter, WeightLimiter
 from sandbox_exchange.rest.trading import TradingApi
 from sandbox_exchange.server.control import Control
 from sandbox_exchange.server.fault_middleware import FaultMiddleware
-from sandbox_exchange.sources.recorded import RecordedSource
+from sandbox_exchange.sources.recordings import RecordedSource
 from sandbox_exchange.sources.replay import ReplayFeed, ReplaySource, ReplayTrading
 from sandbox_exchange.sources.synthetic import SyntheticSource
 from sandbox_exchange.streams.control import StreamControl

@@ -21,7 +21,7 @@ from capture_pipeline.binance.urls import Market
 from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, StreamRoute, route_of
 from sandbox_exchange.http.protocol import LINGER_0
 from sandbox_exchange.streams.messages import CLOSE, StreamKey, frame, shutdown_frame
-from sandbox_exchange.streams.subscribe import answer
+from sandbox_exchange.streams.subscriptions import answer
 
 _CLOSE_WITHIN_S = 10.0
 MAX_REQUEST_BYTES = 128 << 10

@@ -20,12 +20,12 @@ from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.klines.backfill import outcome_row
 from capture_pipeline.cli.klines.reconcile import reconcile_all
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line, write_lines
@@ -68,24 +68,24 @@ def demo_command(folder: Path, port: int) -> None:
     """Backfill, explain gaps, evaluate gates, record and prove a session, on the embedded sandbox exchange."""
     started = time.monotonic()
     with one_line_errors():
-        workspace_file = prepare(folder)
+        deployment_file = prepare(folder)
         with SandboxServer(load_config(folder / SANDBOX_FILE), free_port(port)) as server:
             write_line(f"Sandbox exchange at {server.url}, its clock at 2025-02-20T10:30Z")
-            workspace = Workspace(load_settings(workspace_file, {"CAPTURE_SANDBOX_URL": server.url}))
-            now_us = workspace.rest.server_time_us()
-            outcomes = _backfill(workspace, now_us)
+            deployment = Deployment(load_settings(deployment_file, {"CAPTURE_SANDBOX_URL": server.url}))
+            now_us = deployment.rest.server_time_us()
+            outcomes = _backfill(deployment, now_us)
             write_line("Evaluating the gates of the bars")
-            results = evaluate(workspace)
-            coverage = report_coverage(workspace, now_us)
+            results = evaluate(deployment)
+            coverage = report_coverage(deployment, now_us)
         write_line("Comparing the monthly files with the daily files and REST answers")
         _, not_compared = reconcile_all(
-            workspace, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False
+            deployment, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False
         )
         write_line("Recording a live session of seconds, one of its two connections cut on the way")
-        session = recorded_session(workspace_file, folder.absolute() / LIVE_FILE)
-        renew_catalog(workspace)
+        session = recorded_session(deployment_file, folder.absolute() / LIVE_FILE)
+        renew_catalog(deployment)
         write_line("Measuring decimals, disk and replay, at a reduced size")
-        benchmarks = measured_benchmarks(workspace.lake)
+        benchmarks = measured_benchmarks(deployment.lake)
     failed = [result for result in results if result.fails_check]
     emit_table("What the archive holds", _COLUMNS, [outcome_row(outcome) for outcome in outcomes])
     emit_table(
@@ -126,17 +126,17 @@ def demo_command(folder: Path, port: int) -> None:
     emit_table("Benchmarks at a reduced size", tuple(rows[0]), rows)
     write_lines("\nMade:")
     made = {
-        "bars": workspace.lake.table("bars"),
+        "bars": deployment.lake.table("bars"),
         "coverage page": coverage.html,
         "session": session.folder.path,
-        "its proof": workspace.lake.proof(session.folder.session),
-        "its tables": workspace.lake.table("golden_trades").parent,
-        "catalogue": workspace.lake.catalog(),
+        "its proof": deployment.lake.proof(session.folder.session),
+        "its tables": deployment.lake.table("golden_trades").parent,
+        "catalogue": deployment.lake.catalog(),
     }
     for what, path in made.items():
         write_line(f"  {what:14} {path}")
     write_lines("\nOpen it in Dagster:  make ui DEMO=1")
-    write_line(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
+    write_line(f"Ask it:              .venv/bin/capture sql --config {deployment_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [
         result.summary for result in failed
     ]
@@ -210,10 +210,10 @@ def free_port(port: int) -> int:
         return 0 if probe.connect_ex(("127.0.0.1", port)) == 0 else port
 
 
-def _backfill(workspace: Workspace, now_us: int) -> list[Outcome]:
-    parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+def _backfill(deployment: Deployment, now_us: int) -> list[Outcome]:
+    parts = deployment.partitions(deployment.settings.symbols, deployment.months(now_us))
     outcomes = []
-    with progress("backfill", len(parts)) as tell, closing(backfill(workspace, parts, now_us)) as done:
+    with progress("backfill", len(parts)) as tell, closing(backfill(deployment, parts, now_us)) as done:
         for outcome in done:
             outcomes.append(outcome)
             tell(f"{outcome.partition}: {outcome.bars.rows if outcome.bars else 0:,} bars")

@@ -12,14 +12,14 @@ from pathlib import Path
 from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.cli.console import progress
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, read_proof
 from capture_pipeline.golden.tables import GoldenManifest
 from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
@@ -60,14 +60,14 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
     Raises:
         CaptureError: A step failed.
     """
-    workspace = Workspace(load_settings(settings_file, {}))
+    deployment = Deployment(load_settings(settings_file, {}))
     found = [
-        folder for folder in list_sessions(sessions_root(workspace.settings)) if folder.metadata.exists()
+        folder for folder in list_sessions(sessions_root(deployment.settings)) if folder.metadata.exists()
     ]
     folder = found[0] if found else _record(settings_file, live_file)
-    report = validate(folder.path, build_thresholds(workspace.settings.session_gates), book=True)
-    tables = convert(folder.recording, folder.session, workspace.lake.tables())
-    proof = read_proof(workspace.lake.proof(folder.session)) or _proved(settings_file, live_file, folder)
+    report = validate(folder.path, build_thresholds(deployment.settings.session_gates), book=True)
+    tables = convert(folder.recording, folder.session, deployment.lake.tables())
+    proof = read_proof(deployment.lake.proof(folder.session)) or _proved(settings_file, live_file, folder)
     return Recorded(folder, read_finished_metadata(folder), report, tables, proof, is_new=not found)
 
 
@@ -75,7 +75,7 @@ def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> Sess
     """Compare the session with the files of a sandbox whose clock is two days after the end of the session."""
     now_us = read_finished_metadata(folder).plan.end_ns // 1000 + 2 * DAY_US
     with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
-        return prove(Workspace(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)
+        return prove(Deployment(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)
 
 
 def _record(settings_file: Path, live_file: Path) -> SessionFolder:

@@ -15,10 +15,10 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.klines.estimate import show_estimate
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.estimate import estimate_backfill
-from capture_pipeline.klines.pending import find_unfinished
+from capture_pipeline.klines.pending_work import find_unfinished
 from capture_pipeline.lake.files import create_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -49,24 +49,24 @@ _MOST_LISTED = 40
 )
 @JSON
 @partition_options
-def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, as_json: bool) -> None:
+def backfill_command(deployment: Deployment, archives_only: bool, dry_run: bool, as_json: bool) -> None:
     """Download the archive, fill holes from REST, merge bars and explain gaps.
 
     Exit code 1: a partition failed, or a file is not used although its bars are missing.
     """
     with one_line_errors():
-        now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
+        now_us = deployment.rest.server_time_us() if not archives_only else deployment.now_us()
         if dry_run:
             show_estimate(
                 estimate_backfill(
-                    workspace, partitions(workspace, now_us), now_us, use_rest=not archives_only
+                    deployment, partitions(deployment, now_us), now_us, use_rest=not archives_only
                 ),
                 as_json=as_json,
             )
             return
         run(
-            workspace,
-            partitions(workspace, now_us),
+            deployment,
+            partitions(deployment, now_us),
             now_us,
             "backfill",
             use_rest=not archives_only,
@@ -77,35 +77,35 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
 @click.command("topup", epilog="Example: capture klines topup --symbol BTCUSDT")
 @JSON
 @partition_options
-def topup_command(workspace: Workspace, as_json: bool) -> None:
+def topup_command(deployment: Deployment, as_json: bool) -> None:
     """Download what is new in the open month and in earlier months that are incomplete.
 
     --from and --to choose other months.
     """
     with one_line_errors():
-        now_us = workspace.rest.server_time_us()
+        now_us = deployment.rest.server_time_us()
         chosen = click.get_current_context().params
-        parts = partitions(workspace, now_us)
+        parts = partitions(deployment, now_us)
         if not chosen.get("first") and not chosen.get("last"):
-            left = find_unfinished(workspace, now_us)
+            left = find_unfinished(deployment, now_us)
             parts = [part for part in parts if part.month == Month.of(now_us) or part in left]
-        run(workspace, parts, now_us, "topup", use_rest=True, as_json=as_json)
+        run(deployment, parts, now_us, "topup", use_rest=True, as_json=as_json)
 
 
 def run(
-    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, use_rest: bool, as_json: bool
+    deployment: Deployment, parts: list[Partition], now_us: int, title: str, *, use_rest: bool, as_json: bool
 ) -> None:
     """Backfill partitions with progress, and show the outcome of each.
 
     Exit code 1: a partition failed, an unverified file is not used, or a quarantined file leaves an unexplained gap.
     """
     started = time.monotonic()
-    create_folder(workspace.lake.root)
+    create_folder(deployment.lake.root)
     outcomes: list[Outcome] = []
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
     with (
         progress(title, len(parts), quiet=as_json) as tell,
-        closing(backfill(workspace, parts, now_us, use_rest=use_rest)) as done,
+        closing(backfill(deployment, parts, now_us, use_rest=use_rest)) as done,
     ):
         for outcome in done:
             outcomes.append(outcome)
@@ -119,17 +119,17 @@ def run(
         listed = _worth_listing(rows)
         if listed:
             emit_table(
-                f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed
+                f"{title}: {deployment.settings.market} {deployment.settings.interval}", _COLUMNS, listed
             )
         total = sum(row["bars"] or 0 for row in rows)
         write_line(
-            f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
+            f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {deployment.lake.root}"
         )
         for note in _notes(outcomes):
             write_line(note)
         emit_failures(failures)
         _show_unused(rows)
-    renew_catalog(workspace)
+    renew_catalog(deployment)
     if failures or any(_lacks_a_file(row) for row in rows):
         click.get_current_context().exit(EXIT_FAILED)
 

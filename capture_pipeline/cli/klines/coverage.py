@@ -7,15 +7,15 @@ import click
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options
-from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import report_coverage
+from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.terminal import write_line
 
 
 @click.command("coverage", epilog="Example: capture klines coverage --symbol BTCUSDT --json")
 @JSON
 @partition_options
-def coverage_command(workspace: Workspace, as_json: bool) -> None:
+def coverage_command(deployment: Deployment, as_json: bool) -> None:
     """Compare expected with present bars by symbol and month: a table, a CSV file and a page with a heat map.
 
     With --symbol, --interval, --from or --to no file is written: the files describe the whole deployment.
@@ -23,7 +23,7 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:
     asked = click.get_current_context().params
     whole = not any(asked.get(name) for name in ("symbols", "interval", "first", "last"))
     with one_line_errors():
-        found = report_coverage(workspace, workspace.now_us(), publish=whole)
+        found = report_coverage(deployment, deployment.now_us(), publish=whole)
     rows = found.frame.to_dicts()
     if as_json:
         emit_json({"summary": found.summary, "partitions": rows})

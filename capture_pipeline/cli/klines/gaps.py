@@ -15,13 +15,13 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.klines.backfill import outcome_line, outcome_row
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, complete_partition
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.klines.ingest.archives import fetch_archives, with_partition_lock
-from capture_pipeline.klines.pending import find_fillable
+from capture_pipeline.klines.pending_work import find_fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -33,28 +33,28 @@ _MOST_LISTED = 40
 @click.option("--all", "show_all", is_flag=True, help="Show explained and filled gaps too.")
 @JSON
 @partition_options
-def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:
+def gaps_command(deployment: Deployment, fill: bool, show_all: bool, as_json: bool) -> None:
     """Compute the gap ledger again and show it; with --fill, request missing bars from REST first."""
     with one_line_errors():
-        check_venue(workspace)
-        now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
-        parts = [part for part in partitions(workspace, now_us) if _has_begun(workspace, part)]
-        failures = _fill(workspace, now_us, quiet=as_json) if fill else {}
-        results, not_computed = _compute(workspace, parts, now_us, quiet=as_json)
+        check_venue(deployment)
+        now_us = deployment.rest.server_time_us() if fill else deployment.now_us()
+        parts = [part for part in partitions(deployment, now_us) if _has_begun(deployment, part)]
+        failures = _fill(deployment, now_us, quiet=as_json) if fill else {}
+        results, not_computed = _compute(deployment, parts, now_us, quiet=as_json)
         failures |= not_computed
     rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
     if as_json:
         emit_json(rows)
     else:
         _show_ledger(rows, results)
-    renew_catalog(workspace)
+    renew_catalog(deployment)
     emit_failures(list(failures.values()))
     if failures:
         click.get_current_context().exit(EXIT_FAILED)
 
 
 def _compute(
-    workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool
+    deployment: Deployment, parts: list[Partition], now_us: int, *, quiet: bool
 ) -> tuple[list[GapsResult], Failures]:
     """Compute the ledgers, each under the lock of its partition; return them, and the error of each partition that failed."""
     results: list[GapsResult] = []
@@ -63,7 +63,7 @@ def _compute(
         for part in parts:
             try:
                 results.append(
-                    with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us))
+                    with_partition_lock(deployment, part, partial(find_gaps, deployment, part, now_us))
                 )
             except CaptureError as error:
                 failures[part] = error
@@ -71,20 +71,20 @@ def _compute(
     return results, failures
 
 
-def _has_begun(workspace: Workspace, part: Partition) -> bool:
+def _has_begun(deployment: Deployment, part: Partition) -> bool:
     """Report whether a raw file or bars of the partition exist."""
-    return workspace.lake.raw(part).is_dir() or workspace.lake.bars(part).is_file()
+    return deployment.lake.raw(part).is_dir() or deployment.lake.bars(part).is_file()
 
 
-def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
+def _fill(deployment: Deployment, now_us: int, *, quiet: bool) -> Failures:
     """Request every gap that may be filled; return the error of each partition that failed."""
-    wanted = find_fillable(workspace, now_us)
+    wanted = find_fillable(deployment, now_us)
     failures: Failures = {**wanted.damaged}
     with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
         for part in wanted.partitions:
             try:
                 outcome = complete_partition(
-                    workspace, fetch_archives(workspace, part, now_us), now_us, use_rest=True
+                    deployment, fetch_archives(deployment, part, now_us), now_us, use_rest=True
                 )
             except CaptureError as error:
                 outcome = Outcome(part, error=error)

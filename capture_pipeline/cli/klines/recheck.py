@@ -8,9 +8,9 @@ from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, o
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.pending import WorkList, find_due_for_recheck
+from capture_pipeline.klines.pending_work import WorkList, find_due_for_recheck
 from capture_pipeline.terminal import write_line
 
 
@@ -20,19 +20,19 @@ from capture_pipeline.terminal import write_line
 )
 @JSON
 @partition_options
-def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:
+def recheck_command(deployment: Deployment, every: bool, as_json: bool) -> None:
     """Read published checksums again; the next backfill downloads files that were published again."""
     with one_line_errors():
-        now_us = workspace.rest.server_time_us()
-        parts = partitions(workspace, now_us)
-        begun = [part for part in parts if workspace.lake.raw(part).is_dir()]
-        due = WorkList(begun) if every else find_due_for_recheck(workspace, now_us, len(parts))
+        now_us = deployment.rest.server_time_us()
+        parts = partitions(deployment, now_us)
+        begun = [part for part in parts if deployment.lake.raw(part).is_dir()]
+        due = WorkList(begun) if every else find_due_for_recheck(deployment, now_us, len(parts))
         rows = []
         with progress("recheck", len(due.partitions), quiet=as_json) as tell:
             for part in due.partitions:
                 rows += [
                     {"symbol": part.symbol, "month": str(part.month), "file": one.name, "detail": one.detail}
-                    for one in recheck_partition(workspace, part, now_us)
+                    for one in recheck_partition(deployment, part, now_us)
                 ]
                 tell(str(part))
     if as_json:

@@ -11,11 +11,11 @@ from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, o
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.ingest.archives import with_partition_lock
-from capture_pipeline.klines.reconcile import Reconciliation, reconcile_partition
+from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -25,14 +25,16 @@ _MOST_LISTED = 40
 @click.command("reconcile", epilog="Example: capture klines reconcile --from 2024-12 --to 2024-12")
 @JSON
 @partition_options
-def reconcile_command(workspace: Workspace, as_json: bool) -> None:
+def reconcile_command(deployment: Deployment, as_json: bool) -> None:
     """Compare the monthly file with daily files and REST answers, bar by bar; write one report per partition."""
     with one_line_errors():
-        check_venue(workspace)
+        check_venue(deployment)
         parts = [
-            part for part in partitions(workspace, workspace.now_us()) if workspace.lake.bars(part).is_file()
+            part
+            for part in partitions(deployment, deployment.now_us())
+            if deployment.lake.bars(part).is_file()
         ]
-        reports, failures = reconcile_all(workspace, parts, quiet=as_json)
+        reports, failures = reconcile_all(deployment, parts, quiet=as_json)
     if as_json:
         emit_json([report.report.model_dump(mode="json") for report in reports])
     else:
@@ -52,7 +54,7 @@ def reconcile_command(workspace: Workspace, as_json: bool) -> None:
 
 
 def reconcile_all(
-    workspace: Workspace, parts: list[Partition], *, quiet: bool
+    deployment: Deployment, parts: list[Partition], *, quiet: bool
 ) -> tuple[list[Reconciliation], Failures]:
     """Compare the sources of partitions with progress; return the reports, and the error of each partition that failed."""
     reports: list[Reconciliation] = []
@@ -61,7 +63,7 @@ def reconcile_all(
         for part in parts:
             try:
                 reports.append(
-                    with_partition_lock(workspace, part, partial(reconcile_partition, workspace, part))
+                    with_partition_lock(deployment, part, partial(reconcile_partition, deployment, part))
                 )
             except CaptureError as error:
                 failures[part] = error

@@ -10,11 +10,11 @@ import click
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import BOOK_SYMBOL, CONFIG, JSON
 from capture_pipeline.cli.session.target import book_source
-from capture_pipeline.replay.book_at import Absence, BookAt, find_book
+from capture_pipeline.replay.book_lookup import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import State
 from capture_pipeline.terminal import write_line
@@ -45,7 +45,7 @@ def book_command(
     """
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
-        source = book_source(target, parse_symbol(symbol) if symbol else "", open_workspace(config))
+        source = book_source(target, parse_symbol(symbol) if symbol else "", open_deployment(config))
         found = source.find_book(at_ns) if isinstance(source, Checkpoints) else find_book(source, at_ns)
         name = source.symbol
     replay = found.replay

@@ -9,7 +9,7 @@ import click
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN, EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS
 from capture_pipeline.golden.proof.prover import prove
@@ -31,14 +31,14 @@ def prove_command(session: str, output: Path | None, as_json: bool, config: Path
 
     Exit code 1: the session differs. 2: a file could not be compared (it is named, the others are compared), or no file could be.
     """
-    workspace = open_workspace(config)
+    deployment = open_deployment(config)
     with one_line_errors():
-        folder = find_session(sessions_root(workspace.settings, output), session)
-        proof = prove(workspace, folder)
+        folder = find_session(sessions_root(deployment.settings, output), session)
+        proof = prove(deployment, folder)
     if as_json:
         emit_json(proof.to_dict())
     else:
-        _show(proof, workspace.lake.proof(folder.session))
+        _show(proof, deployment.lake.proof(folder.session))
     if proof.state in _EXITS:
         click.get_current_context().exit(_EXITS[proof.state])
 

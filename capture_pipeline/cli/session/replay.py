@@ -12,7 +12,7 @@ import click
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.options import BOOK_SYMBOL, CONFIG, JSON, Duration
 from capture_pipeline.cli.session.target import replay_source
 from capture_pipeline.replay.engine import Replay
@@ -67,7 +67,7 @@ def replay_command(
         )
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
-        source = replay_source(target, parse_symbol(symbol) if symbol else "", open_workspace(config))
+        source = replay_source(target, parse_symbol(symbol) if symbol else "", open_deployment(config))
         watched = _report_progress(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import read_finished_metadata
@@ -25,11 +25,11 @@ _MOST_LISTED = 40
 @CONFIG
 def convert_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Build the Parquet tables of a finished session; tables of an earlier run are replaced."""
-    workspace = open_workspace(config)
+    deployment = open_deployment(config)
     with one_line_errors():
-        folder = find_session(sessions_root(workspace.settings, output), session)
+        folder = find_session(sessions_root(deployment.settings, output), session)
         read_finished_metadata(folder)
-        manifest = convert(folder.recording, folder.session, workspace.lake.tables())
+        manifest = convert(folder.recording, folder.session, deployment.lake.tables())
     if as_json:
         emit_json(manifest.model_dump(mode="json"))
         return
@@ -41,4 +41,4 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
     if len(manifest.files) > _MOST_LISTED:
         write_line(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
     rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in TABLES)
-    write_line(f"{len(manifest.files):,} files, {rows}; in {workspace.lake.tables()}")
+    write_line(f"{len(manifest.files):,} files, {rows}; in {deployment.lake.tables()}")

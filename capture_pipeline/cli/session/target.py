@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.messages import Source
-from capture_pipeline.replay.sources.open import open_session_tables, open_source
+from capture_pipeline.replay.sources.factory import open_session_tables, open_source
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 
 
-def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
+def replay_source(target: str, symbol: str, deployment: Deployment) -> Source:
     """Open the target of `capture session replay`; a session without tables is read from its recording.
 
     Raises:
         CaptureError: See `open_source`.
     """
-    return open_source(_located(target, workspace), symbol, workspace.lake.tables())
+    return open_source(_located(target, deployment), symbol, deployment.lake.tables())
 
 
-def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints | Source:
+def book_source(target: str, symbol: str, deployment: Deployment) -> Checkpoints | Source:
     """Open the target of `capture session book`: the checkpoints of a session whose tables were built from its recording, otherwise the recording.
 
     Raises:
         CaptureError: See `open_source`.
     """
-    located, tables = _located(target, workspace), workspace.lake.tables()
+    located, tables = _located(target, deployment), deployment.lake.tables()
     path = Path(located)
     session = path.resolve().name if path.is_dir() else located
     if (path.is_dir() and _has_tables_of(path.resolve(), tables)) or not path.exists():
@@ -39,12 +39,12 @@ def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints |
     return open_source(located, symbol, tables)
 
 
-def _located(target: str, workspace: Workspace) -> str:
+def _located(target: str, deployment: Deployment) -> str:
     """Return the folder of a session that is named by its id and has no tables, otherwise the target itself."""
-    if Path(target).exists() or _has_manifest(target, workspace.lake.tables()):
+    if Path(target).exists() or _has_manifest(target, deployment.lake.tables()):
         return target
     try:
-        return str(find_session(sessions_root(workspace.settings), target).path)
+        return str(find_session(sessions_root(deployment.settings), target).path)
     except ConfigError:
         return target
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
-from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import OriginReport, build_evidence, build_report
-from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
@@ -56,7 +56,7 @@ def times_command(
     if (session is None) == (not files):
         raise click.UsageError("name a session, or files by --trades, --deltas, --books")
     with one_line_errors():
-        lake = open_workspace(config).lake
+        lake = open_deployment(config).lake
         if session is not None:
             tables = GoldenTables(lake.tables(), session)
             inputs = {tables.manifest().recording: tables.manifest().recording_sha256}

@@ -11,7 +11,7 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 

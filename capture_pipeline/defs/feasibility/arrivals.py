@@ -8,7 +8,7 @@ from capture_pipeline.defs.feasibility.decimals import DECIMALS
 from capture_pipeline.defs.feasibility.io import DISK_RATES
 from capture_pipeline.defs.feasibility.replay import REPLAY
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 
 _SETTLED_US = 30_000_000
@@ -23,14 +23,14 @@ _SETTLED_US = 30_000_000
     "run.",
 )
 def evidence_arrivals(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SkipReason:
     """Report each benchmark whose evidence is newer than its materialization."""
     settled_us = time.time_ns() // 1000 - _SETTLED_US
     reported = []
     for measured in (DECIMALS, DISK_RATES, REPLAY):
         try:
-            if measured.report(context.instance, workspace.lake, settled_us):
+            if measured.report(context.instance, deployment.lake, settled_us):
                 reported.append(measured.name)
         except CaptureError as error:
             outputs.log_warning(context, f"{measured.name} is not reported: {error}")

@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
+from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.benchmarks import measure_decimals
 from capture_pipeline.feasibility.criteria import EXACT
 from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES
@@ -58,14 +58,14 @@ class DecimalConfig(dg.Config):
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def decimal_benchmark(
-    context: dg.AssetExecutionContext, config: DecimalConfig, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, config: DecimalConfig, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Measure the representations and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         evidence = measure_decimals(
-            workspace.lake, config.rows, config.block_rows, config.seed, config.repeats
+            deployment.lake, config.rows, config.block_rows, config.seed, config.repeats
         )
-    return outputs.materialization(DECIMALS.metadata(workspace.lake, evidence))
+    return outputs.materialization(DECIMALS.metadata(deployment.lake, evidence))
 
 
 DECIMALS = MeasuredAsset(

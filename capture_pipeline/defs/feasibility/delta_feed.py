@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
     build_check_spec,
@@ -17,9 +17,9 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.criteria import GAPS
-from capture_pipeline.feasibility.sequence_gaps.measure import measure_feed
+from capture_pipeline.feasibility.sequence_gaps.measurement import measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
@@ -41,15 +41,15 @@ _INPUTS = (DEPTH, SNAPSHOTS)
     metadata={"dagster/column_schema": SCHEMA},
 )
 def delta_feed_report(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Check the sequence of ids of every symbol; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
         tables = GoldenTables(
-            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+            deployment.lake.tables(), find_session_folder(deployment, context.partition_key).session
         )
         feeds = [measure_feed(tables, symbol) for symbol in tables.symbols()]
         found = build_evidence(feeds, input_digests(tables, _INPUTS))
-        metadata = publish_report(workspace, found, TITLE, tables.session, build_sections(feeds))
+        metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(feeds))
     yield outputs.materialization(metadata)
     yield from check_results(found, (GAPS,))

@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
-from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
+from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.benchmarks import measure_disk
 from capture_pipeline.feasibility.criteria import DISK
 from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES
@@ -73,14 +73,14 @@ class IoConfig(dg.Config):
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def io_benchmark(
-    context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, config: IoConfig, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Measure the rates and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         evidence = measure_disk(
-            workspace.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats
+            deployment.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats
         )
-    return outputs.materialization(DISK_RATES.metadata(workspace.lake, evidence))
+    return outputs.materialization(DISK_RATES.metadata(deployment.lake, evidence))
 
 
 DISK_RATES = MeasuredAsset(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES, ("write_mb_s_", "read_mb_s_"))

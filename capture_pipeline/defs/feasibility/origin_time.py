@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
     build_check_spec,
@@ -17,10 +17,10 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.event_time.evidence import ASSET, build_evidence, build_report
-from capture_pipeline.feasibility.event_time.measure import measure_stream
+from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
@@ -44,12 +44,12 @@ CRITERIA = (ORIGIN_TIME, SKEW)
     metadata={"dagster/column_schema": SCHEMA},
 )
 def origin_time_report(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Measure all streams of all symbols; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
         tables = GoldenTables(
-            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+            deployment.lake.tables(), find_session_folder(deployment, context.partition_key).session
         )
         reports = [
             build_report(
@@ -59,7 +59,7 @@ def origin_time_report(
             for symbol in tables.symbols()
         ]
         found = build_evidence(reports, input_digests(tables, TABLES))
-        metadata = publish_report(workspace, found, TITLE, tables.session, build_sections(reports))
+        metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})
     yield from check_results(found, CRITERIA)

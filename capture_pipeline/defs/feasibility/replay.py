@@ -5,15 +5,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
+from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.golden_samples.sessions import find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.benchmarks import measure_replay, measure_synthetic_replay
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.replay_throughput.benchmark import HOUR_EVENTS, MAIN_FIGURES, session_input
-from capture_pipeline.replay.sources.open import open_session_tables
+from capture_pipeline.replay.sources.factory import open_session_tables
 
 _SCHEMA = dg.TableSchema(
     [
@@ -63,19 +63,19 @@ class ReplayConfig(dg.Config):
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def replay_benchmark(
-    context: dg.AssetExecutionContext, config: ReplayConfig, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, config: ReplayConfig, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Replay the updates and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         if config.session:
-            tables, symbol = open_session_tables(config.session, config.symbol, workspace.lake.tables())
+            tables, symbol = open_session_tables(config.session, config.symbol, deployment.lake.tables())
             recorded = session_input(
-                tables, symbol, find_session_folder(workspace, config.session).recording, config.events
+                tables, symbol, find_session_folder(deployment, config.session).recording, config.events
             )
-            evidence = measure_replay(workspace.lake, recorded, config.repeats, config.cap_mb)
+            evidence = measure_replay(deployment.lake, recorded, config.repeats, config.cap_mb)
         else:
-            evidence = measure_synthetic_replay(workspace.lake, config.events, config.repeats, config.cap_mb)
-    return outputs.materialization(REPLAY.metadata(workspace.lake, evidence))
+            evidence = measure_synthetic_replay(deployment.lake, config.events, config.repeats, config.cap_mb)
+    return outputs.materialization(REPLAY.metadata(deployment.lake, evidence))
 
 
 REPLAY = MeasuredAsset(THROUGHPUT.asset, {"throughput": THROUGHPUT, "memory": MEMORY}, MAIN_FIGURES)

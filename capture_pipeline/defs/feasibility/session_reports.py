@@ -8,7 +8,7 @@ import dagster as dg
 
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
@@ -39,14 +39,14 @@ def input_digests(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str
 
 
 def publish_report(
-    workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]
+    deployment: Deployment, found: Evidence, title: str, session: str, sections: Sequence[Section]
 ) -> dict[str, Any]:
     """Publish evidence and page; return the metadata of the materialization.
 
     Raises:
         StorageError: The evidence or the page cannot be written.
     """
-    store = EvidenceStore(workspace.lake.reports())
+    store = EvidenceStore(deployment.lake.reports())
     path = store.folder / found.asset / f"{session}.html"
     publish_bytes(path, page(title, sections).encode())
     latest = store.publish(found)
@@ -57,7 +57,7 @@ def publish_report(
         **measured,
         **found.figures,
         "report": md.document(*map(markdown, sections)),
-        **outputs.page(path, workspace.lake.reports()),
+        **outputs.page(path, deployment.lake.reports()),
         "evidence": latest,
         "inputs": found.inputs,
     }

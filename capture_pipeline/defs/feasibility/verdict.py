@@ -5,11 +5,11 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import EvidenceStore
@@ -45,11 +45,11 @@ _SCHEMA = dg.TableSchema(
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def go_no_go(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Compute the verdict and publish it as a page, as text and as JSON."""
     with domain_errors_as_dagster(context.op_execution_context):
-        reports = workspace.lake.reports()
+        reports = deployment.lake.reports()
         verdict = evaluate_criteria(EvidenceStore(reports))
         text = render_markdown(verdict)
         paths = publish_verdict(verdict, reports, render_verdict(verdict), text)
@@ -65,10 +65,12 @@ def go_no_go(
     description="The verdict is Go; Conditional and Not judged are warnings, No-Go is an error",
     metadata={"severity": str(Severity.ERROR)},
 )
-def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+def go(
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.AssetCheckResult:
     """Return the last published verdict as a check result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        path = workspace.lake.reports() / f"{ASSET}.json"
+        path = deployment.lake.reports() / f"{ASSET}.json"
         verdict = read_model(path, GoNoGo)
         if verdict is None:
             raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {ASSET}")

@@ -11,10 +11,10 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, build_thresholds
 from capture_pipeline.golden.validation.report import Check, Thresholds, Verdict
-from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.golden.validation.validator import validate
 
 ASSET = "golden_samples"
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -51,13 +51,13 @@ SPECS = _specs()
     description="Validates a session with the checks of `capture session validate`.",
 )
 def golden_samples_checks(
-    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[Event]:
     """Validate the recording and yield the evaluation of each selected check."""
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
-            find_session_folder(workspace, context.partition_key).path,
-            build_thresholds(workspace.settings.session_gates),
+            find_session_folder(deployment, context.partition_key).path,
+            build_thresholds(deployment.settings.session_gates),
         )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}

@@ -17,9 +17,9 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
+from capture_pipeline.defs.shared.runless_events import report_evaluation, report_materialization
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, LakeError
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, State, markdown, read_proof
@@ -62,22 +62,22 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def next_day_proof(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Download the published files, compare, and publish the result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        proof = prove(workspace, find_session_folder(workspace, context.partition_key))
-    return outputs.materialization(_metadata(workspace, proof))
+        proof = prove(deployment, find_session_folder(deployment, context.partition_key))
+    return outputs.materialization(_metadata(deployment, proof))
 
 
-def _metadata(workspace: Workspace, proof: SessionProof) -> dict[str, Any]:
+def _metadata(deployment: Deployment, proof: SessionProof) -> dict[str, Any]:
     return {
         "state": str(proof.state),
         **proof.figures,
         "days": len(proof.days),
         "captured_from": proof.captured_from,
         "proof": markdown(proof),
-        "path": workspace.lake.proof(proof.session),
+        "path": deployment.lake.proof(proof.session),
     }
 
 
@@ -105,12 +105,12 @@ SPEC = _spec()
     description="Reports whether the last proof of a session holds.",
 )
 def next_day_proof_checks(
-    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[Event]:
     """Yield the evaluation of the last published proof of a session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        session = find_session_folder(workspace, context.partition_key).session
-        proof = read_proof(workspace.lake.proof(session))
+        session = find_session_folder(deployment, context.partition_key).session
+        proof = read_proof(deployment.lake.proof(session))
         if proof is None:
             raise LakeError("there is no proof", where=session, remedy=f"materialize {ASSET} of this session")
     yield _evaluation(NewestMaterializations(context.instance, [proof.session]), proof)
@@ -139,7 +139,7 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
 
 
 def report_proofs(
-    context: dg.SensorEvaluationContext, workspace: Workspace, sessions: Collection[str]
+    context: dg.SensorEvaluationContext, deployment: Deployment, sessions: Collection[str]
 ) -> int:
     """Report proofs that no run of Dagster created, with the evaluation of their check.
 
@@ -147,7 +147,6 @@ def report_proofs(
 
     Args:
         context: Context of the sensor.
-        workspace: The deployment.
         sessions: Finished sessions that are partitions.
 
     Returns:
@@ -155,7 +154,7 @@ def report_proofs(
     """
     instance, reported = context.instance, 0
     paths = {
-        session: path for session in sorted(sessions) if (path := workspace.lake.proof(session)).exists()
+        session: path for session in sorted(sessions) if (path := deployment.lake.proof(session)).exists()
     }
     newest = NewestMaterializations(instance, paths)
     for session, path in paths.items():
@@ -169,7 +168,7 @@ def report_proofs(
             continue
         if proof is not None:
             report_materialization(
-                instance, outputs.partition_materialization(ASSET, session, _metadata(workspace, proof))
+                instance, outputs.partition_materialization(ASSET, session, _metadata(deployment, proof))
             )
             report_evaluation(instance, _evaluation(NewestMaterializations(instance, [session]), proof))
             reported += 1
@@ -192,12 +191,14 @@ prove_session = dg.define_asset_job(
     "two attempts grow to a day.",
 )
 def proof_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each session without a complete proof."""
     try:
-        now_us = with_short_timeouts(workspace).now_us()
-        found = find_due_sessions(workspace.lake, reversed(list_sessions(sessions_folder(workspace))), now_us)
+        now_us = with_short_timeouts(deployment).now_us()
+        found = find_due_sessions(
+            deployment.lake, reversed(list_sessions(sessions_folder(deployment))), now_us
+        )
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     for session, reason in found.damaged.items():

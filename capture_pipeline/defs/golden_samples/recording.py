@@ -18,7 +18,7 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, MalformedDataError, StorageError
 from capture_pipeline.recorder.lifecycle import stop
 from capture_pipeline.recorder.process import follow, read_finished_metadata
@@ -61,17 +61,17 @@ _SCHEMA = dg.TableSchema(
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def golden_samples(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Record a session, or follow its recorder, until the session is finished."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = find_session_folder(workspace, context.partition_key)
-        _check_disk(workspace, folder)
+        folder = find_session_folder(deployment, context.partition_key)
+        _check_disk(deployment, folder)
         try:
             _log_progress(context, folder)
         except (DagsterExecutionInterruptedError, KeyboardInterrupt):
             if _is_terminated(context):
-                _finish(context, workspace, folder)
+                _finish(context, deployment, folder)
             raise
         metadata = read_finished_metadata(folder)
         if metadata.state == EMPTY:
@@ -83,8 +83,8 @@ def golden_samples(
         return outputs.materialization(_describe(folder, metadata))
 
 
-def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
-    free_gb, reserve_gb = free_bytes(folder.path) / 1e9, workspace.settings.recording.free_disk_gb
+def _check_disk(deployment: Deployment, folder: SessionFolder) -> None:
+    free_gb, reserve_gb = free_bytes(folder.path) / 1e9, deployment.settings.recording.free_disk_gb
     if not folder.growing.exists() and not folder.metadata.exists() and free_gb < reserve_gb:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(
@@ -144,10 +144,10 @@ def _is_terminated(context: dg.AssetExecutionContext) -> bool:
     return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
 
-def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: SessionFolder) -> None:
+def _finish(context: dg.AssetExecutionContext, deployment: Deployment, folder: SessionFolder) -> None:
     try:
         deadline = time.monotonic() + _FINISH_S
-        while stop(folder, workspace.settings) is None and time.monotonic() < deadline:
+        while stop(folder, deployment.settings) is None and time.monotonic() < deadline:
             time.sleep(0.2)
     except CaptureError as error:
         outputs.log_warning(context, f"the session could not be finished: {error}")

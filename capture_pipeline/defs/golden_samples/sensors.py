@@ -16,7 +16,7 @@ from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, sessions_folder
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import create_folder, publish_model, read_model
 from capture_pipeline.recorder.lifecycle import create_plan, is_ending, list_sessions, read_plan_if_valid
@@ -51,14 +51,14 @@ record_session = dg.define_asset_job(
     "Stopped by default, because a session uses disk and network for a day: turn it on to record by plan.",
 )
 def session_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each planned session without a run; a cancelled run is not requested again."""
     now_us = time.time_ns() // 1000
     try:
-        for window in list_windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
-            _write_plan(workspace, window)
-        wanted = [folder for folder, plan in _find_unfinished(workspace) if plan.planned]
+        for window in list_windows(deployment.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
+            _write_plan(deployment, window)
+        wanted = [folder for folder, plan in _find_unfinished(deployment) if plan.planned]
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     new = [
@@ -69,7 +69,7 @@ def session_sensor(
     state = (
         f"{len(wanted)} sessions are being recorded or begin soon" if wanted else "no planned session is due"
     )
-    upcoming = list_windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
+    upcoming = list_windows(deployment.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
     following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
     return outputs.skip(state + following)
 
@@ -83,11 +83,11 @@ def session_sensor(
     "later.",
 )
 def session_resumption(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each unfinished session whose last run ended; start missing recorders."""
     now_s, queued, due = time.time(), [], {}
-    for folder, plan in _find_unfinished(workspace):
+    for folder, plan in _find_unfinished(deployment):
         runs = read_session_runs(context.instance, folder.session)
         if (
             runs.has_failed(now_s)
@@ -112,14 +112,14 @@ def session_resumption(
     "proofs that `capture session prove` wrote.",
 )
 def session_arrivals(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each finished session that was never materialized; report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder for folder in list_sessions(sessions_folder(workspace)) if folder.metadata.exists()]
+    finished = [folder for folder in list_sessions(sessions_folder(deployment)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MAX_ARRIVALS)]
-    proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
+    proofs = report_proofs(context, deployment, {folder.session for folder in finished} & known)
     if not arrived:
         reported = f"; {proofs} proofs reported" if proofs else ""
         return outputs.skip(f"all {len(finished)} finished sessions are known or empty{reported}")
@@ -138,8 +138,8 @@ def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
     )
 
 
-def _find_unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
-    for folder in list_sessions(sessions_folder(workspace)):
+def _find_unfinished(deployment: Deployment) -> Iterator[tuple[SessionFolder, SessionPlan]]:
+    for folder in list_sessions(sessions_folder(deployment)):
         if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)):
             yield folder, plan
 
@@ -176,14 +176,14 @@ def _is_empty(folder: SessionFolder) -> bool:
     return metadata is not None and metadata.state == EMPTY
 
 
-def _write_plan(workspace: Workspace, window: Window) -> None:
+def _write_plan(deployment: Deployment, window: Window) -> None:
     """Write the plan of a session unless it exists."""
     planned = window.planned
-    folder = SessionFolder.under(sessions_folder(workspace), planned.regime, window.session)
+    folder = SessionFolder.under(sessions_folder(deployment), planned.regime, window.session)
     if folder.plan.exists():
         return
     plan = create_plan(
-        workspace.settings,
+        deployment.settings,
         list(planned.symbols),
         planned.regime,
         planned.duration_hours * 3600,

@@ -4,26 +4,25 @@ from pathlib import Path
 
 import dagster as dg
 
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.sessions.layout import SessionFolder, valid_session
 
 SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
 
 
-def sessions_folder(workspace: Workspace) -> Path:
+def sessions_folder(deployment: Deployment) -> Path:
     """Return the folder that contains the sessions of a deployment."""
-    return sessions_root(workspace.settings)
+    return sessions_root(deployment.settings)
 
 
-def find_session_folder(workspace: Workspace, key: str) -> SessionFolder:
+def find_session_folder(deployment: Deployment, key: str) -> SessionFolder:
     """Return the folder of a session.
 
     Args:
-        workspace: The deployment.
         key: Partition key; it is validated before it becomes part of a path.
 
     Raises:
         ConfigError: The key is not a session id, or the session does not exist.
     """
-    return find_session(sessions_folder(workspace), valid_session(key))
+    return find_session(sessions_folder(deployment), valid_session(key))

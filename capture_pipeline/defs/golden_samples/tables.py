@@ -10,7 +10,7 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.comparison.figures import ComparedSession, compare_sessions
 from capture_pipeline.golden.comparison.report import markdown, page
 from capture_pipeline.golden.conversion.converter import convert
@@ -55,22 +55,22 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
     description="Reads the recording once and writes the tables of trades, diffs and snapshots.",
 )
 def golden_tables(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = find_session_folder(workspace, context.partition_key)
+        folder = find_session_folder(deployment, context.partition_key)
         read_finished_metadata(folder)
-        manifest = convert(folder.recording, folder.session, workspace.lake.tables())
+        manifest = convert(folder.recording, folder.session, deployment.lake.tables())
     for table in TABLES:
-        yield outputs.materialization(_describe(workspace, table, manifest), asset=table.name)
+        yield outputs.materialization(_describe(deployment, table, manifest), asset=table.name)
 
 
-def _describe(workspace: Workspace, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
+def _describe(deployment: Deployment, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
     files = [file for file in manifest.files if file.table == table.name]
     return {
         ROWS: manifest.rows[table.name],
-        "dagster/uri": workspace.lake.tables() / table.name,
+        "dagster/uri": deployment.lake.tables() / table.name,
         "bytes": sum(file.bytes for file in files),
         "files": len(files),
         "recording_sha256": manifest.recording_sha256,
@@ -97,24 +97,24 @@ def _describe(workspace: Workspace, table: GoldenTable, manifest: GoldenManifest
     },
 )
 def regime_comparison_report(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Compare all sessions that have tables."""
     with domain_errors_as_dagster(context.op_execution_context):
-        compared = _sessions_with_tables(workspace)
+        compared = _sessions_with_tables(deployment)
         comparison = compare_sessions(compared)
-        path = workspace.lake.reports() / "regime_comparison.html"
+        path = deployment.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
-    shown = outputs.page(path, workspace.lake.reports())
+    shown = outputs.page(path, deployment.lake.reports())
     return outputs.materialization(
         {"comparison": markdown(comparison), "sessions": len(comparison.sessions), **shown}
     )
 
 
-def _sessions_with_tables(workspace: Workspace) -> list[ComparedSession]:
+def _sessions_with_tables(deployment: Deployment) -> list[ComparedSession]:
     found = []
-    for folder in reversed(list_sessions(sessions_folder(workspace))):
-        tables = GoldenTables(workspace.lake.tables(), folder.session)
+    for folder in reversed(list_sessions(sessions_folder(deployment))):
+        tables = GoldenTables(deployment.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
             metadata = read_finished_metadata(folder)
             found += [ComparedSession(tables, symbol, metadata) for symbol in tables.symbols()]

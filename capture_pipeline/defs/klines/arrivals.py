@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from capture_pipeline.binance.periods import SECOND_US
-from capture_pipeline.defs.klines import coverage, describe
+from capture_pipeline.defs.klines import coverage, result_metadata
 from capture_pipeline.defs.klines.arrivals_cursor import Round
 from capture_pipeline.defs.klines.checks import TABLE_CHECKS, TableChecks, evaluate
 from capture_pipeline.defs.shared import outputs
@@ -21,16 +21,16 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
 from capture_pipeline.defs.shared.partitions import MonthsAndSymbols, key_of, keys_of_run, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.defs.shared.runless import (
+from capture_pipeline.defs.shared.runless_events import (
     partitions_without_evaluation,
     report_evaluation,
     report_materialization,
 )
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.quality.measure import load_coverage_report
-from capture_pipeline.klines.reconcile import load_reconciliation
-from capture_pipeline.klines.recorded import (
+from capture_pipeline.klines.quality.coverage_report import load_coverage_report
+from capture_pipeline.klines.reconciliation import load_reconciliation
+from capture_pipeline.klines.stored_results import (
     ChangeTimes,
     load_archives_result,
     load_bars_result,
@@ -66,15 +66,15 @@ _ACTIVE = [
     "metadata, and evaluations of their checks. Starts no run.",
 )
 def lake_arrivals(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult:
     """Process the next part of the round."""
     now_ns, state = time.time_ns(), Round.load(context.cursor)
     try:
-        now_us = with_short_timeouts(workspace).now_us()
+        now_us = with_short_timeouts(deployment).now_us()
         loaded = loaded_partitions(context)
-        tick = ArrivalsTick(context.instance, workspace, loaded, now_us, now_ns)
-        partitions = workspace.partitions(workspace.settings.symbols, reversed(workspace.months(now_us)))
+        tick = ArrivalsTick(context.instance, deployment, loaded, now_us, now_ns)
+        partitions = deployment.partitions(deployment.settings.symbols, reversed(deployment.months(now_us)))
         known = [partition for partition in partitions if loaded.has_partition_key(key_of(partition))]
         next_state = tick.process_next(state, known)
     except CaptureError as error:
@@ -95,7 +95,7 @@ class ArrivalsTick:
 
     Attributes:
         instance: Dagster instance.
-        workspace: The deployment.
+        deployment: The deployment.
         loaded: Partitions of the loaded definitions.
         now_us: Time at the exchange, microseconds UTC.
         now_ns: Time of this machine, nanoseconds UTC.
@@ -105,7 +105,7 @@ class ArrivalsTick:
     """
 
     instance: dg.DagsterInstance
-    workspace: Workspace
+    deployment: Deployment
     loaded: MonthsAndSymbols
     now_us: int
     now_ns: int
@@ -127,7 +127,7 @@ class ArrivalsTick:
         inspected = partitions[state.position : state.position + MAX_INSPECTED]
         # Files are read before runs, and runs before materializations. A run that wrote one of these files is
         # then among the active runs, or its materialization is stored.
-        stamps = {partition: read_change_times(self.workspace.lake, partition) for partition in inspected}
+        stamps = {partition: read_change_times(self.deployment.lake, partition) for partition in inspected}
         changed = {
             partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, state.since_ns)
         }
@@ -187,7 +187,7 @@ class ArrivalsTick:
             if stamps.is_reconciled and not _is_known_since(
                 newest, _RECONCILIATION, key, stamps.reconciliation_ns
             ):
-                values = describe.reconciliation(load_reconciliation(self.workspace, partition))[
+                values = result_metadata.reconciliation(load_reconciliation(self.deployment, partition))[
                     _RECONCILIATION
                 ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
@@ -201,16 +201,16 @@ class ArrivalsTick:
         return bool(materializations)
 
     def _describe(self, stage: int, partition: Partition) -> MetadataByAsset:
-        workspace = self.workspace
+        deployment = self.deployment
         if stage == 0:
             archives, topups = (
-                load_archives_result(workspace, partition),
-                load_topups_result(workspace, partition, self.now_us),
+                load_archives_result(deployment, partition),
+                load_topups_result(deployment, partition, self.now_us),
             )
-            return {**describe.archives(archives), **describe.topups(topups)}
+            return {**result_metadata.archives(archives), **result_metadata.topups(topups)}
         if stage == 1:
-            return describe.bars(workspace, load_bars_result(workspace, partition))
-        return describe.gaps(workspace, load_gaps_result(workspace, partition))
+            return result_metadata.bars(deployment, load_bars_result(deployment, partition))
+        return result_metadata.gaps(deployment, load_gaps_result(deployment, partition))
 
     def _evaluate_checks(self, partitions: Sequence[Partition]) -> None:
         """Evaluate the checks of partitions whose newest materialization has no run and no evaluation.
@@ -232,20 +232,20 @@ class ArrivalsTick:
 
     def _report_evaluations(self, checks: TableChecks, partitions: Sequence[Partition]) -> None:
         if partitions or checks.table == _REPORT:
-            for evaluation in evaluate(self.instance, self.workspace, checks, partitions, self.now_us):
+            for evaluation in evaluate(self.instance, self.deployment, checks, partitions, self.now_us):
                 report_evaluation(self.instance, evaluation)
 
     def _report_coverage(self, newest_gaps_ns: int) -> None:
         """Report the coverage report, unless a gap ledger is newer: then the automation builds a new one."""
-        path = self.workspace.lake.reports() / "coverage.csv"
+        path = self.deployment.lake.reports() / "coverage.csv"
         changed_ns = path.stat().st_ctime_ns if path.is_file() else 0
         newest = NewestMaterializations(self.instance)
         if changed_ns < max(1, newest_gaps_ns) or _is_known_since(newest, _REPORT, None, changed_ns):
             return
         age_us = (self.now_ns - changed_ns) // 1000
-        report = load_coverage_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
+        report = load_coverage_report(self.deployment, (self.now_us - age_us) // SECOND_US * SECOND_US)
         event = outputs.unpartitioned_materialization(
-            _REPORT, coverage.describe_report(self.workspace, report)
+            _REPORT, coverage.describe_report(self.deployment, report)
         )
         if _differs(newest.record(_REPORT, None), event):
             report_materialization(self.instance, event)
@@ -265,4 +265,4 @@ def _differs(record: dg.EventLogRecord | None, event: dg.AssetMaterialization) -
 
 
 def _content(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    return ((name, value) for name, value in values.items() if name not in describe.RUN_VALUES)
+    return ((name, value) for name, value in values.items() if name not in result_metadata.RUN_VALUES)

@@ -6,16 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import with_partition_lock
-from capture_pipeline.klines.reconcile import reconcile_partition
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
 
 
@@ -64,15 +64,15 @@ from capture_pipeline.lake.paths import Partition
     backfill_policy=BACKFILL_POLICY,
 )
 def bars(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files of each partition."""
 
     def build(partition: Partition) -> BarsResult:
-        return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
+        return with_partition_lock(deployment, partition, partial(build_bars, deployment, partition))[0]
 
     yield from run_partitions(
-        context, workspace, sequentially(build), lambda result: describe.bars(workspace, result)
+        context, deployment, sequentially(build), lambda result: result_metadata.bars(deployment, result)
     )
 
 
@@ -90,15 +90,17 @@ def bars(
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
 def bar_gaps(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger of each partition from its files, without requests to the exchange."""
     results = sequentially(
         lambda partition: with_partition_lock(
-            workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
+            deployment, partition, partial(find_gaps, deployment, partition, deployment.now_us())
         )
     )
-    yield from run_partitions(context, workspace, results, lambda result: describe.gaps(workspace, result))
+    yield from run_partitions(
+        context, deployment, results, lambda result: result_metadata.gaps(deployment, result)
+    )
 
 
 @dg.asset(
@@ -113,8 +115,8 @@ def bar_gaps(
     metadata={"dagster/column_schema": schemas.CONFLICTS},
 )
 def month_reconciliation(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources of each partition."""
-    results = sequentially(lambda partition: reconcile_partition(workspace, partition))
-    yield from run_partitions(context, workspace, results, describe.reconciliation)
+    results = sequentially(lambda partition: reconcile_partition(deployment, partition))
+    yield from run_partitions(context, deployment, results, result_metadata.reconciliation)

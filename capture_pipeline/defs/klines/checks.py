@@ -24,8 +24,8 @@ from capture_pipeline.defs.shared.check_evaluations import (
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import key_of, partitions_of
-from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
 from capture_pipeline.lake.paths import Partition
 
@@ -42,7 +42,7 @@ class TableChecks:
     """
 
     table: str
-    evaluate_gates: Callable[[Workspace, Sequence[Partition], int], list[GateResult]]
+    evaluate_gates: Callable[[Deployment, Sequence[Partition], int], list[GateResult]]
 
     @cached_property
     def checks(self) -> dict[str, CheckSpec]:
@@ -60,7 +60,7 @@ TABLE_CHECKS = {
     for checks in (
         TableChecks("bars", check_bars),
         TableChecks("bar_gaps", check_gaps),
-        TableChecks("coverage_report", lambda workspace, _, now_us: check_lake(workspace, now_us)),
+        TableChecks("coverage_report", lambda deployment, _, now_us: check_lake(deployment, now_us)),
     )
 }
 
@@ -96,15 +96,15 @@ def _build_table_checks(
         description=f"Evaluates the gates of {table}.",
     )
     def check(
-        context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+        context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
     ) -> Iterator[Event]:
         with domain_errors_as_dagster(context.op_execution_context):
             partitions = (
-                partitions_of(workspace, _partition_keys(context, table, partitions_def))
+                partitions_of(deployment, _partition_keys(context, table, partitions_def))
                 if partitions_def
                 else []
             )
-            evaluations = evaluate(context.instance, workspace, checks, partitions, workspace.now_us())
+            evaluations = evaluate(context.instance, deployment, checks, partitions, deployment.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}
         evaluations = [each for each in evaluations if each.check_name in wanted]
         yield from evaluations
@@ -131,7 +131,7 @@ def _partition_keys(
 
 def evaluate(
     instance: dg.DagsterInstance,
-    workspace: Workspace,
+    deployment: Deployment,
     checks: TableChecks,
     partitions: Sequence[Partition],
     now_us: int,
@@ -142,15 +142,14 @@ def evaluate(
 
     Args:
         instance: Instance with the checked materializations.
-        workspace: The deployment.
         checks: Checks of the table.
         partitions: Partitions to check; empty for a table without partitions.
         now_us: The present, microseconds UTC.
     """
     grouped: dict[tuple[dg.MultiPartitionKey | None, str], list[GateResult]] = {}
-    for result in checks.evaluate_gates(workspace, partitions, now_us):
+    for result in checks.evaluate_gates(deployment, partitions, now_us):
         key = (
-            key_of(workspace.partition(result.symbol, Month.parse(result.month)))
+            key_of(deployment.partition(result.symbol, Month.parse(result.month)))
             if result.symbol and result.month
             else None
         )

@@ -11,8 +11,8 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE, BY_THE_REPORT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import build_table
-from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.quality.measure import CoverageReport, report_coverage
+from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.klines.quality.coverage_report import CoverageReport, report_coverage
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.tables.registry import refresh_catalog
 
@@ -33,22 +33,22 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     metadata={"dagster/column_schema": schemas.COVERAGE},
 )
 def coverage_report(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Refresh the catalog, and measure and publish the coverage."""
     with domain_errors_as_dagster(context.op_execution_context):
-        views = refresh_catalog(workspace.lake)
-        coverage = report_coverage(workspace, workspace.now_us())
+        views = refresh_catalog(deployment.lake)
+        coverage = report_coverage(deployment, deployment.now_us())
     return outputs.materialization(
         {
-            **describe_report(workspace, coverage),
-            "catalog": workspace.lake.catalog(),
+            **describe_report(deployment, coverage),
+            "catalog": deployment.lake.catalog(),
             "views": ", ".join(views),
         }
     )
 
 
-def describe_report(workspace: Workspace, coverage: CoverageReport) -> dict[str, Any]:
+def describe_report(deployment: Deployment, coverage: CoverageReport) -> dict[str, Any]:
     """Return the metadata of a report."""
     summary = {name: value for name, value in coverage.summary.items() if value is not None}
     return {
@@ -57,7 +57,7 @@ def describe_report(workspace: Workspace, coverage: CoverageReport) -> dict[str,
         "dagster/row_count": coverage.frame.height,
         "coverage": build_table(coverage.frame, _ROWS_SHOWN),
         "csv": coverage.csv,
-        **outputs.page(coverage.html, workspace.lake.reports()),
+        **outputs.page(coverage.html, deployment.lake.reports()),
     }
 
 

@@ -6,16 +6,16 @@ Jobs have no configuration. A schedule selects the partitions of a run; it does 
 import dagster as dg
 
 from capture_pipeline.binance.periods import DAY_US, Month
-from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import block_tags, key_of, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import BusyError, CaptureError, TransientError
 from capture_pipeline.klines.ingest.republished import recheck_partition
-from capture_pipeline.klines.pending import find_due_for_recheck
+from capture_pipeline.klines.pending_work import find_due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition
 
@@ -67,15 +67,15 @@ coverage = dg.define_asset_job(
     out=dg.Out(dagster_type=dg.Nothing),
     description="Reads published checksums again, first those that were not read for the longest time.",
 )
-def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+def recheck_checksums(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
     """Read the checksums that are due; report changed ones as observations of `kline_archives`."""
     with domain_errors_as_dagster(context):
-        now_us = workspace.now_us()
-        due = find_due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
+        now_us = deployment.now_us()
+        due = find_due_for_recheck(deployment, now_us, PARTITIONS_RECHECKED_AT_ONCE)
     failed: dict[Partition, CaptureError] = {**due.damaged}
     for partition in due.partitions:
         try:
-            found = recheck_partition(workspace, partition, now_us)
+            found = recheck_partition(deployment, partition, now_us)
         except BusyError as error:
             outputs.log_info(context, f"{partition}: checked in the next run: {error}")
             continue
@@ -100,7 +100,7 @@ def revision_watch() -> None:
 
 
 def _build_observation(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
-    return outputs.observation("kline_archives", key_of(partition), describe.revisions(found))
+    return outputs.observation("kline_archives", key_of(partition), result_metadata.revisions(found))
 
 
 @dg.schedule(
@@ -113,7 +113,7 @@ def _build_observation(partition: Partition, found: list[ArchiveRecord]) -> dg.A
     "repeated every three hours until 21:30 UTC.",
 )
 def daily_update_schedule(
-    context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request one run a day for the current month of all symbols, and another one only after a failure."""
     day = f"{context.scheduled_execution_time:%Y-%m-%d}"
@@ -121,11 +121,11 @@ def daily_update_schedule(
     if any(run.status not in _FAILED for run in before):
         return outputs.skip(f"the update of {day} is done or in progress")
     try:
-        now_us = with_short_timeouts(workspace).now_us()
+        now_us = with_short_timeouts(deployment).now_us()
     except CaptureError as error:
         return outputs.skip(f"the time of the exchange cannot be requested: {error}")
-    wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
-    symbols, loaded = workspace.settings.symbols, loaded_partitions(context)
+    wanted = [month for month in deployment.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
+    symbols, loaded = deployment.settings.symbols, loaded_partitions(context)
     months = [month for month in wanted if loaded.has_partition_key(f"{month}|{symbols[0]}")]
     if not months:
         return outputs.skip("the configured history does not include the current month")

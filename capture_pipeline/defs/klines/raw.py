@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines import result_metadata, schemas
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.paths import Partition
@@ -33,11 +33,11 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     metadata={"dagster/column_schema": schemas.RAW},
 )
 def kline_archives(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Download the published files of each partition."""
-    fetch = partial(_fetch, workspace, _is_launched_by_user(context.run.tags))
-    yield from run_partitions(context, workspace, fetch, describe.archives)
+    fetch = partial(_fetch, deployment, _is_launched_by_user(context.run.tags))
+    yield from run_partitions(context, deployment, fetch, result_metadata.archives)
 
 
 @dg.asset(
@@ -55,13 +55,13 @@ def kline_archives(
     metadata={"dagster/column_schema": schemas.RAW},
 )
 def kline_topups(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Request missing klines up to the present, by the exchange's clock."""
     results = sequentially(
-        lambda partition: fill_from_rest(workspace, partition, workspace.rest.server_time_us())
+        lambda partition: fill_from_rest(deployment, partition, deployment.rest.server_time_us())
     )
-    yield from run_partitions(context, workspace, results, describe.topups)
+    yield from run_partitions(context, deployment, results, result_metadata.topups)
 
 
 def _is_launched_by_user(tags: Mapping[str, str]) -> bool:
@@ -70,12 +70,12 @@ def _is_launched_by_user(tags: Mapping[str, str]) -> bool:
 
 
 def _fetch(
-    workspace: Workspace,
+    deployment: Deployment,
     check_revisions: bool,  # noqa: FBT001 - bound once
     partitions: Sequence[Partition],
 ) -> Results[ArchivesResult]:
     """Download in parallel; if the run is stopped, no further download begins."""
     for result in fetch_partitions(
-        workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions
+        deployment, list(partitions), deployment.now_us(), check_revisions=check_revisions
     ):
         yield (result.partition, result) if isinstance(result, ArchivesResult) else result

@@ -18,9 +18,9 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.partitions import key_of, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines import pending
+from capture_pipeline.klines import pending_work
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _MAX_RUNS = 50
@@ -40,13 +40,13 @@ _IN_PROGRESS = [
     "closed months, and starts month_close for new ones.",
 )
 def month_close_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition whose monthly file was published and is not ingested."""
     return _request_runs(
         context,
-        workspace,
-        pending.find_closable,
+        deployment,
+        pending_work.find_closable,
         "close",
         "no monthly file was published that is not ingested",
     )
@@ -60,10 +60,10 @@ def month_close_sensor(
     "between two attempts grow from an hour to a day.",
 )
 def gap_fill_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each partition with missing klines that may exist."""
-    return _request_runs(context, workspace, pending.find_fillable, "fill", "no gap can be filled now")
+    return _request_runs(context, deployment, pending_work.find_fillable, "fill", "no gap can be filled now")
 
 
 @dg.sensor(
@@ -74,7 +74,7 @@ def gap_fill_sensor(
     "archive.recheck_days.",
 )
 def revision_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request one run if checksums are due; the run reads the oldest ones first."""
     if context.instance.get_run_records(
@@ -82,8 +82,8 @@ def revision_sensor(
     ):
         return outputs.skip("a run of revision_watch is in progress")
     try:
-        now_us = with_short_timeouts(workspace).now_us()
-        due = pending.find_due_for_recheck(workspace, now_us, 1)
+        now_us = with_short_timeouts(deployment).now_us()
+        due = pending_work.find_due_for_recheck(deployment, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, due)
@@ -120,12 +120,12 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     description="Reloads the definitions when a month has begun, so that the new month is a partition. "
     "Starts no run.",
 )
-def new_month(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
+def new_month(context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]) -> dg.SkipReason:
     """Reload the code server if the present month is missing in the definitions."""
-    loaded, symbol = loaded_partitions(context), workspace.settings.symbols[0]
+    loaded, symbol = loaded_partitions(context), deployment.settings.symbols[0]
     missing = [
         month
-        for month in workspace.months(time.time_ns() // 1000)
+        for month in deployment.months(time.time_ns() // 1000)
         if not loaded.has_partition_key(f"{month}|{symbol}")
     ]
     if not missing:
@@ -145,8 +145,8 @@ def new_month(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[W
 
 def _request_runs(
     context: dg.SensorEvaluationContext,
-    workspace: Workspace,
-    find: Callable[[Workspace, int], pending.WorkList],
+    deployment: Deployment,
+    find: Callable[[Deployment, int], pending_work.WorkList],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -154,13 +154,12 @@ def _request_runs(
 
     Args:
         context: Context of the sensor; its cursor contains the attempts.
-        workspace: The deployment.
         find: Finds the partitions that need a run.
         name: Start of the run keys.
         nothing: Reason to skip if no partition is found.
     """
     try:
-        fast = with_short_timeouts(workspace)
+        fast = with_short_timeouts(deployment)
         now_us = fast.now_us()
         found = find(fast, now_us)
     except CaptureError as error:
@@ -180,7 +179,7 @@ def _request_runs(
     return dg.SensorResult(run_requests=runs, cursor=attempts.dump())
 
 
-def _report_damaged(context: dg.SensorEvaluationContext, found: pending.WorkList) -> str:
+def _report_damaged(context: dg.SensorEvaluationContext, found: pending_work.WorkList) -> str:
     """Log the damaged partitions; return their number and the first of them for the reason to skip."""
     for partition, error in found.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {error}")

@@ -15,7 +15,7 @@ from capture_pipeline.defs.operations.alert_events import (
     read_events,
 )
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.operations.alerts.conditions import check_disk, check_sessions
 from capture_pipeline.operations.alerts.delivery import Outcome, deliver
@@ -31,20 +31,20 @@ from capture_pipeline.recorder.lifecycle import sessions_root
     "and a full disk to alerts.channels. Starts no run.",
 )
 def alert_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SensorResult | dg.SkipReason:
     """Store new alerts and deliver waiting ones."""
-    settings = workspace.settings
+    settings = deployment.settings
     if not settings.alerts.channels:
         return outputs.skip("alerts.channels lists no channel")
-    spool = Spool(workspace.lake, settings.alerts)
+    spool = Spool(deployment.lake, settings.alerts)
     cursor = parse_cursor(context.cursor)
     after = fetch_newest_id(context.instance) if cursor is None else cursor
     try:
         known = spool.read().open
         newest, events = read_events(context.instance, after)
         alerts = alerts_from_events(context.instance, events, settings, known)
-        alerts += _check_conditions(context, workspace, list(known))
+        alerts += _check_conditions(context, deployment, list(known))
         posted = spool.post(alerts)
     except CaptureError as error:
         return dg.SensorResult(
@@ -58,10 +58,10 @@ def alert_sensor(
 
 
 def _check_conditions(
-    context: dg.SensorEvaluationContext, workspace: Workspace, open_keys: list[str]
+    context: dg.SensorEvaluationContext, deployment: Deployment, open_keys: list[str]
 ) -> list[Alert]:
     """Check the disk and the sessions; if the sessions cannot be read, other alerts are still sent."""
-    settings = workspace.settings
+    settings = deployment.settings
     disk = check_disk(settings)
     found = [disk] if disk is not None else []
     try:

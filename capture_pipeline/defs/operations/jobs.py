@@ -5,7 +5,7 @@ import dagster as dg
 from capture_pipeline.defs.operations.retention import delete_old_quarantine, delete_run, find_old_runs
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 
 _NOTHING = dg.Out(dagster_type=dg.Nothing)
 
@@ -14,20 +14,20 @@ _NOTHING = dg.Out(dagster_type=dg.Nothing)
     out=_NOTHING,
     description="Removes finished runs older than retention.run_history_days, with their events.",
 )
-def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+def forget_runs(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
     """Delete the runs that `find_old_runs` returns."""
-    old = find_old_runs(context.instance, workspace.settings.retention.run_history_days)
+    old = find_old_runs(context.instance, deployment.settings.retention.run_history_days)
     for run_id in old:
         delete_run(context.instance, run_id)
     outputs.log_info(context, f"{len(old)} runs removed")
 
 
 @dg.op(out=_NOTHING, description="Removes quarantined files older than retention.quarantine_days.")
-def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+def forget_quarantine(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
     """Delete old files in quarantine."""
     with domain_errors_as_dagster(context):
         removed = delete_old_quarantine(
-            workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days
+            deployment.lake.root / "quarantine", deployment.settings.retention.quarantine_days
         )
     outputs.log_info(context, f"{removed} quarantined files removed")
 

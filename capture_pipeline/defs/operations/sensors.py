@@ -10,7 +10,7 @@ import dagster as dg
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.resources import run_lock_path
 from capture_pipeline.defs.shared.run_lock import is_dead
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 
 SILENCE_S = 24 * 3600
 """A run without a lock file is ended after this time without an event."""
@@ -23,30 +23,30 @@ SILENCE_S = 24 * 3600
     "dead. Starts no run.",
 )
 def dead_run_reaper(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.SkipReason:
     """Mark dead runs as failed."""
     started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     dead = [
         (record.dagster_run, reason)
         for record in started
-        if (reason := stale_reason(context.instance, workspace, record))
+        if (reason := stale_reason(context.instance, deployment, record))
     ]
     for run, reason in dead:
         now = context.instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:
             continue  # the code server has reported the end in the meantime
         context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
-        run_lock_path(workspace, run.run_id).unlink(missing_ok=True)
+        run_lock_path(deployment, run.run_id).unlink(missing_ok=True)
     return outputs.skip(
         f"{len(started)} runs are in progress; {len(dead)} of them were dead and marked as failed"
     )
 
 
-def stale_reason(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:
+def stale_reason(instance: dg.DagsterInstance, deployment: Deployment, record: dg.RunRecord) -> str | None:
     """Return the reason why a started run counts as dead, or None if it does not."""
     run_id = record.dagster_run.run_id
-    lock = run_lock_path(workspace, run_id)
+    lock = run_lock_path(deployment, run_id)
     if is_dead(lock):
         return "its process is gone"
     if lock.exists():

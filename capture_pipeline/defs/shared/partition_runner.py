@@ -17,7 +17,7 @@ import dagster as dg
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster, may_retry, raise_retry_or_failure
 from capture_pipeline.defs.shared.partitions import check_tags, key_of, partitions_of
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.paths import Partition
 
@@ -31,7 +31,7 @@ PROGRESS_INTERVAL_S = 5.0
 
 def run_partitions(
     context: dg.AssetExecutionContext,
-    workspace: Workspace,
+    deployment: Deployment,
     results: Callable[[Sequence[Partition]], Results[T]],
     describe: Callable[[T], MetadataByAsset],
 ) -> Iterator[dg.MaterializeResult[Any]]:
@@ -39,7 +39,6 @@ def run_partitions(
 
     Args:
         context: Context of the step.
-        workspace: The deployment.
         results: Processes the partitions and yields the result or the error of each.
         describe: Returns the metadata of a result by asset.
 
@@ -53,7 +52,7 @@ def run_partitions(
     """
     with domain_errors_as_dagster(context.op_execution_context):
         check_tags(context.run.tags)
-        partitions = partitions_of(workspace, context.partition_keys)
+        partitions = partitions_of(deployment, context.partition_keys)
     done: dict[Partition, MetadataByAsset] = {}
     failed: dict[Partition, CaptureError] = {}
     logged_s = time.monotonic()

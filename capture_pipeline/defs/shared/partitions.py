@@ -7,7 +7,7 @@ from typing import cast
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Settings
@@ -50,7 +50,7 @@ def build_partitions(settings: Settings, now_us: int) -> MonthsAndSymbols:
         settings: Settings of the deployment.
         now_us: The present, microseconds UTC.
     """
-    months = [str(month) for month in Workspace(settings).months(now_us)]
+    months = [str(month) for month in Deployment(settings).months(now_us)]
     return MonthsAndSymbols(
         {
             MONTH: dg.StaticPartitionsDefinition(months),
@@ -100,13 +100,13 @@ def keys_of_run(partitions: MonthsAndSymbols, tags: Mapping[str, str]) -> Sequen
     return partitions.get_partition_keys_in_range(dg.PartitionKeyRange(*ends))
 
 
-def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
+def partitions_of(deployment: Deployment, keys: Sequence[str]) -> list[Partition]:
     """Return the partitions of keys.
 
     Raises:
         ConfigError: A key is not a partition of this deployment.
     """
-    known = build_partitions(workspace.settings, time.time_ns() // 1000)
+    known = build_partitions(deployment.settings, time.time_ns() // 1000)
     found = []
     for key in keys:
         if not known.has_partition_key(key):
@@ -115,7 +115,7 @@ def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
                 remedy="choose one that the launchpad offers",
             )
         month, symbol = key.split("|")
-        found.append(workspace.partition(symbol, Month.parse(month)))
+        found.append(deployment.partition(symbol, Month.parse(month)))
     return found
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from capture_pipeline.feasibility.decimal_precision.arrow_representation import ArrowRepresentation
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows, digest_of, generate_rows
-from capture_pipeline.feasibility.decimal_precision.expected import compute_expected
+from capture_pipeline.feasibility.decimal_precision.expected_values import compute_expected
 from capture_pipeline.feasibility.decimal_precision.polars_representations import (
     DecimalRepresentation,
     FloatRepresentation,

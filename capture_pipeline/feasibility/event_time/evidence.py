@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
-from capture_pipeline.feasibility.event_time.measure import UNITS, StreamTimes
+from capture_pipeline.feasibility.event_time.measurement import UNITS, StreamTimes
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 
 ASSET = "origin_time_report"

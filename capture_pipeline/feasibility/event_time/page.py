@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from capture_pipeline.feasibility.event_time.evidence import OriginReport
-from capture_pipeline.feasibility.event_time.measure import PERCENTILES, StreamTimes
+from capture_pipeline.feasibility.event_time.measurement import PERCENTILES, StreamTimes
 from capture_pipeline.reporting.charts import Section, draw_bars, draw_line, format_value
 
 TITLE = "Origin times"

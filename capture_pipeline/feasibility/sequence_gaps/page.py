@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
-from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures
+from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures
 from capture_pipeline.reporting.charts import Section, draw_bars, format_value
 
 ASSET = "delta_feed_report"

@@ -21,9 +21,9 @@ from capture_pipeline.golden.imports.lines import symbol_or_empty
 from capture_pipeline.golden.imports.report import provenance
 from capture_pipeline.golden.imports.sources import CapturedMessage, Origin, Source
 from capture_pipeline.golden.scan.parallel import scan
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.size import sum_gap_seconds
-from capture_pipeline.golden.validation.validate import statistics
+from capture_pipeline.golden.validation.validator import statistics
 from capture_pipeline.lake.files import create_folder, fsync, sha256_file, storage_errors
 from capture_pipeline.parsing import guard_parser
 from capture_pipeline.sessions.gzip_members import FULL_BYTES, build_member

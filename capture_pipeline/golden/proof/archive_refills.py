@@ -15,7 +15,7 @@ from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import DAY_US, SECOND_US, day_bounds, from_us
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import (
     ChecksumMismatchError,
     LakeError,
@@ -23,7 +23,7 @@ from capture_pipeline.errors import (
     ProtocolViolationError,
 )
 from capture_pipeline.golden.proof import published_files
-from capture_pipeline.golden.proof.compare import is_within
+from capture_pipeline.golden.proof.comparison import is_within
 from capture_pipeline.golden.proof.report import GapProof
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.recorder.background.trade_backfill import Refill
@@ -39,12 +39,12 @@ _SLACK_US = 5 * SECOND_US
 
 
 def fill_from_archive(
-    workspace: Workspace, folder: SessionFolder, market: Market, now_us: int
+    deployment: Deployment, folder: SessionFolder, market: Market, now_us: int
 ) -> list[GapProof]:
     """Find trades in the archive that streams and REST lack, and write their rows to `Lake.refills`.
 
     Args:
-        workspace: Deployment with the lake and the client of the archive.
+        deployment: Deployment with the lake and the client of the archive.
         folder: Folder of a finished session.
         market: Market of the session.
         now_us: Time by the exchange's clock, microseconds UTC.
@@ -57,18 +57,18 @@ def fill_from_archive(
         CaptureError: A request to the exchange failed, or a file cannot be written.
     """
     found = [
-        _prove_gap(workspace, folder, market, gap, now_us)
+        _prove_gap(deployment, folder, market, gap, now_us)
         for gap in read_gaps_strictly(folder.gaps)
         if kind_of(gap.stream) in _KINDS and gap.filled_by is None
     ]
     rows = [frame for _, frame in found if frame is not None and frame.height]
     if rows:
-        publish_table(pl.concat(rows), workspace.lake.refills(folder.session))
+        publish_table(pl.concat(rows), deployment.lake.refills(folder.session))
     return [account for account, _ in found]
 
 
 def _prove_gap(
-    workspace: Workspace, folder: SessionFolder, market: Market, gap: Gap, now_us: int
+    deployment: Deployment, folder: SessionFolder, market: Market, gap: Gap, now_us: int
 ) -> tuple[GapProof, pl.DataFrame | None]:
     refill = Refill(gap, folder.refilled)
     account = GapProof(
@@ -83,7 +83,7 @@ def _prove_gap(
         file = TradesFile(market, symbol_of(gap.stream), day, _KINDS[kind_of(gap.stream)])
         try:
             published = (
-                published_files.fetch_trades(workspace, file) if day_bounds(day)[1] <= now_us else None
+                published_files.fetch_trades(deployment, file) if day_bounds(day)[1] <= now_us else None
             )
         except FILE_ERRORS as error:
             return account.model_copy(update={"uncompared": str(error)}), None

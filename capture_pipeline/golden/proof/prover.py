@@ -15,7 +15,7 @@ import polars as pl
 from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof import published_files
@@ -25,7 +25,7 @@ from capture_pipeline.golden.proof.captured_trades import (
     load_captured,
     read_finished_metadata,
 )
-from capture_pipeline.golden.proof.compare import (
+from capture_pipeline.golden.proof.comparison import (
     Proof,
     covered_range,
     prove_bars,
@@ -44,11 +44,11 @@ _INTERVAL = Interval.M1
 _VENUES = {"binance", "sandbox"}
 
 
-def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
+def prove(deployment: Deployment, folder: SessionFolder) -> SessionProof:
     """Prove a finished session, and publish the result below the lake's reports.
 
     Args:
-        workspace: Deployment with the lake and the client of the archive.
+        deployment: Deployment with the lake and the client of the archive.
         folder: Folder of the session.
 
     Returns:
@@ -68,18 +68,18 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
             where=str(folder.path),
             remedy="validate the session instead; validation checks its ids and its ledger",
         )
-    if plan.venue != workspace.settings.venue:
+    if plan.venue != deployment.settings.venue:
         remedy = "prove the session with the settings of its recording"
         raise ConfigError(
-            f"was recorded at venue {plan.venue}, but the settings have venue {workspace.settings.venue}",
+            f"was recorded at venue {plan.venue}, but the settings have venue {deployment.settings.venue}",
             where=str(folder.path),
             remedy=remedy,
         )
-    found = load_captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
-    ensure_venue(workspace)
-    now_us = workspace.now_us()
-    days, without = _prove_days(workspace, found, now_us)
-    gaps = fill_from_archive(workspace, folder, Market(plan.market), now_us)
+    found = load_captured(folder, GoldenTables(deployment.lake.tables(), folder.session))
+    ensure_venue(deployment)
+    now_us = deployment.now_us()
+    days, without = _prove_days(deployment, found, now_us)
+    gaps = fill_from_archive(deployment, folder, Market(plan.market), now_us)
     if not days and not gaps:
         raise MalformedDataError(
             "contains no trade to prove", where=str(folder.path), remedy="record a session with trades"
@@ -95,7 +95,7 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
         days=days,
         gaps=gaps,
     )
-    publish(workspace.lake.proof(folder.session), proof)
+    publish(deployment.lake.proof(folder.session), proof)
     return proof
 
 
@@ -108,7 +108,9 @@ def unprovable_reason(plan: SessionPlan) -> str:
     return ""
 
 
-def _prove_days(workspace: Workspace, found: CapturedTrades, now_us: int) -> tuple[list[DayProof], list[str]]:
+def _prove_days(
+    deployment: Deployment, found: CapturedTrades, now_us: int
+) -> tuple[list[DayProof], list[str]]:
     """Prove all days; returns them and the symbols without a trade."""
     days: list[DayProof] = []
     without: list[str] = []
@@ -119,7 +121,7 @@ def _prove_days(workspace: Workspace, found: CapturedTrades, now_us: int) -> tup
             without.append(symbol)
             continue
         work = _SymbolProver(
-            workspace, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us
+            deployment, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us
         )
         days += list(work.days())
     return days, without
@@ -134,7 +136,7 @@ class _SymbolProver:
     """Proof of one symbol of a session.
 
     Attributes:
-        workspace: Deployment with the lake and the client of the archive.
+        deployment: Deployment with the lake and the client of the archive.
         market: Market of the symbol.
         symbol: Symbol in capitals.
         trades: All captured trades of the symbol.
@@ -142,7 +144,7 @@ class _SymbolProver:
         now_us: Time by the exchange's clock, microseconds UTC.
     """
 
-    workspace: Workspace
+    deployment: Deployment
     market: Market
     symbol: str
     trades: pl.DataFrame
@@ -161,7 +163,7 @@ class _SymbolProver:
         file = TradesFile(self.market, self.symbol, day)
         ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
         try:
-            published = published_files.fetch_trades(self.workspace, file) if end <= self.now_us else None
+            published = published_files.fetch_trades(self.deployment, file) if end <= self.now_us else None
         except FILE_ERRORS as error:
             bars = self._skip_bars(day) if self._has_losses(ours) else self._compare_bars(day, ours, [])
             return bars.model_copy(update={"uncompared": [_uncompared(file.name, error), *bars.uncompared]})
@@ -202,7 +204,7 @@ class _SymbolProver:
             )
         file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
         try:
-            published = published_files.fetch_klines(self.workspace, file)
+            published = published_files.fetch_klines(self.deployment, file)
         except FILE_ERRORS as error:
             return head.model_copy(update={"uncompared": [_uncompared(file.name, error)]})
         if published is None:
@@ -219,7 +221,7 @@ class _SymbolProver:
     def _read_lake_bars(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
         """Read the bars of the lake; None if they are missing, damaged or do not cover the range."""
         month = Month(day.year, day.month)
-        path = self.workspace.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
+        path = self.deployment.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
         if not path.is_file():
             return None
         try:

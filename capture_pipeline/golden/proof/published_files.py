@@ -11,7 +11,7 @@ import polars as pl
 from capture_pipeline.binance.archive.frame_cache import read_zip
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.urls import ArchiveFile, TradesFile
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.klines.ingest.download import VerifiedDownload, download_verified, move_into_place
@@ -34,7 +34,7 @@ class Publication:
     frame: pl.DataFrame
 
 
-def fetch_trades(workspace: Workspace, file: TradesFile) -> Publication | None:
+def fetch_trades(deployment: Deployment, file: TradesFile) -> Publication | None:
     """Return the published trades of a day; None if they are not published yet.
 
     Raises:
@@ -43,43 +43,43 @@ def fetch_trades(workspace: Workspace, file: TradesFile) -> Publication | None:
         LakeError: The stored file was altered.
         CaptureError: The download failed, or a file cannot be written.
     """
-    most = workspace.settings.http.max_csv_mb * _MB
+    most = deployment.settings.http.max_csv_mb * _MB
     return _load_or_fetch(
-        workspace,
+        deployment,
         file,
         file.kind,
         lambda content: parse_published_trades(content, file.stem, most, file.bounds),
     )
 
 
-def fetch_klines(workspace: Workspace, file: ArchiveFile) -> Publication | None:
+def fetch_klines(deployment: Deployment, file: ArchiveFile) -> Publication | None:
     """Return the published klines of a day; see `fetch_trades`."""
-    most = workspace.settings.http.max_csv_mb * _MB
+    most = deployment.settings.http.max_csv_mb * _MB
     return _load_or_fetch(
-        workspace, file, DAILY_KLINES, lambda content: read_zip(content, file.stem, most, file.bounds)
+        deployment, file, DAILY_KLINES, lambda content: read_zip(content, file.stem, most, file.bounds)
     )
 
 
 def _load_or_fetch(
-    workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
+    deployment: Deployment, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
-    with file_lock(workspace.lake.published_lock(file.market, kind, file.symbol)):
-        stored = _find_stored(workspace, file, kind)
+    with file_lock(deployment.lake.published_lock(file.market, kind, file.symbol)):
+        stored = _find_stored(deployment, file, kind)
         if stored is not None:
-            return Publication(workspace.lake.relative(stored), read(stored.read_bytes()))
-        return _fetch(workspace, file, kind, read)
+            return Publication(deployment.lake.relative(stored), read(stored.read_bytes()))
+        return _fetch(deployment, file, kind, read)
 
 
-def _find_stored(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str) -> Path | None:
+def _find_stored(deployment: Deployment, file: ArchiveFile | TradesFile, kind: str) -> Path | None:
     """Return the path of the currently published version in the lake; None if it is not stored.
 
     Raises:
         LakeError: The stored file was altered.
     """
-    pinned = workspace.settings.archive.pinned_checksums.get(file.name)
-    digest = pinned or workspace.archive.checksum(file)[0]
+    pinned = deployment.settings.archive.pinned_checksums.get(file.name)
+    digest = pinned or deployment.archive.checksum(file)[0]
     path = (
-        workspace.lake.published_file(file.market, kind, file.symbol, file.name, digest) if digest else None
+        deployment.lake.published_file(file.market, kind, file.symbol, file.name, digest) if digest else None
     )
     if path is None or not path.is_file():
         return None
@@ -93,11 +93,11 @@ def _find_stored(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str
 
 
 def _fetch(
-    workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
+    deployment: Deployment, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
-    lake, archive = workspace.lake, workspace.settings.archive
+    lake, archive = deployment.lake, deployment.settings.archive
     partial = lake.published_partial(file.market, kind, file.symbol, file.name)
-    got = download_verified(workspace.archive, file, partial, archive.pinned_checksums.get(file.name))
+    got = download_verified(deployment.archive, file, partial, archive.pinned_checksums.get(file.name))
     if got is None:
         return None
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.golden.proof.compare import Difference, Proof
+from capture_pipeline.golden.proof.comparison import Difference, Proof
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.reporting import markdown as md
 

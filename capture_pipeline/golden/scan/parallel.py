@@ -18,7 +18,7 @@ from isal import isal_zlib
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.readers.gzip_reader import BROKEN, Finding
-from capture_pipeline.golden.scan.scan import Scan, scan_part
+from capture_pipeline.golden.scan.scanner import Scan, scan_part
 from capture_pipeline.golden.scan.streams import Streams, StreamScan
 
 MIN_PARALLEL_BYTES = 24 << 20

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.report import Check, check_result, skipped_check
 from capture_pipeline.sessions.account import LISTED_COUNTS, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps

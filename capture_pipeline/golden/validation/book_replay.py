@@ -24,10 +24,10 @@ from capture_pipeline.binance.streams.messages import (
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
 from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
-from capture_pipeline.orderbook.sync import BookSync, State, Step
+from capture_pipeline.orderbook.synchronization import BookSync, State, Step
 
 _MAX_PENDING = 4096
 _MAX_EXAMPLES = 5

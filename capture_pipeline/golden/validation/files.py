@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.report import Check, check_result
 from capture_pipeline.lake.files import sha256_file
-from capture_pipeline.recorder.storage.finalize import files_of
+from capture_pipeline.recorder.storage.completion import files_of
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import FileRecord, SessionMetadata
 

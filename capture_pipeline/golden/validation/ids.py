@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.sessions.continuity import compute_gap_ratios

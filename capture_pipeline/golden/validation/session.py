@@ -6,7 +6,7 @@ from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.account import check_accounting, check_disk, format_gaps, gap_key
 from capture_pipeline.golden.validation.files import check_checksums
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 
 LATE_S = 5.0

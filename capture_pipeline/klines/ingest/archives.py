@@ -20,7 +20,7 @@ from typing import TypeVar
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, CaptureError
 from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
@@ -64,7 +64,7 @@ class ArchivesResult:
 
 
 def fetch_partitions(
-    workspace: Workspace, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
+    deployment: Deployment, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
 ) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
     """Download the archive files of many partitions in parallel.
 
@@ -73,7 +73,6 @@ def fetch_partitions(
     stop.
 
     Args:
-        workspace: The deployment.
         partitions: The partitions.
         now_us: The present time.
         check_revisions: Read the published checksum of each recorded file again, and download files with a
@@ -86,14 +85,14 @@ def fetch_partitions(
         ConfigError: The lake belongs to another exchange; nothing was requested.
         CaptureError: The venue of the lake cannot be read or recorded.
     """
-    retry_while_busy(partial(ensure_venue, workspace))
-    thread_count = workspace.settings.http.parallel_downloads
+    retry_while_busy(partial(ensure_venue, deployment))
+    thread_count = deployment.settings.http.parallel_downloads
     cancel = threading.Event()
 
     def fetch_one(part: Partition) -> ArchivesResult:
         if check_revisions:
-            retry_while_busy(partial(recheck_partition, workspace, part, now_us), cancel)
-        return retry_while_busy(partial(fetch_archives, workspace, part, now_us, cancel), cancel)
+            retry_while_busy(partial(recheck_partition, deployment, part, now_us), cancel)
+        return retry_while_busy(partial(fetch_archives, deployment, part, now_us, cancel), cancel)
 
     pool = ThreadPoolExecutor(thread_count, thread_name_prefix="archive")
     try:
@@ -144,7 +143,7 @@ def retry_while_busy(work: Callable[[], T], cancel: threading.Event | None = Non
         time.sleep(_RETRY_DELAY_S)
 
 
-def with_partition_lock(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
+def with_partition_lock(deployment: Deployment, partition: Partition, work: Callable[[], T]) -> T:
     """Call a function under the lock of a partition; the function takes no lock itself.
 
     Raises:
@@ -152,19 +151,18 @@ def with_partition_lock(workspace: Workspace, partition: Partition, work: Callab
     """
 
     def with_lock() -> T:
-        with file_lock(workspace.lake.lock(partition)):
+        with file_lock(deployment.lake.lock(partition)):
             return work()
 
     return retry_while_busy(with_lock)
 
 
 def fetch_archives(
-    workspace: Workspace, partition: Partition, now_us: int, cancel: threading.Event | None = None
+    deployment: Deployment, partition: Partition, now_us: int, cancel: threading.Event | None = None
 ) -> ArchivesResult:
     """Download the published archive files that one partition lacks.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time; a file is not requested before the end of its period.
         cancel: Event that stops further files and further attempts.
@@ -174,15 +172,15 @@ def fetch_archives(
         ConfigError: The lake belongs to another exchange.
         CaptureError: A file cannot be downloaded; files that were downloaded before it remain recorded.
     """
-    ensure_venue(workspace)
-    lake = workspace.lake
+    ensure_venue(deployment)
+    lake = deployment.lake
     with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
-        fetcher = Fetcher(workspace, partition, manifest, now_us, cancel)
+        fetcher = Fetcher(deployment, partition, manifest, now_us, cancel)
         try:
-            quarantine_altered_files(workspace, partition, manifest)
-            _fetch_files(workspace, partition, fetcher, now_us, cancel)
+            quarantine_altered_files(deployment, partition, manifest)
+            _fetch_files(deployment, partition, fetcher, now_us, cancel)
         finally:
             if manifest != before:
                 fetcher.publish()
@@ -190,7 +188,11 @@ def fetch_archives(
 
 
 def _fetch_files(
-    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, cancel: threading.Event | None
+    deployment: Deployment,
+    partition: Partition,
+    fetcher: Fetcher,
+    now_us: int,
+    cancel: threading.Event | None,
 ) -> None:
     month = partition.month
     monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
@@ -201,18 +203,18 @@ def _fetch_files(
     selected = [file for file in days if file.name in recorded]
     others = [file for file in days if file.name not in recorded and _has_ended(file, now_us)]
     if whole is not None and whole.usable:
-        selected += _select_for_holes(workspace, fetcher, whole, others, cancel)
+        selected += _select_for_holes(deployment, fetcher, whole, others, cancel)
     elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
         # Without a monthly file there may be no daily file either: before a listing and after a delisting.
-        selected += _select_few_or_listed(workspace, others, cancel)
+        selected += _select_few_or_listed(deployment, others, cancel)
     else:
-        selected += _select_published(workspace, fetcher, others, cancel)
-    with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
+        selected += _select_published(deployment, fetcher, others, cancel)
+    with ThreadPoolExecutor(deployment.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
         list(pool.map(fetcher.ensure, selected))
 
 
 def _select_for_holes(
-    workspace: Workspace,
+    deployment: Deployment,
     fetcher: Fetcher,
     monthly: ArchiveRecord,
     files: list[ArchiveFile],
@@ -229,25 +231,25 @@ def _select_for_holes(
     if not candidates or not monthly.holes:
         return []
     listed = [
-        each for each in workspace.outages if each.applies_to(candidates[0].market, candidates[0].symbol)
+        each for each in deployment.outages if each.applies_to(candidates[0].market, candidates[0].symbol)
     ]
     covered = find_whole_steps([(each.start_us, each.end_us) for each in listed], candidates[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
     relevant = [file for file in candidates if intersect(open_holes, [file.bounds])]
-    found = _select_few_or_listed(workspace, relevant, cancel)
+    found = _select_few_or_listed(deployment, relevant, cancel)
     fetcher.record_unpublished(file for file in relevant if file not in found)
     return found
 
 
 def _select_few_or_listed(
-    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
+    deployment: Deployment, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Return a few daily files of one month as they are; of more, those that the archive lists."""
-    return files if len(files) <= _MAX_SINGLE_REQUESTS else _select_listed(workspace, files, cancel)
+    return files if len(files) <= _MAX_SINGLE_REQUESTS else _select_listed(deployment, files, cancel)
 
 
 def _select_published(
-    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], cancel: threading.Event | None
+    deployment: Deployment, fetcher: Fetcher, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Download the first and the last daily file and select the files between them.
 
@@ -257,15 +259,15 @@ def _select_published(
     edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
         return files[1:-1]
-    return _select_listed(workspace, files, cancel)
+    return _select_listed(deployment, files, cancel)
 
 
 def _select_listed(
-    workspace: Workspace, files: list[ArchiveFile], cancel: threading.Event | None
+    deployment: Deployment, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Select the daily files of one month that the archive lists, by one request."""
     prefix = f"{files[0].folder}{files[0].stem[:-2]}"
-    listed = {entry.key for entry in workspace.archive.listing(prefix, cancel)}
+    listed = {entry.key for entry in deployment.archive.listing(prefix, cancel)}
     return [file for file in files if file.path in listed]
 
 

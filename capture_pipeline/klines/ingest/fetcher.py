@@ -10,7 +10,7 @@ from capture_pipeline.binance.archive.frame_cache import read_open_times
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.http.retries import raise_if_cancelled
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.klines.ingest.download import download_verified, move_into_place
 from capture_pipeline.klines.quality.ranges import find_missing
@@ -30,7 +30,7 @@ class Fetcher:
 
     def __init__(
         self,
-        workspace: Workspace,
+        deployment: Deployment,
         partition: Partition,
         manifest: ArchivesManifest,
         now_us: int,
@@ -39,20 +39,19 @@ class Fetcher:
         """Create a fetcher for one partition.
 
         Args:
-            workspace: The deployment.
             partition: The partition.
             manifest: The partition's manifest; updated in place, and published after each download.
             now_us: The present time.
             cancel: Event that stops further files and further attempts.
         """
-        self._workspace, self._partition, self._manifest, self._now_us = (
-            workspace,
+        self._deployment, self._partition, self._manifest, self._now_us = (
+            deployment,
             partition,
             manifest,
             now_us,
         )
-        self._lake, self._cancel = workspace.lake, cancel
-        self._pinned = workspace.settings.archive.pinned_checksums
+        self._lake, self._cancel = deployment.lake, cancel
+        self._pinned = deployment.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
         self.fetched: list[str] = []
 
@@ -113,7 +112,7 @@ class Fetcher:
         """Download and verify a file, without regard to its record in the manifest."""
         partial = self._partial_path(file)
         download = download_verified(
-            self._workspace.archive, file, partial, self._pinned.get(file.name), self._cancel
+            self._deployment.archive, file, partial, self._pinned.get(file.name), self._cancel
         )
         if download is None:
             return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
@@ -133,7 +132,7 @@ class Fetcher:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            with self._workspace.row_budget.reserve((file.bounds[1] - file.bounds[0]) // file.interval.us):
+            with self._deployment.row_budget.reserve((file.bounds[1] - file.bounds[0]) // file.interval.us):
                 self._read(file, partial, record)
         self._place(file, partial, record)
 
@@ -141,7 +140,7 @@ class Fetcher:
         """Parse a download and complete its record; a file without klines of its period is malformed."""
         try:
             opens, frame = read_open_times(
-                partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds
+                partial.read_bytes(), file.stem, self._deployment.settings.http.max_csv_mb * _MB, file.bounds
             )
         except MalformedDataError as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
@@ -155,12 +154,12 @@ class Fetcher:
         record.holes = find_missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING
-            and self._workspace.settings.archive.accept_without_checksum
+            and self._deployment.settings.archive.accept_without_checksum
         )
         if record.unverified:
             record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
         if record.usable and frame is not None:
-            self._workspace.frame_cache.keep(file.name, record.sha256_own, frame)
+            self._deployment.frame_cache.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Move a download to the raw folder, or to the quarantine with the reason."""
@@ -182,7 +181,7 @@ class Fetcher:
             end_us=end,
             trust=trust,
             detail=detail,
-            url=self._workspace.archive.url(file),
+            url=self._deployment.archive.url(file),
             fetched_at_us=self._now_us,
             checked_at_us=self._now_us,
         )

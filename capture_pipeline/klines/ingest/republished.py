@@ -5,21 +5,20 @@ from __future__ import annotations
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.urls import ArchiveFile, parse_name
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
 
-def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+def recheck_partition(deployment: Deployment, partition: Partition, now_us: int) -> list[ArchiveRecord]:
     """Read the published checksum of each file again and mark the files to download again.
 
     Files in the quarantine and files without a checksum are included. A marked file remains in use until its
     new version is downloaded and verified. A file in the quarantine remains there.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time.
 
@@ -31,15 +30,15 @@ def recheck_partition(workspace: Workspace, partition: Partition, now_us: int) -
         ConfigError: The lake belongs to another exchange.
         CaptureError: A checksum cannot be downloaded, or the manifest cannot be read or written.
     """
-    check_venue(workspace)
-    lake = workspace.lake
+    check_venue(deployment)
+    lake = deployment.lake
     with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)
         if manifest is None:
             return []
         found = []
         for record in list_recheckable(manifest):
-            published, _ = workspace.archive.checksum(_find_file(record, partition))
+            published, _ = deployment.archive.checksum(_find_file(record, partition))
             record.checked_at_us = now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)

@@ -16,11 +16,12 @@ import polars as pl
 from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, reject_other_interval
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
 from capture_pipeline.klines.ingest.altered_files import verify_or_quarantine
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
+from capture_pipeline.klines.quality.absence import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
@@ -31,7 +32,6 @@ from capture_pipeline.klines.quality.ranges import (
     sum_lengths,
     union,
 )
-from capture_pipeline.klines.quality.sightings import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
@@ -68,11 +68,10 @@ class TopupResult:
     archive_only: str = ""
 
 
-def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
+def fill_from_rest(deployment: Deployment, partition: Partition, now_us: int) -> TopupResult:
     """Request the klines of one partition that the archive lacks.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The exchange's time; klines that close later are unfinished and not used.
 
@@ -83,8 +82,8 @@ def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> T
         CaptureError: A request failed. Earlier answers remain recorded. An answer with a hole is recorded
             only after a further request for the exchange's time.
     """
-    ensure_venue(workspace)
-    lake = workspace.lake
+    ensure_venue(deployment)
+    lake = deployment.lake
     with file_lock(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
@@ -93,21 +92,21 @@ def fill_from_rest(workspace: Workspace, partition: Partition, now_us: int) -> T
         # program requested off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
         manifest.pages = [
-            page for page in on_grid if verify_or_quarantine(workspace, partition, page.path, page.sha256)
+            page for page in on_grid if verify_or_quarantine(deployment, partition, page.path, page.sha256)
         ]
         before = len(manifest.pages)
         try:
-            trading_period = _fetch_period_if_needed(workspace, partition, archives, now_us)
+            trading_period = _fetch_period_if_needed(deployment, partition, archives, now_us)
             missing = find_ranges_to_request(
                 partition,
                 archives,
                 manifest,
                 trading_period=trading_period,
-                gaps=workspace.settings.gaps,
+                gaps=deployment.settings.gaps,
                 now_us=now_us,
             )
             for span in batch_ranges(missing, PAGE_ROWS * partition.interval.us):
-                for page in _request_span(workspace, partition, span, now_us):
+                for page in _request_span(deployment, partition, span, now_us):
                     manifest.pages.append(page)
         finally:
             if manifest.pages != recorded:
@@ -206,22 +205,24 @@ def _find_expected_ranges(
 
 
 def _fetch_period_if_needed(
-    workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int
+    deployment: Deployment, partition: Partition, archives: ArchivesManifest, now_us: int
 ) -> TradingPeriod | None:
     """Fetch the trading period of a symbol; None if the archive files are complete."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     return (
-        fetch_trading_period(workspace, partition.symbol, now_us)
+        fetch_trading_period(deployment, partition.symbol, now_us)
         if subtract([whole], find_archive_ranges(archives))
         else None
     )
 
 
-def _request_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
+def _request_span(
+    deployment: Deployment, partition: Partition, span: Range, now_us: int
+) -> Iterator[RestPage]:
     """Request the pages of one span until an answer reaches its end."""
     at, end = span
     while at < end:
-        page = _request_page(workspace, partition, at, end, now_us)
+        page = _request_page(deployment, partition, at, end, now_us)
         if page is None:
             return
         yield page
@@ -229,7 +230,7 @@ def _request_span(workspace: Workspace, partition: Partition, span: Range, now_u
 
 
 def _request_page(
-    workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int
+    deployment: Deployment, partition: Partition, start_us: int, end_us: int, now_us: int
 ) -> RestPage | None:
     """Request one page; None if the exchange does not know the symbol.
 
@@ -238,10 +239,10 @@ def _request_page(
     after the answer is used because a request may wait for the weight budget and be repeated before it is
     answered. Holes are rare, so these additional requests are rare too.
     """
-    endpoint, params = workspace.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
+    endpoint, params = deployment.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
     where = f"{endpoint}?{urlencode(params)}"
     try:
-        body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
+        body = deployment.rest.klines(partition.symbol, partition.interval, start_us, end_us)
     except RequestRefusedError as error:
         if error.code in UNKNOWN_SYMBOL:
             return None
@@ -251,7 +252,7 @@ def _request_page(
     rows = select_closed(sent, partition.interval, now_us)
     present = find_present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
     digest = hashlib.sha256(body).hexdigest()
-    path = workspace.lake.rest_file(partition, start_us, end_us, digest)
+    path = deployment.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
     # A page with rows is complete only up to its last row, because it may be short. An empty page is
     # complete.
@@ -266,13 +267,13 @@ def _request_page(
         server_time_us=now_us,
         answered_end_us=answered,
         url=where,
-        path=workspace.lake.relative(path),
+        path=deployment.lake.relative(path),
         sha256=digest,
         rows=rows.height,
         present=present,
     )
     return (
-        page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()})
+        page.model_copy(update={"asked_at_us": deployment.rest.server_time_us()})
         if find_absent(page)
         else page
     )

@@ -11,7 +11,7 @@ from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, archive_folder, parse_name
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import RequestRefusedError
 from capture_pipeline.klines.quality.ranges import Range, Ranges
 from capture_pipeline.lake.files import publish_model, read_model
@@ -22,11 +22,10 @@ _TRADING = {"TRADING"}
 _UNKNOWN = "UNKNOWN"
 
 
-def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> TradingPeriod:
+def fetch_trading_period(deployment: Deployment, symbol: str, now_us: int) -> TradingPeriod:
     """Return the trading period of a symbol; request it again after a day, because symbols are delisted.
 
     Args:
-        workspace: The deployment.
         symbol: The symbol.
         now_us: The present time.
 
@@ -35,26 +34,26 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
         symbol. If REST has no kline, the period is that of the listed archive files. If it has no first
         kline, neither REST nor the archive knows the symbol.
     """
-    path = _period_path(workspace, symbol)
+    path = _period_path(deployment, symbol)
     stored = read_model(path, TradingPeriod)
     if stored and abs(now_us - stored.checked_at_us) < DAY_US:
         return stored
     trading_period = _request_trading_period(
-        workspace, symbol, now_us, load_trading_period(workspace, symbol)
+        deployment, symbol, now_us, load_trading_period(deployment, symbol)
     )
     publish_model(path, trading_period)
     return trading_period
 
 
-def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
+def load_trading_period(deployment: Deployment, symbol: str) -> TradingPeriod | None:
     """Load the stored trading period of a symbol, without a request.
 
     If the period was never requested for the configured interval, the period by klines of one minute is
     returned.
     """
-    stored = read_model(_period_path(workspace, symbol), TradingPeriod)
+    stored = read_model(_period_path(deployment, symbol), TradingPeriod)
     return stored or read_model(
-        workspace.lake.trading_period_file(workspace.settings.market, symbol, Interval.M1), TradingPeriod
+        deployment.lake.trading_period_file(deployment.settings.market, symbol, Interval.M1), TradingPeriod
     )
 
 
@@ -88,32 +87,34 @@ def find_trading_range(
     return (start, max(start, end))
 
 
-def _period_path(workspace: Workspace, symbol: str) -> Path:
-    return workspace.lake.trading_period_file(workspace.settings.market, symbol, workspace.settings.interval)
+def _period_path(deployment: Deployment, symbol: str) -> Path:
+    return deployment.lake.trading_period_file(
+        deployment.settings.market, symbol, deployment.settings.interval
+    )
 
 
 def _request_trading_period(
-    workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None
+    deployment: Deployment, symbol: str, now_us: int, known: TradingPeriod | None
 ) -> TradingPeriod:
-    interval = workspace.settings.interval
-    status = workspace.rest.symbol_status(symbol)
+    interval = deployment.settings.interval
+    status = deployment.rest.symbol_status(symbol)
     try:
         first = parse_rest(
-            workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}"
+            deployment.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}"
         )
         last = parse_rest(
-            workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}"
+            deployment.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}"
         )
     except RequestRefusedError as error:
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
         trading_period = _build_listed_period(
-            workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN
+            deployment, symbol, now_us, known, status if is_listed and status else _UNKNOWN
         )
         return trading_period.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
-        return _build_listed_period(workspace, symbol, now_us, known, status or _UNKNOWN)
+        return _build_listed_period(deployment, symbol, now_us, known, status or _UNKNOWN)
     ended = (
         status not in _TRADING
         and last.height
@@ -128,28 +129,28 @@ def _request_trading_period(
 
 
 def _build_listed_period(
-    workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
+    deployment: Deployment, symbol: str, now_us: int, known: TradingPeriod | None, status: str
 ) -> TradingPeriod:
     """Build the trading period of a symbol without klines at REST, from the stored one and the listed files.
 
     The period of a symbol that trades has no end: the symbol may be minutes old, and its first files come
     tomorrow.
     """
-    listed = _find_listed_range(workspace, symbol)
+    listed = _find_listed_range(deployment, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
-    last = listed[1] - workspace.settings.interval.us if listed and status not in _TRADING else None
+    last = listed[1] - deployment.settings.interval.us if listed and status not in _TRADING else None
     ends = [end for end in (known.last_open_us if known else None, last) if end is not None]
     return TradingPeriod(
         first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us
     )
 
 
-def _find_listed_range(workspace: Workspace, symbol: str) -> Range | None:
+def _find_listed_range(deployment: Deployment, symbol: str) -> Range | None:
     """Return the range from the first to the last listed file; the edges of daily files are more exact."""
     months, days = (
-        _list_periods(workspace, symbol, granularity)
+        _list_periods(deployment, symbol, granularity)
         for granularity in (Granularity.MONTHLY, Granularity.DAILY)
     )
     if not months or not days:
@@ -160,11 +161,11 @@ def _find_listed_range(workspace: Workspace, symbol: str) -> Range | None:
     return (start, end)
 
 
-def _list_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+def _list_periods(deployment: Deployment, symbol: str, granularity: Granularity) -> Ranges:
     """List the periods of the files of one granularity, in order."""
-    market = workspace.settings.market
-    entries = workspace.archive.listing(
-        archive_folder(market, granularity, symbol, workspace.settings.interval)
+    market = deployment.settings.market
+    entries = deployment.archive.listing(
+        archive_folder(market, granularity, symbol, deployment.settings.interval)
     )
     files = (parse_name(entry.key.rpartition("/")[2], market) for entry in entries)
     return sorted(file.bounds for file in files if file)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
 from capture_pipeline.calendars.outages import Kind, Outage
+from capture_pipeline.klines.quality.absence import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.klines.quality.ranges import (
     Range,
     Ranges,
@@ -21,7 +22,6 @@ from capture_pipeline.klines.quality.ranges import (
     subtract,
     union,
 )
-from capture_pipeline.klines.quality.sightings import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import EXPLAINED, Cause

@@ -21,10 +21,10 @@ from capture_pipeline.checks.gates import (
     is_valid,
     row_gates,
 )
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_raw_file
-from capture_pipeline.klines.quality.gates import list_coverage_specs
+from capture_pipeline.klines.quality.coverage_gates import list_coverage_specs
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -40,14 +40,13 @@ def list_gate_specs() -> list[GateSpec]:
     return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *list_coverage_specs()]
 
 
-def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
+def check_bars(deployment: Deployment, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
     """Evaluate the row gates, the off-grid gate and the checksum gate of each partition.
 
     Several months of a symbol are evaluated together; if one of them fails, each month is evaluated
     separately.
 
     Args:
-        workspace: The deployment.
         partitions: The partitions; one without bars fails its row gates.
         now_us: The present time.
     """
@@ -55,13 +54,13 @@ def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     ordered = sorted(partitions, key=lambda part: (part.symbol, part.month))
     for _, group in groupby(ordered, key=lambda part: part.symbol):
         for chunk in _split_by_rows(list(group)):
-            results += _check_chunk(workspace, chunk, now_us)
+            results += _check_chunk(deployment, chunk, now_us)
     return results
 
 
-def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> list[GateResult]:
-    interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
-    frames = [_read_bars(workspace, part) for part in chunk]
+def _check_chunk(deployment: Deployment, chunk: list[Partition], now_us: int) -> list[GateResult]:
+    interval, shown = deployment.settings.interval, deployment.settings.gates.failing_rows_shown
+    frames = [_read_bars(deployment, part) for part in chunk]
     existing = [frame for frame in frames if frame is not None]
     all_sound = len({tuple(frame.schema.items()) for frame in existing}) == 1 and is_valid(
         pl.concat(existing), interval, now_us
@@ -76,10 +75,10 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
         elif all_sound:
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
-            found = evaluate_row_gates(frame, interval, now_us, shown, workspace.known_irregularities(part))
-        bars = workspace.lake.relative(workspace.lake.bars(part))
-        found.append(_check_off_grid(workspace, part))
-        found.append(_check_checksums(workspace, part, frame))
+            found = evaluate_row_gates(frame, interval, now_us, shown, deployment.known_irregularities(part))
+        bars = deployment.lake.relative(deployment.lake.bars(part))
+        found.append(_check_off_grid(deployment, part))
+        found.append(_check_checksums(deployment, part, frame))
         results += [
             replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars)
             for result in found
@@ -94,8 +93,8 @@ def _split_by_rows(partitions: list[Partition]) -> Iterator[list[Partition]]:
         yield partitions[start : start + size]
 
 
-def _read_bars(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
-    path = workspace.lake.bars(partition)
+def _read_bars(deployment: Deployment, partition: Partition) -> pl.DataFrame | None:
+    path = deployment.lake.bars(partition)
     try:
         return read_table(path) if path.is_file() else None
     except LakeError as error:
@@ -103,9 +102,9 @@ def _read_bars(workspace: Workspace, partition: Partition) -> pl.DataFrame | Non
         return pl.DataFrame({"unreadable": [str(error)]})
 
 
-def _check_off_grid(workspace: Workspace, partition: Partition) -> GateResult:
+def _check_off_grid(deployment: Deployment, partition: Partition) -> GateResult:
     """Evaluate the off-grid gate; an unreadable table of exclusions fails it."""
-    path = workspace.lake.exclusions(partition)
+    path = deployment.lake.exclusions(partition)
     try:
         rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
     except LakeError as error:
@@ -114,9 +113,9 @@ def _check_off_grid(workspace: Workspace, partition: Partition) -> GateResult:
             passed=False,
             level=Level.WARNING,
             summary=str(error),
-            file=workspace.lake.relative(path),
+            file=deployment.lake.relative(path),
         )
-    known = is_known(workspace.known_irregularities(partition), partition.interval, pl.col("cause"))
+    known = is_known(deployment.known_irregularities(partition), partition.interval, pl.col("cause"))
     rows = rows.filter(pl.col("cause") == str(Exclusion.OFF_GRID))
     unknown = rows.filter(~known)
     counts = {"known": rows.height - unknown.height, "unknown": unknown.height}
@@ -133,16 +132,16 @@ def _check_off_grid(workspace: Workspace, partition: Partition) -> GateResult:
         else "",
         values={"off_grid": counts},
         failing=unknown.select("open_time_us", "close_time_us", "shift_us", "source", "file").head(
-            workspace.settings.gates.failing_rows_shown
+            deployment.settings.gates.failing_rows_shown
         ),
         failing_count=unknown.height,
-        file=workspace.lake.relative(path),
+        file=deployment.lake.relative(path),
     )
 
 
-def _check_checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
+def _check_checksums(deployment: Deployment, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
     """Compare every recorded raw file with its digest. Files in the quarantine may be deleted: skip them."""
-    lake = workspace.lake
+    lake = deployment.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     recorded = [

@@ -12,8 +12,8 @@ from capture_pipeline.binance.streams.messages import DepthSnapshot, WireDiff, d
 from capture_pipeline.binance.streams.names import symbol_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
-from capture_pipeline.orderbook.sync import BookSync, State, Step
-from capture_pipeline.orderbook.texts import TextBook
+from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.text_book import TextBook
 from capture_pipeline.parsing import guard_parser
 
 

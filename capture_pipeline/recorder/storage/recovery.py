@@ -21,7 +21,7 @@ from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.ordering.message_ids import Ids, ids_of
 from capture_pipeline.recorder.storage.journal import Journal
-from capture_pipeline.recorder.storage.reconcile import ScanEvidence, reconcile_gaps
+from capture_pipeline.recorder.storage.ledger_correction import ScanEvidence, reconcile_gaps
 from capture_pipeline.sessions.account import Account, read_account, settle_account
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps, write_gaps

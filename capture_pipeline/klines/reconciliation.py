@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_parts
 from capture_pipeline.lake.files import publish_model, read_model
@@ -78,17 +78,16 @@ class Reconciliation:
     path: Path
 
 
-def reconcile_partition(workspace: Workspace, partition: Partition) -> Reconciliation:
+def reconcile_partition(deployment: Deployment, partition: Partition) -> Reconciliation:
     """Compare all sources of one partition, bar by bar, and publish the report.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
 
     Raises:
         LakeError: A recorded raw file is missing or altered.
     """
-    parts = read_parts(workspace, partition)[0].parts
+    parts = read_parts(deployment, partition)[0].parts
     opens = {
         source: _collect_open_times([part for part in parts if part.source == source])
         for source in ("monthly", "daily", "rest")
@@ -109,18 +108,18 @@ def reconcile_partition(workspace: Workspace, partition: Partition) -> Reconcili
             Difference(**row, open_time=iso(row["open_time_us"])) for row in rows[:_MAX_DIFFERENCES]
         ],
     )
-    path = workspace.lake.reconciliation(partition)
+    path = deployment.lake.reconciliation(partition)
     publish_model(path, report)
     return Reconciliation(partition, report, path)
 
 
-def load_reconciliation(workspace: Workspace, partition: Partition) -> Reconciliation:
+def load_reconciliation(deployment: Deployment, partition: Partition) -> Reconciliation:
     """Read the report of a partition that was published last.
 
     Raises:
         LakeError: The report is missing or damaged.
     """
-    path = workspace.lake.reconciliation(partition)
+    path = deployment.lake.reconciliation(partition)
     report = read_model(path, ReconciliationReport)
     if report is None:
         raise LakeError(

@@ -9,8 +9,8 @@ from itertools import chain
 
 import numpy as np
 
+from capture_pipeline.replay.discontinuities import Discontinuity, Relation, find_next_diff
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.holes import Discontinuity, Relation, find_next_diff
 from capture_pipeline.replay.messages import CAPTURE, Messages, slice_view
 
 

@@ -19,7 +19,7 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.sync import BookSync, State, Step
+from capture_pipeline.orderbook.synchronization import BookSync, State, Step
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 

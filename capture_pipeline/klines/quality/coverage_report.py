@@ -17,7 +17,7 @@ import polars as pl
 from markupsafe import Markup
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
 from capture_pipeline.lake.catalog import build_select, configure_duckdb
@@ -53,7 +53,7 @@ class CoverageReport:
 
 
 def measure_coverage(
-    workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int
+    deployment: Deployment, symbols: Sequence[str], months: Sequence[Month], now_us: int
 ) -> pl.DataFrame:
     """Measure the coverage by symbol and month, by one query.
 
@@ -61,7 +61,6 @@ def measure_coverage(
     and unexplained, because their absence was not examined yet.
 
     Args:
-        workspace: The deployment.
         symbols: The symbols.
         months: The months.
         now_us: The present time.
@@ -76,14 +75,14 @@ def measure_coverage(
     Raises:
         LakeError: A table cannot be read.
     """
-    lake, interval = workspace.lake, workspace.settings.interval
+    lake, interval = deployment.lake, deployment.settings.interval
     tables = {
         name: build_select(
             lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
         )
         for name in ("bars", "gaps", "conflicts", "windows")
     }
-    here = f"market = '{workspace.settings.market}' AND interval = '{interval}'"
+    here = f"market = '{deployment.settings.market}' AND interval = '{interval}'"
     query = (
         files("capture_pipeline.klines.quality")
         .joinpath("coverage.sql")
@@ -105,7 +104,7 @@ def measure_coverage(
         "months": [str(month) for month in months],
         "starts": [month.start_us for month in months],
         "ends": [month.end_us for month in months],
-        "known_by": interval.floor(now_us - round(workspace.settings.gates.freshness_hours * HOUR_US)),
+        "known_by": interval.floor(now_us - round(deployment.settings.gates.freshness_hours * HOUR_US)),
     }
     with duckdb.connect() as connection:
         configure_duckdb(connection, lake.state("duckdb"))
@@ -126,19 +125,18 @@ def measure_coverage(
     )
 
 
-def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
+def report_coverage(deployment: Deployment, now_us: int, *, publish: bool = True) -> CoverageReport:
     """Measure the coverage of the configured symbols and months and publish it as CSV and as a page.
 
     Args:
-        workspace: The deployment.
         now_us: The present time.
         publish: Write the files. A report on a part of the deployment must not replace the files of the
             whole.
     """
-    settings = workspace.settings
+    settings = deployment.settings
     found = _build_report(
-        workspace,
-        measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
+        deployment,
+        measure_coverage(deployment, settings.symbols, deployment.months(now_us), now_us).drop(
             "bars_sha256", "gaps_sha256"
         ),
         now_us,
@@ -153,21 +151,20 @@ def report_coverage(workspace: Workspace, now_us: int, *, publish: bool = True) 
     return found
 
 
-def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageReport:
+def load_coverage_report(deployment: Deployment, created_us: int) -> CoverageReport:
     """Load the report that was published last.
 
     Args:
-        workspace: The deployment.
         created_us: Time of the report, by the exchange's clock.
 
     Raises:
         LakeError: The CSV file of the report cannot be read.
     """
-    path = workspace.lake.reports() / "coverage.csv"
+    path = deployment.lake.reports() / "coverage.csv"
     try:
         frame = pl.read_csv(path, infer_schema_length=None)
         return _build_report(
-            workspace,
+            deployment,
             frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()),
             created_us,
         )
@@ -179,8 +176,8 @@ def load_coverage_report(workspace: Workspace, created_us: int) -> CoverageRepor
         ) from None
 
 
-def _build_report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
-    reports, gates = workspace.lake.reports(), workspace.settings.gates
+def _build_report(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> CoverageReport:
+    reports, gates = deployment.lake.reports(), deployment.settings.gates
     return CoverageReport(
         frame,
         summarise_coverage(frame, now_us),

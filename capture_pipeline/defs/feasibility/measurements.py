@@ -10,8 +10,8 @@ from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.defs.shared.runless_events import report_evaluation, report_materialization
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
@@ -65,10 +65,10 @@ class MeasuredAsset:
             description="Compares the latest measurement with its criteria and with earlier runs.",
         )
         def checks(
-            context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+            context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
         ) -> Iterator[dg.AssetCheckResult]:
             with domain_errors_as_dagster(context.op_execution_context):
-                store = EvidenceStore(workspace.lake.reports())
+                store = EvidenceStore(deployment.lake.reports())
                 found = store.latest(self.name)
                 if found is None:
                     raise LakeError(

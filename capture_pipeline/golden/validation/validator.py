@@ -8,7 +8,7 @@ from typing import Any
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
-from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.validation.book import BOOK_CHECKS, check_books, report_missing_book
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, replay_books
 from capture_pipeline.golden.validation.ids import check_ids

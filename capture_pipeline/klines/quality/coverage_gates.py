@@ -13,9 +13,9 @@ import polars as pl
 from capture_pipeline.binance.periods import HOUR_US, Month, iso
 from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
-from capture_pipeline.klines.quality.measure import measure_coverage
+from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
@@ -65,11 +65,10 @@ def list_coverage_specs() -> list[GateSpec]:
     ]
 
 
-def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
+def check_gaps(deployment: Deployment, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
     """Evaluate the coverage gates of each partition, from its gap ledger.
 
     Args:
-        workspace: The deployment.
         partitions: The partitions; the gates of a partition without a ledger fail.
         now_us: The present time.
     """
@@ -77,19 +76,19 @@ def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     months = sorted({part.month for part in partitions})
     rows = {
         (row["symbol"], row["month"]): row
-        for row in measure_coverage(workspace, symbols, months, now_us).iter_rows(named=True)
+        for row in measure_coverage(deployment, symbols, months, now_us).iter_rows(named=True)
     }
     return [
         result
         for part in partitions
-        for result in _check_coverage(workspace, part, rows[part.symbol, str(part.month)])
+        for result in _check_coverage(deployment, part, rows[part.symbol, str(part.month)])
     ]
 
 
-def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
+def check_lake(deployment: Deployment, now_us: int) -> list[GateResult]:
     """Evaluate the gates on the whole lake: symbols with bars, current ledgers, and freshness."""
-    settings = workspace.settings
-    frame = measure_coverage(workspace, settings.symbols, workspace.months(now_us), now_us)
+    settings = deployment.settings
+    frame = measure_coverage(deployment, settings.symbols, deployment.months(now_us), now_us)
     sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
     totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
     # A symbol that was suspended during the whole history has no bars at the exchange.
@@ -110,19 +109,19 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         failing=absent,
         failing_count=absent.height,
     )
-    return [present, _check_ledgers(workspace, frame, now_us), _check_freshness(workspace, frame, now_us)]
+    return [present, _check_ledgers(deployment, frame, now_us), _check_freshness(deployment, frame, now_us)]
 
 
-def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+def _check_ledgers(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> GateResult:
     """Evaluate the gate on ledgers: each partition with bars has a ledger that was computed from these bars.
 
     A file of bars is read only if it is newer than the file of its ledger.
     """
-    lake = workspace.lake
+    lake = deployment.lake
     recorded = {(row["symbol"], row["month"]): row["bars_sha256"] for row in frame.iter_rows(named=True)}
     with_bars = [
         part
-        for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+        for part in deployment.partitions(deployment.settings.symbols, deployment.months(now_us))
         if lake.bars(part).is_file()
     ]
     outdated = []
@@ -153,20 +152,20 @@ def _check_ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> Ga
         level=Level.CRITICAL,
         summary=summary if outdated else "",
         values={"partitions": len(with_bars)},
-        failing=failing.head(workspace.settings.gates.failing_rows_shown),
+        failing=failing.head(deployment.settings.gates.failing_rows_shown),
         failing_count=len(outdated),
     )
 
 
-def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
-    gates, expected = workspace.settings.gates, row["expected"]
+def _check_coverage(deployment: Deployment, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+    gates, expected = deployment.settings.gates, row["expected"]
     key: dict[str, Any] = {
         "symbol": part.symbol,
         "month": str(part.month),
-        "file": workspace.lake.relative(workspace.lake.gaps(part)),
+        "file": deployment.lake.relative(deployment.lake.gaps(part)),
     }
     if expected is None:
-        has_raw_files = workspace.lake.raw(part).is_dir()
+        has_raw_files = deployment.lake.raw(part).is_dir()
         summary = (
             "the gap ledger was never computed; materialize bar_gaps"
             if has_raw_files
@@ -207,7 +206,7 @@ def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             f"; {row['unjudged']:,} of them lie beyond the ledger, "
             f"last computed at {iso(row['as_of_us'])}: top up or backfill"
         )
-    mismatch = _describe_mismatch(workspace, part, row)
+    mismatch = _describe_mismatch(deployment, part, row)
     return [
         GateResult(
             LEDGER_GATE,
@@ -242,7 +241,7 @@ def _check_coverage(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             level=level,
             summary=unexplained_summary,
             values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
-            failing=_read_open_gaps(workspace, part),
+            failing=_read_open_gaps(deployment, part),
             failing_count=row["unexplained"],
             **key,
         ),
@@ -264,11 +263,11 @@ def _choose_level(percent: float, gates: Gates) -> Level:
     return Level.WARNING if percent < gates.coverage_warning_below_percent else Level.INFO
 
 
-def _describe_mismatch(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
+def _describe_mismatch(deployment: Deployment, part: Partition, row: dict[str, Any]) -> str:
     """Describe the first difference between bars and ledger; empty if they match."""
     files = {
-        "bars": (workspace.lake.bars(part), row["bars_sha256"]),
-        "gaps": (workspace.lake.gaps(part), row["gaps_sha256"]),
+        "bars": (deployment.lake.bars(part), row["bars_sha256"]),
+        "gaps": (deployment.lake.gaps(part), row["gaps_sha256"]),
     }
     for name, (path, recorded) in files.items():
         if (sha256_file(path) if path.is_file() else "") != recorded:
@@ -281,17 +280,17 @@ def _describe_mismatch(workspace: Workspace, part: Partition, row: dict[str, Any
     return ""
 
 
-def _read_open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
-    path = workspace.lake.gaps(part)
+def _read_open_gaps(deployment: Deployment, part: Partition) -> pl.DataFrame:
+    path = deployment.lake.gaps(part)
     if not path.is_file():
         return pl.DataFrame()
     gaps = read_table(path).filter((pl.col("status") == "open") & ~pl.col("explained"))
-    return gaps.head(workspace.settings.gates.failing_rows_shown)
+    return gaps.head(deployment.settings.gates.failing_rows_shown)
 
 
-def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+def _check_freshness(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> GateResult:
     """Evaluate the age of the newest bar of each symbol; passed if the configured history has ended."""
-    settings = workspace.settings
+    settings = deployment.settings
     limit = settings.gates.freshness_hours
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
@@ -300,7 +299,7 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
     ended = [
         symbol
         for symbol in settings.symbols
-        if _is_delisted(workspace, symbol) or _is_suspended(workspace, symbol, since_us, now_us)
+        if _is_delisted(deployment, symbol) or _is_suspended(deployment, symbol, since_us, now_us)
     ]
     newest = (
         frame.group_by("symbol")
@@ -328,16 +327,16 @@ def _check_freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> 
     )
 
 
-def _is_suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
+def _is_suspended(deployment: Deployment, symbol: str, start_us: int, end_us: int) -> bool:
     """Report whether a listed suspension of the symbol covers the whole range."""
     suspensions = (
         each
-        for each in workspace.outages
-        if each.kind is Kind.SUSPENSION and each.applies_to(workspace.settings.market, symbol)
+        for each in deployment.outages
+        if each.kind is Kind.SUSPENSION and each.applies_to(deployment.settings.market, symbol)
     )
     return any(each.start_us <= start_us and each.end_us >= end_us for each in suspensions)
 
 
-def _is_delisted(workspace: Workspace, symbol: str) -> bool:
-    trading_period = load_trading_period(workspace, symbol)
+def _is_delisted(deployment: Deployment, symbol: str) -> bool:
+    trading_period = load_trading_period(deployment, symbol)
     return trading_period is not None and trading_period.last_open_us is not None

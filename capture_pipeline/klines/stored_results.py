@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult, count_values, read_raw_digests
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
@@ -84,7 +84,7 @@ def _read_change_ns(path: Path) -> int:
         return 0
 
 
-def load_archives_result(workspace: Workspace, partition: Partition) -> ArchivesResult:
+def load_archives_result(deployment: Deployment, partition: Partition) -> ArchivesResult:
     """Load the archive files of a partition, with an empty list of new downloads.
 
     Raises:
@@ -92,40 +92,39 @@ def load_archives_result(workspace: Workspace, partition: Partition) -> Archives
     """
     return ArchivesResult(
         partition,
-        read_model(workspace.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest(),
+        read_model(deployment.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest(),
         [],
     )
 
 
-def load_topups_result(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
+def load_topups_result(deployment: Deployment, partition: Partition, now_us: int) -> TopupResult:
     """Load the REST answers of a partition, with no new requests.
 
     Args:
-        workspace: The deployment.
         partition: The partition.
         now_us: The present time; klines that close later are not missing.
 
     Raises:
         LakeError: A manifest is damaged.
     """
-    manifest = read_model(workspace.lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    archives = load_archives_result(workspace, partition).manifest
+    manifest = read_model(deployment.lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    archives = load_archives_result(deployment, partition).manifest
     return build_topup_result(
         partition,
         archives,
         manifest,
-        trading_period=load_trading_period(workspace, partition.symbol),
+        trading_period=load_trading_period(deployment, partition.symbol),
         now_us=now_us,
     )
 
 
-def load_bars_result(workspace: Workspace, partition: Partition) -> BarsResult:
+def load_bars_result(deployment: Deployment, partition: Partition) -> BarsResult:
     """Load the result of the last build of bars. The number of duplicates is None: no table contains it.
 
     Raises:
         LakeError: A table or a manifest cannot be read.
     """
-    lake = workspace.lake
+    lake = deployment.lake
     path, conflicts, exclusions = lake.bars(partition), lake.conflicts(partition), lake.exclusions(partition)
     sources = read_table(path, ["source"])["source"]
     causes = (
@@ -142,30 +141,30 @@ def load_bars_result(workspace: Workspace, partition: Partition) -> BarsResult:
         excluded=count_values(causes, tuple(Exclusion)),
         bytes=path.stat().st_size,
         sha256=sha256_file(path),
-        raw_digests=read_raw_digests(workspace, partition),
+        raw_digests=read_raw_digests(deployment, partition),
     )
 
 
-def load_gaps_result(workspace: Workspace, partition: Partition) -> GapsResult:
+def load_gaps_result(deployment: Deployment, partition: Partition) -> GapsResult:
     """Load the gap ledger of a partition.
 
     Raises:
         LakeError: A table or a manifest cannot be read.
     """
-    lake = workspace.lake
+    lake = deployment.lake
     window = read_table(lake.window(partition), ["expected", "as_of_us"]).row(0, named=True)
     result = GapsResult(partition, read_table(lake.gaps(partition)), window["expected"], 0)
     if not result.missing:
         return result
-    archives = load_archives_result(workspace, partition).manifest
+    archives = load_archives_result(deployment, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    trading_period = load_trading_period(workspace, partition.symbol)
+    trading_period = load_trading_period(deployment, partition.symbol)
     requested = find_ranges_to_request(
         partition,
         archives,
         topups,
         trading_period=trading_period,
-        gaps=workspace.settings.gaps,
+        gaps=deployment.settings.gaps,
         now_us=window["as_of_us"],
     )
     return GapsResult(

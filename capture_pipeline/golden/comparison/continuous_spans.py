@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from capture_pipeline.golden.scan.scan import MAX_SILENCE_NS, Scan
+from capture_pipeline.golden.scan.scanner import MAX_SILENCE_NS, Scan
 from capture_pipeline.golden.scan.streams import StreamScan
 
 Span = tuple[int, int]

@@ -8,12 +8,12 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
 from capture_pipeline.defs.shared.table_metadata import ROWS, build_records, build_table
-from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.klines.ingest.rest_fill import TopupResult
-from capture_pipeline.klines.reconcile import Reconciliation
+from capture_pipeline.klines.reconciliation import Reconciliation
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
@@ -76,9 +76,9 @@ def topups(result: TopupResult) -> MetadataByAsset:
     }
 
 
-def bars(workspace: Workspace, result: BarsResult) -> MetadataByAsset:
+def bars(deployment: Deployment, result: BarsResult) -> MetadataByAsset:
     """Return the metadata of `bars`, `bar_conflicts` and `bar_exclusions`."""
-    lake = workspace.lake
+    lake = deployment.lake
     return {
         "bars": {
             ROWS: result.rows,
@@ -100,7 +100,7 @@ def bars(workspace: Workspace, result: BarsResult) -> MetadataByAsset:
     }
 
 
-def gaps(workspace: Workspace, result: GapsResult) -> MetadataByAsset:
+def gaps(deployment: Deployment, result: GapsResult) -> MetadataByAsset:
     """Return the metadata of `bar_gaps`."""
     present = result.expected - result.missing
     rows: list[dict[str, Any]] = [
@@ -114,7 +114,7 @@ def gaps(workspace: Workspace, result: GapsResult) -> MetadataByAsset:
     return {
         "bar_gaps": {
             ROWS: result.gaps.height,
-            "dagster/uri": str(workspace.lake.gaps(result.partition)),
+            "dagster/uri": str(deployment.lake.gaps(result.partition)),
             "expected": result.expected,
             "missing": result.missing,
             "unexplained": result.unexplained,
