@@ -12,8 +12,7 @@ from capture_pipeline.defs.klines import arrivals, arrivals_cursor, checks, resu
 from capture_pipeline.defs.shared import check_evaluations, partitions
 from capture_pipeline.defs.shared.runless_events import report_materialization
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.ingest.archives import fetch_archives
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archives import fetch_archives, recheck_partition
 from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition

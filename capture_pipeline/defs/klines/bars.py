@@ -12,11 +12,9 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.klines.bars import BarsResult, build_bars
-from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import with_partition_lock
+from capture_pipeline.klines.bars import update_bars
+from capture_pipeline.klines.gaps import update_gaps
 from capture_pipeline.klines.reconciliation import reconcile_partition
-from capture_pipeline.lake.paths import Partition
 
 
 @dg.multi_asset(
@@ -67,12 +65,11 @@ def bars(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files of each partition."""
-
-    def build(partition: Partition) -> BarsResult:
-        return with_partition_lock(deployment, partition, partial(build_bars, deployment, partition))[0]
-
     yield from run_partitions(
-        context, deployment, sequentially(build), lambda result: result_metadata.bars(deployment, result)
+        context,
+        deployment,
+        sequentially(partial(update_bars, deployment)),
+        lambda result: result_metadata.bars(deployment, result),
     )
 
 
@@ -93,11 +90,7 @@ def bar_gaps(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger of each partition from its files, without requests to the exchange."""
-    results = sequentially(
-        lambda partition: with_partition_lock(
-            deployment, partition, partial(find_gaps, deployment, partition, deployment.now_us())
-        )
-    )
+    results = sequentially(lambda partition: update_gaps(deployment, partition, deployment.now_us()))
     yield from run_partitions(
         context, deployment, results, lambda result: result_metadata.gaps(deployment, result)
     )

@@ -14,7 +14,7 @@ from capture_pipeline.defs.shared.partitions import block_tags, key_of, loaded_p
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import BusyError, CaptureError, TransientError
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archives import recheck_partition
 from capture_pipeline.klines.pending_work import find_due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition

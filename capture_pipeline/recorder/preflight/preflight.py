@@ -175,12 +175,12 @@ def _check_rest(
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
-    is_sandbox = settings.venue == "sandbox"
+    has_own_clock = settings.has_own_clock
     measured = f"{offset:+.1f} ms relative to the exchange" + (
-        ", which is a sandbox with its own clock" if is_sandbox else ""
+        ", which is a sandbox with its own clock" if has_own_clock else ""
     )
     yield PreflightFinding(
-        "clock offset", is_sandbox or abs(offset) <= _MAX_OFFSET_MS, measured, "set the clock by NTP"
+        "clock offset", has_own_clock or abs(offset) <= _MAX_OFFSET_MS, measured, "set the clock by NTP"
     )
     yield PreflightFinding(
         "round trip", trip <= _MAX_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
