@@ -32,7 +32,7 @@ from dagster._serdes import deserialize_value, serialize_value
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.definitions import defs
 from capture_pipeline.defs.shared.partitions import block_tags
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 LAST = Month(2025, 12)

@@ -19,7 +19,9 @@ from pandera.errors import SchemaErrorReason, SchemaErrors
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.calendars.irregularities import KnownIrregularity, is_known
 from capture_pipeline.settings.levels import Level
-from capture_pipeline.tables import bars as bar_table
+from capture_pipeline.tables import models
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.table import Rule
 
 _ROWS_AT_ONCE = 500_000
 
@@ -116,7 +118,7 @@ def row_gates() -> list[GateSpec]:
     return [SCHEMA_GATE, *(_gate_of(rule) for rule in bar_table.rules(Interval.M1, 0))]
 
 
-def _gate_of(rule: bar_table.Rule) -> GateSpec:
+def _gate_of(rule: Rule) -> GateSpec:
     """Build the gate of a rule; if a verified file of the exchange can break it, the gate only warns."""
     if rule.irregularity is None:
         return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
@@ -139,7 +141,7 @@ def evaluate_row_gates(
     """Evaluate every row gate on the bars of one partition.
 
     Args:
-        bars: Frame that should have `BAR_SCHEMA`.
+        bars: Frame that should have schema of `BARS`.
         interval: Interval of the bars.
         now_us: Current time.
         max_shown: Limit of failing rows in a result.
@@ -169,7 +171,7 @@ def evaluate_row_gates(
     results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
     for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
         kind = rule.irregularity
-        broken = _validate(bar_table.rule_model(rule), bars) is not None
+        broken = _validate(models.build_rule_model(rule), bars) is not None
         if not broken:
             results.append(GateResult(spec, passed=True, values={"rows": bars.height}))
         elif kind is None:
@@ -194,15 +196,15 @@ def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]
 
 def is_valid(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Return whether bars have the schema and meet every rule; a fast check for valid data."""
-    if not bar_table.has_schema(bars):
+    if not models.has_schema(bar_table.BARS, bars):
         return False
-    model = bar_table.rules_model(interval, now_us)
+    model = models.build_rules_model(bar_table.rules(interval, now_us))
     # Slices limit the memory. Each begins with the last row of the slice before, to compare open times.
     starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
     return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
-def _evaluate_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, max_shown: int) -> GateResult:
+def _evaluate_rule(bars: pl.DataFrame, spec: GateSpec, rule: Rule, max_shown: int) -> GateResult:
     failing = bars.filter(~rule.holds.fill_null(value=False))
     summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
     return GateResult(
@@ -218,7 +220,7 @@ def _evaluate_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, max
 
 def _evaluate_irregular_rule(
     bars: pl.DataFrame,
-    rule: bar_table.Rule,
+    rule: Rule,
     spec: GateSpec,
     kind_and_known: tuple[pl.Expr, pl.Expr],
     max_shown: int,
@@ -248,7 +250,7 @@ def _evaluate_irregular_rule(
 
 
 def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
-    failures = _validate(bar_table.schema_model(), bars)
+    failures = _validate(models.build_schema_model(bar_table.BARS), bars)
     return (
         None
         if failures is None
@@ -259,7 +261,7 @@ def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def _schema_summary(bars: pl.DataFrame) -> str:
-    expected = bar_table.BAR_SCHEMA
+    expected = bar_table.BARS.schema
     differs = [name for name in expected if bars.schema.get(name) != expected[name]]
     nulls = [name for name in bars.columns if bars[name].null_count()]
     parts = [f"columns missing or of another type: {', '.join(differs)}"] if differs else []

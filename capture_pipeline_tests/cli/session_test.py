@@ -17,8 +17,8 @@ from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prep
 from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
-from capture_pipeline_tests.recorder.live import BUSY, QUICK
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from capture_pipeline.cli.main import main
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline_tests.golden.made import recording, written
+from capture_pipeline_tests.support.sessions.lines import recording, written
 
 START_NS, STEP_NS = 1_785_760_200_000_000_000, 1_000_000_000
 SESSION = "20250803T143000Z_custom_btcusdt"

@@ -11,13 +11,15 @@ from capture_pipeline.checks.gates import GateSpec, Severity
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS
 from capture_pipeline.klines import bars as made_bars
+from capture_pipeline.klines.merge import SeparatedRows
 from capture_pipeline.klines.quality import row_gates
 from capture_pipeline.klines.quality.row_gates import list_gate_specs
-from capture_pipeline.tables import bars as bar_table
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
-from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
-from capture_pipeline_tests.deployment import run_sandbox_deployment
+from capture_pipeline.tables.klines import bars as bar_table
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+from capture_pipeline.tables.table import Rule
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline_tests.support.deployment import run_sandbox_deployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 
@@ -83,7 +85,7 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     monkeypatch.setattr(
         made_bars,
         "separate_rows",
-        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSIONS.schema)),
     )
     stage.sandbox.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
@@ -158,7 +160,7 @@ def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
 
 def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate with an unknown column fails the step, without a retry and without evaluations."""
-    broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
+    broken = Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
     monkeypatch.setattr(
         row_gates,

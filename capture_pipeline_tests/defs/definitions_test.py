@@ -17,8 +17,8 @@ from capture_pipeline.definitions import build_definitions
 from capture_pipeline.defs.shared import partitions
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import History, Settings
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")

@@ -13,7 +13,7 @@ from capture_pipeline.feasibility.benchmarks import benchmark_turn, measure_deci
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
 from capture_pipeline.lake.files import file_lock
-from capture_pipeline_tests.defs.stage import QUIET, Stage
+from capture_pipeline_tests.support.dagster.stage import QUIET, Stage
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
 REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}

@@ -11,11 +11,12 @@ from markdown_it import MarkdownIt
 from capture_pipeline.defs.shared import outputs, table_metadata
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
-from capture_pipeline_tests.defs.conftest import SETTINGS
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
-from capture_pipeline_tests.defs.stage import Stage, key
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
+from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown
+from capture_pipeline_tests.support.dagster.definitions import SETTINGS
+from capture_pipeline_tests.support.dagster.stage import Stage, key
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.answers import answer, server
 
 INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
 OURS = {

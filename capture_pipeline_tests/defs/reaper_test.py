@@ -15,7 +15,7 @@ import pytest
 
 from capture_pipeline.defs.operations import sensors
 from capture_pipeline.defs.shared import resources, run_lock
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")

@@ -11,8 +11,8 @@ from capture_pipeline.feasibility.criteria import GAPS, ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.recorder.lifecycle import sessions_root
-from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.golden.made import START_NS, depth, session, snapshot, trade
+from capture_pipeline_tests.support.dagster.stage import Stage
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, session, snapshot, trade
 
 TABLES = ("golden_trades", "golden_depth", "golden_snapshots")
 REPORTS = ("origin_time_report", "delta_feed_report")

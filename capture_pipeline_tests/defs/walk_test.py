@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.stage import BTC, JANUARY, Stage, key
 
 COUNTED = ("defs.", "klines.", "binance.", "lake.", "deployment.")
 """Packages whose modules are counted."""

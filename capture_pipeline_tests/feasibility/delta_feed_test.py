@@ -20,8 +20,8 @@ from capture_pipeline.feasibility.sequence_gaps.page import (
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
-from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, trade
-from capture_pipeline_tests.golden.recorded import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, snapshot, trade
 
 NAME = "20250803T123000Z_btcusdt"
 SECOND = 10**9

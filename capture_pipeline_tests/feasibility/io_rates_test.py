@@ -49,7 +49,7 @@ from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, ev
 from capture_pipeline.feasibility.disk_throughput.timing import WriteResult, time_file
 from capture_pipeline.golden.conversion import converter
 from capture_pipeline.golden.conversion.arrow_rows import build_tables
-from capture_pipeline.tables.golden import DEPTH
+from capture_pipeline.tables.golden.depth import DEPTH
 
 MIB = 1 << 20
 
@@ -73,7 +73,7 @@ def table_of(rows: int, batch: int = 10_000, seed: int = 7) -> pa.Table:
 def test_rows_are_those_of_the_projects_table_and_the_same_for_a_seed() -> None:
     """Schema, sides, removals, ascending ids, and 25 levels for each diff."""
     table = table_of(5_000)
-    assert table.schema.equals(DEPTH.schema)
+    assert table.schema.equals(DEPTH.arrow_schema)
     assert (
         digest_of([table]) == digest_of(depth_batches(5_000, 10_000)) != digest_of([table_of(5_000, seed=8)])
     )

@@ -27,7 +27,7 @@ from capture_pipeline.feasibility.event_time.weighted_quantiles import WeightedV
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
-from capture_pipeline_tests.golden.recorded import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
 
 START = 1_769_817_600_000_000_000
 MS, DAY = 10**6, 86_400 * 10**9

@@ -16,7 +16,15 @@ from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.account import LISTED_COUNTS
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, written
+from capture_pipeline_tests.support.sessions.lines import (
+    START_NS,
+    STEP_NS,
+    depth,
+    recording,
+    session,
+    snapshot,
+    written,
+)
 
 SMALL = Thresholds(
     min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15)

@@ -7,7 +7,7 @@ from pathlib import Path
 from capture_pipeline.golden.validation.report import Thresholds
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionPlan
-from capture_pipeline_tests.golden.made import START_NS, recording, session
+from capture_pipeline_tests.support.sessions.lines import START_NS, recording, session
 
 
 def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> None:

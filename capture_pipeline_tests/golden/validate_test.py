@@ -20,7 +20,7 @@ from capture_pipeline.golden.validation.report import Report, Thresholds, Verdic
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import SessionGates
-from capture_pipeline_tests.golden.made import (
+from capture_pipeline_tests.support.sessions.lines import (
     START_NS,
     STEP_NS,
     depth,

@@ -23,9 +23,9 @@ from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
-from capture_pipeline.tables.bars import Irregularity
-from capture_pipeline_tests.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline.tables.klines.bars import Irregularity
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 MONTH = Month(2023, 3)

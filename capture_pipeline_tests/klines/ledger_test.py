@@ -15,7 +15,7 @@ from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lak
 from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 FEBRUARY = Month(2025, 2)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.archive.klines import parse_csv
+from capture_pipeline.binance.archive.klines.parser import parse_csv
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.checks import gates
 from capture_pipeline.checks.gates import evaluate_row_gates, is_valid

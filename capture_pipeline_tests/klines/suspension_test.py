@@ -20,7 +20,7 @@ from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.coverage_report import measure_coverage, report_coverage
 from capture_pipeline.settings.levels import Level
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 MONTHS = [Month(2024, 11), Month(2024, 12), Month(2025, 1)]
 SUSPENSION = {"start": "2024-11-29T03:00:00Z", "end": "2025-01-12T07:00:00Z"}

@@ -18,8 +18,8 @@ from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import Gates
-from capture_pipeline_tests.deployment import NO_SETTINGS, NOW, QUICK
-from capture_pipeline_tests.frames import START_US, bars, changed
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, NOW, QUICK
+from capture_pipeline_tests.support.frames import START_US, bars, changed
 
 NOW_US = parse_time(NOW)
 

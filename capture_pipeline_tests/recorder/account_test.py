@@ -25,8 +25,8 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 
 @pytest.fixture

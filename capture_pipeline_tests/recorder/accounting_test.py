@@ -19,8 +19,8 @@ from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
-from capture_pipeline_tests.recorder.live import Live, live
-from capture_pipeline_tests.recorder.mounts import mount_tmpfs
+from capture_pipeline_tests.support.sessions.mounts import mount_tmpfs
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, Desk, lost_ids, recorded_ids
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.sessions.desk import OTHERS, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.recorder import live
+from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 
 def remove(path: Path) -> None:

@@ -22,11 +22,12 @@ import pytest
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.recorder.crash_program import DEPTH, MISSING, TRADES, main
+from capture_pipeline_tests.support.sessions import crash_program
+from capture_pipeline_tests.support.sessions.crash_program import DEPTH, MISSING, TRADES, main
 
 STRACE = shutil.which("strace")
 ALL = os.environ.get("CRASH_MATRIX") == "all"
-PROGRAM = Path(__file__).with_name("crash_program.py")
+PROGRAM = Path(crash_program.__file__)
 CALLS = ("write", "fsync", "rename", "ftruncate", "unlink")
 FAULTS = {"write": ("ENOSPC", "EIO"), "fsync": ("EIO",), "rename": ("EIO",), "ftruncate": (), "unlink": ()}
 FIRST_RUN, SECOND_RUN = (1, 40), (41, 60)

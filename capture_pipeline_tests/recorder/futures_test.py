@@ -15,9 +15,9 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.recorder.exchange import exchange
-from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK, Live
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
-from capture_pipeline_tests.recorder.exchange import exchange
-from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
 from capture_pipeline_tests.soak.observer import Comparison, Observer, compare
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK, Live
 
 _STREAMS = ["btcusdt@trade", "btcusdt@depth@100ms"]
 _CONNECTIONS = 2

@@ -29,7 +29,7 @@ from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line, write_lines
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 from sandbox_exchange.server.server import SandboxServer
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"

@@ -25,7 +25,7 @@ from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.settings.loader import load_settings
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 from sandbox_exchange.server.server import SandboxServer
 
 SECONDS = 20

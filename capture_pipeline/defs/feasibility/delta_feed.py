@@ -22,7 +22,8 @@ from capture_pipeline.feasibility.criteria import GAPS
 from capture_pipeline.feasibility.sequence_gaps.measurement import measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
 
 _INPUTS = (DEPTH, SNAPSHOTS)
 

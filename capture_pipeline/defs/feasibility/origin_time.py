@@ -24,7 +24,7 @@ from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.tables.golden import TABLES
+from capture_pipeline.tables.registry import SESSION_TABLES
 
 CRITERIA = (ORIGIN_TIME, SKEW)
 
@@ -33,7 +33,7 @@ CRITERIA = (ORIGIN_TIME, SKEW)
     name=ASSET,
     group_name=GROUP,
     kinds={"html", "polars"},
-    deps=[table.name for table in TABLES],
+    deps=[table.name for table in SESSION_TABLES],
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
@@ -58,7 +58,7 @@ def origin_time_report(
             )
             for symbol in tables.symbols()
         ]
-        found = build_evidence(reports, input_digests(tables, TABLES))
+        found = build_evidence(reports, input_digests(tables, SESSION_TABLES))
         metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})

@@ -15,7 +15,7 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.charts import Section, markdown, page
-from capture_pipeline.tables.golden import GoldenTable
+from capture_pipeline.tables.table import Table
 
 SCHEMA = dg.TableSchema(
     [
@@ -27,7 +27,7 @@ SCHEMA = dg.TableSchema(
 )
 
 
-def input_digests(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, str]:
+def input_digests(tables: GoldenTables, used: Sequence[Table]) -> dict[str, str]:
     """Return the SHA-256 of the recording and of the used table files, by path.
 
     Raises:

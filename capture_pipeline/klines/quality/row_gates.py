@@ -1,6 +1,6 @@
 """Gates on the rows of partitions, on rows off the grid, and on the checksums of raw files.
 
-The rules for rows are in `tables/bars.py`. The gates on coverage are in `gates.py`.
+The rules for rows are in `tables/klines/bars.py`. The gates on coverage are in `gates.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.levels import Level
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Exclusion
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS, Exclusion
 
 _ROWS_AT_ONCE = 600_000
 
@@ -106,7 +106,7 @@ def _check_off_grid(deployment: Deployment, partition: Partition) -> GateResult:
     """Evaluate the off-grid gate; an unreadable table of exclusions fails it."""
     path = deployment.lake.exclusions(partition)
     try:
-        rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
+        rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSIONS.schema)
     except LakeError as error:
         return GateResult(
             OFF_GRID_GATE,
