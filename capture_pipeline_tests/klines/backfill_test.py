@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.deployment import lake_guard
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
-from capture_pipeline.klines.ingest import archives
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.merge import MergeResult, Part, merge
 from capture_pipeline.lake.files import file_lock
@@ -104,7 +104,7 @@ def test_a_partition_held_for_long_is_an_outcome(
     sandbox: SandboxDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the owner of the lock, and nothing is written without the lock."""
-    monkeypatch.setattr(archives, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(lake_guard, "LOCK_TIMEOUT_S", 0.2)
     deployment = sandbox.deployment
     now_us = deployment.rest.server_time_us()
     fetched = fetch_archives(deployment, february(deployment), now_us)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import click
@@ -12,9 +11,8 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.deployment.lake_guard import check_venue
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -62,9 +60,7 @@ def reconcile_all(
     with progress("reconcile", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                reports.append(
-                    with_partition_lock(deployment, part, partial(reconcile_partition, deployment, part))
-                )
+                reports.append(reconcile_partition(deployment, part))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))
