@@ -14,7 +14,7 @@ from capture_pipeline.checks.model import Verdict
 from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateRange
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.validation.validator import validate
-from capture_pipeline.sessions.account import LISTED_COUNTS
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.support.sessions.lines import (
     START_NS,
@@ -64,7 +64,7 @@ def made(root: Path, lines: list[bytes]) -> SessionFolder:
     account = {
         "received": 2 * len(lines),
         "written": len(lines),
-        **dict.fromkeys(LISTED_COUNTS.values(), 0),
+        **dict.fromkeys(ACCOUNT_PARTS, 0),
         "killed": 0,
         "unknown": [],
     }
@@ -258,7 +258,7 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     ("accounting", EMPTY, statistics(accounting=[]), FAIL),
     *(
         ("accounting", PARTIAL, account(**{name: None}), FAIL)
-        for name in ("received", "written", "end", "killed", *LISTED_COUNTS.values())
+        for name in ("received", "written", "end", "killed", *ACCOUNT_PARTS)
     ),
     ("accounting", PARTIAL, account(duplicates=0), FAIL),
     ("accounting", PARTIAL, account(written=64, duplicates=66), FAIL),

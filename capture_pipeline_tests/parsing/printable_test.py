@@ -20,8 +20,9 @@ from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.charts import Section, page
 from capture_pipeline.reporting.pages import picture, svg_text
-from capture_pipeline.sessions.status import Status, prometheus_text
+from capture_pipeline.sessions.status import Status
 from capture_pipeline.terminal import logger, show_traceback, write_json, write_line, write_lines
+from capture_pipeline_tests.support.sessions.desk import metrics_text
 
 KEPT = ["币安人生USDT", "Ünïcödé ¡ £ ½", "Ελληνικά", "😀", "a\\b", "", " a  b "]
 ESCAPED = {
@@ -155,8 +156,8 @@ def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
         assert text.startswith("a\\x9b")
         assert len(text) == 500
     status = status.model_copy(update={"last_error": wrong, "session": 's"\n\\'})
-    assert all(line.isprintable() for line in prometheus_text(status).split("\n"))
-    assert 'session="s\\"\\\\n\\\\"' in prometheus_text(status)
+    assert all(line.isprintable() for line in metrics_text(status).split("\n"))
+    assert 'session="s\\"\\\\n\\\\"' in metrics_text(status)
 
 
 def test_a_junit_file_of_hostile_findings_is_xml() -> None:

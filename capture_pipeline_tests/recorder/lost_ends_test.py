@@ -14,8 +14,9 @@ from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
+from capture_pipeline.recorder.storage.checkpoint import checkpoint_tracks
 from capture_pipeline.recorder.storage.event_log import append_line
-from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.tail_losses import find_lost_ends
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import read_gaps

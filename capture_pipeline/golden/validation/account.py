@@ -10,7 +10,8 @@ from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.checks.recordings import ACCOUNTING, DISK
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import Break
-from capture_pipeline.sessions.account import LISTED_COUNTS, AccountState
+from capture_pipeline.sessions.account import AccountState
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
@@ -29,7 +30,7 @@ _DISK = {
     "removed_messages": "messages gone with a part that was removed or altered",
 }
 _SET_ASIDE = (".damaged-", ".replaced-")
-_FIGURES = ("received", "written", *LISTED_COUNTS.values(), "killed")
+_FIGURES = ("received", "written", *ACCOUNT_PARTS, "killed")
 _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
 
@@ -42,7 +43,7 @@ def check_accounting(found: Scan, metadata: SessionMetadata) -> CheckResult:
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
         return ACCOUNTING.fail(f"the account in metadata.json has no {', '.join(lacking)}")
-    parts = {name: account[name] for name in ("written", *LISTED_COUNTS.values())}
+    parts = {name: account[name] for name in ("written", *ACCOUNT_PARTS)}
     difference = account["received"] - sum(parts.values())
     shown = " + ".join(f"{count:,} {name}" for name, count in parts.items() if count or name == "written")
     text = f"{account['received']:,} received = {shown}"

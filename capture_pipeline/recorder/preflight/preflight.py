@@ -22,9 +22,11 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import create_folder
 from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
 from capture_pipeline.recorder.connections.egress import check_network
+from capture_pipeline.recorder.events import EventBus, MessageRejected
 from capture_pipeline.recorder.lifecycle import sessions_root
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.preflight.record import ExchangeRecord, Note
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.line_format import decode_line, splice_line
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.models import Settings
@@ -186,7 +188,7 @@ async def _sample_streams(
     exchange: ExchangeRecord,
 ) -> _Sample:
     counts: dict[str, int] = {}
-    bad: list[str] = []
+    rejected: list[MessageRejected] = []
 
     def take(number: int, raw: bytes) -> None:
         exchange.frames.take(raw)
@@ -195,7 +197,9 @@ async def _sample_streams(
             decode_line(splice_line(time.time_ns(), raw))
             counts[placed.stream] = counts.get(placed.stream, 0) + 1
 
-    intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
+    events = EventBus()
+    events.subscribe(MessageRejected, rejected.append)
+    intake = Intake(streams, SessionCounts(), events)
     connections = [kind(number, 0, take) for number in range(1, len(urls) + 1)]
     tasks = [
         asyncio.create_task(one.run(url, lambda _: None)) for one, url in zip(connections, urls, strict=True)
@@ -211,5 +215,5 @@ async def _sample_streams(
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
     exchange.note_connections(urls, connections)
-    wrong = [f"{urls[0]}: a message has a wrong form: {reason}" for reason in bad]
+    wrong = [f"{urls[0]}: a message has a wrong form: {one.reason}" for one in rejected]
     return _Sample(counts, next(iter([*ended, *wrong]), ""))
