@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage check structure ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures lock clean
+.PHONY: help setup demo test coverage check structure ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures docs-tables lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ check: setup ## Lint, types, import contracts and Dagster definitions
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
 
 structure: setup ## Print modules, lengths, arrows and circles of the code
-	@$(BIN)/python -m capture_pipeline_tests.structure $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.support.structure $(ARGS)
 
 ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 	@$(BIN)/capture ui $(if $(DEMO),--demo)
@@ -54,25 +54,28 @@ crash-matrix: setup ## End a small session at each of its system calls, and take
 	@CRASH_MATRIX=all $(BIN)/python -m pytest -q -s --no-cov capture_pipeline_tests/recorder/crash_matrix_test.py
 
 accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
-	@$(BIN)/python -m capture_pipeline_tests.recorder.accelerated_day $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.accelerated_day $(ARGS)
 
 connection-count: setup ## Record a quiet contract and 300 symbols, and count the connections that it took
-	@$(BIN)/python -m capture_pipeline_tests.recorder.connection_count $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.connection_count $(ARGS)
 
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
-	@$(BIN)/python -m capture_pipeline_tests.recorder.memory_over_time $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.memory_over_time $(ARGS)
 
 fuzz: setup ## Give damaged input to every parser of bytes from outside, for ten minutes; ARGS="--minutes N"
-	@$(BIN)/python -m capture_pipeline_tests.fuzz.run $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.fuzz.run $(ARGS)
 
 mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
 	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)
+
+docs-tables: setup ## Write docs/tables.md from the declarations of the tables
+	@$(BIN)/python -m capture_pipeline.tables.page > docs/tables.md
 
 killtest: setup ## Kill recorders and backfills at 200 random instants each, and account for every message and file
 	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)
 
 pictures: setup ## Take the pictures of the README from the demo, in Debian's Chromium
-	@$(BIN)/python -m capture_pipeline_tests.pictures $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.soak.pictures $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

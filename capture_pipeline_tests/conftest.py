@@ -37,7 +37,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own CAPTURE_ variables, proxies and certificates do not reach the tests."""
     import os  # noqa: PLC0415 - only here
 
-    from capture_pipeline_tests.network import clear_environment  # noqa: PLC0415
+    from capture_pipeline_tests.support.exchange.network import clear_environment  # noqa: PLC0415
 
     for name in [name for name in os.environ if name.startswith("CAPTURE_")]:
         monkeypatch.delenv(name)
@@ -45,9 +45,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 _WARM_UP = {
-    "klines": "from capture_pipeline_tests.kernels import klines as warm_up; warm_up()",
-    "books": "from capture_pipeline_tests.kernels import books as warm_up; warm_up()",
-    "streams": "from capture_pipeline_tests.kernels import streams as warm_up; warm_up()",
+    "klines": "from capture_pipeline_tests.support.kernels import klines as warm_up; warm_up()",
+    "books": "from capture_pipeline_tests.support.kernels import books as warm_up; warm_up()",
+    "streams": "from capture_pipeline_tests.support.kernels import streams as warm_up; warm_up()",
 }
 
 
@@ -68,7 +68,7 @@ _DEPLOYMENTS = {
         "defs/new_month_test.py",
     ),
     "deployments 2": (
-        "browser/pages_test.py",
+        "defs/pages_test.py",
         "defs/recordings_test.py",
         "defs/arrivals_ui_test.py",
         "defs/services_test.py",
@@ -86,7 +86,7 @@ _LONGEST = (
     "recorder/session_test.py",
     "recorder/combined_faults_test.py",
     "klines/rest_faults_test.py",
-    "check_states_test.py",
+    "webserver/check_states_test.py",
     "defs/proof_test.py",
     "golden/prove_test.py",
     "klines/archive_faults_test.py",

@@ -22,8 +22,8 @@ from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.errors import NetworkError, RateLimitedError, RequestRefusedError, ServerError
-from capture_pipeline_tests.hostile import Handle, answer, server
-from capture_pipeline_tests.network import clear_environment, make_authority, tls_front
+from capture_pipeline_tests.support.exchange.answers import Handle, answer, server
+from capture_pipeline_tests.support.exchange.network import clear_environment, make_authority, tls_front
 
 STEP_S = 0.05
 SETTINGS = HttpSettings(answer_timeout_s=0.6, read_timeout_s=10, attempts=1)

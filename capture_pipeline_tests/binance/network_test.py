@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline.binance.http.network import egress_of, parse_proxy, trusted_certificates
 from capture_pipeline.errors import ConfigError
-from capture_pipeline_tests.network import Authority, clear_environment, make_authority
+from capture_pipeline_tests.support.exchange.network import Authority, clear_environment, make_authority
 
 ADDRESSES = {"http": "http://api.exchange.test/api", "https": "https://api.exchange.test/api"}
 

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.checks.klines import list_gates
 from capture_pipeline.klines.quality import row_gates as gates_of_the_lake
-from capture_pipeline_tests.cli.conftest import Run, told
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.command import Run, read_json
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 CALENDAR = "outages:\n  - {start: 2025-01-15T02:00:00Z, end: 2025-01-15T06:00:00Z, markets: [spot], reason: a test}\n"
 Spoil = Callable[[pl.DataFrame], pl.DataFrame]
@@ -68,17 +69,15 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
     }
     assert run("klines", "gaps", **environment).exit_code == 0
     result = run("check", "--json", **environment)
-    document = told(result)
+    document = read_json(result)
     assert (result.exit_code, document["failed"]) == (0, 0), result.output
-    assert {entry["gate"] for entry in document["results"]} == {
-        spec.name for spec in gates_of_the_lake.list_gate_specs()
-    }
+    assert {entry["gate"] for entry in document["results"]} == {spec.name for spec in list_gates()}
 
 
 def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
     """Four hours of 744 are missing: ERROR, with the range and what is known of it."""
     result = run("check", "--json")
-    failed = {entry["gate"]: entry for entry in told(result)["results"] if not entry["passed"]}
+    failed = {entry["gate"]: entry for entry in read_json(result)["results"] if not entry["passed"]}
     assert result.exit_code == 1
     assert set(failed) == {"coverage", "unexplained_missing"}
     (hole,) = failed["unexplained_missing"]["failing"]
@@ -136,7 +135,7 @@ def test_a_price_of_zero_is_shown_as_0(sandbox: SandboxDeployment, run: Run) -> 
     shown = run(*arguments).stdout
     assert "0E-8" not in shown
     assert re.search(r"│ 0 +│|^low +0 *$", shown, re.MULTILINE)  # a narrow terminal shows each row as a block
-    (row,) = next(entry for entry in told(run(*arguments, "--json"))["results"] if not entry["passed"])[
+    (row,) = next(entry for entry in read_json(run(*arguments, "--json"))["results"] if not entry["passed"])[
         "failing"
     ]
     assert row["low"] == "0"
@@ -155,7 +154,7 @@ def test_an_altered_raw_file_fails_its_checksum(sandbox: SandboxDeployment, run:
     content[len(content) // 2] ^= 1
     raw.write_bytes(bytes(content))
     result = run("check", "--gate", "raw_checksums", "--json")
-    failed = [entry for entry in told(result)["results"] if not entry["passed"]]
+    failed = [entry for entry in read_json(result)["results"] if not entry["passed"]]
     assert result.exit_code == 1
     assert [(entry["month"], raw.name in entry["summary"]) for entry in failed] == [("2025-01", True)]
 
@@ -163,7 +162,7 @@ def test_an_altered_raw_file_fails_its_checksum(sandbox: SandboxDeployment, run:
 def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) -> None:
     """December belongs to the history but was never fetched."""
     result = run("check", "--json", CAPTURE_HISTORY_START="2024-12-01")
-    december = [entry for entry in told(result)["results"] if entry["month"] == "2024-12"]
+    december = [entry for entry in read_json(result)["results"] if entry["month"] == "2024-12"]
     assert {entry["gate"]: entry["passed"] for entry in december} == {
         "ledger_fits": False,
         "coverage": False,
@@ -175,7 +174,9 @@ def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) 
 def test_a_symbol_without_bars_and_an_old_month_are_told(run: Run) -> None:
     """Both gates of the whole lake fail, with the symbols' names; the newest bar opened 90 minutes ago."""
     result = run("check", "--json", "--symbol", "BTCUSDT,ETHUSDT", CAPTURE_GATES_FRESHNESS_HOURS="1")
-    failed = {entry["gate"]: entry["summary"] for entry in told(result)["results"] if not entry["passed"]}
+    failed = {
+        entry["gate"]: entry["summary"] for entry in read_json(result)["results"] if not entry["passed"]
+    }
     assert "ETHUSDT" in failed["all_symbols_present"]
     assert "BTCUSDT, ETHUSDT" in failed["freshness"]
 
@@ -219,7 +220,7 @@ def test_the_gates_are_listed(run: Run) -> None:
     """With what each one means."""
     result = run("check", "--list")
     assert result.exit_code == 0
-    assert all(spec.name in result.stdout for spec in gates_of_the_lake.list_gate_specs())
+    assert all(spec.name in result.stdout for spec in list_gates())
 
 
 def test_an_hour_is_an_hour() -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
-
-Run = Callable[..., Result]
-OUTAGE = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
-OMITTED = {"symbol": "BTCUSDT", "start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
+from capture_pipeline_tests.support.command import OMITTED, OUTAGE, Run
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +44,3 @@ def run(sandbox: SandboxDeployment) -> Run:
         )
 
     return call
-
-
-def told(result: Result) -> Any:
-    """What was written to standard output as JSON."""
-    return json.loads(result.stdout)

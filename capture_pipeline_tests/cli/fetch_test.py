@@ -26,17 +26,17 @@ from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
-from capture_pipeline_tests.deployment import NOW, SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.command import OMITTED, OUTAGE, Run, read_json
+from capture_pipeline_tests.support.deployment import NOW, SandboxDeployment, run_sandbox_deployment
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 
 
 def started(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start the installed program."""
-    told = {**os.environ, **sandbox.environment(**environment)}
+    environ = {**os.environ, **sandbox.environment(**environment)}
     return subprocess.Popen(
-        [CAPTURE, *arguments], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [CAPTURE, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -47,7 +47,7 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(
     before = {path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*.parquet")}
     sandbox.forget_requests()
     result = run("klines", "backfill", "--json")
-    assert [row["fetched"] for row in told(result)["partitions"]] == [[], []]
+    assert [row["fetched"] for row in read_json(result)["partitions"]] == [[], []]
     assert not [entry for entry in sandbox.requests() if entry["path"].endswith(".zip")]
     assert {path: path.read_bytes() for path in before} == before
 
@@ -62,7 +62,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
             env=sandbox.environment(),
             catch_exceptions=False,
         )
-        estimate = told(dry())
+        estimate = read_json(dry())
         assert {path.name for path in sandbox.root.iterdir()} <= {"state"}
         sandbox.forget_requests()
         assert (
@@ -80,7 +80,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
         assert sum(path.endswith(".zip") for path in asked) == len(zips)
         assert estimate["rest_requests"] == len(list((sandbox.root / "raw").rglob("rest/*.json"))) == 1
         assert estimate["seconds"] is None
-        after = told(dry())
+        after = read_json(dry())
         assert (after["partitions"], after["complete"], after["files"], after["rest_requests"]) == (
             2,
             2,
@@ -88,7 +88,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
             0,
         )
         zips[0].unlink()
-        assert told(dry())["files"] == 1
+        assert read_json(dry())["files"] == 1
         told_to_people = (
             CliRunner()
             .invoke(
@@ -121,7 +121,7 @@ def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) ->
 
 def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
     """Without --from and --to, where no earlier month was left unfinished."""
-    assert [row["month"] for row in told(run("klines", "topup", "--json"))["partitions"]] == ["2025-02"]
+    assert [row["month"] for row in read_json(run("klines", "topup", "--json"))["partitions"]] == ["2025-02"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_goes_wrong_is_one_line(
 
 def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
     """The omission was filled from REST; the outage is seen once, so nothing is proven."""
-    rows = told(run("klines", "gaps", "--json"))
+    rows = read_json(run("klines", "gaps", "--json"))
     filled, hole = sorted((row for row in rows if row["month"] == "2025-01"), key=lambda row: row["from"])
     assert (filled["from"], filled["status"], filled["filled_by"]) == (OMITTED["start"], "filled", "rest")
     assert (hole["bars"], hole["status"], hole["cause"], hole["verified"]) == (4, "open", "unknown", False)
@@ -172,7 +172,7 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
             result = CliRunner().invoke(
                 main, [*arguments, "--json"], env=sandbox.environment(), catch_exceptions=False
             )
-            rows = told(result)
+            rows = read_json(result)
             return [row for row in rows if row["status"] == "open"] if isinstance(rows, list) else []
 
         call("klines", "backfill")
@@ -225,7 +225,7 @@ def test_a_partition_without_bars_is_in_the_ledger(run: Run, sandbox: SandboxDep
     bars.unlink()
     rows = [
         row
-        for row in told(run("klines", "gaps", "--json"))
+        for row in read_json(run("klines", "gaps", "--json"))
         if row["month"] == "2025-01" and row["status"] == "open"
     ]
     assert sum(row["bars"] for row in rows) == 744
@@ -235,7 +235,7 @@ def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> Non
     """Forty rows are shown, the others counted."""
     path = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     pl.read_parquet(path, hive_partitioning=False).gather_every(2).write_parquet(path)
-    found = len(told(run("klines", "gaps", "--json", "--to", "2025-01")))
+    found = len(read_json(run("klines", "gaps", "--json", "--to", "2025-01")))
     assert f"and {found - 40:,} more" in run("klines", "gaps", "--all", "--to", "2025-01").stdout
 
 
@@ -253,7 +253,7 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: San
         assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), (
             result.output
         )
-        assert told(result)
+        assert read_json(result)
 
 
 def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
             for entry in sandbox.requests()
             if entry["path"].endswith("/klines") and entry["query"].get("limit") == "1000"
         ]
-    (february,) = [row for row in told(result)["partitions"] if row["month"] == "2025-02"]
+    (february,) = [row for row in read_json(result)["partitions"] if row["month"] == "2025-02"]
     assert (february["rest"], february["bars"], february["missing"]) == (0, 456, 0)
 
 
@@ -355,7 +355,7 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
     with run_sandbox_deployment(tmp_path, CAPTURE_MARKET="um") as sandbox:
         env = sandbox.environment(CAPTURE_HISTORY_START="2024-12-01")
         result = CliRunner().invoke(main, ["klines", "backfill", "--json"], env=env, catch_exceptions=False)
-        assert [(row["month"], row["bars"], row["missing"]) for row in told(result)["partitions"]] == [
+        assert [(row["month"], row["bars"], row["missing"]) for row in read_json(result)["partitions"]] == [
             ("2024-12", 744, 0),
             ("2025-01", 744, 0),
             ("2025-02", 466, 0),
@@ -372,11 +372,11 @@ def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
     """Both versions are kept."""
-    assert told(run("klines", "recheck", "--json")) == {"rechecked": 0, "published_anew": []}
+    assert read_json(run("klines", "recheck", "--json")) == {"rechecked": 0, "published_anew": []}
     sandbox.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
-    (found,) = told(run("klines", "recheck", "--all", "--json"))["published_anew"]
+    (found,) = read_json(run("klines", "recheck", "--all", "--json"))["published_anew"]
     assert found["file"] == "BTCUSDT-1h-2025-01.zip"
-    january, _ = told(run("klines", "backfill", "--json"))["partitions"]
+    january, _ = read_json(run("klines", "backfill", "--json"))["partitions"]
     assert january["fetched"] == ["BTCUSDT-1h-2025-01.zip"]
     assert len(list(sandbox.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2
 
@@ -389,7 +389,7 @@ def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
             result = CliRunner().invoke(
                 main, ["klines", "topup", "--json"], env=sandbox.environment(), catch_exceptions=False
             )
-            return [(row["month"], row["bars"]) for row in told(result)["partitions"]]
+            return [(row["month"], row["bars"]) for row in read_json(result)["partitions"]]
 
         assert topup() == [("2025-02", 466)]
         sandbox.clock(now="2025-03-02T09:30:00Z")
@@ -438,7 +438,7 @@ def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     lake = sandbox.deployment.lake
     january, february = (sandbox.deployment.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
     lake.window(january).write_bytes(b"")
-    assert [row["month"] for row in told(run("klines", "topup", "--json"))["partitions"]] == [
+    assert [row["month"] for row in read_json(run("klines", "topup", "--json"))["partitions"]] == [
         "2025-01",
         "2025-02",
     ]
@@ -447,6 +447,6 @@ def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     sandbox.clock(advance_s=8 * 86_400)
     result = run("klines", "recheck", "--json")
     sandbox.clock(now=NOW)
-    assert (result.exit_code, told(result)["rechecked"]) == (1, 1)
+    assert (result.exit_code, read_json(result)["rechecked"]) == (1, 1)
     assert str(lake.archives_manifest(january)) in result.stderr
     assert str(lake.archives_manifest(february)) not in result.stderr

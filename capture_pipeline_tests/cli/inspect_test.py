@@ -16,13 +16,13 @@ import pytest
 import yaml
 
 from capture_pipeline.settings.loader import environment_names
-from capture_pipeline_tests.cli.conftest import Run, told
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.command import Run, read_json
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 
 def test_coverage_counts_what_is_there_and_what_is_not(run: Run, sandbox: SandboxDeployment) -> None:
     """The same figures as JSON, as CSV and on the page."""
-    document = told(run("klines", "coverage", "--json"))
+    document = read_json(run("klines", "coverage", "--json"))
     january = document["partitions"][0]
     figures = {
         name: january[name]
@@ -110,7 +110,7 @@ def test_sql_takes_every_form_of_a_query(run: Run, query: str) -> None:
 
 def test_sql_sees_every_table_with_its_keys(run: Run) -> None:
     """Market, interval, symbol and month are columns; values are exact decimals."""
-    rows = told(
+    rows = read_json(
         run(
             "sql",
             "--json",
@@ -166,7 +166,7 @@ def test_numbers_of_a_query_can_be_copied(run: Run) -> None:
 def test_columns_of_one_name_are_all_told(run: Run) -> None:
     """A later one gets a number, in the table and in JSON."""
     query = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"
-    assert told(run("sql", "--json", query)) == [{"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}]
+    assert read_json(run("sql", "--json", query)) == [{"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}]
     assert "a_2" in run("sql", query).stdout
 
 
@@ -179,7 +179,7 @@ def test_text_in_brackets_is_text(run: Run) -> None:
 
 def test_what_json_has_no_number_for_is_null(run: Run) -> None:
     """Also inside lists and structs."""
-    rows = told(
+    rows = read_json(
         run("sql", "--json", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1] AS b, {'c': '-inf'::DOUBLE} AS d")
     )
     assert rows == [{"a": None, "b": [None, 1.0], "d": {"c": None}}]

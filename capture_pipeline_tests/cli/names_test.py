@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
-from capture_pipeline_tests.deployment import NOW, SandboxDeployment, run_sandbox_deployment
-from capture_pipeline_tests.recorder.live import BUSY, QUICK
+from capture_pipeline_tests.support.deployment import NOW, SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
 QUIET_NAMES = [{"symbol": symbol, "trades_per_day": 5760} for symbol in (CHINESE, QUARTERLY)]

@@ -19,9 +19,15 @@ import pytest
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline_tests.deployment import NO_SETTINGS, run_sandbox_deployment
-from capture_pipeline_tests.network import VARIABLES, Proxy, make_authority, proxy_to, tls_front
-from capture_pipeline_tests.recorder.live import BUSY, QUICK
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, run_sandbox_deployment
+from capture_pipeline_tests.support.exchange.network import (
+    VARIABLES,
+    Proxy,
+    make_authority,
+    proxy_to,
+    tls_front,
+)
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK
 
 LOGIN, WAIT_S = "user:hunter2", 30.0
 

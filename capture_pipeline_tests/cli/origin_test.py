@@ -19,8 +19,8 @@ from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.files import file_lock
-from capture_pipeline_tests.cli.conftest import Run
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.command import Run
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 BINANCE = {"venue": "binance", "archive": "https://data.binance.vision"}
 

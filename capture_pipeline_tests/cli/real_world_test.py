@@ -18,12 +18,12 @@ from click.testing import CliRunner, Result
 
 import capture_pipeline
 from capture_pipeline.cli.main import main
-from capture_pipeline_tests.cli.conftest import told
-from capture_pipeline_tests.cli.profile_worlds import EARLY, INVERTED, MONTHS, WORLDS, World
-from capture_pipeline_tests.defs.conftest import forget_definitions, import_definitions
-from capture_pipeline_tests.defs.stage import Stage, key
-from capture_pipeline_tests.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.command import read_json
+from capture_pipeline_tests.support.dagster.definitions import forget_definitions, import_definitions
+from capture_pipeline_tests.support.dagster.stage import Stage, key
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, SandboxDeployment
+from capture_pipeline_tests.support.exchange.profile import EARLY, INVERTED, MONTHS, WORLDS, World
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ def test_backfill_takes_every_month(world: World, filled: tuple[SandboxDeploymen
     """Exit code 0, nothing quarantined, and the bars of each month are those of the exchange."""
     sandbox, result = filled
     assert result.exit_code == 0, result.output
-    rows = told(result)["partitions"]
+    rows = read_json(result)["partitions"]
     found = {symbol: tuple(row["bars"] for row in rows if row["symbol"] == symbol) for symbol in world.bars}
     assert found == world.bars
     assert {(row["symbol"], row["month"]): row["quarantined"] for row in rows if row["quarantined"]} == {}
@@ -168,7 +168,7 @@ def test_check_passes_and_counts_irregular_rows(
     """With the demo's calendars every gate of severity ERROR passes, and all irregular rows but futures' rows off the grid are known."""
     sandbox, _ = filled
     result = run(sandbox, "check", "--json")
-    document = told(result)
+    document = read_json(result)
     failed = [
         (each["gate"], each["symbol"], each["month"])
         for each in document["results"]
@@ -194,7 +194,7 @@ def test_irregular_rows_that_no_calendar_lists_are_a_warning(
     shipped_alone = dict.fromkeys(CALENDARS, "")
     result = run(sandbox, "check", "--json", "--gate", CLOSE_GATE, **shipped_alone)
     assert result.exit_code == 0, result.output
-    assert irregular(told(result), "unknown") == world.irregular
+    assert irregular(read_json(result), "unknown") == world.irregular
 
 
 def irregular(document: dict[str, Any], which: str) -> dict[tuple[str, str], dict[str, int]]:
@@ -220,7 +220,7 @@ def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[SandboxD
     sandbox, _ = filled
     result = run(sandbox, "klines", "coverage", "--json")
     assert result.exit_code == 0, result.output
-    rows = {(row["symbol"], row["month"]): row for row in told(result)["partitions"]}
+    rows = {(row["symbol"], row["month"]): row for row in read_json(result)["partitions"]}
     suspended = {
         symbol: sum(row["suspended"] or 0 for (of, _), row in rows.items() if of == symbol)
         for symbol in world.suspended
@@ -244,7 +244,7 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(
     sandbox, first = filled
     assert first.exit_code == 0, first.output
     before = {path: path.read_bytes() for path in (sandbox.root / "lake" / BARS).rglob("*.parquet")}
-    rows = told(run(sandbox, "klines", "backfill", "--json"))["partitions"]
+    rows = read_json(run(sandbox, "klines", "backfill", "--json"))["partitions"]
     assert [row["fetched"] for row in rows] == [[]] * len(rows)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -261,7 +261,7 @@ def definitions(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.De
     environment = {
         "CAPTURE_VENUE": "sandbox",
         "CAPTURE_INTERVAL": "1h",
-        "CAPTURE_CONFIG": str(Path(__file__).parents[1] / "empty.yaml"),
+        "CAPTURE_CONFIG": str(NO_SETTINGS),
     }
     yield import_definitions({**environment, **world.settings}, monkeypatch).defs
     forget_definitions()

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, snapshot, written
 
 SESSION = "20250803T143000Z_custom_btcusdt"
 SECOND = 1_000_000_000

@@ -30,8 +30,8 @@ from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import Ending
 from capture_pipeline.sessions.status import Status, publish_status
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline_tests.deployment import NO_SETTINGS
-from capture_pipeline_tests.network import clear_environment
+from capture_pipeline_tests.support.deployment import NO_SETTINGS
+from capture_pipeline_tests.support.exchange.network import clear_environment
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
-from capture_pipeline_tests.cli.conftest import told
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.command import read_json
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 NAME = "BTCUSDT-1h-2024-12.zip"
 FORMS = {
@@ -59,7 +59,7 @@ def test_a_file_whose_checksum_cannot_be_read_is_reported(
     """Daily files stand in for it; the file, the form, its digest and the remedy are named, and the exit code is 1."""
     spoil(fresh, fault)
     result = backfill("--json")
-    (row,) = told(result)["partitions"]
+    (row,) = read_json(result)["partitions"]
     assert (result.exit_code, row["state"], row["daily"], row["missing"]) == (1, "1 unverified", 744, 0)
     (line,) = row["unverified"]
     raw = next((fresh.root / "raw").rglob("BTCUSDT-1h-2024-12.*.zip"))
@@ -94,7 +94,7 @@ def test_the_remedy_that_is_named_settles_it(
         next((fresh.root / "raw").rglob("BTCUSDT-1h-2024-12.*.zip")).read_bytes()
     ).hexdigest()
     result = backfill("--json", **{setting: f"{NAME}={digest}" if setting.endswith("CHECKSUMS") else "true"})
-    (row,) = told(result)["partitions"]
+    (row,) = read_json(result)["partitions"]
     assert (result.exit_code, row["state"], row["monthly"], row["unverified"]) == (0, "ok", 744, [])
 
 
@@ -102,12 +102,12 @@ def test_its_hole_is_ours_where_nothing_stands_in(fresh: SandboxDeployment, back
     """Also where daily files are as bad: the ledger says that the file is unverified."""
     fresh.faults({"match": {"path": "*/BTCUSDT-1h-2024-12*"}, "fault": "checksum_path"})
     result = backfill("--json")
-    (row,) = told(result)["partitions"]
+    (row,) = read_json(result)["partitions"]
     assert (result.exit_code, row["state"], row["unexplained"]) == (1, "32 unverified", 744)
     ledger = CliRunner().invoke(
         main, ["klines", "gaps", "--json"], env=fresh.environment(), catch_exceptions=False
     )
-    assert {(hole["cause"], "unverified" in hole["detail"]) for hole in told(ledger)} == {("ours", True)}
+    assert {(hole["cause"], "unverified" in hole["detail"]) for hole in read_json(ledger)} == {("ours", True)}
 
 
 def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
@@ -121,7 +121,7 @@ def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
     for daily in (fresh.root / "raw").rglob("BTCUSDT-1h-2024-12-*.zip"):
         daily.unlink()
     lacking = backfill("--json")
-    (row,) = told(lacking)["partitions"]
+    (row,) = read_json(lacking)["partitions"]
     assert (lacking.exit_code, row["state"], row["unexplained"]) == (1, "32 quarantined", 744)
 
 

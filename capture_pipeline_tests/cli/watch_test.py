@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 pytestmark = pytest.mark.slow
 CAPTURE = str(Path(sys.executable).with_name("capture"))

@@ -8,13 +8,19 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, free_port, make_project, run_ui, wait_for_daemons
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.operations.conftest import settings_for
-from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
-from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.dagster.stage import BTC, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.ui import (
+    LOCATION,
+    Ui,
+    free_port,
+    make_project,
+    run_ui,
+    wait_for_daemons,
+)
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.receivers import HttpReceiver, MailReceiver, settings_for
+from capture_pipeline_tests.support.waits import wait_for
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 PARTITION = key(JANUARY, BTC)

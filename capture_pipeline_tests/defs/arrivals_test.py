@@ -14,8 +14,8 @@ from capture_pipeline.klines.ingest.republished import recheck_partition
 from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
-from capture_pipeline_tests.defs.stage import (
+from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
+from capture_pipeline_tests.support.dagster.stage import (
     BTC,
     CHAIN,
     ETH,
@@ -191,11 +191,9 @@ def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
 
 
 def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, automation: Automation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unfinished partition is reported after five minutes, and the automation completes it."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     fetch_archives(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
@@ -250,10 +248,8 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
             assert set(evaluations(stage, table, name).values()) == {(Status.SUCCEEDED, True)}
 
 
-def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
+def test_the_coverage_report_is_reported_with_its_checks(stage: Stage, automation: Automation) -> None:
     """The automation requests only a report that is older than a ledger."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
     report_coverage(stage.deployment, stage.deployment.now_us())
     stage.tick(SENSOR)
@@ -274,10 +270,10 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     }
 
 
-def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: Stage) -> None:
+def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(
+    stage: Stage, automation: Automation
+) -> None:
     """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     report_coverage(stage.deployment, stage.deployment.now_us())
     backfill_in_a_shell(stage, FOUR)
     stage.tick(SENSOR)
@@ -287,11 +283,9 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
 
 
 def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, automation: Automation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events of a partition are stored one by one; a tick of the automation falls between them."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)
     arrivals = part("klines.arrivals")
     report_one, requested = arrivals.report_materialization, []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, key
+from capture_pipeline_tests.support.dagster.ui import (
     PROGRAMS,
     Ui,
     environment,
@@ -18,8 +18,8 @@ from capture_pipeline_tests.defs.ui import (
     run_ui,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.waits import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

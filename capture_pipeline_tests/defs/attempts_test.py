@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import part
+from capture_pipeline_tests.support.dagster.stage import part
 
 HOUR = 3_600_000_000
 NOW = 1_700_000_000_000_000

@@ -1,6 +1,5 @@
 """Declarative automation: requests after a change of the input, and the effect of failed blocking checks."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -9,54 +8,13 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline.klines.merge import SeparatedRows
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 JANUARY_BTC = key(JANUARY, BTC)
-NOTHING: dict[str, set[str | None]] = {}
-
-
-@dataclass
-class Automation:
-    """Ticks of the automation.
-
-    Attributes:
-        stage: Stage with the assets.
-        cursor: Cursor after the last tick.
-    """
-
-    stage: Stage
-    cursor: Any = None
-
-    def tick(self) -> dict[str, set[str | None]]:
-        """Return the requests after an update: those of the second tick that sees it, or of the first."""
-        first, second = self.evaluate(), self.evaluate()
-        assert not first.keys() & second.keys()
-        return first | second
-
-    def evaluate(self) -> dict[str, set[str | None]]:
-        """Return the partitions that one tick requests, by asset; None for an unpartitioned asset."""
-        result = dg.evaluate_automation_conditions(
-            self.stage.definitions, self.stage.instance, cursor=self.cursor
-        )
-        self.cursor = result.cursor
-        requested: dict[str, set[str | None]] = {}
-        for entry in result.results:
-            if not entry.true_subset.is_empty:
-                keys = {
-                    item.partition_key for item in entry.true_subset.expensively_compute_asset_partitions()
-                }
-                requested[entry.key.to_user_string()] = keys
-        return requested
-
-
-@pytest.fixture
-def automation(stage: Stage) -> Automation:
-    """Return an automation that has evaluated the empty lake."""
-    automation = Automation(stage)
-    assert automation.tick() == NOTHING
-    return automation
 
 
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
@@ -129,7 +87,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
         broken.setattr(
             made_bars,
             "separate_rows",
-            lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+            lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSIONS.schema)),
         )
         assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}

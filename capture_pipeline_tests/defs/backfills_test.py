@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 import requests
 
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, key
+from capture_pipeline_tests.support.dagster.ui import (
     LOCATION,
     Ui,
     free_port,
@@ -18,9 +18,9 @@ from capture_pipeline_tests.defs.ui import (
     suspend,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.waits import wait_for
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -1,47 +1,23 @@
 """Fixtures: the definitions with small settings, and a deployment on a sandbox exchange for each test."""
 
-import importlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
+from capture_pipeline_tests.support.dagster.definitions import (
+    NOW,
+    SETTINGS,
+    forget_definitions,
+    import_definitions,
+)
+from capture_pipeline_tests.support.dagster.stage import Stage
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK, SandboxDeployment
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
-
-NOW = "2024-03-10T12:00:30Z"
-SETTINGS = {
-    "CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT",
-    "CAPTURE_HISTORY_START": "2024-01-01",
-    "CAPTURE_HISTORY_END": "2024-03-31",
-}
-
-
-def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import the definitions again, with the settings of an environment."""
-    forget_definitions()
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return importlib.import_module("capture_pipeline.definitions")
-
-
-def forget_definitions() -> None:
-    """Remove the modules of the definitions, because they contain the settings of a test."""
-    for name in [
-        name
-        for name in sys.modules
-        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
-    ]:
-        del sys.modules[name]
-    package = sys.modules["capture_pipeline"]
-    for name in ("defs", "definitions"):
-        if hasattr(package, name):
-            delattr(package, name)
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +55,18 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def stage(definitions: dg.Definitions, sandbox: SandboxDeployment, instance: dg.DagsterInstance) -> Stage:
     return Stage(definitions, sandbox, instance)
+
+
+@pytest.fixture(scope="session")
+def empty_lake_cursor(definitions: dg.Definitions) -> Any:
+    """Return the cursor of the automation after two ticks that saw no event."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions, instance)
+        assert automation.tick() == NOTHING
+        return automation.cursor
+
+
+@pytest.fixture
+def automation(stage: Stage, empty_lake_cursor: Any) -> Automation:
+    """Return an automation that has evaluated the empty lake."""
+    return Automation(stage.definitions, stage.instance, empty_lake_cursor)

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from capture_pipeline.klines.quality.coverage_report import report_coverage
-from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, part
-from capture_pipeline_tests.deployment import run_sandbox_deployment
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, part
+from capture_pipeline_tests.support.deployment import run_sandbox_deployment
 
 IMAGE = re.compile(r"!\[Coverage by symbol and month\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 SVG = "{http://www.w3.org/2000/svg}"

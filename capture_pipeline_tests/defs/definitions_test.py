@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from capture_pipeline.settings.models import History, Settings
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.errors import ConfigError, MalformedDataError, NetworkError, RateLimitedError
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key, part
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 OTHERS = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}

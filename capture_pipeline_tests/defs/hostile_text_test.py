@@ -8,12 +8,13 @@ import dagster as dg
 import pytest
 from markdown_it import MarkdownIt
 
-from capture_pipeline.feasibility.criteria import CRITERIA
+from capture_pipeline.checks.feasibility import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
-from capture_pipeline_tests.defs.stage import Stage, key, part
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
+from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown
+from capture_pipeline_tests.support.dagster.stage import Stage, key, part
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.answers import answer, server
 
 INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
 OURS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline_tests.deployment import run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import run_sandbox_deployment
 
 pytestmark = pytest.mark.slow
 

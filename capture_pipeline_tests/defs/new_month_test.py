@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.stage import BTC, Stage, key, part
+from capture_pipeline_tests.support.dagster.ui import (
     PROGRAMS,
     Ui,
     environment,
@@ -23,7 +23,7 @@ from capture_pipeline_tests.defs.ui import (
     make_project,
     wait_for_daemons,
 )
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.waits import wait_for
 
 CLOCK = """import os, time
 

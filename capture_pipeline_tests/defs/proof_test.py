@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import Stage
-from capture_pipeline_tests.defs.ui import PROGRAMS
-from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, recorded
-from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.support.dagster.stage import Stage
+from capture_pipeline_tests.support.dagster.ui import PROGRAMS
+from capture_pipeline_tests.support.sessions.midnight import BOTH_OUT, FIRST_OUT, MARKET, recorded
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 pytestmark = pytest.mark.slow
 HOUR = 3600

@@ -22,8 +22,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from capture_pipeline_tests.defs.ui import free_port
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+from capture_pipeline_tests.support.dagster.ui import free_port
+from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key, part
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")

@@ -17,7 +17,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.ui import (
     LOCATION,
     RUN_JOB,
     Ui,
@@ -27,9 +27,9 @@ from capture_pipeline_tests.defs.ui import (
     run_ui,
     wait_for_daemons,
 )
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.waits import wait_for
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

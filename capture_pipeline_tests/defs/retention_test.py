@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
+from capture_pipeline_tests.support.dagster.automation import evaluate_conditions
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
 
 def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     """A run of checks only is removed; the automation still knows that the bars passed."""
-    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
+    seen = evaluate_conditions(stage.definitions, stage.instance)
     stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
         key(JANUARY, BTC),
@@ -77,8 +78,8 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     age(stage, judged.run_id, 200)
     assert stage.run("clean_up").success
     assert not stage.instance.has_run(judged.run_id)
-    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    requested = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
+    seen = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
+    requested = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
     assert requested.get_num_requested(dg.AssetKey("bar_gaps")) == 1
 
 

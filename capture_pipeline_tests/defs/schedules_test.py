@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.defs.conftest import SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.dagster.definitions import SETTINGS
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 
 @pytest.fixture

@@ -6,9 +6,19 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
-from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
+from capture_pipeline_tests.support.dagster.stage import (
+    BTC,
+    ETH,
+    FEBRUARY,
+    JANUARY,
+    MARCH,
+    Stage,
+    block,
+    key,
+    part,
+)
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 BOTH = [key(FEBRUARY, BTC), key(FEBRUARY, ETH)]
 JANUARY_ZIP = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"

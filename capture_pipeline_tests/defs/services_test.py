@@ -13,10 +13,17 @@ import pytest
 
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
-from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.waiting import wait_for
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.dagster.ui import (
+    ROOT,
+    Ui,
+    environment,
+    free_port,
+    make_project,
+    wait_for_daemons,
+)
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.waits import wait_for
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 UNITS = ROOT / "deploy" / "systemd"

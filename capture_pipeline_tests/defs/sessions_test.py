@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline.golden.validation.checks import CHECKS
+from capture_pipeline.checks.recordings import RECORDING_CHECKS
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.lifecycle import (
     create_plan,
@@ -27,9 +27,10 @@ from capture_pipeline.recorder.process import launch, read_finished_metadata
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.defs.stage import Stage, part
-from capture_pipeline_tests.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from capture_pipeline_tests.support.dagster.automation import evaluate_conditions
+from capture_pipeline_tests.support.dagster.stage import Stage, part
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,21 +104,17 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     assert tick.keys == [folder.session]
     assert [run.run_key for run in tick.runs] == [f"{folder.session}-1"]
     stage.instance.add_dynamic_partitions("sessions", tick.keys)
-    seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance)
+    seen = evaluate_conditions(stage.definitions, stage.instance)
     result = stage.run("record_session", folder.session)
     assert result.success
     materialization = stage.materializations("golden_samples")[folder.session]
     assert materialization.metadata["state"].value == "complete"
     assert materialization.metadata["gaps"].value == 0
     verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-    assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
+    assert verdicts == dict.fromkeys((spec.name for spec in RECORDING_CHECKS), True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
-    seen = dg.evaluate_automation_conditions(
-        defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
-    )
-    requested = dg.evaluate_automation_conditions(
-        defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
-    )
+    seen = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
+    requested = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
     assert {name: requested.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(
         tables, 1
     )
@@ -263,7 +260,6 @@ def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) 
 _KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.recorder.lifecycle import stop

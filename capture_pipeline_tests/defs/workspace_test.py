@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from capture_pipeline_tests.defs.ui import (
+from capture_pipeline_tests.support.dagster.ui import (
     PROGRAMS,
     ROOT,
     environment,

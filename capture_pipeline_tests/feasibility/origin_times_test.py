@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from capture_pipeline.checks.feasibility import ORIGIN_TIME, SKEW
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import LakeError, MalformedDataError
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import (
     OriginReport,
     build_evidence,
@@ -27,7 +28,7 @@ from capture_pipeline.feasibility.event_time.weighted_quantiles import WeightedV
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.reporting.charts import markdown, page
-from capture_pipeline_tests.golden.recorded import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
 
 START = 1_769_817_600_000_000_000
 MS, DAY = 10**6, 86_400 * 10**9

@@ -13,7 +13,7 @@ from capture_pipeline.cli.session.diagnosis import diagnose_command
 from capture_pipeline.cli.session.imports import import_command
 from capture_pipeline.cli.session.validation import validate_command
 from capture_pipeline.golden.quality_score import MEANING
-from capture_pipeline_tests.golden.made import recording, session, trade, written
+from capture_pipeline_tests.support.sessions.lines import recording, session, trade, written
 
 
 def run(command: click.Command, *arguments: object) -> Result:

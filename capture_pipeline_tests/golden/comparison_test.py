@@ -16,7 +16,7 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.sessions.line_format import format_line
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
-from capture_pipeline_tests.golden.recorded import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
 
 START_NS = 1_785_760_200_000_000_000
 MADE = "20260803T123000Z_ethusdt"

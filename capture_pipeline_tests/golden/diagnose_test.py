@@ -12,7 +12,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.golden.comparison.continuous_spans import find_stretches
 from capture_pipeline.golden.quality_score import diagnose, join_spans
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
+from capture_pipeline_tests.support.sessions.lines import START_NS, packed, recording, session, trade, written
 
 
 def trades(first: int, count: int, start_s: float) -> list[bytes]:

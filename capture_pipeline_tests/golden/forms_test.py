@@ -25,7 +25,7 @@ from capture_pipeline.recorder.storage.recovery import RecoveredSession, map_fil
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.golden.made import packed, recording
+from capture_pipeline_tests.support.sessions.lines import packed, recording
 from sandbox_exchange.sources.replay import read_records
 
 LINES = recording(60)

@@ -14,7 +14,7 @@ from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.proof.prover import prove, unprovable_reason
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 T = 1_741_000_000
 SPOT_DIFF = '{"e":"depthUpdate","E":1741000000000,"s":"ADAUSDT","U":1,"u":1,"b":[],"a":[]}'

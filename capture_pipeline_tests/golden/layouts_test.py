@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.golden.scan.line_layouts import split_by_layout
-from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, trade
 from capture_pipeline_tests.golden.scan_test import counted
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, snapshot, trade
 
 
 def message(stream: str, data: str) -> bytes:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.readers.line_reader import Recording, read_lines
-from capture_pipeline_tests.golden.made import packed, recording, trade, written
+from capture_pipeline_tests.support.sessions.lines import packed, recording, trade, written
 
 
 def read(path: Path, block_bytes: int = 2 << 20) -> tuple[list[bytes], Recording]:

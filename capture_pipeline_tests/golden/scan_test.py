@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from capture_pipeline.golden.scan.parallel import find_cut, scan, scan_halves
 from capture_pipeline.golden.scan.scanner import Scan, scan_part
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline_tests.golden.made import START_NS, depth, recording, snapshot, trade, written
+from capture_pipeline_tests.support.sessions.lines import START_NS, depth, recording, snapshot, trade, written
 
 SOUND = trade(1, START_NS)
 

@@ -11,7 +11,7 @@ from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 
@@ -34,7 +34,7 @@ def run(sandbox: SandboxDeployment, month: Month) -> Outcome:
 
 def list_failed_gates(sandbox: SandboxDeployment, part: Partition) -> list[str]:
     return [
-        result.summary
+        result.reason
         for result in check_bars(sandbox.deployment, [part], sandbox.deployment.now_us())
         if not result.passed
     ]

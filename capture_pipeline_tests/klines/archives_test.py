@@ -23,7 +23,11 @@ from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import (
+    SHORT_READ_TIMEOUT,
+    SandboxDeployment,
+    run_sandbox_deployment,
+)
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 

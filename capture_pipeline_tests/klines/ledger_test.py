@@ -15,7 +15,7 @@ from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lak
 from capture_pipeline.klines.quality.coverage_report import measure_coverage
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 FEBRUARY = Month(2025, 2)
 
@@ -37,7 +37,7 @@ def list_failed_gates(sandbox: SandboxDeployment, parts: list[Partition]) -> dic
     deployment = sandbox.deployment
     now_us = deployment.now_us()
     results = [*check_bars(deployment, parts, now_us), *check_gaps(deployment, parts, now_us)]
-    return {result.spec.name: result.summary for result in results if not result.passed}
+    return {result.spec.name: result.reason for result in results if not result.passed}
 
 
 def bars_of(sandbox: SandboxDeployment, part: Partition) -> Path:

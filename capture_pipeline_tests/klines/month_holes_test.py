@@ -13,7 +13,7 @@ from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
 MONTHLY = {"symbol": "BTCUSDT", "granularities": ["monthly"]}
 JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-01-31"}

@@ -13,7 +13,7 @@ from capture_pipeline.errors import StorageError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.quality.row_gates import check_bars
-from capture_pipeline_tests.deployment import SandboxDeployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 SPAWN = multiprocessing.get_context("spawn")
 

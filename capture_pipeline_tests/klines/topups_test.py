@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, MalformedDataError
@@ -18,8 +18,8 @@ from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
-from capture_pipeline_tests.frames import START_US, klines
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.frames import START_US, klines
 
 HOLE = {"start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
 

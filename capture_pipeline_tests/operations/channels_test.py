@@ -21,11 +21,10 @@ from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline_tests.deployment import NO_SETTINGS
-from capture_pipeline_tests.hostile import ATTACK, MARK, check_printable
-from capture_pipeline_tests.network import make_authority
-from capture_pipeline_tests.operations.conftest import settings_for
-from capture_pipeline_tests.operations.receivers import PATH, HttpReceiver, MailReceiver, free_port
+from capture_pipeline_tests.support.attack import ATTACK, MARK, check_printable
+from capture_pipeline_tests.support.deployment import NO_SETTINGS
+from capture_pipeline_tests.support.exchange.network import make_authority
+from capture_pipeline_tests.support.receivers import PATH, HttpReceiver, MailReceiver, free_port, settings_for
 
 HOSTILE = f"a\r\nBcc: evil@example.org\r\n\r\n<!channel> <!here> <@U1> @channel @everyone <http://evil|click> `` ``` & {ATTACK}"
 LOGIN = {"username": "ann", "security": "none"}

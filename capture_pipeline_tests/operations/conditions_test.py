@@ -14,8 +14,8 @@ from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan,
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline_tests.deployment import NO_SETTINGS
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.deployment import NO_SETTINGS
+from capture_pipeline_tests.support.sessions.recorder import live
 
 
 def now_us() -> int:

@@ -21,9 +21,8 @@ from capture_pipeline.operations.alerts.delivery import deliver
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.operations.alerts.spool import MAX_WAIT_US, MAX_WAITING, Spool
 from capture_pipeline.settings.levels import Level
-from capture_pipeline_tests.operations.conftest import settings_for
-from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver, free_port
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.receivers import HttpReceiver, MailReceiver, free_port, settings_for
+from capture_pipeline_tests.support.waits import wait_for
 
 NOW_US = 1_740_000_000_000_000
 MINUTE_US = 60_000_000

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
@@ -24,8 +26,8 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
     assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     assert {gap.at_end for gap in read_gaps(folder.gaps)} == {True}
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert {name: report.check(name).verdict for name in ("ledger", "disk", "accounting")} == {
         "ledger": Verdict.PASS,
         "disk": Verdict.FAIL,
@@ -112,7 +114,7 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     stop(folder, settings)
     assert recorded_ids(folder, OTHERS) | lost_ids(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
     assert lost_ids(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
     assert "before the first message of a stream" in report.check("disk").reason
 
@@ -149,7 +151,7 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(
         0,
         "closed" if resumed else "unwritten",
     )
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("accounting").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.cli.session.view import overview
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.sessions.counts import ACCOUNT_PARTS
@@ -18,9 +20,9 @@ from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.calls import Calls
-from capture_pipeline_tests.recorder.desk import OTHERS, Desk, lost_ids, recorded_ids
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.sessions.desk import OTHERS, Desk, lost_ids, recorded_ids
+from capture_pipeline_tests.support.sessions.recorder import live
+from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 
 def remove(path: Path) -> None:
@@ -115,12 +117,15 @@ def test_it_is_noticed_and_its_ids_are_listed(
         recorded_ids(folder, OTHERS)
     )
     assert [one["cause"] for one in account["altered"]] == [cause]
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, dataclasses.replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("accounting").verdict) == (
         Verdict.PASS,
         Verdict.PASS,
     )
-    assert (report.check("disk").verdict, report.check("disk").decides) == (Verdict.FAIL, True)
+    assert (report.check("disk").verdict, report.check("disk").spec.severity) == (
+        Verdict.FAIL,
+        Severity.ERROR,
+    )
     assert folder.growing.name in report.check("disk").reason
 
 

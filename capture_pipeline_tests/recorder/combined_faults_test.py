@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.sessions.models import RefillState
-from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.limits_test import OVER, command, limits
-from capture_pipeline_tests.recorder.live import BUSY, Live
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, Live
 
 pytestmark = pytest.mark.slow
 

@@ -22,11 +22,11 @@ import pytest
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.recorder.crash_program import DEPTH, MISSING, TRADES, main
+from capture_pipeline_tests.support.sessions.crash_program import DEPTH, MISSING, TRADES, main
 
 STRACE = shutil.which("strace")
 ALL = os.environ.get("CRASH_MATRIX") == "all"
-PROGRAM = "capture_pipeline_tests.recorder.crash_program"
+PROGRAM = "capture_pipeline_tests.support.sessions.crash_program"
 CALLS = ("write", "fsync", "rename", "ftruncate", "unlink")
 FAULTS = {"write": ("ENOSPC", "EIO"), "fsync": ("EIO",), "rename": ("EIO",), "ftruncate": (), "unlink": ()}
 FIRST_RUN, SECOND_RUN = (1, 40), (41, 60)

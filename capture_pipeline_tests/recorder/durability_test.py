@@ -20,7 +20,7 @@ from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.calls import Calls
+from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 PART, SECOND, WHOLE = (f"btcusdt_capture_20260803T143000Z.jsonl.gz{end}" for end in (".part", ".part2", ""))
 LINE = b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":%d}}\n'

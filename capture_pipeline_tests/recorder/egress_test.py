@@ -16,7 +16,7 @@ from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, PermanentError, TransientError
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline_tests.network import (
+from capture_pipeline_tests.support.exchange.network import (
     BODY,
     HOST,
     Authority,

@@ -27,7 +27,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.settings.models import Settings
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.sessions.recorder import live
 
 
 @pytest.fixture

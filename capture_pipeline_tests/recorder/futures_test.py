@@ -15,9 +15,9 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
 from capture_pipeline.sessions.models import Cause, SessionMetadata
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.recorder.exchange import exchange
-from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK, Live
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
     assert {stream: len(found) > 100 for stream, found in ranges.items()} == {AGG_TRADE: True, DEPTH: True}
     assert session.metadata.statistics["reconnects_by_cause"] == {Cause.CLOSED: 2}
     report = validate(session.folder.path)
-    verdicts = {check.name: str(check.verdict) for check in report.checks}
+    verdicts = {check.spec.name: str(check.verdict) for check in report.checks}
     passed = (
         "line_form",
         "continuity",
@@ -102,7 +102,7 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
     lines = [json.loads(line) for line in session.folder.refilled.read_text().splitlines()]
     assert [line["agg"]["a"] for line in lines] == list(lost)
     assert (gaps[AGG_TRADE].filled_by, gaps[DEPTH].filled_by) == ("refilled_trades.jsonl", None)
-    checks = {check.name: check for check in validate(session.folder.path).checks}
+    checks = {check.spec.name: check for check in validate(session.folder.path).checks}
     places = {
         place["stream"]: (place["last_good_id"], place["first_good_id"])
         for place in checks["continuity"].figures["places"]

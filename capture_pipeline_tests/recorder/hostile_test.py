@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.cli.exits import EXIT_INTERRUPTED
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.recorder.hostile import (
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.websocket_frames import (
     BINARY,
     CLOSE,
     CONT,
@@ -31,7 +31,7 @@ from capture_pipeline_tests.recorder.hostile import (
     send_pieces,
     trade,
 )
-from capture_pipeline_tests.recorder.live import Live
+from capture_pipeline_tests.support.sessions.recorder import Live
 
 MIB = 1 << 20
 RSV1 = 0x40

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from capture_pipeline_tests.deployment import SandboxDeployment, run_sandbox_deployment
-from capture_pipeline_tests.recorder.live import live
+from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.sessions.recorder import live
 
 pytestmark = pytest.mark.slow
 

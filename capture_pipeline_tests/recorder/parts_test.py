@@ -39,7 +39,7 @@ from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.schedule import list_windows
 from capture_pipeline.settings.sessions import PlannedSession, Recording, Weekday
-from capture_pipeline_tests.recorder.desk import create_pipeline
+from capture_pipeline_tests.support.sessions.desk import create_pipeline
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 

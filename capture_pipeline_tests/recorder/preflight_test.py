@@ -16,10 +16,10 @@ from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.recorder.preflight.observations import RestRecord, join_entries
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.recorder.exchange import exchange
-from capture_pipeline_tests.recorder.live import BUSY, QUICK
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, QUICK
+from capture_pipeline_tests.support.waits import wait_for
 
 pytestmark = pytest.mark.slow
 

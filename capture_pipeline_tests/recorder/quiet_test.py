@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline_tests.recorder.connection_count import many_symbols, quiet_contract
-from capture_pipeline_tests.recorder.live import BUSY, live
+from capture_pipeline_tests.soak.connection_count import many_symbols, quiet_contract
+from capture_pipeline_tests.support.sessions.recorder import BUSY, live
 
 pytestmark = pytest.mark.slow
 PATIENT = {"CAPTURE_RECORDING_SILENCE_S": "60"}

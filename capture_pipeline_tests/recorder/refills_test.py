@@ -13,8 +13,8 @@ from capture_pipeline.golden.proof.report import State
 from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.models import Gap, RefillState
-from capture_pipeline_tests.recorder.exchange import exchange
-from capture_pipeline_tests.recorder.live import BUSY, Live
+from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.sessions.recorder import BUSY, Live
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import requests
 from capture_pipeline.recorder.lifecycle import list_open_sessions, prepare, sessions_root, stop
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause, RefillState
-from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 pytestmark = pytest.mark.slow
 

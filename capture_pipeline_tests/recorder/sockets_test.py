@@ -14,7 +14,7 @@ from capture_pipeline.recorder.connections import sockets
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.connections.sockets import LibrarySocket, ParsingSocket, socket_class
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline_tests.waiting import wait_for
+from capture_pipeline_tests.support.waits import wait_for
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 MESSAGES = [b"{}", b"x" * 126, "\u20ac".encode() * 400, b"y" * 70_000]

@@ -24,8 +24,8 @@ from capture_pipeline.recorder.state import session_state
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import Status
-from capture_pipeline_tests.recorder.desk import metrics_text
-from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.support.sessions.desk import metrics_text
+from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:

@@ -15,7 +15,7 @@ import pytest
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.replay.messages import EVENT, FIRST, KIND, LAST, POSITION, SNAPSHOT
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
-from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, market, replayed
+from capture_pipeline_tests.support.sessions.book_updates import START_NS, Update, book_of, market, replayed
 
 LEVELS = 20
 DIFFS = {

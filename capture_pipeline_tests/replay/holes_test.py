@@ -29,7 +29,7 @@ from capture_pipeline.replay.messages import ROWS, Messages, Scale
 from capture_pipeline.replay.sampling import sample_book
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
-from capture_pipeline_tests.golden.made import written
+from capture_pipeline_tests.support.sessions.lines import written
 
 START_NS = 1_755_000_000_000_000_000
 STEP_NS = 100_000_000

@@ -21,7 +21,7 @@ from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import LAST, Ints, Messages
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
-from capture_pipeline_tests.golden.recorded import SESSION, import_eth
+from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
 
 Best = tuple[int, int, int, int]
 MIDNIGHT_NS = 1_723_161_600_000_000_000

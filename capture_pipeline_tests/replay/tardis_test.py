@@ -13,7 +13,14 @@ from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import CAPTURE, EVENT, KIND, LAST, SNAPSHOT
 from capture_pipeline.replay.sources.tardis import TardisSource
-from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, levels_of, market, replayed
+from capture_pipeline_tests.support.sessions.book_updates import (
+    START_NS,
+    Update,
+    book_of,
+    levels_of,
+    market,
+    replayed,
+)
 
 HEAD = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
 GOOD = "binance,BTCUSDT,1769817600012000,1769817600034517,true,bid,84012.01,0.25"

@@ -16,7 +16,7 @@ import requests
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.streams.messages import decode_depth
 from capture_pipeline.errors import ConfigError
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BUSY,
     DEPTH,
     NOW_US,
@@ -27,7 +27,7 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     receive_data,
     until,
 )
-from sandbox_exchange.config import SandboxConfig, validate_model
+from sandbox_exchange.config.models import SandboxConfig, validate_model
 
 UNICODE, CONTRACT = "币安人生USDT", "BTCUSDT_250328"
 SPOT, FUTURES = "data/spot", "data/futures/um"

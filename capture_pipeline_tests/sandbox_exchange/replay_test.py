@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sessions.line_format import format_line, splice_line
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     Exchange,
     close_code,
     exchange,

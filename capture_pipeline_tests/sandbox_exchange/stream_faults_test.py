@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BOTH,
     DEPTH,
     TRADE,

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BUSY,
     DEPTH,
     Exchange,

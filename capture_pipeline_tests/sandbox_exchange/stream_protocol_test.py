@@ -9,7 +9,7 @@ import pytest
 import requests
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, exchange, raw_connection, receive
+from capture_pipeline_tests.support.exchange.streams import Exchange, exchange, raw_connection, receive
 from sandbox_exchange.streams.connection import MAX_REQUEST_BYTES
 
 _CODE_END = 3

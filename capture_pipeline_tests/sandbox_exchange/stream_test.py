@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BOTH,
     BUSY,
     DEPTH,
@@ -29,6 +29,7 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     receive_rest,
     until,
 )
+from sandbox_exchange.streams.dispatcher import Dispatcher
 
 
 def test_messages_have_the_exchanges_form() -> None:
@@ -272,6 +273,24 @@ def test_a_jump_of_the_clock_skips_nothing() -> None:
         until(lambda: box.control("streams")["position"] == "2025-02-20T10:35:00Z")
         box.advance(0.1)
         assert json.loads(receive(client, 1)[0])["E"] == parse_time("2025-02-20T10:35:00.1Z") // 1000
+
+
+def test_a_running_clock_is_read_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps for new messages are 10 ms apart: a step at once after another would use a whole processor."""
+    starts: list[float] = []
+
+    def count(self: Dispatcher, *arguments: Any) -> bool:
+        starts.append(time.monotonic())
+        return step(self, *arguments)
+
+    step = Dispatcher._step
+    monkeypatch.setattr(Dispatcher, "_step", count)
+    with exchange(frozen=False, speed=1) as box, box.connect() as client:
+        receive(client, 1)
+        starts.clear()
+        time.sleep(0.3)
+        assert len(starts) > 2
+        assert len(starts) / (starts[-1] - starts[0]) < 120
 
 
 def test_several_symbols_and_connections_get_the_same_bytes() -> None:

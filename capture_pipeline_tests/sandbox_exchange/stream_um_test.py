@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.parser import StreamParser
 from capture_pipeline_tests.binance.stream_kernel_test import list_values, parse, parse_with_msgspec
-from capture_pipeline_tests.sandbox_exchange.streaming import (
+from capture_pipeline_tests.support.exchange.streams import (
     BUSY,
     DEPTH,
     NOW_US,

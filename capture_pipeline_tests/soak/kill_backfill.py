@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from capture_pipeline_tests.deployment import SandboxDeployment
-from capture_pipeline_tests.recorder.exchange import exchange
+from capture_pipeline_tests.support.deployment import SandboxDeployment
+from capture_pipeline_tests.support.exchange.process import exchange
 
 _COMMAND = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()"]
 _MONTHS = ("--from", "2024-09", "--to", "2024-12")

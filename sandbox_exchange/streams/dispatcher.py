@@ -68,9 +68,10 @@ class Dispatcher:
         """Send messages while a connection is open or the feed runs without listeners."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.runs_without_listeners:
-            until_us = min(self._clock.now_us(), self.position_us + _MAX_STEP_US)
+            now_us = self._clock.now_us()
+            until_us = min(now_us, self.position_us + _MAX_STEP_US)
             await self._render(connections, until_us)
-            has_more = self._step(list(connections.values()), until_us)
+            has_more = self._step(list(connections.values()), until_us, now_us)
             self._delayed = {
                 number: delayed for number, delayed in self._delayed.items() if number in connections
             }
@@ -91,11 +92,10 @@ class Dispatcher:
             for _ in self._feed.render(keys, self.position_us, until_us):
                 await asyncio.sleep(0)
 
-    def _step(self, connections: list[StreamConnection], until_us: int) -> bool:
-        """Send the messages up to a time; return whether more messages are due."""
-        now = self._clock.now_us()
+    def _step(self, connections: list[StreamConnection], until_us: int, now_us: int) -> bool:
+        """Send the messages up to a time; return whether more messages were due when the step began, at `now_us`."""
         receiving = [connection for connection in connections if connection.is_receiving]
-        if self._must_wait(receiving, now):
+        if self._must_wait(receiving, now_us):
             return False
         keys = _subscribed_keys(receiving)
         # If the clock was set back, the window is empty and ends there.
@@ -105,7 +105,7 @@ class Dispatcher:
         self._count(items)
         self._deliver(items, receiving)
         self._apply_time(connections)
-        return end_us < now
+        return end_us < now_us
 
     def _must_wait(self, receiving: list[StreamConnection], now: int) -> bool:
         """Return whether to wait for slow clients after a jump of the clock, for at most `_MAX_WAIT_S`."""
