@@ -199,7 +199,7 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.repairs),
+        "mended_damage": read.damage_count,
         "accounting": account_summary(read.account, read.messages) if read.account else None,
         "reconnects": counts.connection_ends.total(),
         "reconnects_by_cause": dict(counts.connection_ends),

@@ -47,6 +47,7 @@ class RecoveredSession:
         checkpoint: Last checkpoint of the recorder; its counts are those of the account if there is one.
         account: Account of the received messages, settled with the recording; None if no recorder kept one.
         repairs: Descriptions of the repairs, for the event log.
+        damage_count: Count of damaged parts that were moved to the quarantine.
         gaps: Gaps in the scanned lines.
         messages: Count of lines: those up to the checkpoint and the scanned ones.
         bad: Count of scanned lines that are not valid lines of a recording.
@@ -61,6 +62,7 @@ class RecoveredSession:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
     repairs: list[str] = field(default_factory=list)
+    damage_count: int = 0
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
     bad: int = 0
@@ -257,6 +259,7 @@ def _quarantine_damage(
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             _copy(content, start, end, file)
+    state.damage_count += len(edges) // 2 - 1  # the damaged parts lie between the sound ones
 
 
 def _copy_to_file(path: Path, content: Content, start: int, end: int) -> None:
