@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage check structure ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures lock clean
+.PHONY: help setup demo test coverage check structure ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures docs-tables lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ fuzz: setup ## Give damaged input to every parser of bytes from outside, for ten
 
 mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
 	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)
+
+docs-tables: setup ## Write docs/tables.md from the declarations of the tables
+	@$(BIN)/python -m capture_pipeline.tables.page > docs/tables.md
 
 killtest: setup ## Kill recorders and backfills at 200 random instants each, and account for every message and file
 	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)

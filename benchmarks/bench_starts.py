@@ -12,7 +12,7 @@ from processes import Run, Series, run_program
 from report import Finding, ratio
 
 from capture_pipeline.binance.periods import Month
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 NAME = "starts"

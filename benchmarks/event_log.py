@@ -30,7 +30,7 @@ from dagster._core.storage.event_log.schema import (
 from dagster._serdes import deserialize_value, serialize_value
 
 from capture_pipeline.binance.periods import Month
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 LAST = Month(2025, 12)

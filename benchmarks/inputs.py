@@ -24,7 +24,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.settings.models import DEFAULT_SYMBOLS
 from sandbox_exchange.archive.corrupt_zip import ZipEntry, build_zip
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.sources.synthetic import SyntheticSource
 
@@ -36,7 +36,12 @@ FEW, MANY = 24, 120
 SYMBOLS = DEFAULT_SYMBOLS
 PARTITIONS = 600
 _ROOT = Path(__file__).parent.parent
-_SOURCE_FOLDERS = ("capture_pipeline/lake", "capture_pipeline/tables", "sandbox_exchange")
+_SOURCE_FOLDERS = (
+    "capture_pipeline/lake",
+    "capture_pipeline/tables",
+    "capture_pipeline/klines",
+    "sandbox_exchange",
+)
 _PROCESSES = max(1, min(8, os.cpu_count() or 1))
 
 

@@ -12,9 +12,9 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.parsing import read_yaml
 from capture_pipeline.terminal import write_line
-from sandbox_exchange.config import SandboxConfig, validate_model
+from sandbox_exchange.config.models import SandboxConfig, validate_model
+from sandbox_exchange.config.profiles import profile_names
 from sandbox_exchange.faults.rules import FaultScript
-from sandbox_exchange.profiles import profile_names
 from sandbox_exchange.server.server import Sandbox, serve
 
 _MAX_SYMBOLS_SHOWN = 6

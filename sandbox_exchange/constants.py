@@ -58,6 +58,13 @@ DATA = ("aggTrades", "klines", "trades")
 """Folders below `monthly` and `daily` in the archive of a market."""
 DAILY_DELAY_HOURS, MONTHLY_DELAY_HOURS = 5.0, 36.0
 
+KLINES_HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    "taker_buy_volume,taker_buy_quote_volume,ignore"
+)
+TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
+"""Header of futures files of trades. Spot files have one more column and no header."""
+
 FUTURES_HOST = "fstream"
 """First path segment of futures streams, which have a separate host at the exchange."""
 SHUTDOWN_STREAM = "!serverShutdown"

@@ -19,7 +19,7 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.calendars.loader import load_entries, utc
 from capture_pipeline.calendars.outages import Kind, Outage
 from capture_pipeline.settings.sessions import Symbol
-from capture_pipeline.tables.bars import Irregularity
+from capture_pipeline.tables.klines.bars import Irregularity
 
 _CUT_KINDS = frozenset({Irregularity.EARLY_CLOSE, Irregularity.NEGATIVE_LENGTH})
 _CUT_INTERVALS = (Interval.S1, Interval.H12)

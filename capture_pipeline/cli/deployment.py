@@ -8,7 +8,8 @@ from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline.tables.registry import refresh_catalog
+from capture_pipeline.tables.catalog import refresh_views
+from capture_pipeline.tables.registry import TABLES
 from capture_pipeline.terminal import write_line
 
 
@@ -23,6 +24,6 @@ def open_deployment(config: Path | None) -> Deployment:
 def renew_catalog(deployment: Deployment) -> None:
     """Renew the views of the catalogue. A failure is only a warning: the data are in the lake without views."""
     try:
-        refresh_catalog(deployment.lake)
+        refresh_views(deployment.lake, TABLES)
     except CaptureError as error:
         write_line(f"Warning: the catalogue was not renewed: {error}", err=True)

@@ -15,7 +15,7 @@ from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import config_option
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.archives import result_interruptibly
-from capture_pipeline.lake.catalog import check_reads_only, connect
+from capture_pipeline.tables.catalog import check_reads_only, connect
 
 Answer = tuple[list[str], list[tuple[object, ...]]]
 _ROWS_AT_ONCE = 10_000

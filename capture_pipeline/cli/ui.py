@@ -24,7 +24,7 @@ from capture_pipeline.cli.demo.command import SANDBOX_FILE, free_port, prepare
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 from sandbox_exchange.server.server import SandboxServer
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

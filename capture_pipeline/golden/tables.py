@@ -24,7 +24,8 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.parsing import guard_parser
 from capture_pipeline.sessions.layout import valid_session
-from capture_pipeline.tables.golden import TABLES, GoldenTable
+from capture_pipeline.tables.registry import SESSION_TABLES
+from capture_pipeline.tables.table import Table
 
 HOUR_NS = 3_600_000_000_000
 _REMEDY = "convert the recording again"
@@ -101,11 +102,11 @@ class GoldenTables:
         """Path of the manifest."""
         return self.root / "golden_manifests" / f"session={valid_session(self.session)}" / "manifest.json"
 
-    def folder(self, table: GoldenTable) -> Path:
+    def folder(self, table: Table) -> Path:
         """Return the folder of a table."""
         return self.root / table.name / f"session={valid_session(self.session)}"
 
-    def file(self, table: GoldenTable, symbol: str, hour: str) -> Path:
+    def file(self, table: Table, symbol: str, hour: str) -> Path:
         """Return the path of the file of one symbol and hour."""
         return (
             self.folder(table)
@@ -118,7 +119,7 @@ class GoldenTables:
         """List files of this session that are not in `published`."""
         return [
             path
-            for table in TABLES
+            for table in SESSION_TABLES
             for path in sorted(self.folder(table).rglob("*.parquet"))
             if path not in published
         ]
@@ -142,7 +143,7 @@ class GoldenTables:
         """List the symbols in alphabetical order."""
         return sorted({file.symbol for file in self.manifest().files})
 
-    def paths(self, table: GoldenTable, symbol: str) -> list[Path]:
+    def paths(self, table: Table, symbol: str) -> list[Path]:
         """List the files of a table and a symbol, ordered by hour.
 
         Raises:
@@ -171,7 +172,7 @@ class GoldenTables:
         with guard_parquet(self.root, remedy=_REMEDY):
             return rows.collect()
 
-    def scan(self, table: GoldenTable, symbol: str) -> pl.LazyFrame:
+    def scan(self, table: Table, symbol: str) -> pl.LazyFrame:
         """Scan a table of one symbol, with rows in the order of the recording.
 
         Raises:
@@ -179,13 +180,13 @@ class GoldenTables:
         """
         paths = self.paths(table, symbol)
         if not paths:
-            return pl.from_arrow(table.schema.empty_table()).lazy()  # type: ignore[union-attr]
+            return pl.from_arrow(table.arrow_schema.empty_table()).lazy()  # type: ignore[union-attr]
         rows = scan_tables(paths, _REMEDY)
         with guard_parquet(paths[0], remedy=_REMEDY):
             names = set(pq.read_schema(paths[0]).names)
-        if table.nullable <= names:
+        if table.optional <= names:
             return rows
         # The file was written before the table had these columns.
         return rows.with_columns(
-            pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable
-        ).select(*table.columns)
+            pl.lit(None, table.schema[name]).alias(name) for name in table.optional
+        ).select(*table.schema)

@@ -10,19 +10,19 @@ from pathlib import Path
 import polars as pl
 
 from capture_pipeline.binance.archive.frame_cache import read_zip
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.fetcher import source_name
 from capture_pipeline.klines.ingest.rest_fill import select_closed
+from capture_pipeline.klines.merge import MergeResult, Part, SeparatedRows, merge, separate_rows
 from capture_pipeline.lake.files import read_model, unpublish
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.tables.bars import SOURCES
-from capture_pipeline.tables.exclusions import Exclusion, SeparatedRows, separate_rows
-from capture_pipeline.tables.merge import MergeResult, Part, merge
+from capture_pipeline.tables.klines.bars import SOURCES
+from capture_pipeline.tables.klines.exclusions import Exclusion
 
 _MB = 1 << 20
 

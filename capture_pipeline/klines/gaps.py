@@ -18,9 +18,10 @@ from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.bars import SOURCES, Irregularity
-from capture_pipeline.tables.exclusions import Exclusion
-from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+from capture_pipeline.tables.klines.bars import SOURCES, Irregularity
+from capture_pipeline.tables.klines.exclusions import Exclusion
+from capture_pipeline.tables.klines.gaps import EXPLAINED, GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.windows import WINDOWS
 from capture_pipeline.terminal import logger
 
 _log = logger(__name__)
@@ -32,7 +33,7 @@ class GapsResult:
 
     Attributes:
         partition: The partition.
-        gaps: Open and filled gaps, a frame of `GAP_SCHEMA`.
+        gaps: Open and filled gaps, a frame of `GAPS`.
         expected: Expected bars.
         fillable: Missing bars that can be requested from REST now.
     """
@@ -136,7 +137,7 @@ def find_gaps(
         [*omitted, *_read_previous_gaps(deployment, partition)], sources, evidence
     )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
-    frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
+    frame = pl.DataFrame(rows, schema=GAPS.schema)
     not_expected = sum(
         gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
     )
@@ -147,7 +148,7 @@ def find_gaps(
         "bars_sha256": sha256_file(path) if path.is_file() else "",
         "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
     }
-    publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
+    publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOWS.schema), lake.window(partition))
     return GapsResult(partition, frame, expected, sum_lengths(requested) // step if missing else 0)
 
 

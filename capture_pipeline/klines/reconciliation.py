@@ -12,15 +12,15 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_parts
+from capture_pipeline.klines.merge import Part, merge
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.merge import Part, merge
 
 _MAX_DIFFERENCES = 1000
 
 
 class Difference(BaseModel):
-    """Field in which two sources of a bar differ: columns of `CONFLICT_SCHEMA`, and the open time as text."""
+    """Field in which two sources of a bar differ: columns of `CONFLICTS`, and the open time as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     open_time_us: int

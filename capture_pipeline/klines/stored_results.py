@@ -20,8 +20,8 @@ from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.tables.bars import SOURCES
-from capture_pipeline.tables.exclusions import Exclusion
+from capture_pipeline.tables.klines.bars import SOURCES
+from capture_pipeline.tables.klines.exclusions import Exclusion
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -20,6 +21,8 @@ from capture_pipeline.errors import LakeError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.parsing import guard_parser
 
+DICTIONARY = "RLE_DICTIONARY"
+"""Encoding of columns with few distinct values, which the writer selects by an argument of its own."""
 _ZSTD_LEVEL = 1
 _ROWS_IN_GROUP = 1 << 18
 _MAX_INTEGER_DIGITS = 18
@@ -153,6 +156,20 @@ def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
                 return
 
     return register_io_source(read, schema=schema)
+
+
+def encoding_options(encodings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of a Parquet writer for these encodings of the columns.
+
+    Args:
+        encodings: Name of the encoding in Parquet, by name of the column.
+    """
+    return {
+        "use_dictionary": [name for name, encoding in encodings.items() if encoding == DICTIONARY],
+        "column_encoding": {
+            name: str(encoding) for name, encoding in encodings.items() if encoding != DICTIONARY
+        },
+    }
 
 
 def _selected(table: pa.Table, columns: list[str] | None) -> pa.Table:

@@ -27,11 +27,10 @@ from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import CAPTURE, E8, Scale, slice_view
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.sessions.layout import valid_session
+from capture_pipeline.tables.golden.checkpoints import CHECKPOINT_HEAD, CHECKPOINT_LEVEL, CHECKPOINTS
 
 EVERY_NS = 600_000_000_000
 """Ten minutes, about 6,000 diffs."""
-_SCHEMA = [("side", pa.int8()), ("price_e8", pa.int64()), ("quantity_e8", pa.int64())]
-_HEAD = ("capture_ns", "line", "last_id", "reached_ns")
 _LAYOUT = 2
 """Version of the file layout. Files of another version are written again."""
 
@@ -99,9 +98,7 @@ class Checkpoints:
         return guard_parquet(self.path, remedy="remove the file; it is written again")
 
     def _write(self, every_ns: int, origin: bytes) -> int:
-        schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata(
-            {"origin": origin}
-        )
+        schema = CHECKPOINTS.arrow_schema.with_metadata({"origin": origin})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replay, due, count = Replay(), -1, 0
         with (
@@ -153,14 +150,14 @@ def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
 
 
 def _read_head(file: pq.ParquetFile, group: int) -> list[int]:
-    """Read the values of `_HEAD` of a checkpoint from the statistics of its row group."""
-    found = [column_statistics(file, group, name) for name in _HEAD]
+    """Read the values of `CHECKPOINT_HEAD` of a checkpoint from the statistics of its row group."""
+    found = [column_statistics(file, group, name) for name in CHECKPOINT_HEAD]
     return [int(each.max) for each in found if each is not None]
 
 
 def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int, reached_ns: int) -> None:
-    table = file.read_row_group(group, columns=[name for name, _ in _SCHEMA])
-    side, price, quantity = (table[name].to_numpy() for name, _ in _SCHEMA)
+    table = file.read_row_group(group, columns=list(CHECKPOINT_LEVEL))
+    side, price, quantity = (table[name].to_numpy() for name in CHECKPOINT_LEVEL)
     tick = int(np.gcd.reduce(price)) or 1
     bids, asks = ((price[side == number] // tick, quantity[side == number]) for number in (0, 1))
     replay.seed(bids, asks, last_id, Scale(E8 * tick, E8), reached_ns)

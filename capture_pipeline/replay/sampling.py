@@ -22,21 +22,10 @@ from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.replay.discontinuities import Relation, find_next_diff
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, slice_view
+from capture_pipeline.tables.golden.samples import LONG_SAMPLES, wide_samples
 
 _BATCH_SIZE = 4096
 _UNITS = Decimal(10**8)
-LONG = pa.schema(
-    [
-        ("sampled_ns", pa.int64()),
-        ("last_id", pa.int64()),
-        ("symbol", pa.string()),
-        ("side", pa.string()),
-        ("level", pa.int32()),
-        ("price_e8", pa.int64()),
-        ("quantity_e8", pa.int64()),
-    ]
-)
-"""Schema of the long table: one row per level. `side` is bid or ask; `level` 1 is the best."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +131,11 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
         MalformedDataError: A tick or a lot is not a multiple of 1e-8.
         StorageError: The file cannot be written.
     """
-    schema, count = (LONG if is_long else wide_schema(depth)), 0
+    table, count = (LONG_SAMPLES if is_long else wide_samples(depth)), 0
     with (
         storage_errors(path),
         atomic_write(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd") as file,
+        pq.ParquetWriter(partial, table.arrow_schema, compression="zstd") as file,
     ):
         waiting: list[Sample] = []
         for sample in samples:
@@ -158,23 +147,6 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
         if waiting:
             file.write_table(_table(waiting, symbol, depth, is_long=is_long))
     return count
-
-
-def wide_schema(depth: int) -> pa.Schema:
-    """Build the schema of the wide table.
-
-    The columns are `sampled_ns`, `last_id`, `bid_1_price_e8` … `ask_<depth>_quantity_e8`. Values are null if
-    the book has fewer levels.
-    """
-    names = [
-        f"{side}_{level}_{what}_e8"
-        for side in ("bid", "ask")
-        for level in range(1, depth + 1)
-        for what in ("price", "quantity")
-    ]
-    return pa.schema(
-        [("sampled_ns", pa.int64()), ("last_id", pa.int64()), *((name, pa.int64()) for name in names)]
-    )
 
 
 def _table(samples: list[Sample], symbol: str, depth: int, *, is_long: bool) -> pa.Table:
@@ -197,7 +169,7 @@ def _wide(samples: list[Sample], depth: int) -> pa.Table:
         pa.array([sample.last_id for sample in samples]),
     ]
     columns = [pa.array(column, mask=mask) for column, mask in zip(flat, gone, strict=True)]
-    return pa.Table.from_arrays([*heads, *columns], schema=wide_schema(depth))
+    return pa.Table.from_arrays([*heads, *columns], schema=wide_samples(depth).arrow_schema)
 
 
 def _long(samples: list[Sample], symbol: str) -> pa.Table:
@@ -220,7 +192,9 @@ def _long(samples: list[Sample], symbol: str) -> pa.Table:
         "symbol": pa.array([symbol] * arrays["side"].size, pa.string()),
         "level": pa.array(arrays["level"].astype(np.int32)),
     }
-    return pa.Table.from_arrays([columns[field.name] for field in LONG], schema=LONG)
+    return pa.Table.from_arrays(
+        [columns[name] for name in LONG_SAMPLES.schema], schema=LONG_SAMPLES.arrow_schema
+    )
 
 
 def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:

@@ -57,8 +57,6 @@ class RefillState(StrEnum):
     """The session ended before every id was returned."""
 
 
-ENDED_BY = "ended by "
-"""Prefix of the counts of ended connections in a checkpoint; the cause follows."""
 EMPTY = "empty"
 """State of a session without any recorded message."""
 

@@ -1,1 +1,1 @@
-"""Schemas and Pandera models of the tables, and the merge of rows from several sources."""
+"""Declarations of the tables, and the models, views and documentation that are derived from them."""

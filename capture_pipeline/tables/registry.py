@@ -1,27 +1,34 @@
-"""Tables of the lake by name, for the catalogue."""
+"""List of all tables. The views, the documentation and the tests are derived from it."""
 
 from __future__ import annotations
 
-from capture_pipeline.lake import catalog
-from capture_pipeline.lake.catalog import Table
-from capture_pipeline.lake.paths import Lake
-from capture_pipeline.tables.bars import BAR_SCHEMA
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA
-from capture_pipeline.tables.gaps import GAP_SCHEMA, WINDOW_SCHEMA
-from capture_pipeline.tables.golden import TABLES as GOLDEN
-from capture_pipeline.tables.merge import CONFLICT_SCHEMA
+from capture_pipeline.tables.golden.checkpoints import CHECKPOINTS
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.refills import REFILLS
+from capture_pipeline.tables.golden.samples import LONG_SAMPLES, wide_samples
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.golden.trades import TRADES
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.coverage import COVERAGE
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+from capture_pipeline.tables.klines.gaps import GAPS
+from capture_pipeline.tables.klines.raw import RAW_KLINES
+from capture_pipeline.tables.klines.windows import WINDOWS
 
-SESSION_KEYS = ("session", "symbol", "hour")
-TABLES = {
-    "bars": Table(BAR_SCHEMA),
-    "bar_conflicts": Table(CONFLICT_SCHEMA),
-    "bar_exclusions": Table(EXCLUSION_SCHEMA),
-    "bar_gaps": Table(GAP_SCHEMA),
-    "bar_windows": Table(WINDOW_SCHEMA),
-    **{table.name: Table(table.polars_schema, SESSION_KEYS, table.nullable) for table in GOLDEN},
-}
-
-
-def refresh_catalog(lake: Lake) -> list[str]:
-    """Refresh the catalogue of the lake; return the names of its views."""
-    return catalog.refresh_views(lake, TABLES)
+SESSION_TABLES = (TRADES, DEPTH, SNAPSHOTS)
+"""Tables that the conversion of a recording writes."""
+TABLES = (
+    RAW_KLINES,
+    BARS,
+    CONFLICTS,
+    EXCLUSIONS,
+    GAPS,
+    WINDOWS,
+    COVERAGE,
+    *SESSION_TABLES,
+    REFILLS,
+    CHECKPOINTS,
+    wide_samples(1),
+    LONG_SAMPLES,
+)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.archive import _klines_kernel as kernel
+from capture_pipeline.binance.archive.klines import _kernel as kernel
 
 ROWS = [
     b"1735689600000000,93576.00000000,93610.93000000,93537.50000000,93610.93000000,8.21827000,1735689659999999,769044.20000000,2631,4.00000001,1.00000000,0\n",

@@ -13,14 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.archive.klines import (
-    KLINE_SCHEMA,
-    count_lengths,
-    parse_blocks,
-    parse_csv,
-    parse_rest,
-    reject_other_interval,
-)
+from capture_pipeline.binance.archive.klines.columns import KLINE_SCHEMA
+from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
+from capture_pipeline.binance.archive.klines.parser import parse_blocks, parse_csv, parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
 

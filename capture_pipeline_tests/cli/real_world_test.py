@@ -23,7 +23,7 @@ from capture_pipeline_tests.support.dagster.definitions import forget_definition
 from capture_pipeline_tests.support.dagster.stage import Stage, key
 from capture_pipeline_tests.support.deployment import NO_SETTINGS, SandboxDeployment
 from capture_pipeline_tests.support.exchange.profile import EARLY, INVERTED, MONTHS, WORLDS, World
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = pytest.mark.slow

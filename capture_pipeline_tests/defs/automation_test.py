@@ -8,7 +8,8 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
+from capture_pipeline.klines.merge import SeparatedRows
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
 from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, Stage, block, key
 
@@ -86,7 +87,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
         broken.setattr(
             made_bars,
             "separate_rows",
-            lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+            lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSIONS.schema)),
         )
         assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}

@@ -16,7 +16,7 @@ from capture_pipeline_tests.support.dagster.definitions import (
 )
 from capture_pipeline_tests.support.dagster.stage import Stage
 from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK, SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from capture_pipeline.lake.files import sha256_file
+from capture_pipeline.tables.klines.raw import RAW_KLINES
 from capture_pipeline_tests.support.dagster.stage import (
     BTC,
     CHAIN,
@@ -16,7 +17,6 @@ from capture_pipeline_tests.support.dagster.stage import (
     Stage,
     block,
     key,
-    part,
 )
 
 ALL = {key(month, symbol) for month in (JANUARY, FEBRUARY) for symbol in (BTC, ETH)}
@@ -53,7 +53,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
         "symbol",
         "month",
     }
-    sent = {column.name for column in part("klines.schemas").RAW.columns}
+    sent = {column.name for column in RAW_KLINES.columns}
     assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
 

@@ -22,7 +22,7 @@ from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.support.dagster.ui import Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 from capture_pipeline_tests.support.waits import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

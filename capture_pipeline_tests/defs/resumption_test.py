@@ -19,7 +19,7 @@ from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.support.dagster.stage import Stage, part
 from capture_pipeline_tests.support.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 ORIGIN = RemoteJobOrigin(

@@ -23,7 +23,7 @@ from capture_pipeline_tests.support.dagster.ui import (
 )
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 from capture_pipeline_tests.support.waits import wait_for
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 UNITS = ROOT / "deploy" / "systemd"

@@ -17,8 +17,9 @@ import pytest
 
 from capture_pipeline.binance.streams._kernel import PADDING
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.checks.feasibility import DISK
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import ConfigError, LakeError, StorageError
-from capture_pipeline.feasibility.criteria import DISK, Verdict
 from capture_pipeline.feasibility.disk_throughput import raw_disk
 from capture_pipeline.feasibility.disk_throughput.benchmark import (
     LINES,
@@ -49,7 +50,7 @@ from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, ev
 from capture_pipeline.feasibility.disk_throughput.timing import WriteResult, time_file
 from capture_pipeline.golden.conversion import converter
 from capture_pipeline.golden.conversion.arrow_rows import build_tables
-from capture_pipeline.tables.golden import DEPTH
+from capture_pipeline.tables.golden.depth import DEPTH
 
 MIB = 1 << 20
 
@@ -73,7 +74,7 @@ def table_of(rows: int, batch: int = 10_000, seed: int = 7) -> pa.Table:
 def test_rows_are_those_of_the_projects_table_and_the_same_for_a_seed() -> None:
     """Schema, sides, removals, ascending ids, and 25 levels for each diff."""
     table = table_of(5_000)
-    assert table.schema.equals(DEPTH.schema)
+    assert table.schema.equals(DEPTH.arrow_schema)
     assert (
         digest_of([table]) == digest_of(depth_batches(5_000, 10_000)) != digest_of([table_of(5_000, seed=8)])
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
+from capture_pipeline.checks.feasibility import MEMORY, THROUGHPUT, Criterion
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.replay_throughput.benchmark import (
     BenchmarkError,
     ReplayBenchmark,

@@ -17,7 +17,11 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.golden.validation.book_replay import replay_books as replayed
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.sources.raw import RawSource
-from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
+from capture_pipeline.tables.golden.columns import decimal_text
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.golden.trades import TRADES
+from capture_pipeline.tables.registry import SESSION_TABLES
 from capture_pipeline_tests.support.sessions.lines import altered
 
 SESSION = "20260803T143000Z_btcusdt"
@@ -219,15 +223,9 @@ def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) ->
     (tmp_path / "lake" / manifest.files[0].path).unlink()
     with pytest.raises(LakeError, match="is in the manifest but is missing"):
         tables.paths(
-            next(table for table in TABLES if table.name == manifest.files[0].table), manifest.files[0].symbol
+            next(table for table in SESSION_TABLES if table.name == manifest.files[0].table),
+            manifest.files[0].symbol,
         )
-
-
-def test_every_column_is_described_and_encoded() -> None:
-    """Schema, descriptions and encodings have the same columns."""
-    for table in TABLES:
-        assert set(table.columns) == set(table.encodings)
-        assert set(table.columns) <= set(COLUMN_DESCRIPTIONS)
 
 
 def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
@@ -245,7 +243,7 @@ def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
     (path,) = tables.paths(TRADES, "BTCUSDT")
     pq.write_table(pq.read_table(path).drop_columns("order_type"), path)
     found = tables.scan(TRADES, "BTCUSDT").collect()
-    assert found.columns == list(TRADES.columns)
+    assert found.columns == list(TRADES.schema)
     assert found["order_type"].to_list() == [None] * 4
 
 

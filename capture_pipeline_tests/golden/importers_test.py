@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.session.view import session_row
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.validation.report import Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 

@@ -19,8 +19,8 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.comparison import prove_bars, prove_trades
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars
-from capture_pipeline.tables.bars import BAR_SCHEMA, rules
-from capture_pipeline.tables.golden import decimal_text
+from capture_pipeline.tables.golden.columns import decimal_text
+from capture_pipeline.tables.klines.bars import BARS, rules
 
 STEM = "ETHUSDT-trades-2026-08-03"
 START = 1_785_715_200_000_000
@@ -220,7 +220,7 @@ def test_bars_that_differ_are_listed_by_field() -> None:
     trades = some_trades()
     official = build_trade_bars(trades, Interval.M1)
     quiet = official[5:6].with_columns(
-        pl.lit(Decimal(0)).cast(BAR_SCHEMA["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades")
+        pl.lit(Decimal(0)).cast(BARS.schema["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades")
     )
     minute = pl.col("trade_us").is_between(START + 5 * 60_000_000, START + 6 * 60_000_000 - 1)
     assert prove_bars(trades.filter(~minute), pl.concat([official[:5], quiet, official[6:]])).holds
@@ -234,7 +234,7 @@ def test_bars_that_differ_are_listed_by_field() -> None:
 def test_bars_keep_the_rules_of_the_bars_table(interval: Interval) -> None:
     """Bars of captured trades pass the gates that official ones pass."""
     bars = build_trade_bars(some_trades(), interval)
-    assert bars.schema == pl.Schema(BAR_SCHEMA)
+    assert bars.schema == pl.Schema(BARS.schema)
     for rule in rules(interval, 2 * START):
         assert bars.select(rule.holds.all()).item(), rule.name
     assert bars["trades"].sum() == 600

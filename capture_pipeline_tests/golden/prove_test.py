@@ -35,7 +35,7 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline.tables.golden import TRADES
+from capture_pipeline.tables.golden.trades import TRADES
 from capture_pipeline_tests.support.deployment import NO_SETTINGS
 from capture_pipeline_tests.support.sessions.midnight import BOTH_OUT, FIRST_OUT, MARKET, OVER, recorded
 from capture_pipeline_tests.support.sessions.recorder import Live, live

@@ -13,7 +13,10 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES, decimal_text
+from capture_pipeline.tables.golden.columns import decimal_text
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.golden.trades import TRADES
 from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth, raw_lines
 from capture_pipeline_tests.support.sessions.lines import altered
 

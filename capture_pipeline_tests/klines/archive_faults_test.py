@@ -19,9 +19,10 @@ from capture_pipeline.errors import (
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_archives
+from capture_pipeline.klines.merge import SeparatedRows
 from capture_pipeline.lake.manifests import ArchiveRecord
-from capture_pipeline.tables.bars import VALUE_COLUMNS
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, SeparatedRows
+from capture_pipeline.tables.klines.bars import VALUE_COLUMNS
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline_tests.support.deployment import SHORT_READ_TIMEOUT, SandboxDeployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
@@ -176,7 +177,7 @@ def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
     monkeypatch.setattr(
         made_bars,
         "separate_rows",
-        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+        lambda parts, _step: SeparatedRows(list(parts), pl.DataFrame(schema=EXCLUSIONS.schema)),
     )
     outcome = run(sandbox)
     assert isinstance(outcome.error, GateError)

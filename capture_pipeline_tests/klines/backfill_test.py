@@ -20,9 +20,9 @@ from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
 from capture_pipeline.klines.ingest import archives
 from capture_pipeline.klines.ingest.archives import fetch_archives
+from capture_pipeline.klines.merge import MergeResult, Part, merge
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.merge import MergeResult, Part, merge
 from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 from sandbox_exchange.rest.market_data import RestApi
 

@@ -11,7 +11,7 @@ import pytest
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline_tests.support.deployment import NOW, SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 

@@ -17,7 +17,7 @@ from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_fi
 from capture_pipeline.klines.quality.ranges import Ranges, subtract, sum_lengths, union
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
-from capture_pipeline.tables.gaps import Cause
+from capture_pipeline.tables.klines.gaps import Cause
 
 DAY = parse_time("2024-03-01")
 NOW = DAY + 20 * DAY_US

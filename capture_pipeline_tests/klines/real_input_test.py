@@ -15,11 +15,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import Month, parse_time
-from capture_pipeline.tables.merge import Part, merge
+from capture_pipeline.klines.merge import Part, merge
 from capture_pipeline_tests.support.deployment import SandboxDeployment
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 COLUMNS = (

@@ -33,8 +33,8 @@ from capture_pipeline.lake.manifests import (
 )
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.bars import BAR_SCHEMA
-from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 MONTH = Month(2024, 2)
@@ -153,12 +153,12 @@ def save(
         *(each.present for each in topups.pages),
     )
     opens = np.array([at for start, end in held for at in range(start, end, HOUR_US)], np.int64)
-    publish_table(frame(opens, BAR_SCHEMA), lake.bars(part))
+    publish_table(frame(opens, BARS.schema), lake.bars(part))
     off = np.array(
         [at + 7 * MINUTE_US for start, end in union(shifted) for at in range(start, end, HOUR_US)], np.int64
     )
     if off.size:
-        publish_table(frame(off, EXCLUSION_SCHEMA), lake.exclusions(part))
+        publish_table(frame(off, EXCLUSIONS.schema), lake.exclusions(part))
 
 
 @given(st.lists(st.integers(0, 6 * HOUR_US - 1), max_size=8), st.integers(0, HOUR_US - 1))

@@ -34,7 +34,7 @@ from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.klines.pending_work import find_fillable
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.bars import VALUE_COLUMNS
+from capture_pipeline.tables.klines.bars import VALUE_COLUMNS
 from capture_pipeline_tests.support.deployment import (
     NOW,
     SHORT_READ_TIMEOUT,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, MalformedDataError

@@ -20,7 +20,7 @@ from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.gaps import WINDOW_SCHEMA
+from capture_pipeline.tables.klines.windows import WINDOWS
 from capture_pipeline_tests.klines.remedies_test import MONTH, START, day, hour, page, span, trust
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 
@@ -48,7 +48,7 @@ def save(
         "bars_sha256": "",
         "gaps_sha256": "",
     }
-    publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), deployment.lake.window(part))
+    publish_table(pl.DataFrame([window], schema=WINDOWS.schema), deployment.lake.window(part))
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -51,7 +51,7 @@ from capture_pipeline.settings.sessions import Recording
 from capture_pipeline_tests.support.pages import ExchangePage, Row, codes
 from sandbox_exchange import constants
 from sandbox_exchange.archive import s3_listing
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.rest.http import compute_weight
 from sandbox_exchange.server.server import Sandbox, SandboxServer
 from sandbox_exchange.streams import feed

@@ -24,9 +24,10 @@ from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
-from capture_pipeline.replay.sampling import sample_book, wide_schema, write_samples
+from capture_pipeline.replay.sampling import sample_book, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
+from capture_pipeline.tables.golden.samples import wide_samples
 from capture_pipeline_tests.support.sessions.lines import START_NS, depth, snapshot, written
 
 LEVELS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 3)), max_size=4)
@@ -176,7 +177,7 @@ def test_samples_stand_only_where_there_was_a_book(recording: Path, tmp_path: Pa
         samples = sample_book(Replay(), RawSource(recording, block_bytes=1 << 12), STEP_NS, 3)
         assert write_samples(samples, path, "BTCUSDT", 3, is_long=is_long) == 52
     wide, long = pq.read_table(paths[False]), pq.read_table(paths[True]).to_pylist()
-    assert wide.schema.equals(wide_schema(3))
+    assert wide.schema.equals(wide_samples(3).arrow_schema)
     seconds = [(stamp - START_NS) // STEP_NS for stamp in wide["sampled_ns"].to_pylist()]
     assert seconds == [*range(1, 45), *range(51, 59)]
     first = [row for row in long if row["sampled_ns"] == wide["sampled_ns"][10].as_py()]

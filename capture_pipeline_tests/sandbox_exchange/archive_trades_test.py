@@ -27,7 +27,7 @@ from capture_pipeline.binance.urls import (
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline_tests.support.exchange.streams import check_aggregates
-from sandbox_exchange.market.spans import Outage
+from sandbox_exchange.config.spans import Outage
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 SMALL = {

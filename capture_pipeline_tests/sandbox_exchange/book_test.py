@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import DAY_US, parse_time
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, SideChanges, Snapshot
 from sandbox_exchange.market.market import SyntheticMarket
 

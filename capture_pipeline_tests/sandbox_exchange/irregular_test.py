@@ -27,7 +27,7 @@ from capture_pipeline.binance.periods import (
 )
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.config import validate_model
+from sandbox_exchange.config.models import validate_model
 from sandbox_exchange.market.source import AnyFile, KlineQuery
 from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
 from sandbox_exchange.sources.synthetic import apply_difference

@@ -11,10 +11,10 @@ import pytest
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
+from sandbox_exchange.config.spans import Outage
 from sandbox_exchange.market.bars import build_bars, fill_empty_bars
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import KlineQuery
-from sandbox_exchange.market.spans import Outage
 from sandbox_exchange.server.server import Sandbox, SandboxConfig
 
 DAY = parse_time("2024-12-31")

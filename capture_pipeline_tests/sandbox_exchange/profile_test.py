@@ -27,7 +27,7 @@ from capture_pipeline_tests.support.exchange.streams import (
     receive_data,
     until,
 )
-from sandbox_exchange.config import SandboxConfig, validate_model
+from sandbox_exchange.config.models import SandboxConfig, validate_model
 
 UNICODE, CONTRACT = "币安人生USDT", "BTCUSDT_250328"
 SPOT, FUTURES = "data/spot", "data/futures/um"

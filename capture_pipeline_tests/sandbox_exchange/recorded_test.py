@@ -13,7 +13,7 @@ import requests
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.market.kline_text import HEADER
+from sandbox_exchange.constants import KLINES_HEADER
 from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
 
 NOVEMBER = 1730419200000
@@ -34,7 +34,7 @@ def rows(first_ms: int, count: int, *, micro: bool = False) -> str:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Create a futures CSV, a spot CSV in microseconds, and a spot zip with its checksum."""
-    (tmp_path / "ETHUSDT-1h-2024-11.csv").write_text(f"{HEADER}\n{rows(NOVEMBER, 720)}")
+    (tmp_path / "ETHUSDT-1h-2024-11.csv").write_text(f"{KLINES_HEADER}\n{rows(NOVEMBER, 720)}")
     (tmp_path / "BTCUSDT-1h-2025-01.csv").write_text(rows(1735689600000, 744, micro=True))
     (tmp_path / "notes.csv").write_text("something else")
     folder = tmp_path / "data/spot/daily/klines/ETHUSDT/1h"

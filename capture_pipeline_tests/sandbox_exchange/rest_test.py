@@ -13,7 +13,7 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.http.transport import Http
@@ -22,7 +22,8 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.support.exchange.streams import exchange
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup, WeightLimiter
+from sandbox_exchange.config.models import EndLocation
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup, WeightLimiter
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"

@@ -11,7 +11,7 @@ import requests
 
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.settings.loader import load_settings
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 NOW = "2025-02-20T10:30:00Z"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import parse_csv
+from capture_pipeline.binance.archive.klines.parser import parse_csv
 from capture_pipeline.binance.periods import MINUTE_US, parse_time
-from capture_pipeline.tables.bars import BAR_SCHEMA
+from capture_pipeline.tables.klines.bars import BARS
 
 START_US = parse_time("2025-01-01")
 
@@ -34,7 +34,7 @@ def bars(
 ) -> pl.DataFrame:
     """The same as bars of one source."""
     return (
-        klines(minutes, start_us, skip=skip).with_columns(pl.lit(source).alias("source")).select(*BAR_SCHEMA)
+        klines(minutes, start_us, skip=skip).with_columns(pl.lit(source).alias("source")).select(*BARS.schema)
     )
 
 

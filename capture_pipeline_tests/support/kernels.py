@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_csv, parse_rest
 from capture_pipeline.binance.streams._kernel import PADDING
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events

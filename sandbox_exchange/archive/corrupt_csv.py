@@ -11,8 +11,8 @@ from decimal import Decimal
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import ArchiveFile, TradesFile
+from sandbox_exchange.constants import KLINES_HEADER, TRADES_HEADER
 from sandbox_exchange.faults.rules import FaultRule
-from sandbox_exchange.market.kline_text import HEADER, TRADES_HEADER
 from sandbox_exchange.market.source import AnyFile
 
 Rows = list[list[str]]
@@ -43,7 +43,7 @@ class _Layout:
         return self.times[0][0]
 
 
-_KLINES = _Layout(tuple(HEADER.split(",")), ((_OPEN, 0), (_CLOSE_TIME, 999)), 5, {})
+_KLINES = _Layout(tuple(KLINES_HEADER.split(",")), ((_OPEN, 0), (_CLOSE_TIME, 999)), 5, {})
 _TRADES = _Layout(
     (*TRADES_HEADER.split(","), "is_best_match"), ((4, 0),), 2, {"volume": "qty", "low": "price"}
 )
@@ -56,7 +56,7 @@ def _layout(file: AnyFile) -> _Layout:
 def corrupt_csv(csv: bytes, file: AnyFile, rule: FaultRule) -> bytes:
     """Return a CSV with the defect of a rule; unchanged if the rule is not about the CSV."""
     if rule.fault in _TEXT:
-        return _TEXT[rule.fault](csv, TRADES_HEADER if isinstance(file, TradesFile) else HEADER)
+        return _TEXT[rule.fault](csv, TRADES_HEADER if isinstance(file, TradesFile) else KLINES_HEADER)
     if rule.fault not in _ROWS:
         return csv
     lines = csv.decode().splitlines()

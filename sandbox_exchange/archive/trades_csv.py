@@ -13,7 +13,8 @@ import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import Market, TradesFile
-from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, TRADES_HEADER, Scale
+from sandbox_exchange.constants import TRADES_HEADER
+from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale
 from sandbox_exchange.market.market import AGGREGATES_FROM, SyntheticMarket
 from sandbox_exchange.market.trades import Aggregates, Trades
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
+from sandbox_exchange.constants import KLINES_HEADER, TRADES_HEADER
 from sandbox_exchange.faults import stream_rules
-from sandbox_exchange.market.kline_text import HEADER, TRADES_HEADER
 
 CHECKSUM = ".CHECKSUM"
 
@@ -144,7 +144,7 @@ _NUMBERS = {
     "lag_s",
 } | stream_rules.NUMBERS
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,60}:[ -~]{0,1000}")
-_FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
+_FIELDS = (*KLINES_HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value", "name"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
 """Valid values of the parameter `value` of rest_bad_row; the first is the default."""

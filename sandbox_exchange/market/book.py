@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.book_levels import MAX_ORDER_SLOTS, BookKeys, Levels, generate_orders
 from sandbox_exchange.market.prng import Ints, derive_key, extract_bits, random_bits
-from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.market.trades import TradeSeries
 
 SLOT_US = 100_000

@@ -15,12 +15,12 @@ import polars as pl
 
 from capture_pipeline.binance.periods import SECOND_US, Interval
 from capture_pipeline.binance.urls import Market, TradesFile
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
+from sandbox_exchange.config.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
 from sandbox_exchange.faults.rules import ChecksumForm
 from sandbox_exchange.market.kline_text import decimal_text
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.source import AnyFile, KlineQuery
-from sandbox_exchange.market.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
 
 _OPEN = pl.col("open_us")
 _MULTIPLIER, _MAX_IGNORE, _IGNORE_DECIMALS = 2_654_435_761, 10**15, 8

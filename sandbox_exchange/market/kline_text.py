@@ -12,9 +12,10 @@ import polars as pl
 
 from capture_pipeline.binance.periods import Interval, parse_time
 from capture_pipeline.binance.urls import Market
+from sandbox_exchange.config.symbols import SymbolSpec
+from sandbox_exchange.constants import KLINES_HEADER
 from sandbox_exchange.market.bars import Bars
 from sandbox_exchange.market.prng import Ints
-from sandbox_exchange.market.symbols import SymbolSpec
 
 SCHEMA = {
     "open_us": pl.Int64(),
@@ -37,12 +38,6 @@ _KINDS = {
     **dict.fromkeys(("quote_volume", "taker_buy_quote_volume"), "quote"),
 }
 """Unit of each column with decimals."""
-HEADER = (
-    "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
-    "taker_buy_volume,taker_buy_quote_volume,ignore"
-)
-TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
-"""Header of futures files of trades. Spot files have one more column and no header."""
 MICROSECONDS_FROM_US = parse_time("2025-01-01")
 """Start of the first period whose spot archive files have times in microseconds."""
 _SPOT_DECIMALS = 8
@@ -128,7 +123,7 @@ def frame_to_csv(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> by
         .write_csv(None, include_header=False, quote_style="never")
         .encode()
     )
-    return f"{HEADER}\n".encode() + body if header else body
+    return f"{KLINES_HEADER}\n".encode() + body if header else body
 
 
 def frame_to_rows(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]:

@@ -12,14 +12,14 @@ import numpy as np
 
 from capture_pipeline.binance.periods import DAY_US, Interval, Month
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
+from sandbox_exchange.config.spans import OrderTypes
+from sandbox_exchange.config.symbols import LISTED_US, SymbolSpec
 from sandbox_exchange.market.bars import Bars, build_bars, combine_bars, concat_bars, fill_empty_bars
 from sandbox_exchange.market.book import Book
 from sandbox_exchange.market.fills import count_aggregates
 from sandbox_exchange.market.irregularities import Irregularities, closed_times
 from sandbox_exchange.market.prng import Ints
-from sandbox_exchange.market.spans import OrderTypes
-from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
 from sandbox_exchange.market.trades import Aggregates, Trades, TradeSeries
 from sandbox_exchange.market.trading_hours import TradingHours
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
-from sandbox_exchange.market.symbols import SymbolSpec
+from sandbox_exchange.config.symbols import SymbolSpec
 
 AnyFile = ArchiveFile | TradesFile
 """A file of klines or of trades."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.fills import count_aggregates, count_blocks, divide_into_orders
 from sandbox_exchange.market.prices import path_ticks
 from sandbox_exchange.market.prng import Ints, derive_key, extract_bits, random_bits
-from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.market.trading_hours import TradingHours
 
 _JITTER_BITS = 10

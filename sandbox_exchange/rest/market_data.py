@@ -10,10 +10,10 @@ from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.clock import SandboxClock
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.constants import DEFAULT_ROWS, MAX_ROWS
 from sandbox_exchange.market.kline_text import frame_to_rows
 from sandbox_exchange.market.source import KlineQuery, Source
-from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.params import LEGAL_SYMBOL, Params, RestError
 
 _SETTLING = "SETTLING"

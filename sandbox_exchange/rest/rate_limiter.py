@@ -12,6 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sandbox_exchange.config.models import EndLocation
+
 _MINUTE_S = 60
 BACK_OFF, BANNED, FIREWALL = 429, 418, 403
 _TOO_MANY = (
@@ -23,16 +25,6 @@ _BLOCKED = (
     b"<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD>"
     b"<BODY><H1>403 ERROR</H1>Request blocked.</BODY></HTML>"
 )
-
-
-class EndLocation(StrEnum):
-    """Place in which a refusal states its end."""
-
-    BOTH = "both"
-    """In `Retry-After`; the end of a ban also in the body."""
-    BODY = "body"
-    """The end of a ban in the body only; 429 and 403 state no end."""
-    NOWHERE = "nowhere"
 
 
 @dataclass(frozen=True)

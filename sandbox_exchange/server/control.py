@@ -17,12 +17,12 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import guard_parser
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.config import validate_model
+from sandbox_exchange.config.models import EndLocation, validate_model
+from sandbox_exchange.config.spans import TimeUs
 from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.http.request_log import RequestLog
-from sandbox_exchange.market.spans import TimeUs
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -21,7 +21,7 @@ from capture_pipeline.errors import ConfigError, NetworkError
 from sandbox_exchange.archive.http import ArchiveHost
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.config import SandboxConfig, load_config
+from sandbox_exchange.config.models import SandboxConfig, load_config
 from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.http.protocol import OpenProtocol
 from sandbox_exchange.http.request_log import RequestLog
@@ -34,10 +34,10 @@ from sandbox_exchange.rest.rate_limiter import AddressLimiter, WeightLimiter
 from sandbox_exchange.rest.trading import TradingApi
 from sandbox_exchange.server.control import Control
 from sandbox_exchange.server.fault_middleware import FaultMiddleware
+from sandbox_exchange.server.stream_control import StreamControl
 from sandbox_exchange.sources.recordings import RecordedSource
 from sandbox_exchange.sources.replay import ReplayFeed, ReplaySource, ReplayTrading
 from sandbox_exchange.sources.synthetic import SyntheticSource
-from sandbox_exchange.streams.control import StreamControl
 from sandbox_exchange.streams.feed import MarketFeed
 from sandbox_exchange.streams.hub import StreamHub
 from sandbox_exchange.streams.messages import Feed

@@ -16,10 +16,10 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, Trad
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.archive.corrupt_zip import inflate_first_entry
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.faults.rules import CHECKSUM
 from sandbox_exchange.market.kline_text import SCHEMA, parse_csv
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
-from sandbox_exchange.market.symbols import SymbolSpec
 
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _MAX_CACHED_MONTHS = 48

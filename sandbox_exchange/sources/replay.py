@@ -24,8 +24,8 @@ from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import decode_line
+from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
-from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
 from sandbox_exchange.streams.messages import Message, StreamKey

@@ -13,12 +13,12 @@ import polars as pl
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from sandbox_exchange.archive.trades_csv import build_trades_csv
-from sandbox_exchange.config import Difference, SandboxConfig
+from sandbox_exchange.config.models import Difference, SandboxConfig
+from sandbox_exchange.config.symbols import LISTED_US, SymbolSpec
 from sandbox_exchange.market.irregularities import rearrange_rows, suspended_status
 from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale, bars_to_frame, frame_to_csv
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
-from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
 
 _NEVER = 1 << 62
 

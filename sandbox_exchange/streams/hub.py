@@ -13,7 +13,7 @@ from typing import Any, Literal
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LENGTH, StreamRoute
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, FaultStage

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive.klines import count_lengths, parse_blocks, reject_other_interval
+from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
+from capture_pipeline.binance.archive.klines.parser import parse_blocks
 from capture_pipeline.binance.archive.zip_file import read_entry_blocks
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError

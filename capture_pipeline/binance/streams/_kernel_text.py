@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.archive._klines_kernel import read_eight_digits
+from capture_pipeline.binance.archive.klines._kernel import read_eight_digits
 from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, UNIT, WHOLE_DIGITS
 
 LONGEST_NAME = 64

@@ -12,7 +12,7 @@ from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import read_finished_metadata
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
-from capture_pipeline.tables.golden import TABLES
+from capture_pipeline.tables.registry import SESSION_TABLES
 from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40
@@ -40,5 +40,5 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
     )
     if len(manifest.files) > _MOST_LISTED:
         write_line(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
-    rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in TABLES)
+    rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in SESSION_TABLES)
     write_line(f"{len(manifest.files):,} files, {rows}; in {deployment.lake.tables()}")

@@ -8,9 +8,9 @@ import dagster as dg
 from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
-    build_check_spec,
-    check_results,
+    build_criterion_specs,
     input_digests,
+    judge_criteria,
     publish_report,
 )
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
@@ -18,26 +18,23 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.event_time.evidence import ASSET, build_evidence, build_report
 from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.tables.golden import TABLES
-
-CRITERIA = (ORIGIN_TIME, SKEW)
+from capture_pipeline.tables.registry import SESSION_TABLES
 
 
 @dg.asset(
     name=ASSET,
     group_name=GROUP,
     kinds={"html", "polars"},
-    deps=[table.name for table in TABLES],
+    deps=[table.name for table in SESSION_TABLES],
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
-    check_specs=[build_check_spec(ASSET, criterion) for criterion in CRITERIA],
+    check_specs=build_criterion_specs(ASSET),
     description="Origin times of trades, diffs and snapshots of a session: numbers of missing, invalid, "
     "filled, rounded and unordered times, and their difference to the capture time in milliseconds, with "
     "and without the offset of the clocks.",
@@ -58,8 +55,8 @@ def origin_time_report(
             )
             for symbol in tables.symbols()
         ]
-        found = build_evidence(reports, input_digests(tables, TABLES))
+        found = build_evidence(reports, input_digests(tables, SESSION_TABLES))
         metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})
-    yield from check_results(found, CRITERIA)
+    yield from judge_criteria(found)

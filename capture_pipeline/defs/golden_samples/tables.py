@@ -9,7 +9,7 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.table_metadata import ROWS
+from capture_pipeline.defs.shared.table_metadata import ROWS, describe_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.comparison.figures import ComparedSession, compare_sessions
 from capture_pipeline.golden.comparison.report import markdown, page
@@ -18,22 +18,8 @@ from capture_pipeline.golden.tables import GoldenManifest, GoldenTables
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.lifecycle import list_sessions
 from capture_pipeline.recorder.process import read_finished_metadata
-from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
-
-_DESCRIPTIONS = {
-    "golden_trades": "Trades of a session, one row a trade: ids, exact prices and quantities with eight "
-    "decimals, capture time and event time.",
-    "golden_depth": "Order-book diffs of a session, one row a changed price level, in the order of the "
-    "recording.",
-    "golden_snapshots": "Order-book snapshots from REST of a session, one row a price level. An order book "
-    "starts from a snapshot, and is compared with later ones.",
-}
-
-
-def _schema(table: GoldenTable) -> dg.TableSchema:
-    return dg.TableSchema(
-        [dg.TableColumn(name, str(kind), COLUMN_DESCRIPTIONS[name]) for name, kind in table.columns.items()]
-    )
+from capture_pipeline.tables.registry import SESSION_TABLES
+from capture_pipeline.tables.table import Table
 
 
 @dg.multi_asset(
@@ -45,12 +31,12 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
             deps=["golden_samples"],
             group_name="golden_samples",
             kinds={"parquet", "pyarrow"},
-            description=_DESCRIPTIONS[table.name],
+            description=table.description,
             code_version="1",
             automation_condition=AFTER_INPUT,
-            metadata={"dagster/column_schema": _schema(table), "dagster/table_name": table.name},
+            metadata=describe_table(table),
         )
-        for table in TABLES
+        for table in SESSION_TABLES
     ],
     description="Reads the recording once and writes the tables of trades, diffs and snapshots.",
 )
@@ -62,11 +48,11 @@ def golden_tables(
         folder = find_session_folder(deployment, context.partition_key)
         read_finished_metadata(folder)
         manifest = convert(folder.recording, folder.session, deployment.lake.tables())
-    for table in TABLES:
+    for table in SESSION_TABLES:
         yield outputs.materialization(_describe(deployment, table, manifest), asset=table.name)
 
 
-def _describe(deployment: Deployment, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
+def _describe(deployment: Deployment, table: Table, manifest: GoldenManifest) -> dict[str, Any]:
     files = [file for file in manifest.files if file.table == table.name]
     return {
         ROWS: manifest.rows[table.name],
@@ -82,7 +68,7 @@ def _describe(deployment: Deployment, table: GoldenTable, manifest: GoldenManife
     name="regime_comparison",
     group_name="golden_samples",
     kinds={"html", "polars"},
-    deps=[table.name for table in TABLES],
+    deps=[table.name for table in SESSION_TABLES],
     automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
     description="Page with plots that compares all sessions: messages a second, latency, spread, depth, "

@@ -6,16 +6,39 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import result_metadata, schemas
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.defs.shared.table_metadata import describe_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+
+_RAW_NAMES = {
+    "open_time_us": "open_time",
+    "close_time_us": "close_time",
+    "trades": "count",
+    "time_unit": "open_time",
+}
+"""Name in the exchange's files by column of `bars`, if it differs."""
+_LINEAGE = dg.TableColumnLineage(
+    {
+        name: [
+            dg.TableColumnDep(asset, _RAW_NAMES.get(name, name))
+            for asset in ("kline_archives", "kline_topups")
+        ]
+        for name in BARS.schema
+        if name != "source"
+    }
+)
+"""Columns of the raw files from which each column of `bars` is computed."""
 
 
 @dg.multi_asset(
@@ -28,13 +51,8 @@ from capture_pipeline.lake.paths import Partition
             code_version="1",
             freshness_policy=BY_THE_UPDATE,
             automation_condition=AFTER_INPUT,
-            description="Verified bars: one row a kline, one Parquet file for each symbol and month. If a "
-            "bar is in several sources, the monthly file is preferred, then the daily file, then REST.",
-            metadata={
-                "dagster/column_schema": schemas.BARS,
-                "dagster/column_lineage": schemas.LINEAGE,
-                "dagster/table_name": "bars",
-            },
+            description=BARS.description,
+            metadata={**describe_table(BARS), "dagster/column_lineage": _LINEAGE},
         ),
         dg.AssetSpec(
             "bar_conflicts",
@@ -43,9 +61,8 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Values on which two sources of the same bar differ: one row a field, with both "
-            "values and their files.",
-            metadata={"dagster/column_schema": schemas.CONFLICTS, "dagster/table_name": "bar_conflicts"},
+            description=CONFLICTS.description,
+            metadata=describe_table(CONFLICTS),
         ),
         dg.AssetSpec(
             "bar_exclusions",
@@ -54,9 +71,8 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Unchanged rows of raw files that are not used as bars, because their open time is "
-            "not a multiple of the interval or is outside the period of the file.",
-            metadata={"dagster/column_schema": schemas.EXCLUSIONS, "dagster/table_name": "bar_exclusions"},
+            description=EXCLUSIONS.description,
+            metadata=describe_table(EXCLUSIONS),
         ),
     ],
     partitions_def=PARTITIONS,

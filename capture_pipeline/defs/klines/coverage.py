@@ -6,16 +6,17 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.table_metadata import build_table
+from capture_pipeline.defs.shared.table_metadata import build_schema, build_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.quality.coverage_report import CoverageReport, report_coverage
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.tables.registry import refresh_catalog
+from capture_pipeline.tables.catalog import refresh_views
+from capture_pipeline.tables.klines.coverage import COVERAGE
+from capture_pipeline.tables.registry import TABLES
 
 _MAX_SVG_CHARACTERS = 400_000
 _ROWS_SHOWN = 200
@@ -31,14 +32,14 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     freshness_policy=BY_THE_REPORT,
     description="Number of expected and of present bars by symbol and month, for the whole lake. Also "
     "updates the views of the DuckDB catalog.",
-    metadata={"dagster/column_schema": schemas.COVERAGE},
+    metadata={"dagster/column_schema": build_schema(COVERAGE)},
 )
 def coverage_report(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Refresh the catalog, and measure and publish the coverage."""
     with domain_errors_as_dagster(context.op_execution_context):
-        views = refresh_catalog(deployment.lake)
+        views = refresh_views(deployment.lake, TABLES)
         coverage = report_coverage(deployment, deployment.now_us())
     return outputs.materialization(
         {

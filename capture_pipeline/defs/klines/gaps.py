@@ -6,14 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import result_metadata, schemas
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.defs.shared.table_metadata import describe_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import with_partition_lock
+from capture_pipeline.tables.klines.gaps import GAPS
 
 
 @dg.asset(
@@ -25,9 +27,8 @@ from capture_pipeline.klines.ingest.archives import with_partition_lock
     automation_condition=AFTER_INPUT,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="Ledger of missing bars of a symbol and month: one row for each range of consecutive "
-    "missing bars, with cause and status.",
-    metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
+    description=GAPS.description,
+    metadata=describe_table(GAPS),
 )
 def bar_gaps(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]

@@ -6,15 +6,17 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines import result_metadata, schemas
+from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.defs.shared.table_metadata import build_schema
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.tables.klines.raw import RAW_KLINES
 
 ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
 
@@ -31,7 +33,7 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     "files if the monthly file is not published or lacks klines. A verified file is downloaded again only "
     "if its published checksum changed or the file was altered on the disk. A file that fails the "
     "verification is moved to the quarantine.",
-    metadata={"dagster/column_schema": schemas.RAW},
+    metadata={"dagster/column_schema": build_schema(RAW_KLINES)},
 )
 def kline_archives(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
@@ -53,7 +55,7 @@ def kline_archives(
     freshness_policy=BY_THE_UPDATE,
     description="REST answers for klines that no archive file contains. "
     "An answer without a kline is kept as proof that the exchange has none.",
-    metadata={"dagster/column_schema": schemas.RAW},
+    metadata={"dagster/column_schema": build_schema(RAW_KLINES)},
 )
 def kline_topups(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]

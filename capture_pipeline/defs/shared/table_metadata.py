@@ -1,6 +1,6 @@
-"""Conversion of frames and schemas to Dagster's column schemas, and to metadata tables of limited length."""
+"""Conversion of tables and frames to Dagster's column schemas, and to metadata tables of limited length."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -8,30 +8,32 @@ import dagster as dg
 import polars as pl
 
 from capture_pipeline.defs.shared import outputs
+from capture_pipeline.tables.table import BOOLEAN, FLOAT, INT64, TEXT, Table
 
 ROWS = "dagster/partition_row_count"
 """Metadata key that Dagster shows as the number of rows of a partition."""
 MAX_ROWS = 100
-_TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
+_TYPES = {INT64: "int", TEXT: "string", BOOLEAN: "bool", FLOAT: "float"}
 
 
-def build_schema(
-    columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()
-) -> dg.TableSchema:
-    """Return the column schema of a table for its definition.
+def build_schema(table: Table) -> dg.TableSchema:
+    """Build the column schema of a declared table."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                _type(column.kind),
+                column.text,
+                dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in table.columns
+        ]
+    )
 
-    Args:
-        columns: Type by name of the column.
-        descriptions: Description by name of the column.
-        nullable: Names of the columns that may be empty.
-    """
-    table_columns = [
-        dg.TableColumn(
-            name, _type(kind), descriptions[name], dg.TableColumnConstraints(nullable=name in nullable)
-        )
-        for name, kind in columns.items()
-    ]
-    return dg.TableSchema(table_columns)
+
+def describe_table(table: Table) -> dict[str, Any]:
+    """Build the metadata of the asset that writes a table of the lake."""
+    return {"dagster/column_schema": build_schema(table), "dagster/table_name": table.name}
 
 
 def build_table(

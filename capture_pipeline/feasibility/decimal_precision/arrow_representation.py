@@ -24,7 +24,7 @@ from capture_pipeline.feasibility.decimal_precision.representations import (
     Results,
     divide_exactly,
 )
-from capture_pipeline.tables.golden import SCALE
+from capture_pipeline.tables.golden.columns import SCALE
 
 
 @dataclass(frozen=True)

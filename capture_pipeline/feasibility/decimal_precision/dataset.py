@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.decimals import MAX_UNITS
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.decimal_precision.exact_sums import Ints
-from capture_pipeline.tables.golden import SCALE
+from capture_pipeline.tables.golden.columns import SCALE
 
 LARGEST_E8 = MAX_UNITS
 """Largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""

@@ -19,7 +19,7 @@ from capture_pipeline.feasibility.decimal_precision.representations import (
     PolarsRepresentation,
     Results,
 )
-from capture_pipeline.tables.golden import SCALE
+from capture_pipeline.tables.golden.columns import SCALE
 
 _SLACK = 1 - 1e-6
 """Relative error limit of a sum of up to 2**31 floats."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture_pipeline.tables.golden import DEPTH
+from capture_pipeline.tables.golden.depth import DEPTH
 
 LEVELS_A_MESSAGE = 25
 _START_NS, _STEP_NS, _SPREAD_NS = 1_764_547_200_000_000_000, 100_000_000, 3_000_000
@@ -39,7 +39,7 @@ def depth_lines(table: pa.Table) -> bytes:
     Args:
         table: Table of whole diffs, from `depth_batches`.
     """
-    columns = {name: table[name].to_numpy() for name in DEPTH.columns}
+    columns = {name: table[name].to_numpy() for name in DEPTH.schema}
     starts = np.flatnonzero(np.diff(columns["line"], prepend=-1))
     bounds = [*starts.tolist(), table.num_rows]
     return b"".join(_format_line(columns, start, end) for start, end in itertools.pairwise(bounds))
@@ -49,7 +49,7 @@ def digest_of(tables: Iterable[pa.Table]) -> str:
     """Compute the SHA-256 of the values of all tables."""
     digest = hashlib.sha256()
     for table in tables:
-        for name in DEPTH.columns:
+        for name in DEPTH.schema:
             digest.update(table[name].to_numpy().tobytes())
     return digest.hexdigest()
 
@@ -76,7 +76,8 @@ def _generate_batch(start: int, rows: int, random: np.random.Generator) -> pa.Ta
         "quantity_places": np.full(rows, 8, np.int8),
     }
     return pa.table(
-        {name: pa.array(values[name], kind) for name, kind in DEPTH.columns.items()}, schema=DEPTH.schema
+        {column.name: pa.array(values[column.name], column.arrow_type) for column in DEPTH.columns},
+        schema=DEPTH.arrow_schema,
     )
 
 

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capture_pipeline.feasibility.disk_throughput.timing import TimedBatches, Timing, WriteResult, time_file
-from capture_pipeline.tables.golden import DEPTH
+from capture_pipeline.lake.parquet import encoding_options
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.table import INT64, Encoding
 
 CODECS: dict[str, tuple[str, int | None]] = {
     "none": ("none", None),
@@ -23,13 +25,13 @@ CODECS: dict[str, tuple[str, int | None]] = {
     "zstd 3": ("zstd", 3),
 }
 ROW_GROUPS = {"64k": 1 << 16, "512k": 1 << 19, "1M": 1 << 20}
-_DELTA, _SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
-_WIDE = [name for name, kind in DEPTH.columns.items() if kind == pa.int64()]
-ENCODINGS: dict[str, dict[str, str | None]] = {
-    "plain": dict.fromkeys(DEPTH.columns, "PLAIN"),
-    "dictionary": dict.fromkeys(DEPTH.columns),
-    "DELTA": {**dict.fromkeys(DEPTH.columns, "PLAIN"), **dict.fromkeys(_WIDE, _DELTA)},
-    "BYTE_STREAM_SPLIT": {**dict.fromkeys(DEPTH.columns, "PLAIN"), **dict.fromkeys(_WIDE, _SPLIT)},
+_WIDE = [name for name, kind in DEPTH.schema.items() if kind == INT64]
+_PLAIN = dict.fromkeys(DEPTH.schema, Encoding.PLAIN)
+ENCODINGS = {
+    "plain": _PLAIN,
+    "dictionary": dict.fromkeys(DEPTH.schema, Encoding.DICTIONARY),
+    "DELTA": _PLAIN | dict.fromkeys(_WIDE, Encoding.DELTA),
+    "BYTE_STREAM_SPLIT": _PLAIN | dict.fromkeys(_WIDE, Encoding.SPLIT),
     "by column": DEPTH.encodings,
 }
 """Encodings: one for all 64-bit columns (8-bit columns are plain), or the project's choice by column."""
@@ -68,12 +70,10 @@ class Layout:
     def options(self) -> dict[str, Any]:
         """Arguments of `pyarrow.parquet.ParquetWriter`."""
         codec, level = CODECS[self.codec]
-        encodings = ENCODINGS[self.encoding]
         return {
             "compression": codec,
             "compression_level": level,
-            "use_dictionary": [name for name, how in encodings.items() if how is None],
-            "column_encoding": {name: how for name, how in encodings.items() if how is not None},
+            **encoding_options(ENCODINGS[self.encoding]),
             "write_statistics": ["line", "capture_ns", "previous_id"],
         }
 
@@ -122,7 +122,7 @@ def time_streaming(layout: Layout, batches: Iterable[pa.Table], path: Path) -> T
     def write() -> WriteResult:
         timed_batches = TimedBatches(batches)
         rows = plain = 0
-        with path.open("wb") as file, pq.ParquetWriter(file, DEPTH.schema, **layout.options) as writer:
+        with path.open("wb") as file, pq.ParquetWriter(file, DEPTH.arrow_schema, **layout.options) as writer:
             for batch in timed_batches:
                 writer.write_table(batch, row_group_size=layout.rows)
                 file.flush()

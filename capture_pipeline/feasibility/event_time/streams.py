@@ -10,7 +10,9 @@ import polars as pl
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import scan_tables
 from capture_pipeline.replay.sources._crypto_lake_columns import find_column, open_parquet
-from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.golden.trades import TRADES
 
 
 @dataclass(frozen=True)

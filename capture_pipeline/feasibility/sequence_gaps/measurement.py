@@ -21,7 +21,9 @@ from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.synchronization import BookSync, State, Step
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
-from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.table import Table
 
 PERIODS = 120
 MAX_LISTED = 100
@@ -212,7 +214,7 @@ _HEADS = {
 }
 
 
-def _read_messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator[tuple[int, ...]]:
+def _read_messages(tables: GoldenTables, table: Table, symbol: str) -> Iterator[tuple[int, ...]]:
     """Yield the first row of each message, row group by row group; a row group contains whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):

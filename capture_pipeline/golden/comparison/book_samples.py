@@ -17,7 +17,10 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.synchronization import BookSync, State, Step
-from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
+from capture_pipeline.tables.golden.columns import ASK, BID
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.table import Table
 
 _SECOND_NS = 1_000_000_000
 _DEPTH_EVERY = 10
@@ -95,7 +98,7 @@ def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.Da
     return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
 
 
-def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
+def _messages(paths: list[Path], table: Table, symbol: str) -> Iterator[Message]:
     """Iterate over the messages of a table. Only one row group is in memory."""
     for path in paths:
         for read in read_row_groups(path):
@@ -105,7 +108,7 @@ def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Me
             yield from _parse_rows(frame, table, symbol)
 
 
-def _parse_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
+def _parse_rows(frame: pl.DataFrame, table: Table, symbol: str) -> Iterator[Message]:
     line = pl.col("line")
     lists = [
         pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name)

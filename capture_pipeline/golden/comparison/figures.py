@@ -12,7 +12,9 @@ from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.sessions.models import SessionMetadata
-from capture_pipeline.tables.golden import DEPTH, TRADES, GoldenTable
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.trades import TRADES
+from capture_pipeline.tables.table import Table
 
 _MINUTE_NS = 60_000_000_000
 _MAX_POINTS = 1500
@@ -226,7 +228,7 @@ def _figures(compared: ComparedSession) -> SessionFigures:
     )
 
 
-def _rates(messages: pl.DataFrame, table: GoldenTable, first_ns: int) -> Series:
+def _rates(messages: pl.DataFrame, table: Table, first_ns: int) -> Series:
     """Count messages in each minute since the first one, including minutes without a message."""
     counts = (
         messages.group_by(((pl.col("capture_ns") - first_ns) // _MINUTE_NS).alias("minute"))

@@ -12,11 +12,15 @@ from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
 from capture_pipeline.binance.streams.parser import Columns
 from capture_pipeline.golden.tables import HOUR_NS
-from capture_pipeline.tables.golden import DEPTH, NO_LEVEL, SNAPSHOTS, TRADES, GoldenTable
+from capture_pipeline.tables.golden.columns import NO_LEVEL
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.golden.trades import TRADES
+from capture_pipeline.tables.table import Table
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-Key = tuple[GoldenTable, str, int]
+Key = tuple[Table, str, int]
 """Table, symbol, and hours since 1970."""
 
 
@@ -63,7 +67,7 @@ def _build_trades_table(rows: Ints, first_line: int, order_types: Mapping[int, s
             pa.array(rows[kernel.T_MAKER] == 1),
             _order_types(rows, order_types),
         ],
-        schema=TRADES.schema,
+        schema=TRADES.arrow_schema,
     )
 
 
@@ -80,7 +84,7 @@ def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
     return pa.array(kinds, pa.string())
 
 
-def _build_book_table(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
+def _build_book_table(table: Table, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
     counts = rows[kernel.D_END] - rows[kernel.D_BIDS]
     values, kinds = _select_levels(rows, counts, levels, tags)
     repeats = np.maximum(counts, 1)
@@ -98,7 +102,7 @@ def _build_book_table(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes,
             pa.array((places >> 4).view(np.int8)),
             pa.array((places & 15).view(np.int8)),
         ],
-        schema=table.schema,
+        schema=table.arrow_schema,
     )
 
 

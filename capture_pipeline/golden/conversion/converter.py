@@ -21,7 +21,10 @@ from capture_pipeline.golden.conversion.arrow_rows import Key, build_tables
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, format_hour
 from capture_pipeline.lake.files import atomic_write, publish_model, sha256_file, storage_errors, unpublish
-from capture_pipeline.tables.golden import SCALE, TABLES, GoldenTable
+from capture_pipeline.lake.parquet import encoding_options
+from capture_pipeline.tables.golden.columns import SCALE
+from capture_pipeline.tables.registry import SESSION_TABLES
+from capture_pipeline.tables.table import Table
 
 _ZSTD_LEVEL = 1
 _MAX_OPEN_FILES = 3000
@@ -75,7 +78,7 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
         messages=parser.messages,
         rows={
             table.name: sum(file.rows for file in writers.files if file.table == table.name)
-            for table in TABLES
+            for table in SESSION_TABLES
         },
         files=sorted(writers.files, key=lambda file: file.path),
     )
@@ -142,7 +145,7 @@ class _Writers:
             self._open[key].parquet.write_table(rows, row_group_size=rows.num_rows)
         self._open[key].rows += rows.num_rows
 
-    def _open_file(self, table: GoldenTable, symbol: str, hour: int) -> _OpenFile:
+    def _open_file(self, table: Table, symbol: str, hour: int) -> _OpenFile:
         if len(self._open) >= _MAX_OPEN_FILES:
             raise MalformedDataError(
                 f"contains more than {_MAX_OPEN_FILES // 3} symbols",
@@ -150,7 +153,7 @@ class _Writers:
                 remedy="record fewer symbols in a session",
             )
         path = self.tables.file(table, symbol, format_hour(hour * HOUR_NS))
-        schema = table.schema.with_metadata(
+        schema = table.arrow_schema.with_metadata(
             {"session": self.tables.session, "symbol": symbol, "scale": str(SCALE)}
         )
         with contextlib.ExitStack() as stack:
@@ -175,11 +178,10 @@ class _Writers:
         self._open.clear()
 
 
-def _options(table: GoldenTable) -> dict[str, Any]:
+def _options(table: Table) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": _ZSTD_LEVEL,
-        "use_dictionary": [name for name, how in table.encodings.items() if how is None],
-        "column_encoding": {name: how for name, how in table.encodings.items() if how is not None},
-        "write_statistics": [name for name in ("line", "capture_ns", "previous_id") if name in table.columns],
+        **encoding_options(table.encodings),
+        "write_statistics": [name for name in ("line", "capture_ns", "previous_id") if name in table.schema],
     }

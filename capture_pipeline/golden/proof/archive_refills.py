@@ -30,6 +30,7 @@ from capture_pipeline.recorder.background.trade_backfill import Refill
 from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap
+from capture_pipeline.tables.golden.refills import REFILLS
 
 FILE_ERRORS = (ChecksumMismatchError, MalformedDataError, LakeError, ProtocolViolationError)
 """Errors of one file. The proof continues with other files; an unreachable exchange ends the proof."""
@@ -63,7 +64,7 @@ def fill_from_archive(
     ]
     rows = [frame for _, frame in found if frame is not None and frame.height]
     if rows:
-        publish_table(pl.concat(rows), deployment.lake.refills(folder.session))
+        publish_table(pl.concat(rows).select(*REFILLS.schema), deployment.lake.refills(folder.session))
     return [account for account, _ in found]
 
 

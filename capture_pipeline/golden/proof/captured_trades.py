@@ -19,7 +19,7 @@ from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
-from capture_pipeline.tables.golden import TRADES
+from capture_pipeline.tables.golden.trades import TRADES
 
 COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker", "order_type")
 
@@ -109,7 +109,7 @@ def _read_recording(
 ) -> dict[str, pl.LazyFrame]:
     parser, columns, line = StreamParser(folder.recording.name), Columns.of_size(block_bytes + 1), 1
     parts: dict[str, list[pa.Table]] = {
-        symbol: [TRADES.schema.empty_table().select(COLUMNS)] for symbol in symbols
+        symbol: [TRADES.arrow_schema.empty_table().select(COLUMNS)] for symbol in symbols
     }
     for block in Blocks(folder.recording, block_bytes):
         parsed = parser.parse(block.text, block.size, columns, line)

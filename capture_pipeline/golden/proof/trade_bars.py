@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import PRICE, VOLUME
+from capture_pipeline.binance.archive.klines.columns import PRICE, VOLUME
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
-from capture_pipeline.tables.bars import BAR_SCHEMA
+from capture_pipeline.tables.klines.bars import BARS
 
 SOURCE = "trades"
 _E8, _E16 = -8, 10**8
@@ -28,7 +28,7 @@ def build_trade_bars(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
         interval: Length of the bars.
 
     Returns:
-        A frame of `BAR_SCHEMA`, sorted by open time; `source` is `trades`, `time_unit` is `us`.
+        A frame of `BARS`, sorted by open time; `source` is `trades`, `time_unit` is `us`.
     """
     price, quantity, taken = pl.col("price_e8"), pl.col("quantity_e8").cast(pl.Int128), ~pl.col("buyer_maker")
     quote = price.cast(pl.Int128) * quantity
@@ -62,7 +62,7 @@ def build_trade_bars(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
         _to_decimals(rows["taker_buy_quote_volume"], VOLUME, _E16),
         pl.lit("us").alias("time_unit"),
         pl.lit(SOURCE).alias("source"),
-    ).select(*BAR_SCHEMA)
+    ).select(*BARS.schema)
 
 
 def is_market_trade(trades: pl.DataFrame) -> pl.Expr:

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, reject_other_interval
+from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Deployment

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, archive_folder, parse_name

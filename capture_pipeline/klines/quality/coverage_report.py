@@ -20,16 +20,16 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
-from capture_pipeline.lake.catalog import build_select, configure_duckdb
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
-from capture_pipeline.tables.registry import TABLES
+from capture_pipeline.tables.catalog import build_select, configure_duckdb
+from capture_pipeline.tables.klines.bars import BARS
+from capture_pipeline.tables.klines.conflicts import CONFLICTS
+from capture_pipeline.tables.klines.coverage import COVERAGE
+from capture_pipeline.tables.klines.gaps import GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.windows import WINDOWS
 
 _LONGEST_MONTH_US = 31 * DAY_US
-_NULLABLE = {
-    **dict.fromkeys(("expected", "newest_us", "as_of_us"), pl.Int64()),
-    **dict.fromkeys(("coverage_percent", "explained_coverage_percent"), pl.Float64()),
-}
+_NULLABLE = {column.name: column.kind for column in COVERAGE.columns if column.nullable}
 """Columns of the report that may contain nulls."""
 
 
@@ -66,21 +66,15 @@ def measure_coverage(
         now_us: The present time.
 
     Returns:
-        One row for each symbol and month, with these columns. In bars: expected (null without a ledger),
-        present, duplicates, missing, explained, unexplained, suspended (not expected), unjudged (after the
-        end of the ledger), filled, longest_gap (a gap that continues in the next month has its whole length
-        in both months). Others: conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
-        coverage_percent (null if no bar is expected), explained_coverage_percent (null without a ledger).
+        One row for each symbol and month, with the columns of `COVERAGE`, bars_sha256 and gaps_sha256.
 
     Raises:
         LakeError: A table cannot be read.
     """
     lake, interval = deployment.lake, deployment.settings.interval
     tables = {
-        name: build_select(
-            lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
-        )
-        for name in ("bars", "gaps", "conflicts", "windows")
+        name: build_select(lake, table)
+        for name, table in (("bars", BARS), ("gaps", GAPS), ("conflicts", CONFLICTS), ("windows", WINDOWS))
     }
     here = f"market = '{deployment.settings.market}' AND interval = '{interval}'"
     query = (

@@ -24,7 +24,7 @@ from capture_pipeline.klines.quality.ranges import (
 )
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
-from capture_pipeline.tables.gaps import EXPLAINED, Cause
+from capture_pipeline.tables.klines.gaps import EXPLAINED, Cause
 
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
@@ -95,7 +95,7 @@ class Gap:
     filled_by: str | None = None
 
     def row(self, step_us: int) -> dict[str, object]:
-        """Convert the gap to a row of `GAP_SCHEMA`."""
+        """Convert the gap to a row of `GAPS`."""
         return {
             "start_us": self.start_us,
             "end_us": self.end_us,

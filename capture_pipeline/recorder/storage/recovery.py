@@ -10,7 +10,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -303,19 +303,3 @@ def _reconcile(folder: SessionFolder, state: RecoveredSession) -> None:
     result = reconcile_gaps(gaps, evidence)
     if result != gaps or not ends_with_whole_line(folder.gaps):
         write_gaps(folder.gaps, result)
-
-
-def checkpoint_tracks(
-    tracks: dict[str, Track], last_times: dict[str, MessageTime]
-) -> dict[str, dict[str, int]]:
-    """Return tracks in the form of a checkpoint."""
-    nothing = MessageTime(0)
-    times = {stream: last_times.get(stream, nothing) for stream in tracks}
-    return {
-        stream: {
-            **asdict(track),
-            "last_ns": times[stream].capture_ns,
-            "last_event_us": times[stream].event_us or 0,
-        }
-        for stream, track in tracks.items()
-    }

@@ -39,7 +39,9 @@ from capture_pipeline.replay.messages import (
     slice_view,
     to_scale,
 )
-from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
+from capture_pipeline.tables.golden.depth import DEPTH
+from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
+from capture_pipeline.tables.table import Table
 
 _REMEDY = "convert the recording again"
 _HEADS = {
@@ -99,7 +101,7 @@ class GoldenSource:
     def _scale(self) -> Scale:
         return Scale(E8 * (self._tick or 1), E8)
 
-    def _pieces(self, table: GoldenTable) -> Iterator[Messages]:
+    def _pieces(self, table: Table) -> Iterator[Messages]:
         """Iterate over the messages of a table; each snapshot is a piece of its own."""
         groups = [
             (path, group)
@@ -119,10 +121,10 @@ class GoldenSource:
                 elif first < len(messages):
                     yield slice_view(messages, first, len(messages))
 
-    def _heads(self, table: GoldenTable) -> list[str]:
-        return [name for name in table.columns if name in _HEADS and (self.has_events or name != "event_us")]
+    def _heads(self, table: Table) -> list[str]:
+        return [name for name in table.schema if name in _HEADS and (self.has_events or name != "event_us")]
 
-    def _messages(self, read: pa.Table, table: GoldenTable, path: Path) -> Messages:
+    def _messages(self, read: pa.Table, table: Table, path: Path) -> Messages:
         """Convert a row group to messages."""
         lines, prices = _plain(read["line"]), _plain(read["price_e8"])
         starts, bounds = np.empty(lines.size, np.int64), np.empty((3, lines.size), np.int64)

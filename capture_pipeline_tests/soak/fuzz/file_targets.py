@@ -32,8 +32,9 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.recorder.lifecycle import read_plan
+from capture_pipeline.recorder.storage.checkpoint import checkpoint_tracks
 from capture_pipeline.recorder.storage.completion import finish_session
-from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.tardis import TardisSource
@@ -46,7 +47,7 @@ from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.soak.fuzz.targets import Target
 from capture_pipeline_tests.support.deployment import NO_SETTINGS
 from capture_pipeline_tests.support.sessions.lines import packed, recording, session, written
-from sandbox_exchange.config import load_config
+from sandbox_exchange.config.models import load_config
 
 _SESSION = "20250803T123000Z_custom_btcusdt"
 _SETTINGS = b"""venue: sandbox
@@ -206,7 +207,7 @@ def _read_growing(folder: SessionFolder) -> None:
     read_gaps(folder.gaps)
     plan = read_plan(folder)
     recover_session(folder)
-    finish_session(folder, plan, "interrupted", {})
+    finish_session(folder, plan)
     session_row(folder)
 
 

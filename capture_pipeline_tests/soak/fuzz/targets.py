@@ -16,7 +16,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from capture_pipeline.binance.archive.client import _parse_total_size
-from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
+from capture_pipeline.binance.archive.klines.parser import parse_csv, parse_rest
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait
@@ -27,7 +27,9 @@ from capture_pipeline.parsing import parse_count
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
 from capture_pipeline.recorder.connections.frame_parser import FrameError, FrameParser
+from capture_pipeline.recorder.events import EventBus
 from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.gzip_members import scan as scan_members
 from capture_pipeline_tests.binance.stream_kernel_test import (
@@ -89,7 +91,7 @@ def _build_zip(name: str, content: bytes) -> bytes:
 def _parse_messages(data: bytes, _: Path) -> None:
     """Process messages as the recorder does, up to a book with an audit."""
     follower = BookFollower(["ETHUSDT"], lambda *_: None)
-    intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], lambda _: None, lambda *_: None)
+    intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], SessionCounts(), EventBus())
     for message in data.split(b"\n"):
         placed = intake.place(1, message, 1)
         if placed is not None and placed.diff is not None:

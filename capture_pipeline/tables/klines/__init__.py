@@ -1,0 +1,1 @@
+"""Tables of klines, one module for each, and of their raw files and coverage."""

@@ -1,0 +1,1 @@
+"""Settings of the sandbox: models, periods, symbols and profiles."""
