@@ -15,7 +15,7 @@ from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.continuity import to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,
