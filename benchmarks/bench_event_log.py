@@ -153,7 +153,7 @@ def _measure_automation(instance: dg.DagsterInstance, workspace: Path, size: Siz
         from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415
 
         last: Month = size.month_list[-1]
-        key = next(iter(block_tags(last, last).values()))
+        key = next(iter(block_tags(size.symbol_names, last, last).values()))
         instance.report_runless_asset_event(dg.AssetMaterialization("kline_archives", partition=key))
         updated, evaluation = _measure_tick(context)
     requested = instance.get_runs_count()

@@ -30,6 +30,8 @@ from dagster._core.storage.event_log.schema import (
 from dagster._serdes import deserialize_value, serialize_value
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.definitions import defs
+from capture_pipeline.defs.shared.partitions import block_tags
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
@@ -133,14 +135,11 @@ def fill_instance(instance: dg.DagsterInstance, size: Size) -> None:
         instance: Instance without events.
         size: Size with which the definitions are loaded.
     """
-    from capture_pipeline.definitions import defs  # noqa: PLC0415 - the import reads settings
-    from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415 - as above
-
     months = size.month_list
-    tags = block_tags(months[0], months[PER_RUN - 1])
+    tags = block_tags(size.symbol_names, months[0], months[PER_RUN - 1])
     end = "dagster/asset_partition_range_end"
     tags[end] = tags[end].replace(size.symbol_names[-1], FIRST_SYMBOL)
-    job = defs.resolve_job_def("initial_backfill")
+    job = defs().resolve_job_def("initial_backfill")
     result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET)
     run = instance.get_run_by_id(result.run_id)
     if not result.success or run is None:

@@ -7,6 +7,9 @@ Dagster's storage, and another process may make the next attempt.
 |---|---|---|
 | request to the exchange (`binance.http.retries`) | `http.backoff_initial_s` to `http.backoff_max_s` | stamina |
 | request for lost trades (`recorder.background.refill_requests`) | 3 s to 15 min | stamina |
+| connection for streams (`recorder.connections.supervisor`) | 0.1 s to 30 s | stamina |
+| snapshot of a book (`recorder.background.tasks`) | 0.5 s to 1 min | stamina |
+| process of the recorder (`recorder.process`) | 1 s to 8 s | stamina |
 | message of a channel (`operations.alerts.delivery`) | 30 s to 15 min | `Backoff`; the spool counts |
 | run that a sensor requests (`defs.shared.sensor_backoff`) | 1 h to 24 h | `Backoff`; the cursor counts |
 | run that records a session (`defs.golden_samples.attempts`) | 5 s to 10 min | `Backoff`; the runs count |

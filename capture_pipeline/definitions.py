@@ -1,48 +1,63 @@
-"""Entry point for Dagster: loads all definitions below `defs` and gives every asset the configured owners.
+"""Entry point for Dagster: all definitions below `defs`, configured by the settings of a deployment.
 
 No asset, job or sensor is defined here. A wrong setting raises a `ConfigError` of one line.
 """
 
+import time
 import warnings
 
 import dagster as dg
 
 from capture_pipeline import defs as folder
-from capture_pipeline.defs.shared.partitions import SETTINGS
-from capture_pipeline.defs.shared.resources import deployment
+from capture_pipeline.defs.klines.checks import build_checks
+from capture_pipeline.defs.shared.partitions import MonthsAndSymbols, build_partitions
+from capture_pipeline.defs.shared.resources import build_resource
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.settings.models import Settings
 
 
-def _add_owners(spec: dg.AssetSpec) -> dg.AssetSpec:
-    return spec.replace_attributes(owners=SETTINGS.owners)
-
-
-def _load() -> dg.Definitions:
-    """Load the definitions below `defs`.
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Build the definitions of a deployment, with the months of its history up to the present one.
 
     All steps of a run share one process. Steps wait for the network or the disk, and starting a process takes
     longer than most steps.
+
+    Args:
+        settings: Settings of the deployment. They set partitions, owners and deadlines of the assets.
     """
-    loaded = dg.load_definitions_from_package_module(
-        folder, resources={"deployment": deployment}, executor=dg.in_process_executor
-    )
-    with_sources = dg.Definitions(
-        assets=dg.with_source_code_references(list(loaded.assets or ())),
-        asset_checks=loaded.asset_checks,
-        jobs=loaded.jobs,
-        schedules=loaded.schedules,
-        sensors=loaded.sensors,
-        resources=loaded.resources,
-        executor=loaded.executor,
-    )
-    definitions = with_sources.map_asset_specs(func=_add_owners)
-    # Resolve references now: a wrong one is reported at load time, and the warnings below are suppressed.
-    definitions.get_repository_def()
+    partitions = build_partitions(settings, time.time_ns() // 1000)
+
+    def configure(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(
+            owners=settings.owners,
+            partitions_def=partitions
+            if isinstance(spec.partitions_def, MonthsAndSymbols)
+            else spec.partitions_def,
+            # A history that has ended needs no updates.
+            freshness_policy=None if settings.history.end else spec.freshness_policy,
+        )
+
+    with warnings.catch_warnings():
+        # The version of Dagster is pinned, and tests cover its preview and beta features that are used here:
+        # loading a folder, backfill policies and partitioned checks.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        loaded = dg.load_definitions_from_package_module(folder)
+        definitions = dg.Definitions(
+            assets=dg.with_source_code_references(list(loaded.assets or ())),
+            asset_checks=[*(loaded.asset_checks or ()), *build_checks(partitions)],
+            jobs=loaded.jobs,
+            schedules=loaded.schedules,
+            sensors=loaded.sensors,
+            resources={"deployment": build_resource(settings)},
+            executor=dg.in_process_executor,
+        ).map_asset_specs(func=configure)
+        # Resolve references now: a wrong one is reported at load time, and warnings are suppressed.
+        definitions.get_repository_def()
     return definitions
 
 
-with warnings.catch_warnings():
-    # The version of Dagster is pinned, and tests cover its preview and beta features that are used here:
-    # loading a folder, backfill policies and partitioned checks.
-    warnings.simplefilter("ignore", dg.PreviewWarning)
-    warnings.simplefilter("ignore", dg.BetaWarning)
-    defs = _load()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Build the definitions of the deployment that `pipeline.yaml` and the environment describe."""
+    return build_definitions(load_settings())

@@ -81,8 +81,8 @@ class Deployment:
         ]
 
     def now_us(self) -> int:
-        """Return the present, microseconds UTC. The venue `sandbox` has its own clock."""
-        if self.settings.venue == "sandbox":
+        """Return the present by the clock of the venue, microseconds UTC."""
+        if self.settings.has_own_clock:
             return self.rest.server_time_us()
         return time.time_ns() // 1000
 

@@ -16,8 +16,7 @@ from capture_pipeline.settings.models import Settings
 
 def create_http(settings: Settings, on_answer: OnAnswer = lambda *_: None) -> Http:
     """Create the HTTP transport of a deployment; `on_answer` is called for each answer."""
-    sandbox_url = settings.sandbox_url if settings.venue == "sandbox" else None
-    return Http(settings.http, sandbox_url=sandbox_url, on_answer=on_answer)
+    return Http(settings.http, sandbox_url=settings.loopback_url, on_answer=on_answer)
 
 
 def open_address_limits(settings: Settings) -> AddressLimits:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
@@ -30,7 +31,6 @@ from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
 from capture_pipeline.klines.quality.gate_results import IrregularCounts, sum_irregular
 from capture_pipeline.klines.quality.row_rules import evaluate_row_gates
-from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -112,16 +112,16 @@ def _prepare_tasks(
     """Send all requests, one partition after the other, and yield the remaining work of each partition."""
     unknown = _UnknownSymbols(deployment)
     symbols = {partition.symbol for partition in partitions}
-    with closing(fetch_partitions(deployment, list(partitions), now_us)) as results:
-        for fetched in results:
-            if not isinstance(fetched, ArchivesResult):
-                yield partial(Outcome, fetched[0], error=fetched[1])
+    with closing(fetch_partitions(deployment, partitions, now_us)) as results:
+        for partition, fetched in results:
+            if isinstance(fetched, CaptureError):
+                yield partial(Outcome, partition, error=fetched)
                 continue
             error = _check_symbol(deployment, fetched, now_us, unknown) if use_rest else None
             if symbols == unknown.errors.keys():
                 raise unknown.error_of(unknown.errors)
             if error:
-                yield partial(Outcome, fetched.partition, fetched, error=error)
+                yield partial(Outcome, partition, fetched, error=error)
             else:
                 yield _fill_from_rest(deployment, fetched, now_us, use_rest=use_rest)
 
@@ -205,7 +205,7 @@ def _build_locked(
     try:
         with (
             deployment.row_budget.reserve(fetched.partition.expected),
-            partition_lock(deployment.lake, fetched.partition),
+            lock_partition(deployment, fetched.partition),
         ):
             return _build(deployment, fetched, topups, now_us)
     except CaptureError as error:

@@ -13,8 +13,8 @@ from capture_pipeline.binance.archive.frame_cache import read_zip
 from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.fetcher import source_name
 from capture_pipeline.klines.ingest.rest_fill import select_closed
 from capture_pipeline.klines.merge import MergeResult, Part, SeparatedRows, merge, separate_rows
 from capture_pipeline.lake.files import read_model, unpublish
@@ -54,8 +54,21 @@ class BarsResult:
     raw_digests: dict[str, str]
 
 
+def update_bars(deployment: Deployment, partition: Partition) -> BarsResult:
+    """Build the bars of one partition under its lock; see `build_bars`.
+
+    Raises:
+        BusyError: Another run had the lock of this partition for `LOCK_TIMEOUT_S`.
+        LakeError: A recorded raw file is missing or altered.
+    """
+    with lock_partition(deployment, partition):
+        return build_bars(deployment, partition)[0]
+
+
 def build_bars(deployment: Deployment, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
     """Merge the raw files of one partition and publish its bars, conflicts and exclusions.
+
+    The caller has the lock of the partition.
 
     Returns:
         The result, and the bars.
@@ -146,7 +159,7 @@ def _read_archive_part(deployment: Deployment, record: ArchiveRecord, limit: int
     rows = deployment.frame_cache.take(record.name, record.sha256_own)
     if rows is None:
         rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
-    return Part(source_name(record), record.name, rows, (record.start_us, record.end_us))
+    return Part(record.source, record.name, rows, (record.start_us, record.end_us))
 
 
 def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:

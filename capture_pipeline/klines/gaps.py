@@ -8,7 +8,7 @@ import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import find_trading_range, load_trading_period
@@ -74,21 +74,31 @@ class GapsResult:
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
 
 
+def update_gaps(deployment: Deployment, partition: Partition, now_us: int) -> GapsResult:
+    """Compute and publish the gap ledger of one partition under its lock; see `find_gaps`.
+
+    Raises:
+        BusyError: Another run had the lock of this partition for `LOCK_TIMEOUT_S`.
+        ConfigError: The lake belongs to another exchange, so `now_us` is not the time of its data.
+        CaptureError: A manifest or table is damaged, or a file cannot be written.
+    """
+    with lock_partition(deployment, partition):
+        return find_gaps(deployment, partition, now_us)
+
+
 def find_gaps(
     deployment: Deployment, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
 ) -> GapsResult:
     """Compute and publish the gap ledger of one partition from its bars and manifests, without a request.
 
     Args:
-        partition: The partition.
+        partition: The partition; the caller has its lock.
         now_us: The present time.
         bars: The published bars; None to read them from the lake.
 
     Raises:
-        ConfigError: The lake belongs to another exchange, so `now_us` is not the time of its data.
         CaptureError: A manifest or table is damaged, or a file cannot be written.
     """
-    check_venue(deployment)
     lake, step = deployment.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()

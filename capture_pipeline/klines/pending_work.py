@@ -15,7 +15,6 @@ from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, archive_folder
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.republished import list_recheckable
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
@@ -110,7 +109,7 @@ def find_due_for_recheck(deployment: Deployment, now_us: int, limit: int) -> Wor
             manifest = (
                 read_model(deployment.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
             )
-            oldest = min((record.checked_at_us for record in list_recheckable(manifest)), default=now_us)
+            oldest = min((record.checked_at_us for record in manifest.downloaded()), default=now_us)
             if now_us - oldest >= age:
                 due.append((oldest, part))
     found.partitions.extend(

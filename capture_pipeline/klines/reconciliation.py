@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.deployment.deployment import Deployment
+from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_parts
 from capture_pipeline.klines.merge import Part, merge
@@ -85,16 +86,25 @@ def reconcile_partition(deployment: Deployment, partition: Partition) -> Reconci
         partition: The partition.
 
     Raises:
+        BusyError: Another run had the lock of this partition for `LOCK_TIMEOUT_S`.
+        ConfigError: The lake belongs to another exchange.
         LakeError: A recorded raw file is missing or altered.
     """
-    parts = read_parts(deployment, partition)[0].parts
+    with lock_partition(deployment, partition):
+        report = _compare(partition, read_parts(deployment, partition)[0].parts)
+        path = deployment.lake.reconciliation(partition)
+        publish_model(path, report)
+    return Reconciliation(partition, report, path)
+
+
+def _compare(partition: Partition, parts: list[Part]) -> ReconciliationReport:
     opens = {
         source: _collect_open_times([part for part in parts if part.source == source])
         for source in ("monthly", "daily", "rest")
     }
     monthly, others = opens["monthly"], opens["daily"] | opens["rest"]
     rows = list(merge(parts).conflicts.iter_rows(named=True)) if parts else []
-    report = ReconciliationReport(
+    return ReconciliationReport(
         partition=str(partition),
         monthly_bars=len(monthly),
         daily_bars=len(opens["daily"]),
@@ -108,9 +118,6 @@ def reconcile_partition(deployment: Deployment, partition: Partition) -> Reconci
             Difference(**row, open_time=iso(row["open_time_us"])) for row in rows[:_MAX_DIFFERENCES]
         ],
     )
-    path = deployment.lake.reconciliation(partition)
-    publish_model(path, report)
-    return Reconciliation(partition, report, path)
 
 
 def load_reconciliation(deployment: Deployment, partition: Partition) -> Reconciliation:

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -21,10 +20,8 @@ from pydantic import BaseModel
 
 from capture_pipeline.errors import BusyError, StorageError
 from capture_pipeline.lake.files import create_folder, storage_errors
-from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.parsing import PARSE_ERRORS
 
-PARTITION_TIMEOUT_S = 10.0
 _TRY_EVERY_S = 0.02
 _MAX_BYTES = 1000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -94,18 +91,6 @@ def file_lock(
         if descriptor in _descriptors:  # a forked child has closed it
             _descriptors.remove(descriptor)
             os.close(descriptor)
-
-
-def partition_lock(
-    lake: Lake, partition: Partition, cancel: threading.Event | None = None
-) -> AbstractContextManager[None]:
-    """Lock a partition; wait up to `PARTITION_TIMEOUT_S` for another run.
-
-    Raises:
-        BusyError: Another run had the lock during the whole wait, or until `cancel` was set.
-        StorageError: The file of the lock cannot be created.
-    """
-    return file_lock(lake.lock(partition), PARTITION_TIMEOUT_S, cancel)
 
 
 def find_owner(path: Path) -> Owner | None:

@@ -82,6 +82,11 @@ class ArchiveRecord(Record):
         """Whether the file was received and is not used because its checksum is missing or unreadable."""
         return self.trust is Trust.CHECKSUM_MISSING and not self.usable
 
+    @property
+    def source(self) -> str:
+        """The `source` of the bars of the file."""
+        return "monthly" if self.granularity is Granularity.MONTHLY else "daily"
+
 
 class ArchivesManifest(Record):
     """All archive files of one partition.
@@ -97,6 +102,10 @@ class ArchivesManifest(Record):
     def usable(self) -> list[ArchiveRecord]:
         """List the files whose bars may be merged."""
         return [record for record in self.files if record.usable]
+
+    def downloaded(self) -> list[ArchiveRecord]:
+        """List the files of which a version was downloaded, usable or not."""
+        return [record for record in self.files if record.trust is not Trust.NOT_PUBLISHED]
 
 
 class RestPage(Record):

@@ -110,6 +110,10 @@ class Gap(_Record):
         """Whether a neighbour of the gap is missing, so that the recording does not show the gap."""
         return self.at_end or self.at_start
 
+    def is_beyond(self, first: int, last: int) -> bool:
+        """Return whether the gap lies outside a stream's `first..last`; both are -1 for an empty stream."""
+        return first < 0 or last <= self.last_good_id or first >= self.first_good_id
+
 
 class RefillCount(_Record):
     """Gaps of one state: their count, their lost ids, and the returned ids."""

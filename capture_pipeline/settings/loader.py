@@ -13,9 +13,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import parse_yaml, read_yaml
@@ -50,12 +53,17 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     environ = os.environ if environ is None else environ
     named = path or (Path(environ["CAPTURE_CONFIG"]) if environ.get("CAPTURE_CONFIG") else None)
     source = named or _find(Path.cwd())
-    raw = _read(source) if source else {}
-    origin = {**_apply_environment(raw, environ)}
+    environment = EnvironmentSource(environ)
+    content = _read(source) if source else {}
+    for section, *keys in environment.variables:
+        if keys and not isinstance(content.get(section, {}), dict):
+            raise ConfigError(f"{section} must contain keys and values", where=str(source))
+    file = InitSettingsSource(Settings, content)
     try:
-        settings = Settings.model_validate(raw)
+        settings = Settings(_build_sources=((environment, file), {}))
     except ValidationError as error:
-        raise ConfigError(_explain(error, origin), where=str(source) if source else "settings") from None
+        where = str(source) if source else "settings"
+        raise ConfigError(_explain(error, environment.variables), where=where) from None
     base = source.resolve().parent if source else Path.cwd()
     root = base / settings.storage.root.expanduser()
     calendars = {name: getattr(settings.gaps, name) for name in ("outage_calendar", "irregularity_calendar")}
@@ -76,9 +84,8 @@ def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -
     """Return the path of the overridden key by environment variable, for all keys."""
     names: dict[str, tuple[str, ...]] = {}
     for key, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            inner = environment_names(kind, f"{prefix}{key.upper()}_")
+        if _is_section(field.annotation):
+            inner = environment_names(field.annotation, f"{prefix}{key.upper()}_")
             names |= {name: (key, *path) for name, path in inner.items()}
         else:
             names[prefix + key.upper()] = (key,)
@@ -96,32 +103,55 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError("must contain keys and values", where=str(path))
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
-def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Write the overrides into `raw`; return the name of the variable by path of the key."""
-    names = environment_names()
-    origin = {}
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
-            continue
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            raise ConfigError(
-                f"{name} is not a setting",
-                where="environment",
-                remedy=f"did you mean {near[0]}?" if near else "unset it",
-            )
-        path = names[name]
-        section = raw
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"{key} must contain keys and values", where="pipeline.yaml")
-        section[path[-1]] = _parse_value(environ[name], path, name)
-        origin[path] = name
-    return origin
+def _is_section(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+class EnvironmentSource(PydanticBaseSettingsSource):
+    """Source of the values of `CAPTURE_` variables, which override the file.
+
+    Attributes:
+        variables: Name of the variable by path of the key that it sets.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Parse the variables.
+
+        Raises:
+            ConfigError: A variable is not a setting, or its value cannot be parsed.
+        """
+        super().__init__(Settings)
+        names = environment_names()
+        self.variables: dict[tuple[str, ...], str] = {}
+        self._values: dict[str, Any] = {}
+        for name in sorted(environ):
+            if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+                continue
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                raise ConfigError(
+                    f"{name} is not a setting",
+                    where="environment",
+                    remedy=f"did you mean {near[0]}?" if near else "unset it",
+                )
+            *sections, key = names[name]
+            place = self._values
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[key] = _parse_value(environ[name], names[name], name)
+            self.variables[names[name]] = name
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the value of a key of the top level, its name, and False as the value is parsed."""
+        del field
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by key; those of a section are a dictionary."""
+        return self._values
 
 
 def _parse_value(text: str, path: tuple[str, ...], name: str) -> object:
@@ -131,14 +161,19 @@ def _parse_value(text: str, path: tuple[str, ...], name: str) -> object:
     if path in _YAML_EXAMPLES:
         return _parse_yaml_value(text, path, name)
     if path[-1] == "pinned_checksums":
-        return dict(_parse_pair(part, name) for part in parts)
+        return _replacement(dict(_parse_pair(part, name) for part in parts))
     return text or None
+
+
+def _replacement(value: object) -> object:
+    """Return a mapping that replaces the one of the file: the entries of dictionaries would be merged."""
+    return MappingProxyType(value) if isinstance(value, dict) else value
 
 
 def _parse_yaml_value(text: str, path: tuple[str, ...], name: str) -> object:
     """Parse a variable whose value is YAML. Errors do not quote the value: it may be a secret."""
     try:
-        return parse_yaml(text, "environment") or ({} if path[-1] == "secrets" else [])
+        return _replacement(parse_yaml(text, "environment") or ({} if path[-1] == "secrets" else []))
     except ConfigError:
         remedy = f"write it as in pipeline.yaml, for instance {_YAML_EXAMPLES[path]}"
         raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from capture_pipeline.binance.http.settings import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
@@ -168,8 +169,12 @@ class Gates(Section):
     )
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """All keys of `pipeline.yaml`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, validate_default=False, case_sensitive=True, protected_namespaces=()
+    )
 
     venue: Literal["binance", "sandbox"] = Field(
         "binance", description="The real exchange, or the sandbox on loopback."
@@ -201,6 +206,19 @@ class Settings(Section):
     session_gates: SessionGates = SessionGates()
     alerts: Alerts = Alerts()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Use only the values of the caller, so that `Settings()` are the default settings."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
     @model_validator(mode="after")
     def _check_consistency(self) -> Settings:
         if len(set(self.symbols)) != len(self.symbols):
@@ -218,9 +236,24 @@ class Settings(Section):
         return self
 
     @property
+    def loopback_url(self) -> str | None:
+        """URL of the sandbox; None for the real exchange."""
+        return self.sandbox_url if self.venue == "sandbox" else None
+
+    @property
+    def public_archive_url(self) -> str | None:
+        """URL of the archive of the real exchange; None for the sandbox."""
+        return None if self.venue == "sandbox" else self.endpoints.archive
+
+    @property
+    def has_own_clock(self) -> bool:
+        """True if the clock of the venue differs from UTC on purpose."""
+        return self.venue == "sandbox"
+
+    @property
     def archive_url(self) -> str:
         """URL of the archive of the configured venue."""
-        return self.sandbox_url if self.venue == "sandbox" else self.endpoints.archive
+        return self.public_archive_url or self.sandbox_url
 
     @property
     def listing_url(self) -> str:

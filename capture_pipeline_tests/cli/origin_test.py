@@ -10,14 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.deployment import venue_guard
+from capture_pipeline.deployment import lake_guard
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.deployment.lake_guard import ensure_venue
 from capture_pipeline.errors import BusyError, ConfigError
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.gaps import find_gaps
-from capture_pipeline.klines.ingest.archives import fetch_archives
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.gaps import update_gaps
+from capture_pipeline.klines.ingest.archives import fetch_archives, recheck_partition
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
 from capture_pipeline.lake.locks import file_lock
 from capture_pipeline_tests.support.command import Run
@@ -80,7 +79,7 @@ def test_another_exchange_is_refused_on_one_line(
     assert contents(sandbox.root) == before
 
 
-@pytest.mark.parametrize("step", [fetch_archives, fill_from_rest, recheck_partition, find_gaps])
+@pytest.mark.parametrize("step", [fetch_archives, fill_from_rest, recheck_partition, update_gaps])
 def test_no_single_step_touches_the_lake_of_another_exchange(
     step: object, sandbox: SandboxDeployment
 ) -> None:
@@ -136,7 +135,7 @@ def test_of_two_exchanges_that_begin_at_once_one_is_refused(
         SandboxDeployment(sandbox.url, root, CAPTURE_VENUE=venue).deployment
         for venue in ("sandbox", "binance")
     )
-    monkeypatch.setattr(venue_guard, "_LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lake_guard, "_ORIGIN_TIMEOUT_S", 0.1)
     with file_lock(first.lake.origin_lock()), pytest.raises(BusyError):
         ensure_venue(first)
     ensure_venue(first)

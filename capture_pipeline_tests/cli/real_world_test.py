@@ -5,7 +5,6 @@ Hours of the symbols of either market over four months. `profile_worlds.py` coun
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,10 @@ from click.testing import CliRunner, Result
 
 import capture_pipeline
 from capture_pipeline.cli.main import main
+from capture_pipeline.definitions import build_definitions
 from capture_pipeline_tests.support.command import read_json
-from capture_pipeline_tests.support.dagster.definitions import forget_definitions, import_definitions
 from capture_pipeline_tests.support.dagster.stage import Stage, key
-from capture_pipeline_tests.support.deployment import NO_SETTINGS, SandboxDeployment
+from capture_pipeline_tests.support.deployment import SandboxDeployment
 from capture_pipeline_tests.support.exchange.profile import EARLY, INVERTED, MONTHS, WORLDS, World
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -249,33 +248,12 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.fixture
-def definitions(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Definitions]:
-    """The project's definitions with these symbols and months; those of other tests are put back."""
-    names = [
-        name
-        for name in sys.modules
-        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
-    ]
-    kept = {name: sys.modules[name] for name in names}
-    environment = {
-        "CAPTURE_VENUE": "sandbox",
-        "CAPTURE_INTERVAL": "1h",
-        "CAPTURE_CONFIG": str(NO_SETTINGS),
-    }
-    yield import_definitions({**environment, **world.settings}, monkeypatch).defs
-    forget_definitions()
-    sys.modules.update(kept)
-    for name in ("defs", "definitions"):
-        if f"capture_pipeline.{name}" in kept:
-            setattr(capture_pipeline, name, kept[f"capture_pipeline.{name}"])
-
-
 def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
-    world: World, definitions: dg.Definitions, url: str, tmp_path: Path
+    world: World, url: str, tmp_path: Path
 ) -> None:
     """One run over all partitions succeeds; rows and causes are those of the command line."""
     sandbox = SandboxDeployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
+    definitions = build_definitions(sandbox.deployment.settings)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         stage = Stage(definitions, sandbox, instance)
         ends = {"start": key("2024-11", min(world.bars)), "end": key("2025-02", max(world.bars))}

@@ -8,9 +8,11 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
+from capture_pipeline.defs.klines import arrivals, arrivals_cursor, checks, result_metadata
+from capture_pipeline.defs.shared import check_evaluations, partitions
+from capture_pipeline.defs.shared.runless_events import report_materialization
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.ingest.archives import fetch_archives
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archives import fetch_archives, recheck_partition
 from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.paths import Partition
@@ -25,7 +27,6 @@ from capture_pipeline_tests.support.dagster.stage import (
     Stage,
     block,
     key,
-    part,
 )
 
 SENSOR = "lake_arrivals"
@@ -36,7 +37,7 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    partition: Partition = part("shared.partitions").partition_of(stage.deployment, name)
+    partition: Partition = partitions.partitions_of(stage.deployment, [name])[0]
     return partition
 
 
@@ -54,7 +55,7 @@ def events(stage: Stage) -> int:
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
     """Return the metadata of the newest materializations that depend on files, by asset and partition."""
-    of_a_run = part("klines.result_metadata").RUN_VALUES
+    of_a_run = result_metadata.RUN_VALUES
     return {
         f"{asset} {name}": {
             field: value for field, value in materialization.metadata.items() if field not in of_a_run
@@ -67,8 +68,8 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
     """Return the status of each check, and whether it refers to the newest materialization."""
     judge, newest = (
-        part("klines.checks").TABLE_CHECKS[table],
-        part("shared.check_evaluations").NewestMaterializations,
+        checks.TABLE_CHECKS[table],
+        check_evaluations.NewestMaterializations,
     )
     target = newest(stage.instance, [name] if name else []).target(table, name)
     found = {}
@@ -95,8 +96,8 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
         CHAIN, sorted(FOUR)
     )
     for table in ("bars", "bar_gaps"):
-        checks = {check.name for check in part("klines.checks").TABLE_CHECKS[table].check_keys}
-        assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(checks, (Status.SUCCEEDED, True))
+        names = {check.name for check in checks.TABLE_CHECKS[table].check_keys}
+        assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(names, (Status.SUCCEEDED, True))
     assert not stage.instance.get_runs()
     before = events(stage)
     assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
@@ -141,7 +142,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     by_run = stage.materializations("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
     assert {
-        name: value for name, value in by_run.items() if name not in part("klines.result_metadata").RUN_VALUES
+        name: value for name, value in by_run.items() if name not in result_metadata.RUN_VALUES
     } == reported[1].metadata
 
 
@@ -196,7 +197,7 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     """An unfinished partition is reported after five minutes, and the automation completes it."""
     fetch_archives(stage.deployment, partition(stage, JANUARY_BTC), stage.deployment.now_us())
     assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
-    monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
+    monkeypatch.setattr(arrivals, "SETTLED_S", 0.0)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     assert [asset for asset in CHAIN if stage.materializations(asset)] == ["kline_archives", "kline_topups"]
     assert automation.tick() == {name: {JANUARY_BTC} for name in ("bars", "bar_conflicts", "bar_exclusions")}
@@ -206,7 +207,7 @@ def test_many_partitions_are_reported_over_several_ticks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest months come first; each partition is reported once."""
-    monkeypatch.setattr(part("klines.arrivals"), "MAX_PARTITIONS", 3)
+    monkeypatch.setattr(arrivals, "MAX_PARTITIONS", 3)
     backfill_in_a_shell(stage, FOUR)
     assert stage.tick(SENSOR).reason == "3 partitions reported, 0 in progress, 0 left out"
     assert set(stage.materializations("bars")) < set(FOUR)
@@ -217,7 +218,7 @@ def test_many_partitions_are_reported_over_several_ticks(
 
 
 def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part("klines.arrivals"), "MAX_ROWS", 1)
+    monkeypatch.setattr(arrivals, "MAX_ROWS", 1)
     backfill_in_a_shell(stage, FOUR)
     assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
@@ -236,9 +237,7 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
     """The next tick evaluates checks of materializations that were reported without them."""
     backfill_in_a_shell(stage, FOUR)
     with monkeypatch.context() as broken:
-        broken.setattr(
-            part("klines.arrivals"), "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        broken.setattr(arrivals, "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             stage.tick(SENSOR)
     assert not evaluations(stage, "bars", JANUARY_BTC)
@@ -264,7 +263,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage, automatio
     reported = stage.materializations("coverage_report")[None].metadata
     assert stage.run("coverage").success
     metadata = stage.materializations("coverage_report")[None].metadata
-    of_a_run = part("klines.result_metadata").RUN_VALUES
+    of_a_run = result_metadata.RUN_VALUES
     assert {name: metadata[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }
@@ -287,8 +286,7 @@ def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
 ) -> None:
     """The events of a partition are stored one by one; a tick of the automation falls between them."""
     backfill_in_a_shell(stage, SIX)
-    arrivals = part("klines.arrivals")
-    report_one, requested = arrivals.report_materialization, []
+    report_one, requested = report_materialization, []
     seen: list[dg.AssetMaterialization] = []
 
     def report_and_tick(instance: dg.DagsterInstance, event: dg.AssetMaterialization) -> None:
@@ -317,7 +315,7 @@ def test_files_that_did_not_change_are_not_looked_at_again() -> None:
 
     The next round begins with the earliest postponed change, or a minute before this round.
     """
-    cursor, minute = part("klines.arrivals_cursor").Round, 60 * 10**9
+    cursor, minute = arrivals_cursor.Round, 60 * 10**9
     now_ns = int(datetime(2024, 3, 10, tzinfo=UTC).timestamp()) * 10**9
     first = cursor.load(None).start(now_ns).record_gaps(5).advance(3)
     again = cursor.load(first.dump()).start(now_ns + 1)

@@ -1,33 +1,23 @@
 """Waits between the attempts of a sensor."""
 
-from typing import Any
-
-import dagster as dg
 import pytest
 
-from capture_pipeline_tests.support.dagster.stage import part
+from capture_pipeline.defs.shared import sensor_backoff
 
 HOUR = 3_600_000_000
 NOW = 1_700_000_000_000_000
 
 
-@pytest.fixture
-def attempts(definitions: dg.Definitions) -> Any:
-    """Return the module, as loaded for these tests."""
-    del definitions
-    return part("shared.sensor_backoff")
-
-
-def test_each_attempt_waits_twice_as_long_up_to_a_day(attempts: Any) -> None:
+def test_each_attempt_waits_twice_as_long_up_to_a_day() -> None:
     """The waits are 1, 2, 4, 8, 16 and 24 hours."""
-    waits = [attempts.WAITS.wait_s(number) / 3600 for number in range(1, 9)]
+    waits = [sensor_backoff.WAITS.wait_s(number) / 3600 for number in range(1, 9)]
     assert waits == [1, 2, 4, 8, 16, 24, 24, 24]
-    assert attempts.WAITS.wait_s(10_000) == 24 * 3600
+    assert sensor_backoff.WAITS.wait_s(10_000) == 24 * 3600
 
 
-def test_what_waits_is_remembered_and_what_is_done_forgotten(attempts: Any) -> None:
+def test_what_waits_is_remembered_and_what_is_done_forgotten() -> None:
     """`a` waits, `b` is due again, `c` is new, `d` is not wanted any more."""
-    before = attempts.Attempts(
+    before = sensor_backoff.Attempts(
         {"a": (1, NOW - HOUR // 2), "b": (2, NOW - 2 * HOUR), "d": (1, NOW - 9 * HOUR)}
     )
     due, after = before.select_due(["a", "b", "c"], NOW, 50)
@@ -35,9 +25,9 @@ def test_what_waits_is_remembered_and_what_is_done_forgotten(attempts: Any) -> N
     assert after.by_key == {"a": (1, NOW - HOUR // 2), "b": (3, NOW), "c": (1, NOW)}
 
 
-def test_hopeless_ones_never_keep_others_from_their_turn(attempts: Any) -> None:
+def test_hopeless_ones_never_keep_others_from_their_turn() -> None:
     """Keys with the fewest attempts come first; the others are not changed."""
-    before = attempts.Attempts(dict.fromkeys(("a", "b", "c"), (5, NOW - 99 * HOUR)))
+    before = sensor_backoff.Attempts(dict.fromkeys(("a", "b", "c"), (5, NOW - 99 * HOUR)))
     due, after = before.select_due(["a", "b", "c", "x", "y", "z"], NOW, 2)
     assert due == {"x": 1, "y": 1}
     assert {key: after.by_key[key] for key in ("a", "b", "c")} == before.by_key
@@ -45,20 +35,20 @@ def test_hopeless_ones_never_keep_others_from_their_turn(attempts: Any) -> None:
     assert due == {"z": 1, "a": 6}
 
 
-def test_memory_goes_through_the_cursor(attempts: Any) -> None:
-    before = attempts.Attempts({"2024-01|BTCUSDT": (3, NOW)})
-    assert attempts.Attempts.load(before.dump()) == before
+def test_memory_goes_through_the_cursor() -> None:
+    before = sensor_backoff.Attempts({"2024-01|BTCUSDT": (3, NOW)})
+    assert sensor_backoff.Attempts.load(before.dump()) == before
 
 
 @pytest.mark.parametrize(
     "cursor", [None, "", "no json", "[]", "7", '{"a": 1}', '{"a": [1]}', '{"a": ["x", 2]}', '{"a": null}']
 )
-def test_a_cursor_of_another_kind_counts_as_none(cursor: str | None, attempts: Any) -> None:
+def test_a_cursor_of_another_kind_counts_as_none(cursor: str | None) -> None:
     """A sensor with an unreadable cursor starts without attempts instead of failing."""
-    assert attempts.Attempts.load(cursor).by_key == {}
+    assert sensor_backoff.Attempts.load(cursor).by_key == {}
 
 
-def test_a_clock_set_back_does_not_stop_the_attempts(attempts: Any) -> None:
+def test_a_clock_set_back_does_not_stop_the_attempts() -> None:
     """A time far in the future is as old as one far in the past."""
-    due, _ = attempts.Attempts({"a": (1, NOW + 99 * HOUR)}).select_due(["a"], NOW, 50)
+    due, _ = sensor_backoff.Attempts({"a": (1, NOW + 99 * HOUR)}).select_due(["a"], NOW, 50)
     assert due == {"a": 2}

@@ -7,13 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from capture_pipeline.definitions import build_definitions
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.support.dagster.automation import NOTHING, Automation
-from capture_pipeline_tests.support.dagster.definitions import (
-    NOW,
-    SETTINGS,
-    forget_definitions,
-    import_definitions,
-)
+from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
 from capture_pipeline_tests.support.dagster.stage import Stage
 from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK, SandboxDeployment
 from sandbox_exchange.config.models import SandboxConfig
@@ -21,12 +18,9 @@ from sandbox_exchange.server.server import SandboxServer
 
 
 @pytest.fixture(scope="session")
-def definitions() -> Iterator[dg.Definitions]:
-    """Load the project's definitions with two symbols and three months."""
-    with pytest.MonkeyPatch.context() as patch:
-        module = import_definitions({**QUICK, **SETTINGS, "CAPTURE_CONFIG": str(NO_SETTINGS)}, patch)
-    yield module.defs
-    forget_definitions()
+def definitions() -> dg.Definitions:
+    """Build the definitions with two symbols and three months."""
+    return build_definitions(load_settings(NO_SETTINGS, {**QUICK, **SETTINGS}))
 
 
 @pytest.fixture(scope="session")

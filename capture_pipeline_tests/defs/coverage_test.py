@@ -12,9 +12,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from capture_pipeline.defs.klines.coverage import render_heat_map
 from capture_pipeline.klines.quality.coverage_report import report_coverage
 from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
-from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block
 from capture_pipeline_tests.support.deployment import run_sandbox_deployment
 
 IMAGE = re.compile(r"!\[Coverage by symbol and month\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
@@ -100,8 +101,7 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
     """The page still shows the heat map."""
     coverage = report_coverage(stage.deployment, stage.deployment.now_us())
-    picture = part("klines.coverage").render_heat_map
-    assert IMAGE.fullmatch(picture(coverage))
-    assert picture(replace(coverage, svg=coverage.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
-        f"The heat-map is too large to show here; open `{coverage.html}`."
-    )
+    assert IMAGE.fullmatch(render_heat_map(coverage))
+    assert render_heat_map(
+        replace(coverage, svg=coverage.svg.replace("</svg>", "x" * 400_000 + "</svg>"))
+    ) == (f"The heat-map is too large to show here; open `{coverage.html}`.")

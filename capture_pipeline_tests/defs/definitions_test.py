@@ -3,8 +3,6 @@
 import difflib
 import json
 import os
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.freshness import CronFreshnessPolicy
 
+from capture_pipeline.definitions import build_definitions
+from capture_pipeline.defs.shared import partitions
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import History, Settings
-from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key
 from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,16 +119,10 @@ def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended
     end: str, expected: set[str]
 ) -> None:
     """After the deadline Dagster shows the asset as late."""
-    program = """
-from capture_pipeline.definitions import defs
-policies = [spec.freshness_policy for spec in defs.resolve_all_asset_specs() if spec.freshness_policy]
-print(*{policy.deadline_cron for policy in policies}, sep=";", end="")
-"""
-    environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
-    output = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    assert set(filter(None, output.split(";"))) == expected
+    definitions = build_definitions(load_settings(NO_SETTINGS, {**QUICK, "CAPTURE_HISTORY_END": end}))
+    policies = [spec.freshness_policy for spec in definitions.resolve_all_asset_specs()]
+    deadlines = {policy.deadline_cron for policy in policies if isinstance(policy, CronFreshnessPolicy)}
+    assert deadlines == expected
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(
@@ -162,20 +158,17 @@ def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
 
 
 @pytest.mark.parametrize(("start", "end", "last"), [(40, None, 0), (40, -40, 0), (80, 40, 40), (0, None, 0)])
-def test_the_open_month_is_a_partition_and_no_later_one(
-    start: int, end: int | None, last: int, definitions: dg.Definitions
-) -> None:
+def test_the_open_month_is_a_partition_and_no_later_one(start: int, end: int | None, last: int) -> None:
     """Future months are no partitions, also if the history ends in the future."""
-    del definitions
     now = datetime.now(UTC)
     first, final = (
         (now - timedelta(days=start)).date(),
         None if end is None else (now - timedelta(days=end)).date(),
     )
     settings = Settings(history=History(start=first, end=final))
-    keys = part("shared.partitions").months(settings, time.time_ns() // 1000).get_partition_keys()
-    assert keys[0] == f"{first:%Y-%m}"
-    assert keys[-1] == f"{now - timedelta(days=last):%Y-%m}"
+    keys = partitions.build_partitions(settings, time.time_ns() // 1000).get_partition_keys()
+    assert keys[0] == f"{first:%Y-%m}|{settings.symbols[0]}"
+    assert keys[-1] == f"{now - timedelta(days=last):%Y-%m}|{settings.symbols[-1]}"
 
 
 def test_jobs_are_their_assets_with_the_checks_on_them(definitions: dg.Definitions) -> None:

@@ -5,22 +5,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from capture_pipeline.defs.shared import failures, partitions
 from capture_pipeline.errors import ConfigError, MalformedDataError, NetworkError, RateLimitedError
-from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 OTHERS = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
 
 
 @pytest.fixture
-def failures(definitions: dg.Definitions) -> Any:
-    """Return the module, as loaded for these tests."""
-    del definitions
-    return part("shared.failures")
-
-
-@pytest.fixture
-def at_once(failures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the wait before retries to zero."""
     monkeypatch.setattr(failures, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
 
@@ -86,7 +80,7 @@ def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(s
     assert sorted(str(record.partition_key) for record in records) == sorted(OTHERS)
 
 
-def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) -> None:
+def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says() -> None:
     """Retry-After replaces the delay of the policy, up to 15 minutes."""
     for retry_after_s, expected in ((77.0, 77.0), (9_999.0, 900.0)):
         with pytest.raises(dg.RetryRequested) as raised:
@@ -100,7 +94,7 @@ def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) 
     assert 10 <= raised.value.seconds_to_wait <= 20
 
 
-def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
+def test_what_no_retry_can_help_fails_at_once() -> None:
     """Without a transient error, or without retries left, the step fails."""
     for retries, errors in (
         (0, [MalformedDataError("x")]),
@@ -129,7 +123,7 @@ def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
     """Run tags are free text; keys that are no partitions of the deployment are refused."""
     with pytest.raises(ConfigError, match="is not a partition of this deployment"):
-        part("shared.partitions").partition_of(stage.deployment, wrong)
+        partitions.partitions_of(stage.deployment, [wrong])
 
 
 def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from capture_pipeline.checks.feasibility import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Criterion
 from capture_pipeline.checks.model import Bound
+from capture_pipeline.defs.feasibility import arrivals
 from capture_pipeline.errors import BusyError
 from capture_pipeline.feasibility.benchmarks import benchmark_turn, measure_decimals
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
 from capture_pipeline.lake.locks import file_lock
-from capture_pipeline_tests.support.dagster.stage import QUIET, Stage, part
+from capture_pipeline_tests.support.dagster.stage import QUIET, Stage
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
 REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}
@@ -131,7 +132,7 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
         stage.tick("evidence_arrivals").reason
         == "no benchmark was measured outside Dagster since the last tick"
     )
-    monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
+    monkeypatch.setattr(arrivals, "_SETTLED_US", -60_000_000)
     assert (
         stage.tick("evidence_arrivals").reason
         == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
@@ -155,7 +156,7 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
 def test_damaged_evidence_is_named_and_the_others_are_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
+    monkeypatch.setattr(arrivals, "_SETTLED_US", -60_000_000)
     publish_all(stage)
     store_of(stage).path(EXACT.asset).write_text("{")
     assert stage.tick("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"

@@ -9,10 +9,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from capture_pipeline.checks.feasibility import CRITERIA
+from capture_pipeline.defs.shared import outputs, table_metadata
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
 from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown
-from capture_pipeline_tests.support.dagster.stage import Stage, key, part
+from capture_pipeline_tests.support.dagster.definitions import SETTINGS
+from capture_pipeline_tests.support.dagster.stage import Stage, key
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 from capture_pipeline_tests.support.exchange.answers import answer, server
 
@@ -72,7 +74,7 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     assert "<script" not in page
     (check,) = result.get_asset_check_evaluations()
     check_printable(check.description or "")
-    description = part("shared.outputs").check_result({}, INJECTION, passed=True).description or ""
+    description = outputs.check_result({}, INJECTION, passed=True).description or ""
     check_shown(description)
     assert kinds_of(description) == {"paragraph_open", "inline", "text"}
 
@@ -83,7 +85,7 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
     with server(
         lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")
     ) as url:
-        sandbox = SandboxDeployment(url, stage.sandbox.root, CAPTURE_HTTP_ATTEMPTS="1")
+        sandbox = SandboxDeployment(url, stage.sandbox.root, CAPTURE_HTTP_ATTEMPTS="1", **SETTINGS)
         result = Stage(stage.definitions, sandbox, stage.instance).materialize(
             [asset], key("2024-01", "BTCUSDT")
         )
@@ -107,16 +109,12 @@ def _cells(value: dg.MetadataValue) -> str:
     return "\n".join(str(cell) for record in value.records for cell in record.data.values())
 
 
-def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
-    """The functions are those of the definitions under test."""
-    del stage
-    outputs = part("shared.outputs")
-    (record,) = part("shared.table_metadata").build_table([{"name": LONG, "rows": 1}]).records
+def test_a_table_of_metadata_has_printable_cells() -> None:
+    """Cells of tables and records are cut, and control characters are replaced."""
+    (record,) = table_metadata.build_table([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("shared.table_metadata").build_records([{"name": LONG, "rows": 1, "none": None}]) == [
-        dict(record.data)
-    ]
+    assert table_metadata.build_records([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
     assert isinstance(values["text"], dg.TextMetadataValue)
     check_shown(values["text"].value or "")

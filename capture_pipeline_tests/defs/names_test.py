@@ -21,7 +21,7 @@ import dagster as dg
 from capture_pipeline.definitions import defs
 
 with dg.DagsterInstance.ephemeral() as instance:
-    result = defs.resolve_job_def("month_close").execute_in_process(
+    result = defs().resolve_job_def("month_close").execute_in_process(
         instance=instance,
         partition_key=sys.argv[1],
         run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,8 @@ import pytest
 import requests
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline_tests.support.dagster.stage import BTC, Stage, key, part
+from capture_pipeline.definitions import build_definitions
+from capture_pipeline_tests.support.dagster.stage import BTC, Stage, key
 from capture_pipeline_tests.support.dagster.ui import (
     PROGRAMS,
     Ui,
@@ -144,11 +146,10 @@ def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
     assert (result.runs, result.reason) == ([], "every month up to the present is a partition")
 
 
-def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_code_server_it_names_the_remedy(stage: Stage) -> None:
     """Dagster cannot reload a code location that it imports without a code server."""
-    monkeypatch.setattr(
-        part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
-    )
+    history = stage.deployment.settings.history.model_copy(update={"end": date(2024, 2, 29)})
+    stage.definitions = build_definitions(stage.deployment.settings.model_copy(update={"history": history}))
     assert stage.tick("new_month").reason == (
         "2024-03 has begun: the daemon reloads the definitions itself; reload the code location in the UI"
     )

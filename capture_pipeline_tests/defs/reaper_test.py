@@ -13,8 +13,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from capture_pipeline.defs.operations import sensors
+from capture_pipeline.defs.shared import resources
 from capture_pipeline.lake.locks import is_abandoned
-from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key, part
+from capture_pipeline_tests.support.dagster.stage import BTC, ETH, JANUARY, Stage, key
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")
@@ -114,10 +116,8 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
         stage.tick("dead_run_reaper").reason
         == "1 runs are in progress; 0 of them were dead and marked as failed"
     )
-    monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
-    with part("shared.resources").run_lock(
-        part("shared.resources").run_lock_path(stage.deployment, run.run_id)
-    ):
+    monkeypatch.setattr(sensors, "SILENCE_S", -1.0)
+    with resources.run_lock(resources.run_lock_path(stage.deployment, run.run_id)):
         assert (
             stage.tick("dead_run_reaper").reason
             == "1 runs are in progress; 0 of them were dead and marked as failed"
@@ -131,13 +131,11 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
     assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
-def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
+def test_a_lock_says_who_lives(tmp_path: Path) -> None:
     """A locked file means alive, a released one dead; a missing file means unknown."""
-    run_lock = part("shared.resources").run_lock
-    del stage
     path = tmp_path / "runs" / "a.lock"
     assert is_abandoned(path) is False
-    with run_lock(path):
+    with resources.run_lock(path):
         assert path.exists()
         assert is_abandoned(path) is False
     assert not path.exists()
@@ -147,11 +145,9 @@ def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_a_process_about_to_take_its_lock_is_not_dead(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reaper checks a file that was created but not locked yet."""
-    run_lock = part("shared.resources").run_lock
-    del stage
     path, flock, seen = tmp_path / "a.lock", fcntl.flock, []
 
     def look_first(descriptor: int, operation: int) -> None:
@@ -160,18 +156,16 @@ def test_a_process_about_to_take_its_lock_is_not_dead(
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", look_first)
-    with run_lock(path):
+    with resources.run_lock(path):
         assert seen == [False]
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file was opened before the run ended; only a clean end removes it before the lock is released."""
-    run_lock = part("shared.resources").run_lock
-    del stage
     path = tmp_path / "a.lock"
-    holder = run_lock(path)
+    holder = resources.run_lock(path)
     holder.__enter__()
     flock = fcntl.flock
 

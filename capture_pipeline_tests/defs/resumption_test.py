@@ -12,12 +12,13 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from capture_pipeline.defs.golden_samples import attempts
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.support.dagster.stage import Stage, part
+from capture_pipeline_tests.support.dagster.stage import Stage
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -82,18 +83,19 @@ SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
     ],
 )
 def test_a_failed_run_is_followed_by_another(
-    stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool
+    runs: list[dg.RunRecord], is_due: bool, has_failed: bool
 ) -> None:
     """No run is due next to an active, queued, cancelled or retried one; the waits of short runs double."""
-    del stage
-    attempts = part("golden_samples.attempts").SessionRuns(runs)
-    assert (attempts.is_due(NOW_S, is_ending=False), attempts.has_failed(NOW_S)) == (is_due, has_failed)
+    session_runs = attempts.SessionRuns(runs)
+    assert (session_runs.is_due(NOW_S, is_ending=False), session_runs.has_failed(NOW_S)) == (
+        is_due,
+        has_failed,
+    )
 
 
-def test_a_session_whose_end_was_requested_is_finished_by_another_run(stage: Stage) -> None:
+def test_a_session_whose_end_was_requested_is_finished_by_another_run() -> None:
     """The next run finishes a session whose cancelled run did not finish it."""
-    del stage
-    assert part("golden_samples.attempts").SessionRuns([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
+    assert attempts.SessionRuns([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
 
 
 @pytest.fixture(scope="module")

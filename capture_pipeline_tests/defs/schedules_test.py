@@ -27,6 +27,7 @@ def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
         instance=stage.instance,
         scheduled_execution_time=datetime.fromisoformat(now).astimezone(UTC),
         resources={"deployment": stage.deployment},
+        repository_def=stage.definitions.get_repository_def(),
     )
     answer = schedule(context)
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
@@ -95,6 +96,7 @@ def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
         instance=stage.instance,
         scheduled_execution_time=datetime(2024, 3, 10, tzinfo=UTC),
         resources={"deployment": stage.deployment},
+        repository_def=stage.definitions.get_repository_def(),
     )
     answer = schedule(context)
     assert isinstance(answer, dg.SkipReason)

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.defs.shared import resources
 from capture_pipeline_tests.support.dagster.definitions import NOW, SETTINGS
 from capture_pipeline_tests.support.dagster.stage import (
     BTC,
@@ -16,7 +17,6 @@ from capture_pipeline_tests.support.dagster.stage import (
     Stage,
     block,
     key,
-    part,
 )
 from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
@@ -229,7 +229,7 @@ def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
 
 def test_a_sensor_asks_with_one_try_and_short_time_outs(stage: Stage) -> None:
     """A tick has a minute, whatever the settings allow for runs."""
-    short = part("shared.resources").with_short_timeouts(stage.deployment).settings
+    short = resources.with_short_timeouts(stage.deployment).settings
     assert (short.http.attempts, short.rate_limits.max_wait_s) == (1, 0)
     assert short.http.total_timeout_s + short.http.connect_timeout_s < 60
     assert stage.deployment.settings.http.attempts == 4

@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.checks.recordings import RECORDING_CHECKS
+from capture_pipeline.defs.golden_samples import recording
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.lifecycle import (
     create_plan,
@@ -28,7 +29,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.support.dagster.automation import evaluate_conditions
-from capture_pipeline_tests.support.dagster.stage import Stage, part
+from capture_pipeline_tests.support.dagster.stage import Stage
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
@@ -197,7 +198,7 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
 
 def test_a_run_tells_more_often_at_first() -> None:
     """A user who opens the page of a new run sees progress soon."""
-    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [
+    assert list(islice(recording.report_times(), 7)) == [
         10,
         30,
         60,

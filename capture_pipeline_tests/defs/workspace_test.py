@@ -105,7 +105,7 @@ def test_the_workspace_loads(project: Path) -> None:
 @pytest.mark.slow
 def test_loading_warns_of_nothing(project: Path) -> None:
     """Preview and beta features are used on purpose; warnings would hide other messages."""
-    program = "import capture_pipeline.definitions as loaded; loaded.defs.get_repository_def()"
+    program = "import capture_pipeline.definitions as loaded; loaded.defs().get_repository_def()"
     command = [sys.executable, "-W", "always", "-c", program]
     result = subprocess.run(
         command, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=True

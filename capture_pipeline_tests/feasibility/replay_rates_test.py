@@ -23,7 +23,8 @@ from capture_pipeline.feasibility.replay_throughput.benchmark import (
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import recording_of, tables_of
 from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, ReplayRun, main
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.orderbook.synchronization import State
+from capture_pipeline.replay.engine import Replay
 
 EVENTS = 42_000
 

@@ -15,11 +15,12 @@ from capture_pipeline.checks.model import Verdict
 from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.validator import validate
-from capture_pipeline.orderbook.levels import Book, to_units
-from capture_pipeline.orderbook.synchronization import BookSync, Step
+from capture_pipeline.orderbook.levels import to_units
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import Step
 from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 TEN_MINUTES = replace(DEFAULTS, min_messages=79_000, duration_s=650)
 
@@ -171,7 +172,7 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
     assert report.check("book_valid").figures["shares"] == dict.fromkeys(
         ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0
     )
-    sync, steps = BookSync(Book()), []
+    sync, steps = LocalBook(), []
     for _, line in read_lines(folder.recording):
         if line.stream == "blzeth@depth@100ms":
             steps.append(sync.process_diff(decode_depth(line.data)))

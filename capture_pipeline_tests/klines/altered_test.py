@@ -91,6 +91,6 @@ def test_an_altered_earlier_version_fails_no_check_for_ever(tmp_path: Path) -> N
 def run_again(sandbox: SandboxDeployment, part: Partition) -> list[str]:
     """Download with new checksums and return the names of the downloaded files."""
     deployment = sandbox.reopened()
-    (result,) = fetch_partitions(deployment, [part], deployment.now_us(), check_revisions=True)
+    ((_, result),) = fetch_partitions(deployment, [part], deployment.now_us(), check_revisions=True)
     assert isinstance(result, ArchivesResult)
     return result.fetched

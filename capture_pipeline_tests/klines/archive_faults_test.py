@@ -384,7 +384,7 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(sandbox: SandboxDepl
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(sandbox: SandboxDeployment) -> None:
     """The new checksum is detected, and the new version is downloaded and used. Both versions remain."""
-    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.archives import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = find_monthly_record(run(sandbox))
     deployment = sandbox.deployment
@@ -408,7 +408,7 @@ def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
     sandbox: SandboxDeployment,
 ) -> None:
     """The exchange has published many wrong checksums, so the verified version remains in use."""
-    from capture_pipeline.klines.ingest.republished import recheck_partition  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.archives import recheck_partition  # noqa: PLC0415 - the one test that needs it
 
     before = find_monthly_record(run(sandbox))
     deployment = sandbox.deployment
@@ -432,8 +432,8 @@ def test_first_and_last_month_go_before_the_rest(sandbox: SandboxDeployment) -> 
     sandbox.forget_requests()
     from capture_pipeline.klines.ingest.archives import fetch_partitions  # noqa: PLC0415 - the one test that needs it
 
-    first = [next(results) for results in [fetch_partitions(deployment, parts, now_us)]]
-    assert not isinstance(first[0], ArchivesResult)
+    first = next(fetch_partitions(deployment, parts, now_us))
+    assert not isinstance(first[1], ArchivesResult)
     months = {
         entry["path"].removesuffix(".zip.CHECKSUM")[-7:]
         for entry in sandbox.requests()
@@ -454,13 +454,14 @@ def test_two_writers_of_one_partition_do_not_meet(
     sandbox: SandboxDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error of the second writer names the owner of the lock."""
+    from capture_pipeline.deployment import lake_guard  # noqa: PLC0415 - likewise
     from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
-    from capture_pipeline.lake import locks  # noqa: PLC0415 - likewise
+    from capture_pipeline.lake.locks import file_lock  # noqa: PLC0415 - likewise
 
     deployment = sandbox.deployment
     part = deployment.partition("BTCUSDT", Month(2025, 1))
-    monkeypatch.setattr(locks, "PARTITION_TIMEOUT_S", 0.1)
-    with locks.file_lock(deployment.lake.lock(part)), pytest.raises(BusyError):
+    monkeypatch.setattr(lake_guard, "LOCK_TIMEOUT_S", 0.1)
+    with file_lock(deployment.lake.lock(part)), pytest.raises(BusyError):
         fetch_archives(deployment, part, 0)
 
 

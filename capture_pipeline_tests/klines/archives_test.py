@@ -16,8 +16,7 @@ from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.ingest.archives import fetch_archives
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archives import fetch_archives, recheck_partition
 from capture_pipeline.klines.pending_work import find_closable, find_due_for_recheck
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
@@ -222,7 +221,7 @@ def test_a_stopped_download_ends_with_the_try_under_way(
 
     def work() -> None:
         try:
-            fetch_archives(deployment, january(deployment), deployment.rest.server_time_us(), cancel)
+            fetch_archives(deployment, january(deployment), deployment.rest.server_time_us(), cancel=cancel)
         except CaptureError as error:
             errors.append(error)
 

@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.deployment import lake_guard
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete_partition
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.merge import MergeResult, Part, merge
-from capture_pipeline.lake import locks
 from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
@@ -104,7 +104,7 @@ def test_a_partition_held_for_long_is_an_outcome(
     sandbox: SandboxDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the owner of the lock, and nothing is written without the lock."""
-    monkeypatch.setattr(locks, "PARTITION_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(lake_guard, "LOCK_TIMEOUT_S", 0.2)
     deployment = sandbox.deployment
     now_us = deployment.rest.server_time_us()
     fetched = fetch_archives(deployment, february(deployment), now_us)

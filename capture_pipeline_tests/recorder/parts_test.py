@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
-from capture_pipeline.orderbook.text_book import MAX_PENDING
-from capture_pipeline.recorder.background.book_follower import BookFollower
+from capture_pipeline.recorder.background.book_follower import MAX_PENDING, BookFollower
 from capture_pipeline.recorder.events import EventBus, MessageRejected, ShutdownAnnounced
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage

@@ -15,13 +15,12 @@ from capture_pipeline.cli.klines.backfill import outcome_line, outcome_row
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.deployment.lake_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, complete_partition
-from capture_pipeline.klines.gaps import GapsResult, find_gaps
+from capture_pipeline.klines.gaps import GapsResult, update_gaps
 from capture_pipeline.klines.ingest.archives import fetch_archives
 from capture_pipeline.klines.pending_work import find_fillable
-from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -62,8 +61,7 @@ def _compute(
     with progress("gaps", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                with partition_lock(deployment.lake, part):
-                    results.append(find_gaps(deployment, part, now_us))
+                results.append(update_gaps(deployment, part, now_us))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

@@ -9,7 +9,7 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archives import recheck_partition
 from capture_pipeline.klines.pending_work import WorkList, find_due_for_recheck
 from capture_pipeline.terminal import write_line
 

@@ -11,10 +11,9 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.deployment.lake_guard import check_venue
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
-from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
@@ -61,8 +60,7 @@ def reconcile_all(
     with progress("reconcile", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                with partition_lock(deployment.lake, part):
-                    reports.append(reconcile_partition(deployment, part))
+                reports.append(reconcile_partition(deployment, part))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

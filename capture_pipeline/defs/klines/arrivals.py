@@ -19,7 +19,7 @@ from capture_pipeline.defs.klines.checks import TABLE_CHECKS, TableChecks, evalu
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
-from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, keys_of_run
+from capture_pipeline.defs.shared.partitions import MonthsAndSymbols, key_of, keys_of_run, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless_events import (
     partitions_without_evaluation,
@@ -72,9 +72,10 @@ def lake_arrivals(
     now_ns, state = time.time_ns(), Round.load(context.cursor)
     try:
         now_us = with_short_timeouts(deployment).now_us()
-        tick = ArrivalsTick(context.instance, deployment, now_us, now_ns)
+        loaded = loaded_partitions(context)
+        tick = ArrivalsTick(context.instance, deployment, loaded, now_us, now_ns)
         partitions = deployment.partitions(deployment.settings.symbols, reversed(deployment.months(now_us)))
-        known = [partition for partition in partitions if PARTITIONS.has_partition_key(key_of(partition))]
+        known = [partition for partition in partitions if loaded.has_partition_key(key_of(partition))]
         next_state = tick.process_next(state, known)
     except CaptureError as error:
         return dg.SensorResult(
@@ -94,6 +95,8 @@ class ArrivalsTick:
 
     Attributes:
         instance: Dagster instance.
+        deployment: The deployment.
+        loaded: Partitions of the loaded definitions.
         now_us: Time at the exchange, microseconds UTC.
         now_ns: Time of this machine, nanoseconds UTC.
         reported: Number of reported partitions.
@@ -103,6 +106,7 @@ class ArrivalsTick:
 
     instance: dg.DagsterInstance
     deployment: Deployment
+    loaded: MonthsAndSymbols
     now_us: int
     now_ns: int
     reported: int = 0
@@ -130,7 +134,7 @@ class ArrivalsTick:
         active_keys = {
             key
             for run in self.instance.get_runs(dg.RunsFilter(statuses=_ACTIVE))
-            for key in keys_of_run(run.tags)
+            for key in keys_of_run(self.loaded, run.tags)
         }
         newest = NewestMaterializations(self.instance, [str(key_of(partition)) for partition in changed])
         settled: list[Partition] = []

@@ -1,24 +1,25 @@
-"""Assets of bars: the merged bars, the values on which sources differ, and excluded rows."""
+"""Assets of bars: merged bars, differences between sources, excluded rows, gap ledger, and reconciliation."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from capture_pipeline.defs.klines import result_metadata
-from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
-from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.defs.shared.table_metadata import describe_table
+from capture_pipeline.defs.shared.table_metadata import build_schema, describe_table
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.klines.bars import BarsResult, build_bars
-from capture_pipeline.lake.locks import partition_lock
-from capture_pipeline.lake.paths import Partition
+from capture_pipeline.klines.bars import update_bars
+from capture_pipeline.klines.gaps import update_gaps
+from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.tables.klines.bars import BARS
 from capture_pipeline.tables.klines.conflicts import CONFLICTS
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
+from capture_pipeline.tables.klines.gaps import GAPS
 
 _RAW_NAMES = {
     "open_time_us": "open_time",
@@ -81,11 +82,50 @@ def bars(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files of each partition."""
-
-    def build(partition: Partition) -> BarsResult:
-        with partition_lock(deployment.lake, partition):
-            return build_bars(deployment, partition)[0]
-
     yield from run_partitions(
-        context, deployment, sequentially(build), lambda result: result_metadata.bars(deployment, result)
+        context,
+        deployment,
+        sequentially(partial(update_bars, deployment)),
+        lambda result: result_metadata.bars(deployment, result),
     )
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "parquet"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    automation_condition=AFTER_INPUT,
+    code_version="1",
+    freshness_policy=BY_THE_UPDATE,
+    description=GAPS.description,
+    metadata=describe_table(GAPS),
+)
+def bar_gaps(
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compute the ledger of each partition from its files, without requests to the exchange."""
+    results = sequentially(lambda partition: update_gaps(deployment, partition, deployment.now_us()))
+    yield from run_partitions(
+        context, deployment, results, lambda result: result_metadata.gaps(deployment, result)
+    )
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "json"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    code_version="1",
+    description="Values on which the monthly file of a closed month differs from daily files or REST, one "
+    "row a field. The job month_close materializes it.",
+    metadata={"dagster/column_schema": build_schema(CONFLICTS)},
+)
+def month_reconciliation(
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compare the sources of each partition."""
+    results = sequentially(lambda partition: reconcile_partition(deployment, partition))
+    yield from run_partitions(context, deployment, results, result_metadata.reconciliation)

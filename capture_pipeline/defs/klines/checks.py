@@ -22,7 +22,7 @@ from capture_pipeline.defs.shared.check_evaluations import (
     build_evaluation,
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
+from capture_pipeline.defs.shared.partitions import key_of, partitions_of
 from capture_pipeline.defs.shared.table_metadata import build_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
@@ -66,7 +66,21 @@ TABLE_CHECKS = {
 }
 
 
-def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
+def build_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.AssetChecksDefinition]:
+    """Build the definitions of the asset checks of all tables.
+
+    Args:
+        partitions: Partitions of the assets; the coverage report has none.
+    """
+    return [
+        _build_table_checks(table, None if table == "coverage_report" else partitions)
+        for table in TABLE_CHECKS
+    ]
+
+
+def _build_table_checks(
+    table: str, partitions_def: dg.PartitionsDefinition[Any] | None
+) -> dg.AssetChecksDefinition:
     """Build the definition of the asset checks of a table.
 
     Args:
@@ -86,7 +100,11 @@ def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None
         context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
     ) -> Iterator[Event]:
         with domain_errors_as_dagster(context.op_execution_context):
-            partitions = partitions_of(deployment, _partition_keys(context, table)) if partitions_def else []
+            partitions = (
+                partitions_of(deployment, _partition_keys(context, table, partitions_def))
+                if partitions_def
+                else []
+            )
             evaluations = evaluate(context.instance, deployment, checks, partitions, deployment.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}
         evaluations = [each for each in evaluations if each.check_name in wanted]
@@ -102,12 +120,14 @@ def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None
     return check
 
 
-def _partition_keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
+def _partition_keys(
+    context: dg.AssetCheckExecutionContext, table: str, partitions: dg.PartitionsDefinition[Any]
+) -> list[str]:
     """Return the partitions of the run; without any, all materialized partitions."""
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
     keys = context.instance.get_materialized_partitions(dg.AssetKey(table))
-    return [key for key in sorted(keys) if PARTITIONS.has_partition_key(key)]
+    return [key for key in sorted(keys) if partitions.has_partition_key(key)]
 
 
 def evaluate(
@@ -203,8 +223,3 @@ def _describe_gate(result: GateResult) -> dict[str, Any]:
         "summary": result.reason,
         **figures,
     }
-
-
-bars_checks = build_checks("bars", PARTITIONS)
-gaps_checks = build_checks("bar_gaps", PARTITIONS)
-coverage_checks = build_checks("coverage_report", None)

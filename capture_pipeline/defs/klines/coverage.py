@@ -6,9 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
+from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE, BY_THE_REPORT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import build_schema, build_table
 from capture_pipeline.deployment.deployment import Deployment

@@ -1,21 +1,18 @@
 """Raw assets: files and REST answers of the exchange, stored unchanged."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from capture_pipeline.defs.klines import result_metadata
-from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
-from capture_pipeline.defs.shared.automation import AFTER_INPUT
-from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
+from capture_pipeline.defs.shared.automation import AFTER_INPUT, BY_THE_UPDATE
+from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.defs.shared.table_metadata import build_schema
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_partitions
+from capture_pipeline.klines.ingest.archives import fetch_partitions
 from capture_pipeline.klines.ingest.rest_fill import fill_from_rest
-from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.klines.raw import RAW_KLINES
 
 ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
@@ -39,8 +36,15 @@ def kline_archives(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Download the published files of each partition."""
-    fetch = partial(_fetch, deployment, _is_launched_by_user(context.run.tags))
-    yield from run_partitions(context, deployment, fetch, result_metadata.archives)
+    check_revisions = _is_launched_by_user(context.run.tags)
+    yield from run_partitions(
+        context,
+        deployment,
+        lambda partitions: fetch_partitions(
+            deployment, partitions, deployment.now_us(), check_revisions=check_revisions
+        ),
+        result_metadata.archives,
+    )
 
 
 @dg.asset(
@@ -70,15 +74,3 @@ def kline_topups(
 def _is_launched_by_user(tags: Mapping[str, str]) -> bool:
     """Return True if neither a schedule nor a sensor launched the run."""
     return not {"dagster/schedule_name", "dagster/sensor_name"} & tags.keys()
-
-
-def _fetch(
-    deployment: Deployment,
-    check_revisions: bool,  # noqa: FBT001 - bound once
-    partitions: Sequence[Partition],
-) -> Results[ArchivesResult]:
-    """Download in parallel; if the run is stopped, no further download begins."""
-    for result in fetch_partitions(
-        deployment, list(partitions), deployment.now_us(), check_revisions=check_revisions
-    ):
-        yield (result.partition, result) if isinstance(result, ArchivesResult) else result

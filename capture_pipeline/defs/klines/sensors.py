@@ -1,18 +1,21 @@
-"""Sensors of klines: closed months, gaps that may be filled, checksums that are due, and changed checksums.
+"""Sensors of klines: closed and new months, fillable gaps, checksums that are due, and changed checksums.
 
 A sensor decides within seconds which runs to start; jobs do the work. If the exchange is not reachable, the
 sensor skips the tick. A partition with damaged files is named in the log of the sensor and left out; the
 others are processed.
 """
 
+import time
 from collections.abc import Callable
 
 import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.klines.jobs import gap_fill, month_close, revision_watch
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of
+from capture_pipeline.defs.shared.partitions import key_of, loaded_partitions
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
 from capture_pipeline.deployment.deployment import Deployment
@@ -102,12 +105,42 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     if not records:
         return outputs.skip("no changed checksum was observed since the last tick")
     newest = {record.partition_key: record.storage_id for record in records}
+    partitions = loaded_partitions(context)
     runs = [
         dg.RunRequest(run_key=f"republished-{storage_id}", partition_key=key)
         for key, storage_id in newest.items()
-        if key and PARTITIONS.has_partition_key(key)
+        if key and partitions.has_partition_key(key)
     ]
     return dg.SensorResult(run_requests=runs, cursor=str(records[-1].storage_id))
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reloads the definitions when a month has begun, so that the new month is a partition. "
+    "Starts no run.",
+)
+def new_month(context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]) -> dg.SkipReason:
+    """Reload the code server if the present month is missing in the definitions."""
+    loaded, symbol = loaded_partitions(context), deployment.settings.symbols[0]
+    missing = [
+        month
+        for month in deployment.months(time.time_ns() // 1000)
+        if not loaded.has_partition_key(f"{month}|{symbol}")
+    ]
+    if not missing:
+        return outputs.skip("every month up to the present is a partition")
+    origin = context.code_location_origin
+    if not isinstance(origin, GrpcServerCodeLocationOrigin):
+        remedy = "the daemon reloads the definitions itself; reload the code location in the UI"
+        return outputs.skip(f"{missing[-1]} has begun: {remedy}")
+    try:
+        # The call returns after the new definitions are loaded. Running runs continue in their own processes.
+        origin.create_client().reload_code(timeout=context.instance.code_server_reload_timeout)
+    except DagsterUserCodeUnreachableError as error:
+        problem = f"the code server did not reload the definitions: {error}"
+        return outputs.skip(f"{missing[-1]} has begun, but {problem}; the next tick retries")
+    return outputs.skip(f"{missing[-1]} has begun: the code server has reloaded the definitions")
 
 
 def _request_runs(
@@ -133,7 +166,8 @@ def _request_runs(
         return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, found)
     keys = [str(key_of(partition)) for partition in found.partitions]
-    wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
+    partitions = loaded_partitions(context)
+    wanted = [key for key in keys if partitions.has_partition_key(key)]
     due, attempts = Attempts.load(context.cursor).select_due(wanted, now_us, _MAX_RUNS)
     if not due:
         reason = f"{len(wanted)} partitions wait for their next attempt" if wanted else nothing

@@ -1,8 +1,12 @@
-"""Automation conditions: build an asset after its input changed and the blocking checks of the input passed.
+"""Policies of assets: the condition after which an asset is built, and the time by which it must be built.
 
-The conditions apply to each partition, so a partition does not wait for the others of its run. A failed step
-is not requested again until its input changes; therefore no endless loop is possible.
+Conditions apply to each partition, so a partition does not wait for the others of its run. A failed step is
+not requested again until its input changes; therefore no endless loop is possible.
+Deadlines do not apply to a deployment with `history.end`, which needs no updates: `build_definitions` removes
+them. The age of the newest bar is checked by the gate `freshness`.
 """
+
+from datetime import timedelta
 
 import dagster as dg
 
@@ -32,6 +36,15 @@ AFTER_INPUT = (
 AFTER_UPSTREAM_IDLE = _WAITS.with_label("after its input, once no partition is being made")
 """Condition of reports over the whole lake. A report is built once at the end of a backfill, also if
 partitions are missing or bad, because it shows these."""
+
+BY_THE_UPDATE = dg.FreshnessPolicy.cron(
+    deadline_cron="0 9 * * *", lower_bound_delta=timedelta(hours=3), timezone="UTC"
+)
+"""Policy of assets of the daily update, which begins at 06:30."""
+BY_THE_REPORT = dg.FreshnessPolicy.cron(
+    deadline_cron="30 9 * * *", lower_bound_delta=timedelta(hours=2), timezone="UTC"
+)
+"""Policy of the coverage report, which is built at 08:00."""
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",

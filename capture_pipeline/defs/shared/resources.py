@@ -12,25 +12,30 @@ from pathlib import Path
 
 import dagster as dg
 
-from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.locks import file_lock
+from capture_pipeline.settings.models import Settings
 
 _LOCK_TIMEOUT_S = 2.0
 """The reaper takes the lock for an instant."""
 
 
-@dg.resource(
-    config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
-)
-def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:
-    """Yield the deployment, and lock the run that uses it."""
-    deployment = Deployment(SETTINGS)
-    if context.run is None:
-        yield deployment
-        return
-    with run_lock(run_lock_path(deployment, context.run.run_id)):
-        yield deployment
+def build_resource(settings: Settings) -> dg.ResourceDefinition:
+    """Build the resource of a deployment from its settings."""
+
+    @dg.resource(
+        config_schema={},
+        description="Settings, lake and exchange of the deployment. A run cannot configure it.",
+    )
+    def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:
+        deployment = Deployment(settings)
+        if context.run is None:
+            yield deployment
+            return
+        with run_lock(run_lock_path(deployment, context.run.run_id)):
+            yield deployment
+
+    return deployment
 
 
 def run_lock_path(deployment: Deployment, run_id: str) -> Path:

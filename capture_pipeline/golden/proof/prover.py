@@ -16,7 +16,7 @@ from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.deployment.lake_guard import ensure_venue
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof import published_files
 from capture_pipeline.golden.proof.archive_refills import FILE_ERRORS, fill_from_archive

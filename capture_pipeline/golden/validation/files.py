@@ -10,7 +10,6 @@ from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.checks.recordings import CHECKSUMS
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.lake.files import sha256_file
-from capture_pipeline.recorder.storage.completion import files_of
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import FileRecord, SessionMetadata
 
@@ -39,7 +38,7 @@ def check_checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadat
 def _list_expected_files(found: Scan, folder: SessionFolder) -> set[str]:
     """Return the names of the files that every session has, and of the files in its folder."""
     always = {found.path.name, folder.plan.name, folder.gaps.name}
-    return always | {path.relative_to(folder.path).as_posix() for path in files_of(folder)}
+    return always | {path.relative_to(folder.path).as_posix() for path in folder.files()}
 
 
 def _verify_checksum_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterator[str]:

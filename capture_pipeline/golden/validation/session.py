@@ -19,7 +19,6 @@ from capture_pipeline.golden.validation.account import (
 from capture_pipeline.golden.validation.files import check_checksums
 from capture_pipeline.golden.validation.size import PlanComparison
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.recorder.storage.tail_losses import is_outside
 from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
@@ -159,7 +158,7 @@ def _list_incomplete_evidence(found: Scan, folder: SessionFolder) -> list[str]:
 def _is_beyond(gap: Gap, found: Scan) -> bool:
     """Return True if a gap of the ledger is before the first or after the last id of the stream in the data."""
     stream = found.streams.get(gap.stream)
-    return stream is None or is_outside(gap, stream.track.first, stream.track.last)
+    return stream is None or gap.is_beyond(stream.track.first, stream.track.last)
 
 
 def _check_finished(found: Scan, folder: SessionFolder) -> list[CheckResult]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -19,14 +19,10 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.deployment.lake_guard import ensure_venue, lock_partition
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
-from capture_pipeline.klines.ingest.fetcher import Fetcher
-from capture_pipeline.klines.ingest.republished import recheck_partition
+from capture_pipeline.klines.ingest.archive_files import ArchiveFiles
 from capture_pipeline.klines.quality.ranges import find_whole_steps, intersect, subtract
-from capture_pipeline.lake.files import read_model
-from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
@@ -61,8 +57,8 @@ class ArchivesResult:
 
 
 def fetch_partitions(
-    deployment: Deployment, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
-) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
+    deployment: Deployment, partitions: Sequence[Partition], now_us: int, *, check_revisions: bool = False
+) -> Generator[tuple[Partition, ArchivesResult | CaptureError]]:
     """Download the archive files of many partitions in parallel.
 
     The first and the last month of every symbol come first, so that a wrong symbol or range is reported in
@@ -76,7 +72,7 @@ def fetch_partitions(
             new one.
 
     Yields:
-        A result, or the partition with the error that ended its download.
+        Each partition with its result, or with the error that ended its download.
 
     Raises:
         ConfigError: The lake belongs to another exchange; nothing was requested.
@@ -87,9 +83,7 @@ def fetch_partitions(
     cancel = threading.Event()
 
     def fetch_one(part: Partition) -> ArchivesResult:
-        if check_revisions:
-            recheck_partition(deployment, part, now_us, cancel)
-        return fetch_archives(deployment, part, now_us, cancel)
+        return fetch_archives(deployment, part, now_us, cancel=cancel, check_revisions=check_revisions)
 
     pool = ThreadPoolExecutor(thread_count, thread_name_prefix="archive")
     try:
@@ -104,7 +98,7 @@ def fetch_partitions(
                     break
                 part, future = running.popleft()
                 try:
-                    yield result_interruptibly(future)
+                    yield part, result_interruptibly(future)
                 except CaptureError as error:
                     yield part, error
     finally:
@@ -120,64 +114,87 @@ def result_interruptibly(future: Future[T]) -> T:
 
 
 def fetch_archives(
-    deployment: Deployment, partition: Partition, now_us: int, cancel: threading.Event | None = None
+    deployment: Deployment,
+    partition: Partition,
+    now_us: int,
+    *,
+    cancel: threading.Event | None = None,
+    check_revisions: bool = False,
 ) -> ArchivesResult:
     """Download the published archive files that one partition lacks.
 
     Args:
+        deployment: The deployment.
         partition: The partition.
         now_us: The present time; a file is not requested before the end of its period.
-        cancel: Event that stops further files, further attempts and the wait for the lock.
+        cancel: Event that stops further files and further attempts.
+        check_revisions: Read the published checksum of each recorded file again, and download files with a
+            new one.
 
     Raises:
-        BusyError: Another run has the lock of this partition.
+        BusyError: Another run had the lock of this partition for `LOCK_TIMEOUT_S`.
         ConfigError: The lake belongs to another exchange.
-        CaptureError: A file cannot be downloaded; files that were downloaded before it remain recorded.
+        CaptureError: A checksum or a file cannot be downloaded; files that were downloaded before it remain
+            recorded.
     """
-    ensure_venue(deployment)
-    lake = deployment.lake
-    with partition_lock(lake, partition, cancel):
-        manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
-        before = manifest.model_copy(deep=True)
-        fetcher = Fetcher(deployment, partition, manifest, now_us, cancel)
-        try:
-            quarantine_altered_files(deployment, partition, manifest)
-            _fetch_files(deployment, partition, fetcher, now_us, cancel)
-        finally:
-            if manifest != before:
-                fetcher.publish()
-    return ArchivesResult(partition, manifest, fetcher.fetched)
+    with lock_partition(deployment, partition, is_download=True, cancel=cancel):
+        archive = ArchiveFiles(deployment, partition, now_us, cancel)
+        if check_revisions:
+            archive.recheck()
+        with archive.recorded():
+            archive.quarantine_altered()
+            _fetch_files(deployment, partition, archive, now_us, cancel)
+    return ArchivesResult(partition, archive.manifest, archive.fetched)
+
+
+def recheck_partition(deployment: Deployment, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+    """Read the published checksum of each file again and mark the files to download again.
+
+    Args:
+        deployment: The deployment.
+        partition: The partition.
+        now_us: The present time.
+
+    Returns:
+        The marked files; see `ArchiveFiles.recheck`.
+
+    Raises:
+        ConfigError: The lake belongs to another exchange.
+        CaptureError: A checksum cannot be downloaded, or the manifest cannot be read or written.
+    """
+    with lock_partition(deployment, partition, may_wait=False):
+        return ArchiveFiles(deployment, partition, now_us).recheck()
 
 
 def _fetch_files(
     deployment: Deployment,
     partition: Partition,
-    fetcher: Fetcher,
+    archive: ArchiveFiles,
     now_us: int,
     cancel: threading.Event | None,
 ) -> None:
     month = partition.month
     monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
-    whole = fetcher.ensure(monthly) if month.end_us <= now_us else None
+    whole = archive.ensure(monthly) if month.end_us <= now_us else None
     # Recorded daily files are used next to a monthly file as well, so lost ones are downloaded again.
-    recorded = fetcher.list_usable()
+    recorded = archive.list_usable()
     days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
     selected = [file for file in days if file.name in recorded]
     others = [file for file in days if file.name not in recorded and _has_ended(file, now_us)]
     if whole is not None and whole.usable:
-        selected += _select_for_holes(deployment, fetcher, whole, others, cancel)
+        selected += _select_for_holes(deployment, archive, whole, others, cancel)
     elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
         # Without a monthly file there may be no daily file either: before a listing and after a delisting.
         selected += _select_few_or_listed(deployment, others, cancel)
     else:
-        selected += _select_published(deployment, fetcher, others, cancel)
+        selected += _select_published(deployment, archive, others, cancel)
     with ThreadPoolExecutor(deployment.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
-        list(pool.map(fetcher.ensure, selected))
+        list(pool.map(archive.ensure, selected))
 
 
 def _select_for_holes(
     deployment: Deployment,
-    fetcher: Fetcher,
+    archive: ArchiveFiles,
     monthly: ArchiveRecord,
     files: list[ArchiveFile],
     cancel: threading.Event | None,
@@ -188,7 +205,7 @@ def _select_for_holes(
     monthly file was downloaded is not requested again, because daily files are published before the monthly
     file.
     """
-    missing = fetcher.list_unpublished(since_us=monthly.fetched_at_us)
+    missing = archive.list_unpublished(since_us=monthly.fetched_at_us)
     candidates = [file for file in files if file.name not in missing]
     if not candidates or not monthly.holes:
         return []
@@ -199,7 +216,7 @@ def _select_for_holes(
     open_holes = subtract(monthly.holes, covered)
     relevant = [file for file in candidates if intersect(open_holes, [file.bounds])]
     found = _select_few_or_listed(deployment, relevant, cancel)
-    fetcher.record_unpublished(file for file in relevant if file not in found)
+    archive.record_unpublished(file for file in relevant if file not in found)
     return found
 
 
@@ -211,14 +228,14 @@ def _select_few_or_listed(
 
 
 def _select_published(
-    deployment: Deployment, fetcher: Fetcher, files: list[ArchiveFile], cancel: threading.Event | None
+    deployment: Deployment, archive: ArchiveFiles, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
     """Download the first and the last daily file and select the files between them.
 
     If one of the two is published, all files between them are selected; otherwise those that a listing
     contains.
     """
-    edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
+    edges = [archive.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
         return files[1:-1]
     return _select_listed(deployment, files, cancel)
@@ -237,7 +254,7 @@ def _has_ended(file: ArchiveFile, now_us: int) -> bool:
     return file.bounds[0] + DAY_US <= now_us
 
 
-def _split_edges(partitions: list[Partition]) -> tuple[list[Partition], list[Partition]]:
+def _split_edges(partitions: Sequence[Partition]) -> tuple[list[Partition], list[Partition]]:
     by_symbol: dict[str, list[Partition]] = {}
     for part in partitions:
         by_symbol.setdefault(part.symbol, []).append(part)

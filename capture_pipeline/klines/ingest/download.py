@@ -1,7 +1,7 @@
-"""Download and verification of one zip of the archive.
+"""Download and verification of one zip of the archive, and its place in the lake.
 
-A download is written into a partial file, which a later attempt resumes. The content of the zip is not
-examined here.
+A download is written into a partial file, which a later attempt resumes. A raw file that was altered on the
+disk is moved to the quarantine. The content of a file is not examined here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from capture_pipeline.binance.archive.protocol import NextStep, Trust, evaluate_
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import PermanentError, TransientError
 from capture_pipeline.lake.files import create_folder, fsync, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.paths import Lake, Partition
+from capture_pipeline.terminal import logger
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,33 @@ def move_into_place(partial: Path, target: Path, reason: str | None = None) -> N
     _version(partial).unlink(missing_ok=True)
     if reason is not None:
         publish_bytes(target.with_suffix(".reason.txt"), f"{reason}\n".encode())
+
+
+def verify_or_quarantine(lake: Lake, partition: Partition, recorded: str, sha256: str | None) -> bool:
+    """Verify a raw file and move an altered one to the quarantine.
+
+    Args:
+        partition: The partition of the file; the caller has its lock.
+        recorded: Path of the file in the manifest.
+        sha256: Digest of the file in the manifest.
+
+    Returns:
+        True if the file is present and unaltered.
+
+    Raises:
+        LakeError: The file cannot be read or moved.
+    """
+    path = lake.resolve(recorded)
+    if not path.is_file():
+        return False
+    found = sha256_file(path)
+    if found == sha256:
+        return True
+    target = lake.quarantine(partition) / f"{path.stem}.altered-{found[:12]}{path.suffix}"
+    reason = f"{recorded} was altered on the disk: its SHA-256 is {found}, recorded was {sha256}"
+    move_into_place(path, target, reason)
+    _log.warning("%s; it is in the quarantine and will be downloaded again", reason)
+    return False
 
 
 def discard_partial(partial: Path) -> None:

@@ -18,9 +18,9 @@ from capture_pipeline.binance.archive.klines.parser import parse_rest
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
-from capture_pipeline.klines.ingest.altered_files import verify_or_quarantine
+from capture_pipeline.klines.ingest.download import verify_or_quarantine
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
 from capture_pipeline.klines.quality.absence import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.klines.quality.ranges import (
@@ -34,7 +34,6 @@ from capture_pipeline.klines.quality.ranges import (
     union,
 )
 from capture_pipeline.lake.files import publish_bytes, publish_model, read_model
-from capture_pipeline.lake.locks import partition_lock
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
@@ -84,9 +83,8 @@ def fill_from_rest(deployment: Deployment, partition: Partition, now_us: int) ->
         CaptureError: A request failed. Earlier answers remain recorded. An answer with a hole is recorded
             only after a further request for the exchange's time.
     """
-    ensure_venue(deployment)
     lake = deployment.lake
-    with partition_lock(lake, partition):
+    with lock_partition(deployment, partition, is_download=True):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages
@@ -94,7 +92,7 @@ def fill_from_rest(deployment: Deployment, partition: Partition, now_us: int) ->
         # program requested off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
         manifest.pages = [
-            page for page in on_grid if verify_or_quarantine(deployment, partition, page.path, page.sha256)
+            page for page in on_grid if verify_or_quarantine(lake, partition, page.path, page.sha256)
         ]
         before = len(manifest.pages)
         try:

@@ -94,7 +94,7 @@ class BackgroundTasks:
                 wait_jitter=0.0,
             ):
                 with attempt:
-                    if symbol in self._follower.list_wanted_symbols():
+                    if attempt.num == 1 or symbol in self._follower.list_wanted_symbols():
                         await self._request_snapshot(symbol)
         finally:
             self._fetching.discard(symbol)

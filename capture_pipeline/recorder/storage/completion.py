@@ -155,15 +155,8 @@ def _join(folder: SessionFolder) -> None:
 def _files(folder: SessionFolder) -> list[FileRecord]:
     return [
         FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path))
-        for path in files_of(folder)
+        for path in folder.files()
     ]
-
-
-def files_of(folder: SessionFolder) -> list[Path]:
-    """List the files of a finished session, the recording first."""
-    quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
-    candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
-    return [path for path in candidates if path.is_file()]
 
 
 def _name(path: Path, folder: SessionFolder) -> str:
@@ -206,7 +199,7 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.repairs),
+        "mended_damage": read.damage_count,
         "accounting": account_summary(read.account, read.messages) if read.account else None,
         "reconnects": counts.connection_ends.total(),
         "reconnects_by_cause": dict(counts.connection_ends),

@@ -24,7 +24,6 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.quality_score import diagnose
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scanner import scan_part
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.golden.validation.validator import validate
@@ -43,6 +42,7 @@ from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Checkpoint
+from capture_pipeline.sessions.recordings.reader import read_lines
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.soak.fuzz.targets import Target
 from capture_pipeline_tests.support.deployment import NO_SETTINGS

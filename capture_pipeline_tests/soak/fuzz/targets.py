@@ -31,7 +31,7 @@ from capture_pipeline.recorder.events import EventBus
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gzip_members import build_member
-from capture_pipeline.sessions.gzip_members import scan as scan_members
+from capture_pipeline.sessions.recordings.source import DamagePolicy, Source
 from capture_pipeline_tests.binance.stream_kernel_test import (
     DIFF,
     SNAPSHOT,
@@ -120,8 +120,11 @@ def _parse_kline_zip(data: bytes, _: Path) -> None:
     parse_csv(read_only_entry(data, "k.csv", 1 << 20, "k.zip"), "k.csv")
 
 
-def _scan_members(data: bytes, _: Path) -> None:
-    scan_members(data, 0, lambda _: None)
+def _scan_members(data: bytes, folder: Path) -> None:
+    (path := folder / "members.gz").write_bytes(data)
+    with Source.open(path, policy=DamagePolicy.SKIP) as source:
+        for _ in source:
+            pass
 
 
 def _parse_header(data: bytes, _: Path) -> None:

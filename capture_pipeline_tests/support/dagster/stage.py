@@ -1,9 +1,7 @@
 """Helpers for tests of the definitions: run jobs in this process, and read what Dagster recorded."""
 
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 
@@ -26,11 +24,6 @@ def block(first: str, last: str, last_symbol: str = ETH) -> dict[str, str]:
         "dagster/asset_partition_range_start": key(first, BTC),
         "dagster/asset_partition_range_end": key(last, last_symbol),
     }
-
-
-def part(name: str) -> Any:
-    """Return a module of the definitions, as loaded for these tests."""
-    return importlib.import_module(f"capture_pipeline.defs.{name}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +106,10 @@ class Stage:
         sensor_def = self.definitions.resolve_sensor_def(sensor)
         resources = {"deployment": self.deployment} if sensor_def.required_resource_keys else None
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursors.get(sensor), resources=resources
+            instance=self.instance,
+            cursor=self.cursors.get(sensor),
+            resources=resources,
+            definitions=self.definitions,
         )
         result = sensor_def(context)
         if isinstance(result, dg.SkipReason):

@@ -1,20 +1,25 @@
-"""Download of one archive file. It is verified and published, or moved to the quarantine with the reason."""
+"""Archive files of one partition, and every change of their state, which the manifest records.
+
+A file is not published, verified, republished, altered on the disk, or in the quarantine with the reason.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from capture_pipeline.binance.archive.frame_cache import read_open_times
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.http.retries import raise_if_cancelled
-from capture_pipeline.binance.urls import ArchiveFile, Granularity
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, parse_name
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.klines.ingest.download import download_verified, move_into_place
+from capture_pipeline.klines.ingest.download import download_verified, move_into_place, verify_or_quarantine
 from capture_pipeline.klines.quality.ranges import find_missing
-from capture_pipeline.lake.files import publish_model
+from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
@@ -25,35 +30,93 @@ _REMEDY = (
 )
 
 
-class Fetcher:
-    """Downloads files of one partition and records them in its manifest; safe to use from several threads."""
+class ArchiveFiles:
+    """The files in the manifest of one partition; safe to use from several threads. The caller has the lock.
+
+    Attributes:
+        manifest: The manifest of the partition, read once and published after each download.
+        fetched: Names of the files that were downloaded.
+    """
 
     def __init__(
         self,
         deployment: Deployment,
         partition: Partition,
-        manifest: ArchivesManifest,
         now_us: int,
         cancel: threading.Event | None = None,
     ) -> None:
-        """Create a fetcher for one partition.
+        """Read the manifest of a partition.
 
         Args:
-            partition: The partition.
-            manifest: The partition's manifest; updated in place, and published after each download.
+            deployment: The deployment.
+            partition: The partition; the caller has its lock.
             now_us: The present time.
             cancel: Event that stops further files and further attempts.
+
+        Raises:
+            LakeError: The manifest is damaged.
         """
-        self._deployment, self._partition, self._manifest, self._now_us = (
-            deployment,
-            partition,
-            manifest,
-            now_us,
-        )
+        self._deployment, self._partition, self._now_us = deployment, partition, now_us
         self._lake, self._cancel = deployment.lake, cancel
+        self._path = self._lake.archives_manifest(partition)
         self._pinned = deployment.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
+        self.manifest = read_model(self._path, ArchivesManifest) or ArchivesManifest()
         self.fetched: list[str] = []
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Publish the manifest at the end of the `with` block if it has changed, also after an error."""
+        before = self.manifest.model_copy(deep=True)
+        try:
+            yield
+        finally:
+            if self.manifest != before:
+                self.publish()
+
+    def quarantine_altered(self) -> None:
+        """Compare every file with its recorded SHA-256, and move altered ones to the quarantine.
+
+        The record of an altered current version remains, and `ensure` downloads the file again. An earlier
+        version cannot be downloaded again, so its record is updated.
+
+        Raises:
+            LakeError: A file cannot be read or moved.
+        """
+        for record in self.manifest.files:
+            self._is_unaltered(record)
+        for record in self.manifest.superseded:
+            if not self._is_unaltered(record):
+                record.path, record.detail = None, "the file of this earlier version was altered or removed"
+
+    def _is_unaltered(self, record: ArchiveRecord) -> bool:
+        if record.path is None or record.quarantined:
+            return True
+        return verify_or_quarantine(self._lake, self._partition, record.path, record.sha256_own)
+
+    def recheck(self) -> list[ArchiveRecord]:
+        """Read the published checksum of each file again, mark the files to download again, and publish.
+
+        Files in the quarantine and files without a checksum are included. A marked file remains in use until
+        its new version is downloaded and verified. A file in the quarantine remains there.
+
+        Returns:
+            The marked files: files with a new published checksum, and files that did not match their
+            checksum, because a cache may have served an old zip.
+
+        Raises:
+            CaptureError: A checksum cannot be downloaded; nothing is published.
+        """
+        marked = []
+        for record in self.manifest.downloaded():
+            published, _ = self._deployment.archive.checksum(_find_file(record, self._partition))
+            record.checked_at_us = self._now_us
+            if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
+                _mark(record, published)
+                marked.append(record)
+        if self.manifest.files:
+            self.publish()
+        return marked
 
     def ensure(self, file: ArchiveFile) -> ArchiveRecord:
         """Return the record of a file; download the file if no usable version is recorded.
@@ -81,7 +144,7 @@ class Fetcher:
         """List the names of usable files and of files with a newer published version."""
         return {
             record.name
-            for record in self._manifest.files
+            for record in self.manifest.files
             if record.usable or record.trust is Trust.REPUBLISHED
         }
 
@@ -89,7 +152,7 @@ class Fetcher:
         """List the names of the files that were requested at `since_us` or later and not published."""
         return {
             record.name
-            for record in self._manifest.files
+            for record in self.manifest.files
             if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us
         }
 
@@ -103,10 +166,10 @@ class Fetcher:
 
     def publish(self) -> None:
         """Publish the manifest, so that its files are not downloaded again after a crash."""
-        self._manifest.files.sort(
+        self.manifest.files.sort(
             key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us)
         )
-        publish_model(self._lake.archives_manifest(self._partition), self._manifest)
+        publish_model(self._path, self.manifest)
 
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
         """Download and verify a file, without regard to its record in the manifest."""
@@ -188,26 +251,22 @@ class Fetcher:
 
     def _known(self, file: ArchiveFile) -> ArchiveRecord | None:
         with self._mutex:
-            return next((record for record in self._manifest.files if record.name == file.name), None)
+            return next((record for record in self.manifest.files if record.name == file.name), None)
 
     def _keep_known(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
         """Keep the verified version of a file; record a newer version that is not usable as superseded."""
         known.detail = f"a version published anew is not usable ({newer.trust}): {newer.detail}"
-        if newer.path and all(newer.sha256_own != record.sha256_own for record in self._manifest.superseded):
-            self._manifest.superseded.append(newer)
+        if newer.path and all(newer.sha256_own != record.sha256_own for record in self.manifest.superseded):
+            self.manifest.superseded.append(newer)
         return known
 
     def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> ArchiveRecord:
         if known:
-            self._manifest.files.remove(known)
-            if (
-                known.path
-                and known.sha256_own != record.sha256_own
-                and known not in self._manifest.superseded
-            ):
+            self.manifest.files.remove(known)
+            if known.path and known.sha256_own != record.sha256_own and known not in self.manifest.superseded:
                 path = known.path if self._has_file(known) else None
-                self._manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
-        self._manifest.files.append(record)
+                self.manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
+        self.manifest.files.append(record)
         return record
 
     def _has_file(self, record: ArchiveRecord) -> bool:
@@ -217,6 +276,26 @@ class Fetcher:
         return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
 
 
-def source_name(record: ArchiveRecord) -> str:
-    """Return the `source` of the bars of a file."""
-    return "monthly" if record.granularity is Granularity.MONTHLY else "daily"
+def _is_new(record: ArchiveRecord, published: str) -> bool:
+    """Report whether the published digest is neither the recorded one nor that of the file in use."""
+    return published != record.sha256_published and not (record.usable and published == record.sha256_own)
+
+
+def _mark(record: ArchiveRecord, published: str) -> None:
+    if record.quarantined:
+        # Files in the quarantine expire, so the record of a file to download again does not name one.
+        record.path = None
+    why = (
+        f"published anew with SHA-256 {published}"
+        if _is_new(record, published)
+        else "its zip did not match its checksum"
+    )
+    record.trust = Trust.REPUBLISHED
+    record.detail = f"{why}; materialize kline_archives to fetch it again"
+
+
+def _find_file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
+    file = parse_name(record.name, partition.market)
+    return file or ArchiveFile(
+        partition.market, partition.symbol, partition.interval, Month.of(record.start_us)
+    )
