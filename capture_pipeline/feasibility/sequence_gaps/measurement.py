@@ -19,7 +19,7 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
 from capture_pipeline.orderbook.local_book import LocalBook
-from capture_pipeline.orderbook.synchronization import State, Step
+from capture_pipeline.orderbook.synchronization import State, Step, first_covered_id
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 from capture_pipeline.tables.golden.depth import DEPTH
 from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
@@ -120,7 +120,7 @@ class _Feed:
         minute = capture_ns // _MINUTE_NS
         self.messages[minute] = self.messages.get(minute, 0) + 1
         before = self.track.last
-        missing = self.track.count(first_id if previous_id < 0 else previous_id + 1, last_id)
+        missing = self.track.count(first_covered_id(first_id, previous_id), last_id)
         if missing:
             self.lost[minute] = self.lost.get(minute, 0) + missing
             self.gaps.append(

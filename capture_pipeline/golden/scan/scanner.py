@@ -13,6 +13,7 @@ from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.scan.id_lines import IdLine, Ids, decode_known_lines, decode_line_exactly
 from capture_pipeline.golden.scan.line_layouts import split_by_layout
 from capture_pipeline.golden.scan.streams import MAX_BREAKS, Streams, StreamScan
+from capture_pipeline.orderbook.synchronization import first_covered_id
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.recordings.reader import Recording
 from capture_pipeline.sessions.recordings.source import Finding
@@ -153,7 +154,7 @@ class Scan:
         elif stream.kind is StreamKind.AGG_TRADE:
             first = last = data.aggregate_id
         elif stream.kind is StreamKind.DEPTH:
-            first, last = (data.first_id if data.previous_id < 0 else data.previous_id + 1), data.last_id
+            first, last = first_covered_id(data.first_id, data.previous_id), data.last_id
             if min(data.first_id, data.last_id) < 0 or last < first:
                 first = -1
         else:

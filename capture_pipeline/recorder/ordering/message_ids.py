@@ -15,6 +15,7 @@ from capture_pipeline.binance.streams.messages import (
     decode_wire_diff,
 )
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.orderbook.synchronization import first_covered_id
 
 Ids = tuple[int, int, int, WireDiff | None]
 """First and last id of a message, its event time as sent, and the diff if the message is one."""
@@ -50,8 +51,7 @@ def _aggregate(data: bytes) -> Ids:
 
 def _diff(data: bytes) -> Ids:
     diff = decode_wire_diff(data)
-    first = diff.first_id if diff.previous_id is None else diff.previous_id + 1
-    return first, diff.last_id, diff.event_time, diff
+    return first_covered_id(diff.first_id, diff.previous_id), diff.last_id, diff.event_time, diff
 
 
 _ID_PARSERS: dict[StreamKind, IdParser] = {
