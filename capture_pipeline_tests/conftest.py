@@ -65,31 +65,31 @@ _DEPLOYMENTS = {
         "defs/backfills_test.py",
         "defs/alerts_test.py",
         "defs/workspace_test.py",
-        "defs/new_month_test.py",
     ),
     "deployments 2": (
         "defs/pages_test.py",
         "defs/recordings_test.py",
         "defs/arrivals_ui_test.py",
         "defs/services_test.py",
+        "defs/new_month_test.py",
     ),
 }
 """Modules that run webserver, code server, daemon and runs, below this folder. One worker runs all modules of a group, one after the other."""
 _LONGEST = (
     "defs/sessions_test.py",
+    "cli/demo_test.py",
     "recorder/limits_test.py",
     "recorder/quiet_test.py",
-    "cli/demo_test.py",
-    "defs/automation_test.py",
+    "klines/rest_faults_test.py",
+    "klines/archive_faults_test.py",
+    "defs/retention_test.py",
     "cli/fetch_test.py",
-    "recorder/hostile_test.py",
     "recorder/session_test.py",
     "recorder/combined_faults_test.py",
-    "klines/rest_faults_test.py",
-    "webserver/check_states_test.py",
-    "defs/proof_test.py",
+    "cli/session_test.py",
     "golden/prove_test.py",
-    "klines/archive_faults_test.py",
+    "recorder/hostile_test.py",
+    "recorder/status_test.py",
 )
 """The other modules of more than 50 s, the longest first, below this folder."""
 

@@ -111,7 +111,7 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     """
     ui, exchange = site
     bad, everything = key(MONTHS[3], BTC), chosen(MONTHS[3:])
-    assert {ui.run("initial_backfill", partition) for partition in everything} == {"SUCCESS"}
+    assert ui.wait_for_backfill(ui.launch(everything, **job("initial_backfill"))) == "COMPLETED_SUCCESS"
     exchange.republish(f"data/spot/monthly/klines/{BTC}/1d/{BTC}-1d-{MONTHS[3]}.zip")
     (first,) = (exchange.root / "raw").rglob(f"{BTC}-1d-{MONTHS[3]}.*.zip")
     assert ui.run("initial_backfill", bad) == "SUCCESS"

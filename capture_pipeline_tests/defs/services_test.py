@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.recorder.lifecycle import list_sessions, sessions_root
-from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
+from capture_pipeline_tests.support.dagster.recordings import BUSY, SETTINGS, Desk, recorded, starts
 from capture_pipeline_tests.support.dagster.ui import (
     ROOT,
     Ui,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.sessions.models import RefillState
-from capture_pipeline_tests.recorder.limits_test import OVER, command, limits
 from capture_pipeline_tests.support.exchange.process import exchange
+from capture_pipeline_tests.support.programs import OVER, command, limits
 from capture_pipeline_tests.support.sessions.recorder import BUSY, Live
 
 pytestmark = pytest.mark.slow

@@ -4,75 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
-from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
+from capture_pipeline_tests.support.deployment import run_sandbox_deployment
+from capture_pipeline_tests.support.programs import CAPTURE, OVER, command, limits
 from capture_pipeline_tests.support.sessions.recorder import live
 
 pytestmark = pytest.mark.slow
-
-CAPTURE = str(Path(sys.executable).with_name("capture"))
-OVER = "banned this address until"
-
-
-class Process:
-    """A command of the project whose standard error is read while it runs."""
-
-    def __init__(self, sandbox: SandboxDeployment, log: Path, *arguments: str, **environment: str) -> None:
-        self._log = log
-        with log.open("w") as file:
-            env = {**os.environ, **sandbox.environment(**environment)}
-            self.process = subprocess.Popen(
-                [CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file
-            )
-
-    def output(self) -> str:
-        """Output so far."""
-        return self._log.read_text()
-
-    def wait_for_output(self, text: str) -> None:
-        """Wait for an output."""
-        until(lambda: text in self.output() or self.process.poll() is not None)
-        assert text in self.output(), self.output()
-
-    def end(self) -> int:
-        """Wait for the end of the process."""
-        return self.process.wait(120)
-
-
-def until(condition: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-
-
-def limits(sandbox: SandboxDeployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the exchange's limits after it was made to refuse this address."""
-    url = f"{sandbox.url}/_sandbox/limits"
-    answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
-    answer.raise_for_status()
-    return dict(answer.json())
-
-
-@contextmanager
-def command(sandbox: SandboxDeployment, log: Path, *arguments: str, **environment: str) -> Iterator[Process]:
-    """Run a command, and kill it if the test fails."""
-    one = Process(sandbox, log, *arguments, **environment)
-    try:
-        yield one
-    finally:
-        one.process.kill()
-        one.process.wait()
 
 
 BACKFILL = ("klines", "backfill", "--from", "2025-02", "--to", "2025-02")
