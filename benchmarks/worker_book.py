@@ -10,8 +10,8 @@ import sys
 import numpy as np
 from stopwatch import serve
 
-from capture_pipeline.replay.compiled._jit import allocating_kernel
-from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
+from capture_pipeline.orderbook.compiled._jit import allocating_kernel
+from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
 from capture_pipeline.replay.continuity import update_checksum
 from capture_pipeline.replay.engine import SEED
 from capture_pipeline.replay.messages import Ints

@@ -37,7 +37,7 @@ def check_gates(deployment: Deployment, partitions: list[Partition]) -> int:
     failed = [f"{result.symbol} {result.month} {result.spec.name}" for result in results if not result.passed]
     if failed:
         raise ValueError(f"{len(failed)} gates fail: {failed[0]}")
-    return sum(result.values["rows"] for result in results if result.spec.name == "schema")
+    return sum(result.figures["rows"] for result in results if result.spec.name == "schema")
 
 
 def query_coverage(deployment: Deployment, partitions: list[Partition]) -> int:

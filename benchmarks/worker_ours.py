@@ -17,10 +17,10 @@ from offline import NOW_US, archive_file_of, partition_of, read_from_folder
 from stopwatch import parse_folders, serve
 
 from capture_pipeline.binance.archive.protocol import Trust, evaluate_digest, parse_checksum
-from capture_pipeline.checks.gates import evaluate_row_gates
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.backfill import map_threads_ordered
 from capture_pipeline.klines.bars import build_bars
+from capture_pipeline.klines.quality.row_rules import evaluate_row_gates
 from capture_pipeline.lake.files import publish_model, sha256_file
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 

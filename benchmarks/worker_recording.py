@@ -20,7 +20,9 @@ from stopwatch import serve
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import list_streams
-from capture_pipeline.recorder.app import STOPPED, Recorder, Setup
+from capture_pipeline.recorder.app import Recorder
+from capture_pipeline.recorder.events import Outcome
+from capture_pipeline.recorder.factory import Setup, compose_parts
 from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
@@ -73,27 +75,25 @@ async def _record(
         duration_s=3600,
         connections=2,
     )
-    recorder = Recorder(
-        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())),
-        RecoveredSession(),
-    )
-    counts = recorder.pipeline.merge.counts
+    setup = Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest()))
+    parts = compose_parts(setup, RecoveredSession())
+    recorder, counts = Recorder(parts), parts.pipeline.counts.merge
 
     async def end() -> None:
         while counts.passed < messages or counts.duplicates < messages:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.005)
-        recorder.end(STOPPED)
+        recorder.end(Outcome.STOPPED)
 
     ending = asyncio.create_task(end())
     await recorder.run()
     await ending
-    books = recorder.follower.states()
+    books = parts.follower.states()
     if (
-        recorder.pipeline.counts["dropped_messages"]
+        parts.pipeline.counts.dropped_messages
         or counts.passed != messages
         or set(books.values()) != {"synced"}
     ):
-        raise RuntimeError(f"{counts}, {recorder.pipeline.counts}, {books}")
+        raise RuntimeError(f"{counts}, {parts.pipeline.counts}, {books}")
     return counts.passed
 
 

@@ -23,7 +23,6 @@ from xml.etree import ElementTree as ET
 
 import yaml
 from isal import isal_zlib
-from pydantic import ValidationError
 
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, PermanentError
 
@@ -87,6 +86,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    from pydantic import ValidationError  # noqa: PLC0415 - most parsers need no pydantic, whose import takes 80 ms
+
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from capture_pipeline.checks.gates import GateResult, worst_level
+from capture_pipeline.checks.klines import list_gates
 from capture_pipeline.cli.console import (
     CliError,
     emit_json,
@@ -25,7 +25,8 @@ from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
+from capture_pipeline.klines.quality.gate_results import GateResult, find_worst_level
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.printable import printable, printable_lines
@@ -44,20 +45,22 @@ _MOST_TEXT = 2000
     multiple=True,
     help="Evaluate only this gate; may be repeated. `capture check --list` names them.",
 )
-@click.option("--list", "list_gates", is_flag=True, help="Name the gates and end.")
+@click.option("--list", "is_list", is_flag=True, help="Name the gates and end.")
 @JSON
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too."
 )
 @partition_options
 def check_command(
-    deployment: Deployment, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
+    deployment: Deployment, names: tuple[str, ...], is_list: bool, as_json: bool, junit: Path | None
 ) -> None:
     """Evaluate the gates of the lake. Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated."""
-    specs = list_gate_specs()
-    if list_gates:
+    specs = list_gates()
+    if is_list:
         emit_table(
-            "Gates", ("name", "table", "severity", "blocking", "description"), [vars(spec) for spec in specs]
+            "Gates",
+            ("name", "table", "severity", "blocking", "description"),
+            [{**vars(spec), "table": spec.asset} for spec in specs],
         )
         return
     with one_line_errors(), could_run(junit):
@@ -75,7 +78,7 @@ def check_command(
         emit_json(to_document(results))
     else:
         _show(results)
-    if any(result.fails_check for result in results):
+    if any(result.is_failure for result in results):
         click.get_current_context().exit(EXIT_FAILED)
 
 
@@ -89,7 +92,7 @@ def _show(results: list[GateResult]) -> None:
             "gate": result.spec.name,
             "severity": result.spec.severity,
             "level": result.level,
-            "why": result.summary,
+            "why": result.reason,
         }
         for result in failed
     ]
@@ -107,9 +110,9 @@ def _show(results: list[GateResult]) -> None:
                 result.failing.columns,
                 shown,
             )
-    errors = sum(result.fails_check for result in results)
+    errors = sum(result.is_failure for result in results)
     failures_text = (
-        f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst_level(results)}"
+        f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {find_worst_level(results)}"
         if failed
         else ""
     )
@@ -154,7 +157,7 @@ def to_document(results: list[GateResult]) -> dict[str, Any]:
     return {
         "passed": len(results) - failed,
         "failed": failed,
-        "level": worst_level(results),
+        "level": find_worst_level(results),
         "results": [to_dict(result) for result in results],
     }
 
@@ -164,14 +167,14 @@ def to_dict(result: GateResult) -> dict[str, Any]:
     failing = result.failing.to_dicts() if result.failing is not None else []
     return {
         "gate": result.spec.name,
-        "table": result.spec.table,
+        "table": result.spec.asset,
         **_place(result),
         "passed": result.passed,
         "severity": result.spec.severity,
         "blocking": result.spec.blocking,
         "level": result.level if not result.passed else None,
-        "summary": result.summary if not result.passed else "",
-        "values": result.values,
+        "summary": result.reason if not result.passed else "",
+        "values": result.figures,
         "failing_count": result.failing_count,
         "failing": failing,
     }
@@ -183,25 +186,25 @@ def to_junit(results: list[GateResult]) -> bytes:
         "testsuite",
         name="capture check",
         tests=str(len(results)),
-        failures=str(sum(result.fails_check for result in results)),
+        failures=str(sum(result.is_failure for result in results)),
         errors="0",
     )
     for result in results:
         case = ET.SubElement(
             suite,
             "testcase",
-            classname=printable(f"{result.spec.table}.{_where(result)}"),
+            classname=printable(f"{result.spec.asset}.{_where(result)}"),
             name=result.spec.name,
         )
-        if result.fails_check:
-            message = printable(result.summary, _MOST_TEXT)
+        if result.is_failure:
+            message = printable(result.reason, _MOST_TEXT)
             failure = ET.SubElement(
                 case, "failure", message=message, type=f"{result.spec.severity}:{result.level}"
             )
             failure.text = printable_lines(result.failing.write_csv()) if result.failing is not None else ""
         elif not result.passed:
             ET.SubElement(case, "system-out").text = printable(
-                f"{result.spec.severity}: {result.summary}", _MOST_TEXT
+                f"{result.spec.severity}: {result.reason}", _MOST_TEXT
             )
     return _written(suite)
 

@@ -10,11 +10,12 @@ import statistics
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.feasibility.criteria import CRITERIA, Criterion, Verdict
+from capture_pipeline.checks.feasibility import CRITERIA, Criterion
+from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.lake.files import publish_model, read_model, sha256_file
 
 
@@ -60,19 +61,28 @@ class Evidence(BaseModel):
         found = next((one for one in self.readings if one.criterion == criterion.name), None)
         return found or Reading(criterion=criterion.name, measured=None, note="not measured")
 
-    def measured(self) -> list[tuple[Criterion, float | None]]:
-        """List each criterion with its value; None if it could not be measured."""
+    def judge(self, criterion: Criterion) -> CheckResult:
+        """Return the result of a criterion; its verdict is UNKNOWN without a value."""
+        reading = self.reading(criterion)
+        return criterion.judge(reading.measured, reading.note)
+
+    @property
+    def criteria(self) -> list[Criterion]:
+        """Criteria with a reading."""
         by_name = {criterion.name: criterion for criterion in CRITERIA}
-        return [(by_name[one.criterion], one.measured) for one in self.readings]
+        return [by_name[one.criterion] for one in self.readings]
 
     @property
     def failed(self) -> list[str]:
-        """Titles of the criteria that are not passed."""
-        return [
-            criterion.title
-            for criterion, measured in self.measured()
-            if criterion.verdict(measured) is not Verdict.PASS
-        ]
+        """Descriptions of the criteria that are not passed."""
+        return [each.description for each in self.criteria if not self.judge(each).passed]
+
+
+class StoredEvidence(NamedTuple):
+    """Evidence with the SHA-256 of its file."""
+
+    evidence: Evidence
+    sha256: str
 
 
 def new_evidence(
@@ -126,15 +136,15 @@ class EvidenceStore:
         publish_model(path, evidence)
         return path
 
-    def latest(self, asset: str) -> tuple[Evidence, str] | None:
-        """Load the latest evidence of an asset with the SHA-256 of its file; None if there is no evidence.
+    def latest(self, asset: str) -> StoredEvidence | None:
+        """Load the latest evidence of an asset; None if there is no evidence.
 
         Raises:
             LakeError: The file of the evidence is damaged.
         """
         path = self.path(asset)
         found = read_model(path, Evidence)
-        return None if found is None else (found, sha256_file(path))
+        return None if found is None else StoredEvidence(found, sha256_file(path))
 
     def before(self, asset: str, figure: str, most: int = 10) -> float | None:
         """Compute the median of a figure over earlier runs with the same names of inputs.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.feasibility.criteria import CRITERIA, Criterion, Verdict
-from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading
+from capture_pipeline.checks.feasibility import CRITERIA, Criterion
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.feasibility.evidence import EvidenceStore, StoredEvidence
 from capture_pipeline.lake.files import publish_bytes, publish_model
 
 _MIN_WHOLE = 1000
@@ -36,7 +37,7 @@ class CriterionResult(BaseModel):
         unit: Unit of `measured`.
         measured: Measured value; None without one.
         verdict: Result.
-        margin: Factor between value and threshold, see `Criterion.margin`.
+        margin: Factor between value and threshold, see `Threshold.margin`.
         measured_us: Time of the measurement, microseconds UTC; None without evidence.
         note: Details of the measurement, or the reason why it is missing.
         mitigation: Action if the criterion fails; empty if there is none.
@@ -103,10 +104,7 @@ def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
         LakeError: A file of evidence is damaged.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    results = [
-        _evaluate_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0])
-        for criterion in CRITERIA
-    ]
+    results = [_evaluate_criterion(criterion, found[criterion.asset]) for criterion in CRITERIA]
     failed = {one.criterion for one in results if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
@@ -122,8 +120,8 @@ def evaluate_criteria(store: EvidenceStore) -> GoNoGo:
         EvidenceRef(
             asset=asset,
             file=store.path(asset).relative_to(store.folder.parent).as_posix(),
-            sha256=latest[1],
-            inputs=latest[0].inputs,
+            sha256=latest.sha256,
+            inputs=latest.evidence.inputs,
         )
         for asset, latest in found.items()
         if latest is not None
@@ -164,23 +162,24 @@ def format_number(value: float, digits: int = 6) -> str:
     return f"{value:,.0f}" if abs(value) >= _MIN_WHOLE else f"{value:.{digits}g}"
 
 
-def _evaluate_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
-    missing = Reading(
-        criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}"
+def _evaluate_criterion(criterion: Criterion, latest: StoredEvidence | None) -> CriterionResult:
+    result = (
+        criterion.judge(None, f"no evidence: materialize {criterion.asset}")
+        if latest is None
+        else latest.evidence.judge(criterion)
     )
-    reading = missing if evidence is None else evidence.reading(criterion)
     return CriterionResult(
         criterion=criterion.name,
-        title=criterion.title,
+        title=criterion.description,
         asset=criterion.asset,
-        threshold=f"{criterion.bound} {criterion.threshold:,g} {criterion.unit}",
-        unit=criterion.unit,
-        measured=reading.measured,
-        verdict=criterion.verdict(reading.measured),
-        margin=criterion.margin(reading.measured),
-        measured_us=None if evidence is None else evidence.measured_us,
-        note=reading.note,
-        mitigation=criterion.mitigation,
+        threshold=str(criterion.threshold),
+        unit=criterion.threshold.unit,
+        measured=result.measured,
+        verdict=result.verdict,
+        margin=criterion.threshold.margin(result.measured),
+        measured_us=None if latest is None else latest.evidence.measured_us,
+        note=result.reason,
+        mitigation=criterion.remedy,
     )
 
 

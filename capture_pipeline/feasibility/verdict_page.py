@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from capture_pipeline.feasibility.criteria import Verdict
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.verdict import CriterionResult, GoNoGo, format_number
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.pages import picture, render_page, svg_text

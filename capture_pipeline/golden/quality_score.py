@@ -26,10 +26,10 @@ from typing import Any
 
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.golden.comparison.continuous_spans import Span, find_stretches, join_spans
-from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scanner import MAX_SILENCE_NS, Scan
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
+from capture_pipeline.sessions.recordings.source import FindingKind
 
 __all__ = ["Diagnosis", "diagnose", "join_spans"]
 

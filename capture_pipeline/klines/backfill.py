@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.symbols import unknown_symbols_error
-from capture_pipeline.checks.gates import evaluate_row_gates, irregular_counts
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
@@ -30,6 +29,8 @@ from capture_pipeline.klines.ingest.archives import (
 )
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, fill_from_rest
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
+from capture_pipeline.klines.quality.gate_results import IrregularCounts, sum_irregular
+from capture_pipeline.klines.quality.row_rules import evaluate_row_gates
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -56,7 +57,7 @@ class Outcome:
     bars: BarsResult | None = None
     gaps: GapsResult | None = None
     error: CaptureError | None = None
-    irregular: dict[str, dict[str, int]] = field(default_factory=dict)
+    irregular: dict[str, IrregularCounts] = field(default_factory=dict)
 
 
 class GateError(CaptureError):
@@ -226,10 +227,10 @@ def _build(
         if failed:
             names = ", ".join(result.spec.name for result in failed)
             raise GateError(
-                f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`"
+                f"fails {names}: {failed[0].reason}", where=str(partition), remedy="see `capture check`"
             )
         gaps = find_gaps(deployment, partition, now_us, frame)
-        return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
+        return Outcome(partition, fetched, topups, bars, gaps, irregular=sum_irregular(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 

@@ -1,7 +1,7 @@
 """Rows of several files: separation of rows that are no bars, and merge of the rest.
 
-Monthly files precede daily files, and these REST. Conflicts are kept with both values. The functions are pure:
-the same frames give the same rows in the same order.
+Monthly files precede daily files, and these REST. Conflicts are kept with both values. The functions are
+pure: the same frames give the same rows in the same order.
 """
 
 from __future__ import annotations

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from capture_pipeline.binance.streams.messages import DepthSnapshot, Level
+from capture_pipeline.orderbook.book import Book
 from capture_pipeline.orderbook.diffs import Diff
-from capture_pipeline.orderbook.levels import Book, Side
-from capture_pipeline.orderbook.text_book import TextBook
-
-B = TypeVar("B", Book, TextBook)
-"""`Book` for books that are read after each diff, `TextBook` for books that are rarely read."""
+from capture_pipeline.orderbook.levels import Side
 
 DEPTHS = (10, 100, 1000)
 """Match ratios are computed over this many of the snapshot's best levels."""
@@ -118,7 +115,7 @@ class Audit:
 
 
 @dataclass(slots=True)
-class AuditLog(Generic[B]):
+class AuditLog:
     """The book at the start of an audit, and the diffs applied since.
 
     Attributes:
@@ -127,7 +124,7 @@ class AuditLog(Generic[B]):
         diffs: Diffs applied to the book since, in order.
     """
 
-    base: B
+    base: Book
     base_id: int
     diffs: list[Diff] = field(default_factory=list)
 
@@ -144,14 +141,14 @@ class AuditLog(Generic[B]):
             elif diff.first_id <= snapshot.last_id:
                 for prices, changes in zip(touched, (diff.bids, diff.asks), strict=True):
                     prices.update(_prices_of(changes))
-        ours = self.base.to_numbers()
+        ours = self.base
         bids = compare_side(ours.bids, snapshot.bids, touched[0])
         asks = compare_side(ours.asks, snapshot.asks, touched[1])
         return Audit(AuditOutcome.COMPARED, snapshot.last_id, bids, asks, crossed=ours.crossed)
 
-    def rebase(self, snapshot: DepthSnapshot) -> B:
+    def rebase(self, snapshot: DepthSnapshot) -> Book:
         """Return the snapshot with all later diffs applied. Call this after `compare`, and last."""
-        self.base.load(snapshot.bids, snapshot.asks)
+        self.base.refresh(snapshot.bids, snapshot.asks)
         for diff in self.diffs:
             if diff.last_id > snapshot.last_id:
                 self.base.apply(diff)
@@ -162,10 +159,18 @@ def compare_side(ours: Side, listed: Sequence[Level], touched: set[int]) -> Side
     """Compare one side with the snapshot's levels, except the prices in `touched`."""
     theirs = Side(ours.sign)
     theirs.apply(listed)
+    our_levels, their_levels = ours.levels, theirs.levels
+    known = ours.known_rank
     counts = {"matched": 0, "differing": 0, "missing": 0, "unknown": 0, "straddled": 0}
     compared, ratios = 0, dict.fromkeys(DEPTHS, 1.0)
     for position, price in enumerate(theirs.sorted_prices(), 1):
-        result = _compare_level(ours, price, theirs.levels[price], touched)
+        is_known = known is not None and price * ours.sign <= known
+        if price in touched:
+            result = "straddled"
+        elif price in our_levels:
+            result = "matched" if our_levels[price] == their_levels[price] else "differing"
+        else:
+            result = "missing" if is_known else "unknown"
         counts[result] += 1
         compared += result in {"matched", "differing", "missing"}
         for depth in DEPTHS:
@@ -173,21 +178,10 @@ def compare_side(ours: Side, listed: Sequence[Level], touched: set[int]) -> Side
                 ratios[depth] = counts["matched"] / compared
     worst = theirs.worst_rank()
     ghosts = sum(
-        price not in theirs.levels and price not in touched and (worst is None or price * ours.sign <= worst)
-        for price in ours.levels
+        price not in their_levels and price not in touched and (worst is None or price * ours.sign <= worst)
+        for price in our_levels
     )
     return SideAudit(**counts, ghosts=ghosts, ratios=ratios)
-
-
-def _compare_level(ours: Side, price: int, quantity: str, touched: set[int]) -> str:
-    if price in touched:
-        return "straddled"
-    mine = ours.levels.get(price)
-    if mine == quantity:
-        return "matched"
-    if mine is not None:
-        return "differing"
-    return "missing" if ours.known_rank is not None and price * ours.sign <= ours.known_rank else "unknown"
 
 
 def _prices_of(changes: Sequence[Level]) -> set[int]:

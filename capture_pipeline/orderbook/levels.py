@@ -1,7 +1,7 @@
-"""An order book in exact integers: prices and quantities in units of 1e-8.
+"""One side of a book, with prices and quantities as texts of eight decimals, and their values in units of 1e-8.
 
-Levels arrive as decimal texts. The exchange sends eight decimals today, and such texts are parsed on a fast
-path. Other texts with at most eight decimals are parsed on a slower path.
+The exchange sends eight decimals today, so that its texts are used as they are. Other texts with at most
+eight decimals are converted first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from capture_pipeline.binance.decimals import EIGHT_DECIMALS, PLACES, UNIT
 from capture_pipeline.binance.streams.messages import Level
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.diffs import Diff
 
 _DECIMAL = re.compile(rf"[0-9]{{1,30}}(?:\.[0-9]{{0,{PLACES}}}0*)?")
 """More general than the format of the exchange, because files of other tools are parsed too."""
@@ -22,7 +21,7 @@ ZERO = "0.00000000"
 _MAX_CACHED_PRICES = 1 << 16
 _price_cache: dict[str, int] = {}
 """Parsed price texts. Nearly all prices recur, and a look-up takes a fifth of the time of parsing."""
-_MAX_STALE = 1024
+_MAX_REMOVED = 4096
 
 
 def to_units(text: str) -> int:
@@ -54,157 +53,166 @@ class Side:
     The rank of a level is its price for asks and its negated price for bids: the best level of either side
     has the lowest rank.
 
+        _quantities   {"10.00000000": "2.00000000",     a level
+                       "10.50000000": "0.00000000"}     a removed level, until it is the best or a compaction
+        _heap         [(1000000000, "10.00000000"),     rank and price of each entry of _quantities, the lowest
+                       (1050000000, "10.50000000")]     rank first; None until the best level is read
+
     Attributes:
-        levels: Quantity by price. The quantity is a text of eight decimals, because most are never read.
         sign: -1 for bids, +1 for asks.
         known_rank: Highest rank up to which every level is known; None before a snapshot. Beyond this rank
             only levels that diffs changed are known.
     """
 
-    __slots__ = ("_heap", "known_rank", "levels", "sign")
+    __slots__ = ("_compact_above", "_heap", "_quantities", "known_rank", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
-        self.levels: dict[int, str] = {}
         self.known_rank: int | None = None
-        self._heap: list[int] = []
+        self._quantities: dict[str, str] = {}
+        self._heap: list[tuple[int, str]] | None = None
+        self._compact_above = _MAX_REMOVED
 
-    def apply(self, changes: Sequence[Level]) -> None:
-        """Set levels to their new quantities. A quantity of zero removes the level.
+    @property
+    def levels(self) -> dict[int, str]:
+        """A new dictionary: quantity, as a text of eight decimals, by price in units of 1e-8."""
+        return {
+            _parse_price(price): quantity for price, quantity in self._quantities.items() if quantity != ZERO
+        }
+
+    def apply(self, *batches: Sequence[Level]) -> None:
+        """Set levels to their new quantities, in the order of the batches. Quantity zero removes a level.
 
         Raises:
-            MalformedDataError: A price or a quantity is not a decimal. Earlier levels may be set already.
+            MalformedDataError: A price or a quantity is not a decimal. No level is set.
         """
-        if not changes:
-            return
-        levels, prices, heap, sign = self.levels, _price_cache, self._heap, self.sign
-        if not _EIGHT_DECIMAL_TEXTS.fullmatch(" ".join([quantity for _, quantity in changes]) + " "):
-            changes = [(price_text, decimal_text(to_units(quantity))) for price_text, quantity in changes]
-        for price_text, quantity in changes:
-            price = prices.get(price_text)
-            if price is None:
-                price = _parse_price(price_text)
-            if quantity == ZERO:
-                levels.pop(price, None)
-                continue
-            if price not in levels:
-                heapq.heappush(heap, sign * price)
-            levels[price] = quantity
-        if len(heap) > 2 * len(levels) + _MAX_STALE:
-            self._sort()
+        changes: dict[str, str] = {}
+        for batch in batches:
+            changes.update(batch)
+        if not _have_eight_decimals(changes) or not _have_eight_decimals(changes.values()):
+            # One price may have several texts. Converting in the order of arrival keeps the latest quantity.
+            changes = {
+                decimal_text(to_units(price)): decimal_text(to_units(quantity))
+                for batch in batches
+                for price, quantity in batch
+            }
+        if self._heap is not None:
+            quantities = self._quantities
+            for price in [price for price in changes if price not in quantities]:
+                if changes[price] == ZERO:
+                    del changes[price]
+                else:
+                    heapq.heappush(self._heap, (self.sign * _parse_price(price), price))
+        self._quantities.update(changes)
+        if len(self._quantities) > self._compact_above:
+            self._compact()
 
     def load(self, listed: Sequence[Level]) -> None:
-        """Load a snapshot: it replaces all levels up to its worst price. Levels beyond that price stay."""
+        """Replace all levels by those of a snapshot.
+
+        Raises:
+            MalformedDataError: A price or a quantity is not a decimal. The side is empty afterwards.
+        """
+        self.clear()
+        self.apply(listed)
+        self.known_rank = self.worst_rank()
+
+    def merge(self, listed: Sequence[Level]) -> None:
+        """Replace all levels up to the worst price of a snapshot. Levels beyond that price stay.
+
+        Raises:
+            MalformedDataError: A price or a quantity is not a decimal. No level is changed.
+        """
         snapshot = Side(self.sign)
-        snapshot.apply(listed)
-        worst = snapshot.worst_rank()
+        snapshot.load(listed)
+        worst, known = snapshot.known_rank, self.known_rank
         if worst is not None:
-            beyond = {price: quantity for price, quantity in self.levels.items() if price * self.sign > worst}
-            self.levels = beyond | snapshot.levels
-            self.known_rank = worst if self.known_rank is None else max(self.known_rank, worst)
-        else:
-            self.levels = {}
-        self._sort()
+            beyond = {
+                price: quantity
+                for price, quantity in self._quantities.items()
+                if _parse_price(price) * self.sign > worst
+            }
+            snapshot._quantities = beyond | snapshot._quantities
+            known = worst if known is None else max(known, worst)
+        self._quantities, self._heap, self.known_rank = snapshot._quantities, None, known
 
     def clear(self) -> None:
-        self.levels, self._heap, self.known_rank = {}, [], None
+        self._quantities, self._heap, self.known_rank = {}, None, None
+        self._compact_above = _MAX_REMOVED
 
     def worst_rank(self) -> int | None:
         """Return the rank of the worst level; None if there are no levels."""
-        if not self.levels:
-            return None
-        return max(self.levels) if self.sign > 0 else -min(self.levels)
+        return max((price * self.sign for price in self.levels), default=None)
 
     def best(self) -> int | None:
         """Return the best price; None if there are no levels."""
-        heap, levels, sign = self._heap, self.levels, self.sign
+        level = self.best_level()
+        return None if level is None else level[0]
+
+    def best_level(self) -> tuple[int, int] | None:
+        """Return the best price and its quantity, in units of 1e-8; None if there are no levels."""
+        heap, quantities = self._ranked(), self._quantities
         while heap:
-            price = heap[0] * sign
-            if price in levels:
-                return price
+            rank, price = heap[0]
+            quantity = quantities[price]
+            if quantity != ZERO:
+                return rank * self.sign, to_units(quantity)
             heapq.heappop(heap)
+            del quantities[price]
         return None
 
     def quantity(self, price: int) -> int:
         """Return the quantity at a price, in units of 1e-8; 0 if there is no such level."""
-        return to_units(self.levels.get(price, ZERO))
+        return to_units(self._quantities.get(decimal_text(price), ZERO))
 
-    def top(self, count: int) -> list[tuple[int, int]]:
-        """Return the best levels, best first, as (price, quantity)."""
+    def top(self, count: int | None) -> list[tuple[int, int]]:
+        """Return the best levels, best first, as (price, quantity); all levels if `count` is None."""
         return [(price, self.quantity(price)) for price in self.sorted_prices(count)]
 
     def sorted_prices(self, count: int | None = None) -> list[int]:
         """Return the best prices, best first; all prices if `count` is None."""
         if count is None:
             return sorted(self.levels, reverse=self.sign < 0)
-        return heapq.nsmallest(count, self.levels, key=lambda price: price * self.sign)
+        heap, found = self._ranked().copy(), list[int]()
+        while heap and len(found) < count:
+            rank, price = heapq.heappop(heap)
+            if self._quantities[price] != ZERO:
+                found.append(rank * self.sign)
+        return found
 
     def copy(self) -> Side:
         other = Side(self.sign)
-        other.levels, other.known_rank, other._heap = self.levels.copy(), self.known_rank, self._heap.copy()
+        other._quantities, other.known_rank = self._quantities.copy(), self.known_rank
+        other._compact_above = self._compact_above
         return other
 
-    def _sort(self) -> None:
-        self._heap = [price * self.sign for price in self.levels]
-        heapq.heapify(self._heap)
+    def _ranked(self) -> list[tuple[int, str]]:
+        """Return the heap; build it if the levels were replaced or compacted since the last read."""
+        if self._heap is None:
+            self._compact()
+            self._heap = [(self.sign * _parse_price(price), price) for price in self._quantities]
+            heapq.heapify(self._heap)
+        return self._heap
 
-
-class Book:
-    """Bids and asks of one symbol."""
-
-    __slots__ = ("asks", "bids")
-
-    def __init__(self) -> None:
-        self.bids, self.asks = Side(-1), Side(1)
-
-    @property
-    def sides(self) -> Iterable[Side]:
-        """Bids, then asks."""
-        return self.bids, self.asks
-
-    def apply(self, diff: Diff) -> None:
-        """Set the levels of a diff.
-
-        Raises:
-            MalformedDataError: A price or a quantity is not a decimal. Earlier levels may be set already.
-        """
-        self.bids.apply(diff.bids)
-        self.asks.apply(diff.asks)
-
-    def load(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        """Load a snapshot; see `Side.load`."""
-        self.bids.load(bids)
-        self.asks.load(asks)
-
-    @property
-    def crossed(self) -> bool:
-        """True if the best bid is not below the best ask, which is impossible in a correct book."""
-        bid, ask = self.bids.best(), self.asks.best()
-        return bid is not None and ask is not None and bid >= ask
-
-    def best(self) -> tuple[int, int, int, int] | None:
-        """Return best bid, its quantity, best ask, its quantity, in units of 1e-8; None if one is missing."""
-        bid, ask = self.bids.best(), self.asks.best()
-        if bid is None or ask is None:
-            return None
-        return bid, self.bids.quantity(bid), ask, self.asks.quantity(ask)
-
-    def clear(self) -> None:
-        self.bids.clear()
-        self.asks.clear()
-
-    def copy(self) -> Book:
-        other = Book()
-        other.bids, other.asks = self.bids.copy(), self.asks.copy()
-        return other
-
-    def to_numbers(self) -> Book:
-        """Return the book itself, which has numbers already; counterpart of `TextBook.to_numbers`."""
-        return self
+    def _compact(self) -> None:
+        self._quantities = {
+            price: quantity for price, quantity in self._quantities.items() if quantity != ZERO
+        }
+        self._compact_above = 2 * len(self._quantities) + _MAX_REMOVED
+        self._heap = None
 
 
 def _parse_price(text: str) -> int:
-    if len(_price_cache) >= _MAX_CACHED_PRICES:
-        _price_cache.clear()
-    value = _price_cache[text] = to_units(text)
+    """Convert a price to units of 1e-8, with a cache of texts of eight decimals."""
+    value = _price_cache.get(text)
+    if value is None:
+        value = to_units(text)
+        if len(_price_cache) >= _MAX_CACHED_PRICES:
+            _price_cache.clear()
+        _price_cache[decimal_text(value)] = value
     return value
+
+
+def _have_eight_decimals(texts: Iterable[str]) -> bool:
+    """Return True if all texts are decimals with eight decimals, as the exchange sends them today."""
+    return _EIGHT_DECIMAL_TEXTS.fullmatch(" ".join(texts) + " ") is not None

@@ -1,31 +1,55 @@
-"""Local order-book synchronisation with snapshots and depth diffs, without I/O.
+"""State machine that synchronises a book with snapshots and depth diffs. It processes update ids, no levels.
 
     WAITING ── a snapshot that a diff bridges ──> SYNCED ── ids are missing ──> INVALID
        (diffs are buffered)                          ^                             │
                                                      └──── a snapshot that bridges ┘
 
-Spot: diffs with `u <= lastUpdateId` are dropped, and the first remaining diff must have
-`U <= lastUpdateId + 1`. Futures send the last id of the previous diff as `pu`: a diff continues the book if
-`pu` is not above the book's id. The documented condition `U <= lastUpdateId <= u` is a case of this. Diffs
-whose ids overlap are applied, because their quantities are absolute.
+Recorder, validation and replay use this module. Events are a diff, a snapshot and a loss of diffs. The answer
+is a `Step`, with the diffs that the caller has to apply to its levels.
+
+A diff of spot covers the ids `U..u`. A diff of futures continues the diff with `u = pu` and covers
+`pu + 1 .. u`, because its `U` may be greater than `pu + 1`. A diff continues a book with the id `last` if it
+covers `last + 1`, or earlier ids as well: quantities are absolute, so that overlaps do no harm. The documented
+conditions for the first diff after a snapshot are cases of this rule: `U <= lastUpdateId + 1 <= u` of spot,
+and `U <= lastUpdateId <= u` of futures.
 Source: "How to manage a local order book correctly" in the documentation of the exchange.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from enum import StrEnum
-from typing import Generic
+from collections.abc import Callable, Sequence
+from enum import IntEnum, StrEnum
+from typing import Generic, Protocol, TypeVar
 
-from capture_pipeline.binance.streams.messages import DepthSnapshot
-from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.audit import Audit, AuditLog, AuditOutcome, B
-from capture_pipeline.orderbook.diffs import Diff
 
-MAX_BUFFERED = 1_000
-"""Diffs that are kept until a snapshot arrives (100 seconds of a stream); the oldest are dropped first."""
-MAX_LOGGED = 1_000
-"""Diffs that are kept for an audit; with one more the audit ends without a result."""
+class DiffIds(Protocol):
+    """Update ids of a diff, or of several diffs without missing ids between them."""
+
+    @property
+    def first_id(self) -> int:
+        """First update id."""
+
+    @property
+    def last_id(self) -> int:
+        """Last update id."""
+
+    @property
+    def previous_id(self) -> int | None:
+        """Last update id of the previous diff; None for spot, which does not send it."""
+
+
+D = TypeVar("D", bound=DiffIds)
+
+
+class Relation(IntEnum):
+    """Relation of a diff to the last id of a book."""
+
+    CONTINUES = 0
+    STALE = 1
+    """The diff covers no new id."""
+    GAP = 2
+    """Ids are missing before the diff."""
 
 
 class State(StrEnum):
@@ -35,7 +59,7 @@ class State(StrEnum):
     """No snapshot that the diffs continue was loaded yet."""
     SYNCED = "synced"
     INVALID = "invalid"
-    """Diffs are missing since the book was synced."""
+    """Diffs are missing or malformed since the book was synced."""
 
 
 class Step(StrEnum):
@@ -55,150 +79,141 @@ class Step(StrEnum):
     """Ids are missing between the snapshot and the buffered diffs: fetch another snapshot."""
 
 
-class BookSync(Generic[B]):
-    """Synchronisation of the book of one symbol.
+def first_covered_id(first_id: int, previous_id: int | None) -> int:
+    """Return the first update id that a diff covers; `previous_id` is None or -1 for spot."""
+    return first_id if previous_id is None or previous_id < 0 else previous_id + 1
+
+
+def relate_diff(covered_id: int, last_id: int, book_id: int) -> Relation:
+    """Return the relation of a diff to a book with the last id `book_id`.
+
+    `replay.continuity` compiles this function and `first_covered_id` with numba.
+
+    Args:
+        covered_id: First update id that the diff covers.
+        last_id: Last update id of the diff.
+        book_id: Last update id of the book.
+    """
+    if last_id <= book_id:
+        return Relation.STALE
+    return Relation.GAP if covered_id > book_id + 1 else Relation.CONTINUES
+
+
+class Synchronization(Generic[D]):
+    """Synchronisation of one book.
 
     Attributes:
-        book: The levels; valid only if `state` is SYNCED.
         state: See `State`.
         last_id: Last update id in the book; -1 before any snapshot.
+        is_loaded: True between a loaded snapshot and the next diff, which decides whether the book is synced.
     """
 
-    __slots__ = ("_buffer", "_is_loaded", "_log", "book", "last_id", "state")
+    __slots__ = (
+        "_buffer",
+        "_buffered_count",
+        "_count_diffs",
+        "_max_buffered",
+        "is_loaded",
+        "last_id",
+        "state",
+    )
 
-    def __init__(self, book: B) -> None:
-        """Start with an empty book."""
-        self.book: B = book
+    def __init__(self, max_buffered: int, count_diffs: Callable[[D], int] = lambda _: 1) -> None:
+        """Wait for a snapshot.
+
+        Args:
+            max_buffered: Diffs that are kept until a snapshot arrives; the oldest are dropped first.
+            count_diffs: Number of diffs in one `D`.
+        """
         self.state = State.WAITING
         self.last_id = -1
-        self._buffer: deque[Diff] = deque(maxlen=MAX_BUFFERED)
-        self._is_loaded = False
-        self._log: AuditLog[B] | None = None
+        self.is_loaded = False
+        self._max_buffered, self._count_diffs = max_buffered, count_diffs
+        self._buffer: deque[D] = deque()
+        self._buffered_count = 0
 
     @property
     def needs_snapshot(self) -> bool:
-        """True if the book can only become synced with another snapshot."""
-        return self.state is not State.SYNCED and not self._is_loaded
+        """True if the book can only become synced with another snapshot; diffs are buffered."""
+        return self.state is not State.SYNCED and not self.is_loaded
 
     @property
-    def is_auditing(self) -> bool:
-        """True between `start_audit` and the end of the audit."""
-        return self._log is not None
+    def reached_id(self) -> int:
+        """Last id of the book, or of the buffered diffs if it needs a snapshot; -1 without any."""
+        if not self.needs_snapshot:
+            return self.last_id
+        return self._buffer[-1].last_id if self._buffer else -1
 
-    def process_diff(self, diff: Diff) -> Step:
-        """Process the next diff of the stream.
-
-        Raises:
-            MalformedDataError: A price or a quantity is not a decimal. The book is not synced afterwards.
-        """
-        if self.state is State.SYNCED or self._is_loaded:
-            if diff.last_id <= self.last_id:
-                return Step.DROPPED
-            if not _is_continuous(diff, self.last_id):
-                self._reset(diff)
-                return Step.GAP
-            self._apply(diff)
-            if self.state is State.SYNCED:
-                return Step.APPLIED
-            self.state, self._is_loaded = State.SYNCED, False
-            return Step.BRIDGED
-        return self._buffer_diff(diff)
-
-    def process_snapshot(self, snapshot: DepthSnapshot) -> Step:
-        """Process a snapshot to synchronise the book. A synced book ignores it (see `audit`).
-
-        Raises:
-            MalformedDataError: The snapshot or a buffered diff contains a price or a quantity that is not a
-                decimal. The book needs another snapshot.
-        """
-        if self.state is State.SYNCED or (self._is_loaded and snapshot.last_id <= self.last_id):
+    def accept_diff(self, diff: D) -> Step:
+        """Process the next diff of the stream. The caller applies it if the step is APPLIED or BRIDGED."""
+        if self.state is not State.SYNCED and not self.is_loaded:
+            return self._buffer_diff(diff)
+        relation = _relate(diff, self.last_id)
+        if relation is Relation.STALE:
             return Step.DROPPED
-        kept = [diff for diff in self._buffer if diff.last_id > snapshot.last_id]
-        if kept and not _is_continuous(kept[0], snapshot.last_id):
-            return Step.TOO_OLD
-        self.book.clear()
-        self.book.load(snapshot.bids, snapshot.asks)
-        self.last_id = snapshot.last_id
-        self._buffer.clear()
-        for diff in kept:
-            self._apply(diff)
-        self.state, self._is_loaded = (State.SYNCED, False) if kept else (self.state, True)
-        return Step.BRIDGED if kept else Step.LOADED
+        if relation is Relation.GAP:
+            self.invalidate()
+            self._append(diff)
+            return Step.GAP
+        self.last_id = diff.last_id
+        if self.state is State.SYNCED:
+            return Step.APPLIED
+        self.state, self.is_loaded = State.SYNCED, False
+        return Step.BRIDGED
+
+    def judge_snapshot(self, snapshot_id: int) -> tuple[Step, list[D]]:
+        """Decide the use of a snapshot. If the step is LOADED or BRIDGED, the caller loads it and calls `start_from`.
+
+        Returns:
+            The step, and the buffered diffs to apply after the snapshot. The first of them may begin before
+            the id of the snapshot.
+        """
+        if self.state is State.SYNCED or (self.is_loaded and snapshot_id <= self.last_id):
+            return Step.DROPPED, []
+        kept = [diff for diff in self._buffer if diff.last_id > snapshot_id]
+        if kept and _relate(kept[0], snapshot_id) is Relation.GAP:
+            return Step.TOO_OLD, []
+        return (Step.BRIDGED if kept else Step.LOADED), kept
+
+    def start_from(self, snapshot_id: int, kept: Sequence[D]) -> None:
+        """Continue from a loaded snapshot and the diffs that were applied after it (see `judge_snapshot`)."""
+        self._clear_buffer()
+        self.last_id, self.is_loaded = kept[-1].last_id if kept else snapshot_id, not kept
+        self.state = State.SYNCED if kept else self.state
+
+    def resume(self, last_id: int) -> None:
+        """Continue from a synced book with the last id `last_id`."""
+        self._clear_buffer()
+        self.state, self.last_id, self.is_loaded = State.SYNCED, last_id, False
 
     def invalidate(self) -> None:
-        """Reset the book, so that it needs another snapshot.
-
-        A recording calls this for a gap: diffs that the book applied may be missing in the recording.
-        """
-        self._reset(None)
-
-    def start_audit(self) -> None:
-        """Start an audit: copy the book and keep all further diffs. Call this before requesting the snapshot.
-
-        Raises:
-            MalformedDataError: A pending diff contains a price or a quantity that is not a decimal. The book
-                is INVALID afterwards.
-        """
-        if self.state is State.SYNCED and self._log is None:
-            try:
-                self._log = AuditLog(self.book.copy(), self.last_id)
-            except MalformedDataError:
-                self._reset(None)
-                raise
-
-    def audit(self, snapshot: DepthSnapshot) -> Audit:
-        """Compare the book as it was at the snapshot's id with the snapshot, and end the audit.
-
-        After the comparison the book consists of the snapshot and the later diffs. If the outcome is AHEAD,
-        the audit continues: call again with the same snapshot after further diffs.
-
-        Raises:
-            MalformedDataError: A price or a quantity of the snapshot is not a decimal. The audit ends and the
-                book does not change.
-        """
-        log = self._log
-        if log is None or self.state is not State.SYNCED:
-            return Audit(AuditOutcome.NOT_READY, snapshot.last_id)
-        if snapshot.last_id < log.base_id:
-            return Audit(AuditOutcome.TOO_OLD, snapshot.last_id)
-        if snapshot.last_id > self.last_id:
-            return Audit(AuditOutcome.AHEAD, snapshot.last_id)
-        self._log = None
-        result = log.compare(snapshot)
-        self.book = log.rebase(snapshot)
-        return result
-
-    def _apply(self, diff: Diff) -> None:
-        try:
-            self.book.apply(diff)
-        except MalformedDataError:
-            self._reset(None)
-            raise
-        self.last_id = diff.last_id
-        if self._log is not None:
-            self._log.diffs.append(diff)
-            if len(self._log.diffs) > MAX_LOGGED:
-                self._log = None
-
-    def _buffer_diff(self, diff: Diff) -> Step:
-        if self._buffer:
-            if diff.last_id <= self._buffer[-1].last_id:
-                return Step.DROPPED
-            if not _is_continuous(diff, self._buffer[-1].last_id):
-                self._reset(diff)
-                return Step.GAP
-        self._buffer.append(diff)
-        return Step.BUFFERED
-
-    def _reset(self, first: Diff | None) -> None:
-        """Discard book and buffer because ids are missing; `first` is the first diff after them."""
+        """Discard the book and the buffered diffs, because diffs are missing; another snapshot is needed."""
         self.state = State.WAITING if self.state is State.WAITING else State.INVALID
-        self._is_loaded, self._log = False, None
+        self.is_loaded = False
+        self._clear_buffer()
+
+    def _buffer_diff(self, diff: D) -> Step:
+        step = Step.BUFFERED
+        if self._buffer:
+            relation = _relate(diff, self._buffer[-1].last_id)
+            if relation is Relation.STALE:
+                return Step.DROPPED
+            if relation is Relation.GAP:
+                self.invalidate()
+                step = Step.GAP
+        self._append(diff)
+        return step
+
+    def _append(self, diff: D) -> None:
+        self._buffer.append(diff)
+        self._buffered_count += self._count_diffs(diff)
+        while self._buffered_count > self._max_buffered and len(self._buffer) > 1:
+            self._buffered_count -= self._count_diffs(self._buffer.popleft())
+
+    def _clear_buffer(self) -> None:
         self._buffer.clear()
-        if first is not None:
-            self._buffer.append(first)
+        self._buffered_count = 0
 
 
-def _is_continuous(diff: Diff, last_id: int) -> bool:
-    """Return True if no id is missing between `last_id` and the diff."""
-    return diff.first_id <= last_id + 1 if diff.previous_id is None else diff.previous_id <= last_id
+def _relate(diff: DiffIds, book_id: int) -> Relation:
+    return relate_diff(first_covered_id(diff.first_id, diff.previous_id), diff.last_id, book_id)

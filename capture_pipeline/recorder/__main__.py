@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.printable import printable
-from capture_pipeline.recorder.lifecycle import record
+from capture_pipeline.recorder.app import record
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY

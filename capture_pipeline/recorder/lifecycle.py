@@ -1,4 +1,4 @@
-"""Start, resume and end sessions: choose the folder, allow one writer, and finish.
+"""Plans and folders of sessions: create, choose, list, hide, and end for good.
 
 If the same session is started again before its planned end, the recorder appends to its recording. A session
 whose planned end has passed is finished by the next command that opens it.
@@ -6,49 +6,27 @@ whose planned end has passed is finished by the next command that opens it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from capture_pipeline.binance.streams.names import MAX_STREAMS, list_streams
-from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import create_folder, file_lock, publish_model, read_model
-from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
-from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.completion import finish_session
-from capture_pipeline.recorder.storage.recovery import recover_session
-from capture_pipeline.sessions.account import AccountState, read_account
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, session_id, symbols_label, valid_regime
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
-from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
-from capture_pipeline.sessions.status import publish_status, read_status
+from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan
 from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import report
 
 _HIDDEN_PREFIX = ".aside-"
 MAX_DURATION_S = 31 * 86_400
 _CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
-_OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
-
-
-@dataclass(frozen=True)
-class RecorderResult:
-    """Result of a recorder.
-
-    Attributes:
-        folder: Folder of the session.
-        metadata: Metadata of the finished session; None if it was interrupted and can be resumed.
-    """
-
-    folder: SessionFolder
-    metadata: SessionMetadata | None
 
 
 def sessions_root(settings: Settings, output: Path | None = None) -> Path:
@@ -174,7 +152,7 @@ def _choose_folder(
             return folder
         else:
             with session_lock(folder):
-                metadata = _finish(folder, read_plan(folder), settings=None)
+                metadata = finish_session(folder, read_plan(folder))
             figures = metadata.statistics
             report(
                 f"{folder.session} is finished as {metadata.state}: "
@@ -205,88 +183,9 @@ def hide_session(folder: SessionFolder) -> Path:
         return hidden
 
 
-def record(
-    settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None
-) -> RecorderResult:
-    """Record a prepared session until its planned end or a signal; call it in the main thread of a process.
-
-    Once the end of a session is decided, nothing is recorded into it; the next start only finishes it.
-
-    Args:
-        settings: Settings of the deployment.
-        folder: The session.
-        on_begin: Receives the plan when this process has the session's lock and is about to record.
-
-    Raises:
-        BusyError: Another recorder is at work on the session.
-        ConfigError: The environment names an unusable proxy or certificate file; the session is unchanged.
-        StorageError: The recording cannot be written; the session can be resumed.
-    """
-    with _stop_signal_ignored(), session_lock(folder):
-        plan = read_plan(folder)
-        if folder.metadata.exists():
-            return RecorderResult(folder, read_model(folder.metadata, SessionMetadata))
-        if not is_ending(folder, plan):
-            check_network(settings, plan.streams)
-            on_begin(plan)
-            outcome = asyncio.run(_run_recorder(settings, folder, plan))
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the end of the loop restored the default action
-            if outcome == INTERRUPTED and not folder.ending.exists():
-                return RecorderResult(folder, None)
-            if not folder.ending.exists():
-                publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
-        return RecorderResult(folder, _finish(folder, plan, settings))
-
-
 def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
     """Return whether recording is over: the end was requested, the finish began, or the time is over."""
     return folder.ending.exists() or folder.recording.exists() or is_over(plan)
-
-
-def _finish(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
-    """Finish a session; the caller has its lock."""
-    metadata = finish_session(
-        folder, plan, _final_state(folder, plan), recorder_configuration(settings) if settings else {}
-    )
-    _report_end(folder, metadata)
-    return metadata
-
-
-def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
-    """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
-    account, ending = read_account(folder.account), read_model(folder.ending, Ending)
-    if account is None:
-        return ending.state if ending else "interrupted"
-    is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
-    return "complete" if is_whole else "interrupted"
-
-
-@contextlib.contextmanager
-def _stop_signal_ignored() -> Iterator[None]:
-    """Ignore SIGUSR1 while no event loop handles it; `stop` also writes the request to a file."""
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-
-async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
-    resumed = await asyncio.to_thread(recover_session, folder)
-    # The recorder retries by itself; a request that waits for the end of a ban would distort a clock sample.
-    rest = create_rest_client(settings, max_wait_s=0.0)
-    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, open_address_limits(settings))
-    return await Recorder(setup, resumed).run()
-
-
-def recorder_configuration(settings: Settings) -> dict[str, object]:
-    """Return the settings that decide how a session is recorded."""
-    return {
-        "recording": settings.recording.model_dump(mode="json"),
-        "stream_url": settings.stream_url,
-        "rest_url": settings.rest_url,
-        "market": str(settings.market),
-    }
 
 
 def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
@@ -311,23 +210,7 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
     with session_lock(folder):
         if folder.metadata.exists():
             return read_model(folder.metadata, SessionMetadata)
-        return _finish(folder, plan, settings)
-
-
-def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
-    last = read_status(folder.status)
-    if last is not None:
-        figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
-        nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
-        account = metadata.statistics.get("accounting") or {}
-        nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
-        nothing["refills"] = {
-            state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()
-        }
-        ended = last.model_copy(
-            update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()}
-        )
-        publish_status(folder.status, ended)
+        return finish_session(folder, plan, settings)
 
 
 def list_sessions(root: Path) -> list[SessionFolder]:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from capture_pipeline.binance.streams.messages import WireDiff
 from capture_pipeline.binance.streams.names import event_us
+from capture_pipeline.recorder.events import EventBus, GapFound, StrayMessageFound
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.duplicate_filter import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Merger, Message
-from capture_pipeline.recorder.storage.recovery import RecoveredSession, checkpoint_tracks
+from capture_pipeline.recorder.storage.checkpoint import Findings, checkpoint_tracks
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.tail_losses import UnwrittenMessages
 from capture_pipeline.recorder.storage.writer import Batch, Writer
-from capture_pipeline.sessions.account import AccountState, count_listed
+from capture_pipeline.sessions.account import AccountState
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gzip_members import FULL_BYTES
 from capture_pipeline.sessions.line_format import format_line, splice_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -28,21 +31,23 @@ from capture_pipeline.settings.sessions import Recording
 _MARK_EVERY_S = 5.0
 
 
-@dataclass
-class Hooks:
-    """Callbacks of the pipeline.
+@dataclass(frozen=True)
+class Stages:
+    """Parts on the path of a message.
 
     Attributes:
+        intake: Parser of the messages.
+        counts: Counts of the session, which `intake` also updates.
+        clock: Source of the capture times.
+        writer: Receives the batches.
         on_diff: Receives the stream and the levels of each recorded diff.
-        on_gap: Receives each gap when the first message after it goes to the writer.
-        complete: Adds the state of other parts of the recorder to a checkpoint.
-        on_stray: Receives each message that has no place in its stream.
     """
 
+    intake: Intake
+    counts: SessionCounts
+    clock: CaptureClock
+    writer: Writer
     on_diff: Callable[[str, WireDiff], None]
-    on_gap: Callable[[Gap], None]
-    complete: Callable[[Checkpoint], Checkpoint]
-    on_stray: Callable[[Message], None] = lambda _: None
 
 
 class RecordingPipeline:
@@ -52,21 +57,39 @@ class RecordingPipeline:
         clock: Source of the capture times.
         merge: Merger of the connections.
         ledger: Counts of the written messages, and their gaps.
-        counts: Counts of events by name, over all processes of the session.
-        received: Received messages and snapshots, over all processes.
+        counts: Counts over all processes of the session.
         messages: Recorded lines, snapshots included, over all processes.
         began_ns: Capture time of the first line; 0 before any.
+        newest: Last emitted message; None before any.
     """
 
     def __init__(
-        self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks
+        self,
+        settings: Recording,
+        resumed: RecoveredSession,
+        stages: Stages,
+        events: EventBus,
+        findings: Findings,
     ) -> None:
-        """Start with an empty state; `resume` adds the state of an earlier process."""
-        self.clock, self.merge, self.ledger = clock, Merger(on_stray=hooks.on_stray), Ledger()
-        self.counts: dict[str, int] = {"dropped_messages": 0}
-        self.messages = self.began_ns = self.received = 0
+        """Continue after the lines of an earlier process; the time in between is an outage of the process.
+
+        Args:
+            settings: Sizes and times of the batches.
+            resumed: State of the session; empty for a new one.
+            stages: Parts on the path of a message.
+            events: Receives gaps and stray messages.
+            findings: Results for the checkpoints.
+        """
+        self.clock, self.counts = stages.clock, stages.counts
+        self.merge = Merger(
+            counts=self.counts.merge,
+            on_stray=lambda message: events.publish(StrayMessageFound.of(message)),
+        )
+        self.ledger = Ledger()
+        self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.newest: Message | None = None
-        self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
+        self._intake, self._writer, self._on_diff = stages.intake, stages.writer, stages.on_diff
+        self._settings, self._events, self._findings = settings, events, findings
         self._duplicates = DuplicateFilter()
         self._pending: list[Message] = []
         self._lines: list[bytes] = []
@@ -74,23 +97,16 @@ class RecordingPipeline:
         self._pending_since = 0.0
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
-        self._before: dict[str, int] = {}
         self._lost = UnwrittenMessages()
+        self._resume(resumed)
 
-    def resume(self, resumed: RecoveredSession) -> None:
-        """Continue after the lines of an earlier process; the time in between is an outage of the process."""
+    def _resume(self, resumed: RecoveredSession) -> None:
         for stream, track in resumed.tracks.items():
             self.ledger.resume(stream, track, resumed.last_times[stream])
             self.merge.resume(stream, track.last, resumed.last_times[stream].event_us, track.first)
-        self.messages, self.began_ns = resumed.messages, resumed.first_ns
-        self.counts |= resumed.checkpoint.counts
-        self._before = dict(resumed.checkpoint.counts)
-        # Without an account, only the messages that were recorded or listed are known to be received.
-        self.received = (
-            self.counts.get("received", 0)
-            if resumed.account
-            else resumed.messages + count_listed(self.counts)
-        )
+        if resumed.account is None:
+            # Without an account, only the messages that were recorded or listed are known to be received.
+            self.counts.received = resumed.messages + self.counts.listed
         if resumed.last_ns:
             cause, detail = Cause.PROCESS, "no recorder ran"
             if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:
@@ -102,7 +118,7 @@ class RecordingPipeline:
 
     def receive(self, connection: int, raw: bytes) -> None:
         """Process one message of one connection."""
-        self.received += 1
+        self.counts.received += 1
         original = self._duplicates.pop(raw)
         if original is not None:
             self.merge.count_repeat(original, connection)
@@ -123,7 +139,7 @@ class RecordingPipeline:
         """
         stamp = self.clock.stamp(self.clock.now_ns())
         line = format_line(stamp, stream, data)
-        self.received += 1
+        self.counts.received += 1
         self._append(stamp, line)
         return stamp
 
@@ -142,11 +158,10 @@ class RecordingPipeline:
         now_ns = self.clock.now_ns()
         self._emit(self.merge.finish(now_ns), now_ns)
         self._marked_s = float("-inf")
-        dropped = self.counts["dropped_messages"]
+        dropped = self.counts.dropped_messages
         self.flush()
-        if self.counts["dropped_messages"] > dropped:
-            # No later message would show this loss.
-            self.counts["tail_dropped_messages"] = self.counts["dropped_messages"] - dropped
+        # No later message would show this loss.
+        self.counts.tail_dropped_messages += self.counts.dropped_messages - dropped
         gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_times)
         if gaps:
             self._writer.put(Batch(b"", 0, gaps))
@@ -177,7 +192,7 @@ class RecordingPipeline:
             )
         )
         for gap in gaps:
-            self._hooks.on_gap(gap)
+            self._events.publish(GapFound(gap))
 
     def write_gap_update(self, gap: Gap) -> None:
         """Write a later version of a gap, for instance after a refill; only the writer changes the ledger."""
@@ -191,16 +206,12 @@ class RecordingPipeline:
             last_ns=last_ns,
             lines=self.messages,
             tracks=tracks,
-            counts=self.total_counts(),
+            counts=self.counts.by_name(),
+            process=self._findings.process,
         )
-        return self._hooks.complete(mark)
-
-    def total_counts(self) -> dict[str, int]:
-        """Return all counts, those of merge and intake included, over all processes of the session."""
-        ours = asdict(self.merge.counts)
-        ours |= {"rejected_messages": self._intake.rejected, "control_messages": self._intake.control}
-        total = {name: count + self._before.get(name, 0) for name, count in ours.items()}
-        return {**self.counts, **total, "received": self.received}
+        # Not validated: the lists grow with the session, and a checkpoint is written every few seconds.
+        findings = {"audits": self._findings.audits, "clock": self._findings.clock_samples}
+        return mark.model_copy(update=findings)
 
     def create_final_checkpoint(self) -> Checkpoint:
         """Create a checkpoint that also covers messages that could not be passed to the writer."""
@@ -228,7 +239,7 @@ class RecordingPipeline:
             self._pending.append(message)
             self._append(stamp, splice_line(stamp, message.raw))
             if message.diff is not None:
-                self._hooks.on_diff(message.stream, message.diff)
+                self._on_diff(message.stream, message.diff)
 
     def _append(self, stamp: int, line: bytes) -> None:
         if not self._lines:
@@ -240,7 +251,7 @@ class RecordingPipeline:
             self.flush()
 
     def _drop_batch(self, pending: list[Message], count: int) -> None:
-        self.counts["dropped_messages"] += count
+        self.counts.dropped_messages += count
         self._lost.add(pending)
         if self._disk is None:
             detail = self._writer.trouble or "the disk is slower than the stream"

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import stamina
+
 from capture_pipeline.errors import StorageError, TransientError
 from capture_pipeline.lake.files import read_model, storage_errors
 from capture_pipeline.recorder.state import live_status
@@ -23,7 +25,7 @@ from capture_pipeline.sessions.status import Status
 LOOK_S = 1.0
 _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 8.0
 _STEADY_S = 60.0
-_STARTING_S = 60.0
+"""Seconds of work after which a recorder counts as started."""
 
 
 def launch(
@@ -75,27 +77,45 @@ def follow(
     Raises:
         TransientError: The recorder died repeatedly; the message contains the last line of its log.
     """
-    process: subprocess.Popen[bytes] | None = None
-    wait_s, started_s, failing_since = _FIRST_WAIT_S, 0.0, time.monotonic()
     while not folder.metadata.exists():
-        now = time.monotonic()
-        is_dead = process is not None and process.poll() is not None
-        if lock_owner_pid(folder) is not None:
-            if now - started_s > _STEADY_S:
-                wait_s, failing_since = _FIRST_WAIT_S, now
-        elif process is None or is_dead or now - started_s > _STARTING_S:
-            if now - failing_since > patience_s:
-                raise TransientError(
-                    f"the recorder dies repeatedly: {read_last_log_line(folder)}",
-                    where=str(folder.path),
-                    remedy="see recorder.log",
-                )
-            if is_dead:
-                time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _MAX_WAIT_S)
-            process, started_s = launch(folder, config, environment), time.monotonic()
+        # A recorder that works for some time ends a series of attempts: the waits and the patience start again.
+        for attempt in stamina.retry_context(
+            on=TransientError,
+            attempts=None,
+            timeout=patience_s,
+            wait_initial=_FIRST_WAIT_S,
+            wait_max=_MAX_WAIT_S,
+            wait_jitter=0.0,
+        ):
+            with attempt:
+                yield from _follow_one(folder, config, environment)
+
+
+def _follow_one(
+    folder: SessionFolder, config: Path | None, environment: Mapping[str, str] | None
+) -> Iterator[Status | None]:
+    """Follow the recorder at work, or a new one, until the session is finished or no recorder is at work.
+
+    Raises:
+        TransientError: The new recorder died within `_STEADY_S`, or did not lock the session in that time.
+    """
+    started_s, was_at_work = time.monotonic(), lock_owner_pid(folder) is not None
+    process = None if was_at_work else launch(folder, config, environment)
+    while not folder.metadata.exists():
         yield live_status(folder)
         time.sleep(LOOK_S)
+        age_s, is_at_work = time.monotonic() - started_s, lock_owner_pid(folder) is not None
+        was_at_work = was_at_work or is_at_work
+        if is_at_work or folder.metadata.exists():
+            continue
+        if process is None or (was_at_work and age_s > _STEADY_S):
+            return
+        if process.poll() is not None or age_s > _STEADY_S:
+            raise TransientError(
+                f"the recorder dies repeatedly: {read_last_log_line(folder)}",
+                where=str(folder.path),
+                remedy="see recorder.log",
+            )
     if process is not None:
         process.wait(_STEADY_S)
 

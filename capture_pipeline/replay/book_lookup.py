@@ -9,8 +9,9 @@ from itertools import chain
 
 import numpy as np
 
-from capture_pipeline.replay.discontinuities import Discontinuity, Relation, find_next_diff
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.orderbook.synchronization import Relation, State
+from capture_pipeline.replay.discontinuities import Discontinuity, find_next_diff
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import CAPTURE, Messages, slice_view
 
 
@@ -71,13 +72,11 @@ def find_book(source: Iterable[Messages], at_ns: int, replay: Replay | None = No
     coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
         relation, coming = (
-            (Relation.CONTINUES, coming)
-            if replay.is_known(at_ns, Relation.NONE)
-            else _find_relation(replay, coming)
+            (Relation.CONTINUES, coming) if replay.is_known(at_ns, None) else _find_relation(replay, coming)
         )
         if relation is Relation.CONTINUES:
             return found
-        if relation is Relation.NONE:
+        if relation is None:
             return replace(found, absence=Absence.END, from_ns=replay.reached_ns)
     hole = replay.discontinuity
     if hole is None:
@@ -107,7 +106,7 @@ def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Mes
     return None
 
 
-def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> tuple[Relation, Iterator[Messages]]:
+def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> tuple[Relation | None, Iterator[Messages]]:
     """Find the relation of the next diff to the book. Replay up to that diff if ids are missing before it.
 
     Returns:
@@ -115,12 +114,12 @@ def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> tuple[Relation
     """
     for messages in pieces:
         at, relation = find_next_diff(messages, replay.last_id)
-        if relation is Relation.BREAKS:
+        if relation is Relation.GAP:
             replay.process(messages, at + 1)
             return relation, chain([slice_view(messages, at + 1, len(messages))], pieces)
         if relation is Relation.CONTINUES:
             return relation, pieces
-    return Relation.NONE, pieces
+    return None, pieces
 
 
 def _replay_while(replay: Replay, pieces: Iterator[Messages], is_wanted: Callable[[], bool]) -> None:

@@ -22,8 +22,9 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
+from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import BookAt, find_book
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import CAPTURE, E8, Scale, slice_view
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.sessions.layout import valid_session

@@ -1,42 +1,52 @@
-"""Compiled kernels: continuity of update ids, bounds of messages, prices in ticks, and a checksum."""
+"""Compiled kernels: runs of update ids, bounds of messages, prices in ticks, and a checksum."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled._jit import kernel
+from capture_pipeline.orderbook.compiled._jit import kernel
+from capture_pipeline.orderbook.synchronization import Relation, first_covered_id, relate_diff
 from capture_pipeline.replay.messages import DIFF, FIRST, KIND, LAST, PREVIOUS, Ints
 
-CONTINUES, STALE, GAP, OTHER = range(4)
-"""Results: the diffs continue; a diff without new ids; ids are missing before a diff; not a diff."""
+_first_covered_id, _relate_diff = kernel(first_covered_id), kernel(relate_diff)
+_CONTINUES, _STALE = Relation.CONTINUES, Relation.STALE
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def find_chain_end(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
-    """Find the first message that does not continue from `last_id`: (its number, reason)."""
-    reached = np.int64(last_id)
+def find_run_end(rows: Ints, first: int, end: int, reached_id: int) -> int:
+    """Find the end of a run of diffs: all stale, or each the continuation of the one before.
+
+    Args:
+        rows: See `Messages.rows`.
+        first: First diff of the run.
+        end: First message that does not belong to the run.
+        reached_id: Last id before the run.
+    """
+    reached = np.int64(reached_id)
+    stale = rows[LAST, first] <= reached
     for message in range(first, end):
         if rows[KIND, message] != DIFF:
-            return message, OTHER
-        if rows[LAST, message] <= reached:
-            return message, STALE
-        previous = rows[PREVIOUS, message]
-        if (rows[FIRST, message] > reached + 1) if previous < 0 else (previous > reached):
-            return message, GAP
-        reached = rows[LAST, message]
-    return end, CONTINUES
+            return message
+        covered = _first_covered_id(rows[FIRST, message], rows[PREVIOUS, message])
+        relation = _relate_diff(covered, rows[LAST, message], reached)
+        if stale:
+            if relation != _STALE:
+                return message
+        elif message > first and relation != _CONTINUES:
+            return message
+        else:
+            reached = rows[LAST, message]
+    return end
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def classify_next_diff(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
-    """Find the first diff with ids after `last_id`: (its number, `CONTINUES` or `GAP`), or (end, `OTHER`)."""
+def find_new_diff(rows: Ints, first: int, end: int, last_id: int) -> int:
+    """Find the first diff with ids after `last_id`; `end` if there is none. Snapshots are ignored."""
     for message in range(first, end):
         if rows[KIND, message] == DIFF and rows[LAST, message] > last_id:
-            previous = rows[PREVIOUS, message]
-            is_gap = (rows[FIRST, message] > last_id + 1) if previous < 0 else (previous > last_id)
-            return message, GAP if is_gap else CONTINUES
-    return end, OTHER
+            return message
+    return end
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]

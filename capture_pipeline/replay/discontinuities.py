@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
-from capture_pipeline.replay.continuity import CONTINUES, GAP, OTHER, classify_next_diff
-from capture_pipeline.replay.messages import Messages
+from capture_pipeline.orderbook.synchronization import Relation, first_covered_id, relate_diff
+from capture_pipeline.replay.continuity import find_new_diff
+from capture_pipeline.replay.messages import FIRST, LAST, PREVIOUS, Messages
 
 
 @dataclass
@@ -30,29 +30,16 @@ class Discontinuity:
     valid_again_ns: int | None = None
 
 
-class Relation(StrEnum):
-    """Relation of the next diff to a book."""
-
-    CONTINUES = "continues"
-    BREAKS = "breaks"
-    """Ids are missing before the diff."""
-    NONE = "none"
-    """There is no further diff."""
-
-
 class NextDiff(NamedTuple):
     """The next diff with ids after those of a book.
 
     Attributes:
         at: Number of the message; the number of messages if there is no such diff.
-        relation: See `Relation`.
+        relation: Its relation to the book; None if there is no such diff.
     """
 
     at: int
-    relation: Relation
-
-
-_RELATIONS = {CONTINUES: Relation.CONTINUES, GAP: Relation.BREAKS, OTHER: Relation.NONE}
+    relation: Relation | None
 
 
 def find_next_diff(messages: Messages, last_id: int, at: int = 0) -> NextDiff:
@@ -63,5 +50,9 @@ def find_next_diff(messages: Messages, last_id: int, at: int = 0) -> NextDiff:
         last_id: Update id of the book.
         at: The first message that follows the book.
     """
-    number, why = classify_next_diff(messages.rows, at, messages.rows.shape[1], last_id)
-    return NextDiff(number, _RELATIONS[why])
+    rows = messages.rows
+    number = int(find_new_diff(rows, at, len(messages), last_id))
+    if number == len(messages):
+        return NextDiff(number, None)
+    first, last, previous = (int(rows[row, number]) for row in (FIRST, LAST, PREVIOUS))
+    return NextDiff(number, relate_diff(first_covered_id(first, previous), last, last_id))

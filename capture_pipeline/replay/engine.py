@@ -1,8 +1,7 @@
 """Replay of the order book of one symbol from the messages of a source.
 
-    WAITING ── snapshot, bridged ──> SYNCED ── ids are missing ──> INVALID ── the next snapshot, bridged ──>
-    SYNCED
-
+`orderbook.synchronization` decides which diffs are applied. The replay passes it runs of diffs instead of
+single ones: a kernel finds diffs that continue one another, and the whole run is applied by compiled code.
 Nothing is interpolated: after a gap there is no book until a snapshot that the diffs continue.
 
 The book is known at a time if it was valid after the last message up to that time (`State.SYNCED`), and
@@ -16,13 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 
 import numpy as np
 
-from capture_pipeline.replay.compiled.book import TickBook
-from capture_pipeline.replay.continuity import GAP, STALE, find_chain_end, update_checksum
-from capture_pipeline.replay.discontinuities import Discontinuity, Relation
+from capture_pipeline.orderbook.compiled.book import TickBook
+from capture_pipeline.orderbook.synchronization import (
+    Relation,
+    State,
+    Step,
+    Synchronization,
+    first_covered_id,
+)
+from capture_pipeline.replay.continuity import find_new_diff, find_run_end, update_checksum
+from capture_pipeline.replay.discontinuities import Discontinuity
 from capture_pipeline.replay.messages import (
     CAPTURE,
     FIRST,
@@ -39,18 +44,49 @@ from capture_pipeline.replay.messages import (
     to_scale,
 )
 
-_MAX_PENDING = 5_000
+_MAX_BUFFERED = 5_000
 """Diffs that are kept until a snapshot arrives."""
 _MAX_DISCONTINUITIES = 1_000
 SEED = np.uint64(0xCBF29CE484222325)
 
 
-class State(StrEnum):
-    """State of the book; its levels are valid only if it is `SYNCED`."""
+@dataclass
+class Run:
+    """Diffs of a piece without missing ids between them, or diffs without new ids.
 
-    WAITING = "waiting"
-    SYNCED = "synced"
-    INVALID = "invalid"
+    Attributes:
+        messages: The piece.
+        first: Number of the first diff.
+        end: Number of the message after the last diff.
+    """
+
+    messages: Messages
+    first: int
+    end: int
+
+    @property
+    def first_id(self) -> int:
+        """First update id of the first diff."""
+        return int(self.messages.rows[FIRST, self.first])
+
+    @property
+    def last_id(self) -> int:
+        """Last update id of the last diff."""
+        return int(self.messages.rows[LAST, self.end - 1])
+
+    @property
+    def previous_id(self) -> int | None:
+        """Last update id before the first diff; -1 if it is not sent."""
+        return int(self.messages.rows[PREVIOUS, self.first])
+
+    def __len__(self) -> int:
+        """Return the number of diffs."""
+        return self.end - self.first
+
+    def keep(self) -> None:
+        """Copy the diffs, so that they stay valid when the source continues."""
+        self.messages = copy_slice(self.messages, self.first, self.end)
+        self.first, self.end = 0, len(self)
 
 
 @dataclass
@@ -92,8 +128,6 @@ class Replay:
     Attributes:
         book: The levels; valid only if `state` is SYNCED.
         scale: Value of a tick and a lot of the book; None before the first levels.
-        state: See `State`.
-        last_id: Last update id in the book; -1 before any snapshot.
         capture_ns: Highest capture time of the processed messages.
         reached_ns: Capture time of the last applied diff; None before the first one.
         first_valid_ns: Capture time of the message after which a book was valid for the first time; None
@@ -111,15 +145,25 @@ class Replay:
         """
         self.book = TickBook()
         self.scale: Scale | None = None
-        self.state, self.last_id, self.capture_ns, self.position = State.WAITING, -1, 0, -1
+        self.capture_ns, self.position = 0, -1
         self.reached_ns: int | None = None
         self.first_valid_ns: int | None = None
         self.discontinuity: Discontinuity | None = None
         self.counts = Counts()
         self._on_applied = on_applied
-        self._is_loaded, self._loaded_ns = False, 0
+        self._sync = Synchronization[Run](_MAX_BUFFERED, count_diffs=len)
+        self._loaded_ns = 0
         self._unresolved: list[Discontinuity] = []
-        self._pending: list[Messages] = []
+
+    @property
+    def state(self) -> State:
+        """See `State`."""
+        return self._sync.state
+
+    @property
+    def last_id(self) -> int:
+        """Last update id in the book; -1 before any snapshot."""
+        return self._sync.last_id
 
     def process(self, messages: Messages, end: int | None = None) -> None:
         """Process the first `end` messages, or all of them.
@@ -136,10 +180,8 @@ class Replay:
             if messages.rows[KIND, at] == SNAPSHOT:
                 self._process_snapshot(messages, at)
                 at += 1
-            elif self.state is State.SYNCED or self._is_loaded:
-                at = self._process_diffs(messages, at, end)
             else:
-                at = self._keep_diffs(messages, at, end)
+                at = self._process_diffs(messages, at, end)
         if end:
             self.capture_ns = max(self.capture_ns, int(messages.rows[CAPTURE, end - 1]))
             self.position = int(messages.rows[POSITION, end - 1])
@@ -164,15 +206,16 @@ class Replay:
                 only once the next diff continues it.
         """
         self.book.load(bids, asks)
-        self.scale, self.last_id, self.state, self._is_loaded = scale, last_id, State.SYNCED, False
+        self._sync.resume(last_id)
+        self.scale = scale
         self.reached_ns = self.first_valid_ns = reached_ns
 
-    def is_known(self, at_ns: int, relation: Relation) -> bool:
+    def is_known(self, at_ns: int, relation: Relation | None) -> bool:
         """Return True if the book is known at a time. All messages up to that time must be processed.
 
         Args:
             at_ns: The time, by the recorder's clock.
-            relation: Relation of the next diff to the book.
+            relation: Relation of the next diff to the book; None if there is no further diff.
         """
         if self.state is not State.SYNCED:
             return False
@@ -187,26 +230,30 @@ class Replay:
         return price(best[0]), quantity(best[1]), price(best[2]), quantity(best[3])
 
     def _process_diffs(self, messages: Messages, at: int, end: int) -> int:
-        """Apply the diffs that continue the book. Returns the number of the next message to process."""
-        stop, why = find_chain_end(messages.rows, at, end, self.last_id)
-        if stop > at:
-            self._apply(messages, at, stop)
-        if why == STALE:
-            self.counts.stale_diffs += 1
-            return int(stop) + 1
-        if why == GAP:
-            self._record_gap(messages, stop)
-        return int(stop)
+        """Process the run of diffs that begins at `at`. Returns the number of the next message."""
+        sync = self._sync
+        run = Run(messages, at, int(find_run_end(messages.rows, at, end, sync.reached_id)))
+        was_buffering, stop = sync.needs_snapshot, run.end
+        step = sync.accept_diff(run)
+        if step is Step.DROPPED:
+            self.counts.stale_diffs += len(run)
+        elif step is Step.APPLIED or step is Step.BRIDGED:
+            if step is Step.BRIDGED:
+                self._mark_valid(max(self._loaded_ns, int(messages.rows[CAPTURE, at])))
+            self._apply(run)
+        else:
+            if not was_buffering:
+                self._record_gap(messages, at)
+            run.keep()
+            self.counts.unsynced_diffs += len(run)
+        return stop
 
-    def _apply(self, messages: Messages, first: int, end: int) -> None:
+    def _apply(self, run: Run) -> None:
+        messages, first, end = run.messages, run.first, run.end
         bests = self.book.apply(messages.batch, first, end)
         bounds = messages.batch.bounds
         self.counts.events += int((bounds[2, first:end] - bounds[0, first:end]).sum())
         self.counts.checksum = int(update_checksum(bests, first, end, np.uint64(self.counts.checksum)))
-        self.last_id = int(messages.rows[LAST, end - 1])
-        if self.state is not State.SYNCED:
-            self._mark_valid(max(self._loaded_ns, int(messages.rows[CAPTURE, first])))
-        self.state, self._is_loaded = State.SYNCED, False
         self.reached_ns = max(self.reached_ns or 0, int(messages.rows[CAPTURE, end - 1]))
         for on_applied in self._on_applied:
             on_applied(messages, first, end, bests)
@@ -219,57 +266,48 @@ class Replay:
         self._unresolved.clear()
 
     def _record_gap(self, messages: Messages, at: int) -> None:
-        rows = messages.rows[:, at]
-        first_good = int(rows[FIRST] if rows[PREVIOUS] < 0 else rows[PREVIOUS] + 1)
+        first_id, previous_id, capture_ns = (
+            int(messages.rows[row, at]) for row in (FIRST, PREVIOUS, CAPTURE)
+        )
         self.counts.gaps += 1
-        lost = Discontinuity(self.last_id, first_good, int(rows[CAPTURE]), self.reached_ns)
+        lost = Discontinuity(
+            self.last_id, first_covered_id(first_id, previous_id), capture_ns, self.reached_ns
+        )
         self.discontinuity = self.discontinuity if self._unresolved else lost
         self._unresolved.append(lost)
         if len(self.counts.discontinuities) < _MAX_DISCONTINUITIES:
             self.counts.discontinuities.append(lost)
-        self.state, self._is_loaded = State.WAITING if self.state is State.WAITING else State.INVALID, False
-        self._pending.clear()
-
-    def _keep_diffs(self, messages: Messages, at: int, end: int) -> int:
-        """Keep diffs for a later snapshot. A gap among them discards the diffs before it."""
-        last = int(self._pending[-1].rows[LAST, -1]) if self._pending else int(messages.rows[FIRST, at]) - 1
-        last = last if self._pending or messages.rows[PREVIOUS, at] < 0 else int(messages.rows[PREVIOUS, at])
-        stop, why = find_chain_end(messages.rows, at, end, last)
-        if stop > at:
-            self._pending.append(copy_slice(messages, at, stop))
-            self.counts.unsynced_diffs += int(stop) - at
-        while sum(map(len, self._pending)) > _MAX_PENDING and len(self._pending) > 1:
-            del self._pending[0]
-        if why == STALE:
-            self.counts.stale_diffs += 1
-            return int(stop) + 1
-        if why == GAP:
-            self._pending.clear()
-        return int(stop)
 
     def _process_snapshot(self, messages: Messages, at: int) -> None:
         snapshot_id = int(messages.rows[LAST, at])
-        if self.state is State.SYNCED or (self._is_loaded and snapshot_id <= self.last_id):
+        step, kept = self._sync.judge_snapshot(snapshot_id)
+        if step is Step.DROPPED:
             self.counts.unused_snapshots += 1
             return
-        waiting = [part for part in self._pending if int(part.rows[LAST, -1]) > snapshot_id]
-        if waiting and not _bridges(waiting[0], snapshot_id):
+        if step is Step.TOO_OLD:
             self.counts.too_old += 1
             return
         start, middle, end = (int(bound) for bound in messages.batch.bounds[:, at])
         prices, lots = messages.batch.prices, messages.batch.lots
         self.book.load((prices[start:middle], lots[start:middle]), (prices[middle:end], lots[middle:end]))
-        self.last_id, self._is_loaded, self._pending = snapshot_id, True, []
         self._loaded_ns = int(messages.rows[CAPTURE, at])
         self.counts.snapshots += 1
-        for part in waiting:
-            at = 0
-            while at < len(part):
-                at = self._process_diffs(part, at, len(part))
-        self.counts.unsynced_diffs -= sum(map(len, waiting))
+        if kept:
+            self._mark_valid(self._loaded_ns)
+        for run in kept:
+            self._apply_after(run, snapshot_id)
+        self._sync.start_from(snapshot_id, kept)
+
+    def _apply_after(self, run: Run, snapshot_id: int) -> None:
+        """Apply the diffs of a buffered run that have ids after those of a snapshot."""
+        messages = run.messages if self.scale is None else to_scale(run.messages, self.scale)
+        new = Run(messages, int(find_new_diff(messages.rows, run.first, run.end, snapshot_id)), run.end)
+        self.counts.stale_diffs += len(run) - len(new)
+        self.counts.unsynced_diffs -= len(run)
+        self._apply(new)
 
     def _in_common_scale(self, messages: Messages) -> Messages:
-        """Convert the book, the kept diffs and the messages to one scale that fits all of them."""
+        """Convert the book and the messages to one scale that fits both."""
         if self.scale is None:
             return messages
         scale = common_scale(self.scale, messages.scale)
@@ -277,12 +315,5 @@ class Replay:
             by_tick, by_lot = int(self.scale.tick / scale.tick), int(self.scale.lot / scale.lot)
             bids, asks = ((prices * by_tick, lots * by_lot) for prices, lots in self.book.top())
             self.book.load(bids, asks)
-            self._pending = [to_scale(waiting, scale) for waiting in self._pending]
             self.scale = scale
         return to_scale(messages, scale)
-
-
-def _bridges(part: Messages, snapshot_id: int) -> bool:
-    """Return True if diffs that arrived before a snapshot continue it."""
-    rows = part.rows[:, int(np.argmax(part.rows[LAST] > snapshot_id))]
-    return bool(rows[FIRST] <= snapshot_id + 1) if rows[PREVIOUS] < 0 else bool(rows[PREVIOUS] <= snapshot_id)

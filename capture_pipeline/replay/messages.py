@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 
 Ints = NDArray[np.int64]
 DIFF, SNAPSHOT = 0, 1

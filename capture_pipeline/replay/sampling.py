@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.lake.files import atomic_write, storage_errors
-from capture_pipeline.replay.discontinuities import Relation, find_next_diff
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.orderbook.synchronization import Relation, State
+from capture_pipeline.replay.discontinuities import find_next_diff
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, slice_view
 from capture_pipeline.tables.golden.samples import LONG_SAMPLES, wide_samples
 
@@ -86,7 +87,7 @@ class _Grid:
             relation = find_next_diff(messages, self._replay.last_id).relation
             if relation is Relation.CONTINUES:
                 yield from self._samples(chain.from_iterable(self._waiting))
-            if relation is not Relation.NONE:
+            if relation is not None:
                 self._waiting.clear()
         if self._due < 0 and times.size:
             self._due = -(-int(times[0]) // self._every_ns) * self._every_ns
@@ -108,7 +109,7 @@ class _Grid:
         relation = find_next_diff(messages, self._replay.last_id, at).relation
         if relation is not Relation.CONTINUES:
             known = int(self._replay.is_known(times[0], relation))
-            self._waiting += [times[known:]] if relation is Relation.NONE else []
+            self._waiting += [times[known:]] if relation is None else []
             times = times[:known]
         return times
 

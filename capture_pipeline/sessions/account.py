@@ -8,7 +8,6 @@ shows that the recorder was killed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.models import Cause, Checkpoint, Int64
 
-LISTED_COUNTS = {
-    "duplicates": "duplicates",
-    "late": "late",
-    "early": "early",
-    "stray": "stray",
-    "rejected_messages": "rejected",
-    "control_messages": "control",
-    "dropped_messages": "dropped",
-    "unwritten_messages": "unwritten",
-    "removed_messages": "removed",
-}
-"""Messages that are not lines of the recording: the name of their count, and its name in the account."""
 _BASE_BYTES, _STREAM_BYTES = 32 << 10, 512
 _MAX_KEPT = 50
 
@@ -90,7 +78,7 @@ class Account(_Record):
         trouble: Error of the disk at the end of the recorder.
     """
 
-    state: AccountState
+    state: AccountState = AccountState.OPEN
     processes: Int64 = 1
     killed: Int64 = 0
     unknown: list[UnknownPeriod] = []
@@ -98,11 +86,6 @@ class Account(_Record):
     mark: Checkpoint = Checkpoint()
     until_ns: Int64 = 0
     trouble: str = ""
-
-
-def count_listed(counts: Mapping[str, int]) -> int:
-    """Count the messages that are accounted for and are not in the recording."""
-    return sum(counts.get(name, 0) for name in LISTED_COUNTS)
 
 
 def settle_account(
@@ -122,23 +105,18 @@ def settle_account(
     """
     is_killed = account.state is AccountState.OPEN
     mark = checkpoint if is_killed and checkpoint.process >= account.processes else account.mark
-    counts, line_count = dict(mark.counts), lines if mark.lines is None else mark.lines
+    counts, line_count = SessionCounts.parse(mark.counts), lines if mark.lines is None else mark.lines
     if is_killed:
-        counts["received"] = max(line_count, lines) + count_listed(counts)
+        counts.received = max(line_count, lines) + counts.listed
     missing = max(0, line_count - lines)
-    reason = (
-        "removed_messages"
-        if account.altered
-        else "unwritten_messages"
-        if account.state is AccountState.UNWRITTEN
-        else ""
-    )
-    if missing and reason:
-        counts[reason] = counts.get(reason, 0) + missing
+    if account.altered:
+        counts.removed_messages += missing
+    elif account.state is AccountState.UNWRITTEN:
+        counts.unwritten_messages += missing
     unknown = (
         [*account.unknown, UnknownPeriod(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
     )
-    changed = {"counts": counts, "lines": lines}
+    changed = {"counts": counts.by_name(), "lines": lines}
     return account.model_copy(
         update={
             "mark": mark.model_copy(update=changed),
@@ -156,14 +134,12 @@ def account_summary(account: Account, written: int) -> dict[str, Any]:
         account: Account after `settle_account`.
         written: Count of lines in the recording.
     """
-    counts = account.mark.counts
-    parts = {name: counts.get(count, 0) for count, name in LISTED_COUNTS.items()}
-    received = counts.get("received", 0)
+    counts = SessionCounts.parse(account.mark.counts)
     return {
-        "received": received,
+        "received": counts.received,
         "written": written,
-        **parts,
-        "difference": received - written - sum(parts.values()),
+        **counts.parts(),
+        "difference": counts.received - written - counts.listed,
         "processes": account.processes,
         "killed": account.killed,
         "unknown": [one.model_dump() for one in account.unknown],

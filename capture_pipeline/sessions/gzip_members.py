@@ -1,18 +1,15 @@
-"""Gzip members with a stated length, and the scan that separates sound members from torn or damaged bytes.
+"""Gzip members with a stated length.
 
 A recording is a chain of gzip members, each of whole lines. A member states its length and its count of lines
 in an extra field (RFC 1952, subfield `CP`), which other gzip readers skip. With it a reader finds the next
-member without inflating this one, and a scan distinguishes a torn tail from damage in the middle. The module
-opens no file.
+member without inflating this one, and distinguishes a torn tail from damage in the middle. The module opens
+no file.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from isal import isal_zlib
@@ -31,7 +28,7 @@ FULL_BYTES = 32 << 20
 _STEP = 1 << 20
 
 
-class Source(Protocol):
+class Content(Protocol):
     """Bytes at an offset, for instance a memory map or a file."""
 
     def __len__(self) -> int:
@@ -39,47 +36,6 @@ class Source(Protocol):
 
     def __getitem__(self, part: slice) -> bytes:
         """Return a range of the bytes."""
-
-
-class Ending(StrEnum):
-    """End of a chain of members."""
-
-    CLEAN = "clean"
-    TORN = "torn"
-    """The chain ends within a member, as after a kill."""
-    ZEROS = "zeros"
-    """The chain ends with zero bytes, as after a loss of power; Python's gzip does not report them."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Range of bytes between sound members that is not a member."""
-
-    start: int
-    end: int
-
-
-@dataclass
-class Scan:
-    """Result of a scan.
-
-    Attributes:
-        good_end: Offset after the last sound member.
-        ending: Kind of the end of the file.
-        damage: Ranges between sound members.
-        lines: Count of lines in sound members.
-        members: Count of sound members.
-        salvaged: Whole lines that were inflated from the torn tail.
-        open_line: Bytes after those lines: a torn line, or a line without its line feed.
-    """
-
-    good_end: int = 0
-    ending: Ending = Ending.CLEAN
-    damage: list[Damage] = field(default_factory=list)
-    lines: int = 0
-    members: int = 0
-    salvaged: bytes = b""
-    open_line: bytes = b""
 
 
 def build_member(lines: bytes, count: int) -> bytes:
@@ -112,7 +68,7 @@ def member_size(head: bytes) -> tuple[int, int] | None:
     return (size, count) if is_ours else None
 
 
-def claimed_lines(content: Source, at: int) -> int:
+def claimed_lines(content: Content, at: int) -> int:
     """Count the lines that the members from an offset on state, as long as their heads can be followed."""
     lines = 0
     while (head := member_size(content[at : at + HEAD_BYTES])) is not None:
@@ -137,67 +93,32 @@ def inflate_member(member: bytes) -> bytes | None:
     return lines if inflater.eof and not inflater.unused_data and lines.endswith(b"\n") else None
 
 
-def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
-    """Read, inflate and check all members from an offset to the end.
-
-    Args:
-        source: The recording.
-        start: Offset of a member.
-        on_lines: Receives the lines of each sound member, in order.
-    """
-    found = Scan(good_end=start)
-    at, total = start, len(source)
-    while at < total:
-        lines = _read_member(source, at)
-        if lines is None:
-            following = _find_next_member(source, at + 1)
-            if following is None:
-                found.ending = Ending.ZEROS if _is_zero(source, at) else Ending.TORN
-                found.salvaged, found.open_line = _salvage_lines(
-                    source[at : min(total, at + MAX_MEMBER_BYTES)]
-                )
-                break
-            found.damage.append(Damage(at, following))
-            at = following
-            continue
-        body, size = lines
-        on_lines(body)
-        found.lines += body.count(b"\n")
-        found.members += 1
-        at += size
-        found.good_end = at
-    return found
-
-
-def _read_member(source: Source, at: int) -> tuple[bytes, int] | None:
-    head = member_size(source[at : at + _HEAD.size])
-    if head is None or at + head[0] > len(source):
+def read_member(content: Content, at: int) -> tuple[bytes, int] | None:
+    """Return the lines and the length of the member at an offset; None if no sound member begins there."""
+    head = member_size(content[at : at + _HEAD.size])
+    if head is None or at + head[0] > len(content):
         return None
-    lines = inflate_member(source[at : at + head[0]])
+    lines = inflate_member(content[at : at + head[0]])
     return None if lines is None or lines.count(b"\n") != head[1] else (lines, head[0])
 
 
-def _find_next_member(source: Source, at: int) -> int | None:
+def find_next_member(content: Content, at: int) -> int | None:
     """Return the offset of the next sound member, searched by its first bytes."""
-    total = len(source)
+    total = len(content)
     while at < total:
-        window = source[at : at + _STEP + len(_START) - 1]
+        window = content[at : at + _STEP + len(_START) - 1]
         found = window.find(_START)
         if found < 0:
             at += _STEP
             continue
         at += found
-        if _read_member(source, at) is not None:
+        if read_member(content, at) is not None:
             return at
         at += 1
     return None
 
 
-def _is_zero(source: Source, start: int) -> bool:
-    return not any(source[at : at + _STEP].strip(b"\0") for at in range(start, len(source), _STEP))
-
-
-def _salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
+def salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
     """Return the whole lines that can be inflated from a torn member, and the bytes after them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()

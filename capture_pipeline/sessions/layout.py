@@ -141,6 +141,12 @@ class SessionFolder:
         """Return the existing parts, in order."""
         return list(self.numbered_segments().values())
 
+    def files(self) -> list[Path]:
+        """Return the existing files of a finished session, the recording first."""
+        quarantined = sorted(self.quarantine.glob("*")) if self.quarantine.is_dir() else []
+        candidates = [self.recording, self.plan, self.gaps, self.events, self.refilled, *quarantined]
+        return [path for path in candidates if path.is_file()]
+
     @property
     def plan(self) -> Path:
         """Path of the plan."""

@@ -57,8 +57,6 @@ class RefillState(StrEnum):
     """The session ended before every id was returned."""
 
 
-ENDED_BY = "ended by "
-"""Prefix of the counts of ended connections in a checkpoint; the cause follows."""
 EMPTY = "empty"
 """State of a session without any recorded message."""
 
@@ -111,6 +109,10 @@ class Gap(_Record):
     def is_outside(self) -> bool:
         """Whether a neighbour of the gap is missing, so that the recording does not show the gap."""
         return self.at_end or self.at_start
+
+    def is_beyond(self, first: int, last: int) -> bool:
+        """Return whether the gap lies outside a stream's `first..last`; both are -1 for an empty stream."""
+        return first < 0 or last <= self.last_good_id or first >= self.first_good_id
 
 
 class RefillCount(_Record):

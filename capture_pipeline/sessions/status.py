@@ -1,18 +1,16 @@
-"""`status.json`, replaced each second, and the same values as Prometheus text.
+"""`status.json`, replaced each second.
 
 The status is for people and sensors; data never depend on it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from capture_pipeline.parsing import PARSE_ERRORS
@@ -20,23 +18,6 @@ from capture_pipeline.printable import printable
 from capture_pipeline.sessions.models import Int64, RefillCount, TimeUs
 
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
-_METRICS = {
-    "messages": ("counter", "Messages recorded"),
-    "messages_per_s": ("gauge", "Messages per second, over the last five seconds"),
-    "late_s": ("gauge", "Seconds from the planned start to the first message"),
-    "file_bytes": ("counter", "Bytes of the recording"),
-    "waiting_bytes": ("gauge", "Bytes that are not written yet"),
-    "disk_free_bytes": ("gauge", "Free bytes on the disk of the recording"),
-    "dropped_messages": ("counter", "Messages that the disk had no room for"),
-    "gaps": ("counter", "Gaps in the ledger"),
-    "ids_lost": ("counter", "Ids lost"),
-    "held": ("gauge", "Messages held back for a predecessor"),
-    "lag_ms": ("gauge", "Capture time minus event time of the newest message"),
-    "rss_bytes": ("gauge", "Resident memory"),
-}
-
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
-
 
 PrintableText = Annotated[str, AfterValidator(printable)]
 """Text for people, without control characters."""
@@ -156,67 +137,9 @@ def read_status(path: Path) -> Status | None:
         return None
 
 
-def prometheus_text(status: Status) -> str:
-    """Format the numbers of a status for Prometheus."""
-    label = f'session="{_label(status.session)}"'
-    values: dict[str, Any] = status.model_dump()
-    lines = []
-    for name, (kind, text) in _METRICS.items():
-        if values[name] is not None:
-            full = f"capture_{name}_total" if kind == "counter" else f"capture_{name}"
-            lines += [f"# HELP {full} {text}.", f"# TYPE {full} {kind}", f"{full}{{{label}}} {values[name]}"]
-    full = "capture_connections"
-    lines += [
-        f"# HELP {full} Open connections.",
-        f"# TYPE {full} gauge",
-        f"{full}{{{label}}} {len(status.connections)}",
-    ]
-    error = _label(status.last_error)
-    lines += [
-        "# HELP capture_connection_error 1 while a connection does not deliver, with its error.",
-        "# TYPE capture_connection_error gauge",
-    ]
-    lines += [f'capture_connection_error{{{label},error="{error}"}} {int(bool(error))}']
-    return "\n".join(lines) + "\n"
-
-
-def _label(text: str) -> str:
-    """Escape a text for the value of a label."""
-    return printable(text).translate(_ESCAPES)
-
-
-async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:
-    """Serve `text()` for every GET on a port of 127.0.0.1.
-
-    Raises:
-        OSError: The port is in use.
-    """
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(
-            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
-        ):
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-            body = text().encode()
-            head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
-            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            await writer.drain()
-        writer.close()
-
-    return await asyncio.start_server(answer, "127.0.0.1", port)
-
-
 def free_bytes(path: Path) -> int:
     """Return the free bytes of the disk that contains a folder; 0 if unknown."""
     try:
-        return shutil.disk_usage(path).free
+        return int(psutil.disk_usage(str(path)).free)
     except OSError:
-        return 0
-
-
-def rss_bytes() -> int:
-    """Return the resident memory of this process; 0 if unknown."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except _FAILURES:
         return 0

@@ -11,11 +11,12 @@ from capture_pipeline.terminal import write_lines
 _HEAD = """\
 # Tables
 
-This page is generated from the declarations in `capture_pipeline/tables`: change them, then run `make docs-tables`.
+This page is generated from the declarations in `capture_pipeline/tables`. Change them, then run
+`make docs-tables`.
 
-The name of a column contains the unit of times and scaled numbers. A table with keys
-is a folder below `lake/` and a view of `catalog.duckdb`. Its keys come from the names of the folders and are text
-columns of the view."""
+The name of a column contains the unit of times and scaled numbers. A table with keys is a folder below
+`lake/` and a view of `catalog.duckdb`. Its keys come from the names of the folders and are text columns of
+the view."""
 
 
 def render_page(tables: Sequence[Table]) -> str:
@@ -29,7 +30,8 @@ def _render_table(table: Table) -> Iterator[str]:
     if table.keys:
         yield f"Keys: {', '.join(f'`{key}`' for key in table.keys)}."
     rows = [
-        f"| `{column.name}` | {column.arrow_type}{' or null' * column.nullable} | {column.unit} | {column.description} |"
+        f"| `{column.name}` | {column.arrow_type}{' or null' * column.nullable} | {column.unit} | "
+        f"{column.description} |"
         for column in table.columns
     ]
     yield "\n".join(["| column | type | unit | meaning |", "|---|---|---|---|", *rows])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.checks import gates
-from capture_pipeline.checks.gates import evaluate_row_gates, is_valid
+from capture_pipeline.checks.klines import SCHEMA
+from capture_pipeline.checks.model import Bound, CheckSpec, Severity, Threshold, Verdict
+from capture_pipeline.klines.quality.gate_results import GateResult, find_worst_level
+from capture_pipeline.klines.quality.row_rules import evaluate_row_gates, is_valid
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.tables.klines import bars as bar_table
 from capture_pipeline.tables.table import Rule
@@ -93,7 +97,7 @@ def test_failing_rows_are_shown_capped_and_counted() -> None:
     )
     assert result.failing is not None
     assert (result.failing.height, result.failing_count) == (5, 50)
-    assert "50 of 50 rows are irregular (50 high_not_highest)" in result.summary
+    assert "50 of 50 rows are irregular (50 high_not_highest)" in result.reason
 
 
 def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,11 +120,36 @@ def test_the_environment_cannot_switch_the_gates_off(monkeypatch: pytest.MonkeyP
 
 def test_the_loudest_failure_sets_the_level() -> None:
     """Passed gates do not count."""
-    spec = gates.SCHEMA_GATE
     results = [
-        gates.GateResult(spec, passed=True, level=Level.CRITICAL),
-        gates.GateResult(spec, passed=False, level=Level.WARNING),
-        gates.GateResult(spec, passed=False, level=Level.INFO),
+        GateResult(SCHEMA, Verdict.PASS, level=Level.CRITICAL),
+        GateResult(SCHEMA, Verdict.FAIL, level=Level.WARNING),
+        GateResult(SCHEMA, Verdict.FAIL, level=Level.INFO),
     ]
-    assert gates.worst_level(results) is Level.WARNING
-    assert gates.worst_level(results[:1]) is Level.INFO
+    assert find_worst_level(results) is Level.WARNING
+    assert find_worst_level(results[:1]) is Level.INFO
+
+
+@pytest.mark.parametrize(
+    ("bound", "below", "at", "above"),
+    [
+        (Bound.AT_LEAST, Verdict.FAIL, Verdict.PASS, Verdict.PASS),
+        (Bound.AT_MOST, Verdict.PASS, Verdict.PASS, Verdict.FAIL),
+        (Bound.BELOW, Verdict.PASS, Verdict.FAIL, Verdict.FAIL),
+        (Bound.EXACTLY, Verdict.FAIL, Verdict.PASS, Verdict.FAIL),
+    ],
+)
+def test_a_bound_is_met_or_missed_at_its_limit(
+    bound: Bound, below: Verdict, at: Verdict, above: Verdict
+) -> None:
+    """A value that was not measured is unknown, and does not pass."""
+    spec = CheckSpec("x", "X", threshold=Threshold(bound, 2, "s"))
+    assert [spec.verdict(value) for value in (1, 2, 3)] == [below, at, above]
+    assert spec.judge(None, "").verdict is Verdict.UNKNOWN
+    assert not spec.judge(None, "").passed
+
+
+def test_a_skipped_check_passes_and_a_warning_is_no_failure() -> None:
+    """Only a failure of severity ERROR fails a command."""
+    assert SCHEMA.skip("").passed
+    assert SCHEMA.fail("").is_failure
+    assert not replace(SCHEMA, severity=Severity.WARN).fail("").is_failure

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.checks.klines import list_gates
 from capture_pipeline.klines.quality import row_gates as gates_of_the_lake
 from capture_pipeline_tests.support.command import Run, read_json
 from capture_pipeline_tests.support.deployment import SandboxDeployment
@@ -70,9 +71,7 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
     result = run("check", "--json", **environment)
     document = read_json(result)
     assert (result.exit_code, document["failed"]) == (0, 0), result.output
-    assert {entry["gate"] for entry in document["results"]} == {
-        spec.name for spec in gates_of_the_lake.list_gate_specs()
-    }
+    assert {entry["gate"] for entry in document["results"]} == {spec.name for spec in list_gates()}
 
 
 def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
@@ -221,7 +220,7 @@ def test_the_gates_are_listed(run: Run) -> None:
     """With what each one means."""
     result = run("check", "--list")
     assert result.exit_code == 0
-    assert all(spec.name in result.stdout for spec in gates_of_the_lake.list_gate_specs())
+    assert all(spec.name in result.stdout for spec in list_gates())
 
 
 def test_an_hour_is_an_hour() -> None:

@@ -12,6 +12,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
+from capture_pipeline.checks.preflight import PREFLIGHT_CHECKS
 from capture_pipeline.cli.main import main
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
 from capture_pipeline.sessions.lock import session_lock
@@ -249,6 +250,8 @@ def test_a_preflight_passes_against_an_exchange_that_answers(exchange: SandboxDe
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line[:4] for line in lines] == ["PASS"] * 10 + ["SEEN"] * 9
+    names = [line[6:20].strip() for line in lines]
+    assert [*names[:10], names[-1]] == [spec.name for spec in PREFLIGHT_CHECKS]
 
 
 def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: SandboxDeployment) -> None:

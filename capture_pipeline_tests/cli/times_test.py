@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from capture_pipeline.checks.feasibility import ORIGIN_TIME
 from capture_pipeline.cli.main import main
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline_tests.support.sessions.lines import recording, written
@@ -51,7 +51,7 @@ def test_files_of_crypto_lake_are_judged(
     file, page = trades(tmp_path / "trades.parquet", missing), tmp_path / "times.html"
     told = run("--trades", str(file), "--out", str(page), "--publish")
     assert told.exit_code == code, told.output
-    assert f"{verdict}: {ORIGIN_TIME.title}" in told.output
+    assert f"{verdict}: {ORIGIN_TIME.description}" in told.output
     assert f"order events by {clock}" in told.output
     assert page.read_text().count("<svg") >= 1
     found = EvidenceStore(tmp_path / "root" / "reports").latest(ORIGIN_TIME.asset)

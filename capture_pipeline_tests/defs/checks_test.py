@@ -7,13 +7,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from capture_pipeline.checks.gates import GateSpec, Severity
-from capture_pipeline.feasibility.criteria import CRITERIA
-from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS
+from capture_pipeline.checks.feasibility import CRITERIA
+from capture_pipeline.checks.klines import list_gates
+from capture_pipeline.checks.model import CheckSpec, Severity
+from capture_pipeline.checks.recordings import RECORDING_CHECKS
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.merge import SeparatedRows
-from capture_pipeline.klines.quality import row_gates
-from capture_pipeline.klines.quality.row_gates import list_gate_specs
 from capture_pipeline.tables.klines import bars as bar_table
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline.tables.table import Rule
@@ -54,14 +53,16 @@ def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
     every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
     assert {
         key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]
-    } == CHECKS
+    } == {spec.name: spec.description for spec in RECORDING_CHECKS}
     assert {
         key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]
-    } == BLOCKING
+    } == {spec.name for spec in RECORDING_CHECKS if spec.blocking}
     checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in OTHERS}
-    gates: dict[dg.AssetCheckKey, list[GateSpec]] = {}
-    for gate in list_gate_specs():
-        gates.setdefault(dg.AssetCheckKey(dg.AssetKey(gate.table), gate.check or gate.name), []).append(gate)
+    gates: dict[dg.AssetCheckKey, list[CheckSpec]] = {}
+    for gate in list_gates():
+        gates.setdefault(dg.AssetCheckKey(dg.AssetKey(gate.asset), gate.asset_check or gate.name), []).append(
+            gate
+        )
     assert set(checks) == set(gates)
     assert {key.name for key in checks if key.asset_key.path == ["bars"]} == {
         "timestamps",
@@ -72,10 +73,10 @@ def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
         assert spec.description == " ".join(gate.description for gate in gates[check_key])
         for gate in gates[check_key]:
             assert (
-                spec.blocking is gate.blocking is (gate.table == "bars" and gate.severity is Severity.ERROR)
+                spec.blocking is gate.blocking is (gate.asset == "bars" and gate.severity is Severity.ERROR)
             )
             assert spec.metadata["severity"] == str(gate.severity)
-            assert (spec.partitions_def is None) == (gate.table == "coverage_report")
+            assert (spec.partitions_def is None) == (gate.asset == "coverage_report")
 
 
 def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
@@ -162,11 +163,6 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
     """A gate with an unknown column fails the step, without a retry and without evaluations."""
     broken = Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
-    monkeypatch.setattr(
-        row_gates,
-        "row_gates",
-        lambda: [gate for gate in list_gate_specs() if gate.name in {"schema", "prices_positive"}],
-    )
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert not result.success
     (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]

@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from capture_pipeline.checks.feasibility import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Criterion
+from capture_pipeline.checks.model import Bound
 from capture_pipeline.defs.feasibility import arrivals
 from capture_pipeline.errors import BusyError
 from capture_pipeline.feasibility.benchmarks import benchmark_turn, measure_decimals
-from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
 from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.support.dagster.stage import QUIET, Stage
@@ -55,10 +56,10 @@ def latest(stage: Stage, asset: str) -> Evidence:
 def passing_value(criterion: Criterion) -> float:
     """Return a value that meets a criterion."""
     return {
-        Bound.AT_LEAST: 2 * criterion.threshold,
-        Bound.BELOW: criterion.threshold / 2,
-        Bound.EXACTLY: criterion.threshold,
-    }[criterion.bound]
+        Bound.AT_LEAST: 2 * criterion.threshold.limit,
+        Bound.BELOW: criterion.threshold.limit / 2,
+        Bound.EXACTLY: criterion.threshold.limit,
+    }[criterion.threshold.bound]
 
 
 def publish_all(stage: Stage, **readings: float) -> None:
@@ -180,7 +181,7 @@ def test_a_criterion_that_fails_fails_its_check(
     evaluation = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
     assert evaluation.description == "FAIL: as made"
     assert evaluation.metadata["measured"].value == measured
-    assert evaluation.metadata["mitigation"].value == (criterion.mitigation or "none")
+    assert evaluation.metadata["mitigation"].value == (criterion.remedy or "none")
 
 
 @pytest.mark.parametrize(("now", "holds"), [(69.0, False), (71.0, True), (1000.0, True)])
@@ -232,7 +233,7 @@ def test_the_verdict_is_published_and_its_check_follows(
     assert verdicts(result) == {"go": (passed, severity)}
     (evaluation,) = result.get_asset_check_evaluations()
     assert (evaluation.description or "").startswith(overall)
-    assert (GAPS.mitigation in (evaluation.description or "")) is (GAPS.name in readings)
+    assert (GAPS.remedy in (evaluation.description or "")) is (GAPS.name in readings)
     (materialized,) = stage.materializations("go_no_go").values()
     metadata = materialized.metadata
     assert metadata["overall"].value == overall
@@ -252,7 +253,9 @@ def test_without_any_evidence_the_verdict_is_not_judged_and_no_error(stage: Stag
     (evaluation,) = result.get_asset_check_evaluations()
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (evaluation.description or "").startswith("Not judged")
-    assert all(f"{criterion.title}: not measured" in (evaluation.description or "") for criterion in CRITERIA)
+    assert all(
+        f"{criterion.description}: not measured" in (evaluation.description or "") for criterion in CRITERIA
+    )
 
 
 def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> None:

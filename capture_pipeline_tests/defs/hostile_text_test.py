@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from markdown_it import MarkdownIt
 
+from capture_pipeline.checks.feasibility import CRITERIA
 from capture_pipeline.defs.shared import outputs, table_metadata
-from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
 from capture_pipeline_tests.support.attack import ATTACK, LONG, MARK, check_printable, check_shown

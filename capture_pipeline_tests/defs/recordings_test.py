@@ -146,14 +146,14 @@ def starts(folder: SessionFolder) -> int:
 
 
 @contextmanager
-def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
-    """Start `capture ui`; yield it with its process id."""
+def site(project: Path, url: str) -> Iterator[Desk]:
+    """Start `capture ui` on a project folder."""
     port = free_port()
     with run_ui(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
         wait_for_daemons(port)
-        yield (
-            Desk(Ui(port, project / "dagster_home"), SandboxDeployment(url, project / "data", **SETTINGS)),
-            process.pid,
+        yield Desk(
+            Ui(port, project / "dagster_home", process.pid),
+            SandboxDeployment(url, project / "data", **SETTINGS),
         )
 
 
@@ -168,8 +168,8 @@ def market() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def desk(market: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Start a deployment for the tests that do not stop parts of it."""
-    with site(make_project(tmp_path_factory.mktemp("project")), market) as (desk, _):
+    """Start a deployment for all tests; the last one kills it."""
+    with site(make_project(tmp_path_factory.mktemp("project")), market) as desk:
         yield desk
 
 
@@ -251,20 +251,22 @@ def test_a_run_killed_alone_leaves_its_recorder_to_the_retry(desk: Desk) -> None
     assert folder.gaps.read_text() == ""
 
 
-def test_after_a_power_cut_the_session_goes_on(market: str, tmp_path: Path) -> None:
-    """All processes are killed; after a restart the retry of the dead run resumes the session."""
-    project = make_project(tmp_path)
-    with site(project, market) as (desk, pid):
-        folder = desk.session("BTCUSDT")
-        run = desk.materialize(folder)
-        killed = recorded(folder)
-        for process in [*process_tree(pid), killed]:
-            os.kill(process, signal.SIGKILL)
-    with site(project, market) as (desk, _):
-        assert desk.runs(folder)[-1]["runId"] == run
+def test_after_a_power_cut_the_session_goes_on(desk: Desk, market: str) -> None:
+    """All processes are killed; after a restart the retry of the dead run resumes the session.
+
+    No test of the module can follow, because the deployment of the fixture is gone.
+    """
+    folder = desk.session("BTCUSDT")
+    run = desk.materialize(folder)
+    killed = recorded(folder)
+    for process in [*process_tree(desk.ui.pid), killed]:
+        os.kill(process, signal.SIGKILL)
+    with site(desk.ui.home.parent, market) as restarted:
+        assert restarted.runs(folder)[-1]["runId"] == run
         recorded(folder, but=killed)
         assert any(
-            line.startswith("Ended by dead_run_reaper: its process is gone") for line in desk.messages(run)
+            line.startswith("Ended by dead_run_reaper: its process is gone")
+            for line in restarted.messages(run)
         )
         assert Cause.PROCESS in folder.gaps.read_text()
-        desk.end(folder)
+        restarted.end(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline.feasibility.criteria import GAPS, ORIGIN_TIME, SKEW
+from capture_pipeline.checks.feasibility import GAPS, ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.recorder.lifecycle import sessions_root
@@ -88,7 +88,7 @@ def test_each_criterion_fails_where_it_should(stage: Stage) -> None:
     assert verdicts(result) == {ORIGIN_TIME.name: False, SKEW.name: False, GAPS.name: False}
     evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
     assert {each.severity for each in evaluations.values()} == {dg.AssetCheckSeverity.WARN}
-    assert str(evaluations[ORIGIN_TIME.name].description).endswith(ORIGIN_TIME.mitigation)
+    assert str(evaluations[ORIGIN_TIME.name].description).endswith(ORIGIN_TIME.remedy)
     assert str(evaluations[SKEW.name].description).startswith("UNKNOWN")
     gaps = evaluations[GAPS.name]
     assert str(gaps.description).startswith("FAIL: lost ids against all ids; worst: ")

@@ -14,8 +14,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from capture_pipeline.checks.recordings import RECORDING_CHECKS
 from capture_pipeline.defs.golden_samples import recording
-from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.lifecycle import (
     create_plan,
@@ -112,7 +112,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     assert materialization.metadata["state"].value == "complete"
     assert materialization.metadata["gaps"].value == 0
     verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-    assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
+    assert verdicts == dict.fromkeys((spec.name for spec in RECORDING_CHECKS), True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
     seen = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
     requested = evaluate_conditions(stage.definitions, stage.instance, seen.cursor)
@@ -261,7 +261,6 @@ def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) 
 _KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.recorder.lifecycle import stop

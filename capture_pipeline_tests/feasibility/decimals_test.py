@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture_pipeline.checks.feasibility import EXACT
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.feasibility.criteria import EXACT, Verdict
 from capture_pipeline.feasibility.decimal_precision.benchmark import (
     BASE,
     PROJECT,
@@ -159,7 +160,7 @@ def test_an_overflow_that_nobody_looks_for_is_counted_as_wrong() -> None:
     evidence = evidence_of(found)
     assert found.errors > 0
     assert evidence.reading(EXACT).measured == found.errors
-    assert evidence.failed == [EXACT.title]
+    assert evidence.failed == [EXACT.description]
     assert f"{PROJECT.name} | notional" in markdown(found)
     notional = next(one for one in choices(found) if one["operation"] == Operation.NOTIONAL)
     assert notional["use"] == "int64 ticks and lots, sums in Int128"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from capture_pipeline.checks.feasibility import GAPS
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import LakeError
-from capture_pipeline.feasibility.criteria import GAPS, Verdict
 from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures, IdGap, measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import (
     TITLE,
@@ -122,7 +123,7 @@ def test_the_criterion_fails_from_a_thousandth_on(tmp_path: Path) -> None:
         one = build_reading([found])
         assert GAPS.verdict(one.measured) is verdict
         assert one.note.startswith("lost ids against all ids; worst: ")
-        assert build_evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.title])
+        assert build_evidence([found], {}).failed == ([] if verdict is Verdict.PASS else [GAPS.description])
 
 
 def test_the_worst_symbol_decides(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_without_diffs_nothing_was_measured(tmp_path: Path) -> None:
     found = measure_recording(tmp_path, [trade(1, START_NS), trade(2, START_NS + 1)])
     assert (found.diffs, found.first_valid_ms) == (0, None)
     assert build_reading([found]).measured is None
-    assert build_evidence([found], {}).failed == [GAPS.title]
+    assert build_evidence([found], {}).failed == [GAPS.description]
     with pytest.raises(LakeError, match="has no tables"):
         measure_feed(GoldenTables(tmp_path / "nowhere", NAME), "BTCUSDT")
 

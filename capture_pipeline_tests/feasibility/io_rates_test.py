@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capture_pipeline.binance.streams._kernel import PADDING
-from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.binance.streams.columns import PADDING
+from capture_pipeline.binance.streams.decoders import CompiledDecoder
+from capture_pipeline.checks.feasibility import DISK
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import ConfigError, LakeError, StorageError
-from capture_pipeline.feasibility.criteria import DISK, Verdict
 from capture_pipeline.feasibility.disk_throughput import raw_disk
 from capture_pipeline.feasibility.disk_throughput.benchmark import (
     LINES,
@@ -93,12 +93,11 @@ def test_lines_are_those_of_a_recording_and_hold_the_same_levels() -> None:
     lines = depth_lines(table)
     assert len(lines.splitlines()) == 1_000 // LEVELS_A_MESSAGE
     assert json.loads(lines.splitlines()[0])["stream"] == "btcusdt@depth@100ms"
-    text = np.frombuffer(lines + bytes(PADDING), np.uint8).copy()
-    parser = StreamParser("made")
-    parsed = parser.parse(text, len(lines), Columns.of_size(len(lines) + 1), 1)
+    decoder = CompiledDecoder("made")
+    parsed = decoder.decode(lines + bytes(PADDING))
     assert parsed.lines == 40
     assert parsed.by_fallback <= 1  # a symbol is learned from its first line
-    ((_, rows),) = build_tables(parsed.columns, parser.symbols, 1)
+    ((_, rows),) = build_tables(parsed.columns, decoder.symbols, 1)
     order = [(name, "ascending") for name in ("line", "side", "price_e8", "quantity_e8")]
     assert rows.select(table.column_names).sort_by(order).to_pydict() == table.sort_by(order).to_pydict()
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from capture_pipeline.checks.feasibility import ORIGIN_TIME, SKEW
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.errors import LakeError, MalformedDataError
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import (
     OriginReport,
     build_evidence,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
+from capture_pipeline.checks.feasibility import MEMORY, THROUGHPUT, Criterion
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.replay_throughput.benchmark import (
     BenchmarkError,
     ReplayBenchmark,
@@ -22,7 +23,8 @@ from capture_pipeline.feasibility.replay_throughput.benchmark import (
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import recording_of, tables_of
 from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, main
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.orderbook.synchronization import State
+from capture_pipeline.replay.engine import Replay
 
 EVENTS = 42_000
 

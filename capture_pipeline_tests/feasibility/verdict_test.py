@@ -12,19 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from capture_pipeline.checks.feasibility import CRITERIA, DISK, EXACT, GAPS, ORIGIN_TIME, SKEW, Criterion
+from capture_pipeline.checks.model import Bound, Verdict
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility import verdict as verdict_module
-from capture_pipeline.feasibility.criteria import (
-    CRITERIA,
-    DISK,
-    EXACT,
-    GAPS,
-    ORIGIN_TIME,
-    SKEW,
-    Bound,
-    Criterion,
-    Verdict,
-)
 from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, new_evidence
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
 from capture_pipeline.feasibility.verdict_page import draw_margins, render_markdown, render_verdict
@@ -37,15 +28,19 @@ INPUT = {"a <file> of | input": "ab" * 32}
 def passing_value(criterion: Criterion) -> float:
     """Return a value that passes a criterion."""
     return {
-        Bound.AT_LEAST: 2 * criterion.threshold,
-        Bound.BELOW: criterion.threshold / 2,
-        Bound.EXACTLY: criterion.threshold,
-    }[criterion.bound]
+        Bound.AT_LEAST: 2 * criterion.threshold.limit,
+        Bound.BELOW: criterion.threshold.limit / 2,
+        Bound.EXACTLY: criterion.threshold.limit,
+    }[criterion.threshold.bound]
 
 
 def failing_value(criterion: Criterion) -> float:
     """Return a value that fails a criterion."""
-    return criterion.threshold / 2 if criterion.bound is Bound.AT_LEAST else 2 * criterion.threshold + 1
+    return (
+        criterion.threshold.limit / 2
+        if criterion.threshold.bound is Bound.AT_LEAST
+        else 2 * criterion.threshold.limit + 1
+    )
 
 
 def store_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
@@ -72,7 +67,9 @@ def test_all_criteria_held_is_go(tmp_path: Path) -> None:
     assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
     for one in verdict.criteria:
         assert one.verdict is Verdict.PASS
-        assert one.margin == (None if BY_NAME[one.criterion].bound is Bound.EXACTLY else pytest.approx(2))
+        assert one.margin == (
+            None if BY_NAME[one.criterion].threshold.bound is Bound.EXACTLY else pytest.approx(2)
+        )
         assert one.measured_us
 
 
@@ -82,12 +79,12 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
     criterion = BY_NAME[name]
     verdict = evaluate_criteria(store_evidence(tmp_path, **{name: failing_value(criterion)}))
     (reason,) = verdict.reasons
-    assert reason.startswith(f"{criterion.title}: ")
+    assert reason.startswith(f"{criterion.description}: ")
     failed = [one.criterion for one in verdict.criteria if one.verdict is Verdict.FAIL]
     assert failed == [name]
-    if criterion.mitigation:
+    if criterion.remedy:
         assert verdict.overall is Overall.CONDITIONAL
-        assert reason.endswith(f"mitigation: {criterion.mitigation}")
+        assert reason.endswith(f"mitigation: {criterion.remedy}")
     else:
         assert verdict.overall is Overall.NO_GO
         assert reason.endswith("nothing mitigates it")
@@ -96,8 +93,10 @@ def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
     """A value equal to the threshold passes `at least` and `exactly`, and fails `below`."""
-    verdict = evaluate_criteria(store_evidence(tmp_path, **{criterion.name: criterion.threshold}))
-    assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
+    verdict = evaluate_criteria(store_evidence(tmp_path, **{criterion.name: criterion.threshold.limit}))
+    assert verdict.overall is (
+        Overall.CONDITIONAL if criterion.threshold.bound is Bound.BELOW else Overall.GO
+    )
 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
@@ -108,7 +107,11 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
         )
     )
     assert verdict.overall is Overall.NO_GO
-    assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, GAPS.title, DISK.title]
+    assert [reason.split(":")[0] for reason in verdict.reasons] == [
+        EXACT.description,
+        GAPS.description,
+        DISK.description,
+    ]
 
 
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
@@ -116,7 +119,7 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
     """The reasons name every criterion of the asset, with the remedy."""
     verdict = evaluate_criteria(store_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
-    titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
+    titles = [criterion.description for criterion in CRITERIA if criterion.asset == asset]
     assert verdict.reasons == [
         f"{title}: not measured (no evidence: materialize {asset})" for title in titles
     ]
@@ -127,7 +130,7 @@ def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measur
     """Further measurements cannot improve the verdict. The failure is named before missing values."""
     verdict = evaluate_criteria(store_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
     assert verdict.overall is Overall.NO_GO
-    assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
+    assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.description, DISK.description]
 
 
 def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_o
     """Evidence without a value is not sufficient."""
     verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
-    assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
+    assert verdict.reasons == [f"{GAPS.description}: not measured (as <made> | here)"]
 
 
 def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
@@ -185,8 +188,8 @@ def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> Non
         text = path.read_text()
         assert "Conditional" in text
         for criterion in CRITERIA:
-            assert criterion.title in text
-        assert GAPS.mitigation in text
+            assert criterion.description in text
+        assert GAPS.remedy in text
         for piece in verdict.evidence:
             assert piece.sha256 in text
             assert piece.file in text
@@ -243,7 +246,9 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
 
     A criterion without a margin has no bar, and every mark is inside the picture.
     """
-    verdict = evaluate_criteria(store_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
+    verdict = evaluate_criteria(
+        store_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold.limit, DISK.name: 1e4})
+    )
     root = ET.fromstring(draw_margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
     axis = next(
@@ -276,7 +281,7 @@ def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
 
 def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict uses every criterion of the list."""
-    added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
+    added = replace(DISK, name="added", description="Added", asset="added_report", remedy="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
     verdict = evaluate_criteria(store_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (
@@ -307,7 +312,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
         store.publish(new_evidence(asset, readings, {}, {}))
     found = evaluate_criteria(store)
     assert found.overall is overall
-    skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))
+    skew = next(reason for reason in found.reasons if reason.startswith(SKEW.description))
     assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (
         overall is Overall.CONDITIONAL
     )
@@ -315,7 +320,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
 
 def _passing(criterion: Criterion) -> float:
     return {
-        Bound.AT_LEAST: 2 * criterion.threshold,
-        Bound.BELOW: criterion.threshold / 2,
-        Bound.EXACTLY: criterion.threshold,
-    }[criterion.bound]
+        Bound.AT_LEAST: 2 * criterion.threshold.limit,
+        Bound.BELOW: criterion.threshold.limit / 2,
+        Bound.EXACTLY: criterion.threshold.limit,
+    }[criterion.threshold.bound]

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateRange
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.validation.checks import CHECKS
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
-from capture_pipeline.sessions.account import LISTED_COUNTS
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.support.sessions.lines import (
     START_NS,
@@ -26,8 +26,14 @@ from capture_pipeline_tests.support.sessions.lines import (
     written,
 )
 
-SMALL = Thresholds(
-    min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15)
+NAMES = [spec.name for spec in RECORDING_CHECKS]
+SMALL = replace(
+    DEFAULTS,
+    min_messages=50,
+    duration_s=2.9,
+    duration_tolerance_s=0.1,
+    trades_per_s=RateRange(5, 15),
+    depth_per_s=RateRange(5, 15),
 )
 FAIL, SKIPPED = Verdict.FAIL, Verdict.SKIPPED
 COUNTS = {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0, "torn_lines": 0}
@@ -58,7 +64,7 @@ def made(root: Path, lines: list[bytes]) -> SessionFolder:
     account = {
         "received": 2 * len(lines),
         "written": len(lines),
-        **dict.fromkeys(LISTED_COUNTS.values(), 0),
+        **dict.fromkeys(ACCOUNT_PARTS, 0),
         "killed": 0,
         "unknown": [],
     }
@@ -252,7 +258,7 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     ("accounting", EMPTY, statistics(accounting=[]), FAIL),
     *(
         ("accounting", PARTIAL, account(**{name: None}), FAIL)
-        for name in ("received", "written", "end", "killed", *LISTED_COUNTS.values())
+        for name in ("received", "written", "end", "killed", *ACCOUNT_PARTS)
     ),
     ("accounting", PARTIAL, account(duplicates=0), FAIL),
     ("accounting", PARTIAL, account(written=64, duplicates=66), FAIL),
@@ -289,15 +295,15 @@ def test_a_check_without_its_evidence_does_not_pass(
 def test_with_its_evidence_every_check_passes(tmp_path: Path) -> None:
     """Else the table would show nothing."""
     report = validate(made(tmp_path, evidence()).path, SMALL, book=True)
-    assert {check.name: check.verdict for check in report.checks} == dict.fromkeys(CHECKS, Verdict.PASS)
+    assert {check.spec.name: check.verdict for check in report.checks} == dict.fromkeys(NAMES, Verdict.PASS)
 
 
 def test_every_check_is_in_the_table() -> None:
     """With evidence that is not whole, and with evidence that is missing or empty."""
     of_kind = {kind: {name for name, case, *_ in TABLE if case == kind} for kind in (MISSING, EMPTY, PARTIAL)}
-    assert of_kind[MISSING] | of_kind[EMPTY] == set(CHECKS)
+    assert of_kind[MISSING] | of_kind[EMPTY] == set(NAMES)
     # Of a count any part is a lower bound.
-    assert of_kind[PARTIAL] == set(CHECKS) - {"messages"}
+    assert of_kind[PARTIAL] == set(NAMES) - {"messages"}
 
 
 def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
@@ -327,10 +333,10 @@ LIMIT = 0.125
         ("messages", {"min_messages": 66}, FAIL),
         ("duration", {"duration_s": 3.000000003, "duration_tolerance_s": 0.0}, Verdict.PASS),
         ("duration", {"duration_s": 3.000000004, "duration_tolerance_s": 0.0}, FAIL),
-        ("trade_rate", {"trades_per_s": (30 / 3.000000003, 15)}, Verdict.PASS),
-        ("trade_rate", {"trades_per_s": (5, 30 / 3.000000003)}, Verdict.PASS),
-        ("depth_rate", {"depth_per_s": (32 / 3.000000003, 15)}, Verdict.PASS),
-        ("depth_rate", {"depth_per_s": (5, 32 / 3.000000003)}, Verdict.PASS),
+        ("trade_rate", {"trades_per_s": RateRange(30 / 3.000000003, 15)}, Verdict.PASS),
+        ("trade_rate", {"trades_per_s": RateRange(5, 30 / 3.000000003)}, Verdict.PASS),
+        ("depth_rate", {"depth_per_s": RateRange(32 / 3.000000003, 15)}, Verdict.PASS),
+        ("depth_rate", {"depth_per_s": RateRange(5, 32 / 3.000000003)}, Verdict.PASS),
         ("book_valid", {"min_book_valid": 31 / 32}, Verdict.PASS),
         ("book_valid", {"min_book_valid": 1.0}, Verdict.PASS),
         ("book_audits", {"min_audit_ratio": 1.0}, Verdict.PASS),

@@ -20,11 +20,12 @@ from capture_pipeline.cli.session.validation import validate_command
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import _read_recording
-from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.recorder.storage.recovery import RecoveredSession, map_file
+from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.recordings.reader import read_lines
+from capture_pipeline.sessions.recordings.source import map_file
 from capture_pipeline_tests.support.sessions.lines import packed, recording
 from sandbox_exchange.sources.replay import read_records
 

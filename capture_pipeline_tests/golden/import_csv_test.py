@@ -11,10 +11,10 @@ import pytest
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 MS = 1_741_000_000_000
 TRADE = "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,IsBuyerMarketMaker,"

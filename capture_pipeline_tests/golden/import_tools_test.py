@@ -15,15 +15,15 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.session.imports import import_command
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.validation.report import Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 START = 1_741_000_000
 """Seconds."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.session.view import session_row
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.validation.report import Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capture_pipeline.golden.validation.report import Thresholds
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline_tests.support.sessions.lines import START_NS, recording, session
@@ -18,6 +18,6 @@ def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> 
         folder.plan.write_text(
             plan.model_copy(update={"start_us": START_NS // 1000 - round(late_s * 1e6)}).model_dump_json()
         )
-        check = validate(folder.path, Thresholds()).check("duration")
+        check = validate(folder.path, DEFAULTS).check("duration")
         assert check.figures["late_s"] == late_s
         assert ("the recording began 70.0 s after its planned start" in check.reason) == told

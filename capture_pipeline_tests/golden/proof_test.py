@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.streams._fallback import decimal_e8
+from capture_pipeline.binance.streams._reference import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.comparison import prove_bars, prove_trades

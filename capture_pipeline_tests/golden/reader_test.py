@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import threading
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.readers.gzip_reader import FindingKind
-from capture_pipeline.golden.readers.line_reader import Recording, read_lines
+from capture_pipeline.sessions.recordings.reader import Recording, read_lines
+from capture_pipeline.sessions.recordings.source import FindingKind
 from capture_pipeline_tests.support.sessions.lines import packed, recording, trade, written
 
 
@@ -39,6 +40,25 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(
         hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     assert opened.members == (0 if plain else -(-len(lines) // a_member))
+
+
+@given(a_member=st.integers(1, 30), block_bytes=st.integers(700, 5000), padding=st.sampled_from([0, 1024]))
+def test_blocks_of_a_strict_reader_do_not_depend_on_members(
+    tmp_path_factory: pytest.TempPathFactory, a_member: int, block_bytes: int, padding: int
+) -> None:
+    """A block ends with the last line that fits, and has the padding after it."""
+    lines, found = recording(80), []
+    folder = tmp_path_factory.mktemp("r")
+    for name, content in (("plain", b"".join(lines)), ("packed", packed(lines, a_member))):
+        (folder / name).write_bytes(content)
+        with Recording(folder / name, block_bytes, is_strict=True, padding=padding) as opened:
+            found.append(list(opened))
+    assert found[0] == found[1]
+    texts = [block[: len(block) - padding] for block in found[0]]
+    assert b"".join(texts) == b"".join(lines)
+    assert all(block.endswith(b"\n" + bytes(padding)) for block in found[0])
+    for text, following in itertools.pairwise(texts):
+        assert len(text) <= block_bytes < len(text) + following.index(b"\n") + 1
 
 
 def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:

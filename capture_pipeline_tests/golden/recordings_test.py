@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import csv
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from capture_pipeline.binance.streams.messages import decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.streams.names import StreamKind, kind_of
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.line_reader import read_lines
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
-from capture_pipeline.orderbook.levels import Book, to_units
-from capture_pipeline.orderbook.synchronization import BookSync, Step
+from capture_pipeline.orderbook.levels import to_units
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import Step
 from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.recordings.reader import read_lines
 
-TEN_MINUTES = Thresholds(min_messages=79_000, duration_s=650)
+TEN_MINUTES = replace(DEFAULTS, min_messages=79_000, duration_s=650)
 
 
 @dataclass
@@ -110,7 +112,7 @@ def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> 
     """Without a snapshot no book can be built, and that is said; its ids are sound all the same."""
     file = recordings / "binance_spot_stream" / "ethusdt_20240809.gz"
     report = validate(import_session(Origin.HFTBACKTEST, [file], tmp_path).path, TEN_MINUTES)
-    assert {"seed", "book_valid"} <= {check.name for check in report.failed}
+    assert {"seed", "book_valid"} <= {check.spec.name for check in report.failed}
     assert "no seed: no usable snapshot of ETHUSDT" in report.check("seed").reason
     book = [report.check(name) for name in ("book_crossed", "book_best", "book_audits")]
     assert [(check.verdict, check.reason.partition(":")[0]) for check in book] == [
@@ -143,7 +145,7 @@ def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder,
         ("ethusdt@trade", third, third),
         ("ethusdt@depth@100ms", from_id, to_id),
     }
-    assert {"continuity", "book_valid"} <= {check.name for check in report.failed}
+    assert {"continuity", "book_valid"} <= {check.spec.name for check in report.failed}
 
 
 def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: Path) -> None:
@@ -156,8 +158,8 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
     ]
     folder = import_session(Origin.CRYPTOFEED, files, tmp_path)
     assert folder.session.startswith("20211012T002832Z_nknusdt-plus3-")
-    report = validate(folder.path, Thresholds(min_messages=269, duration_s=30, duration_tolerance_s=1))
-    assert [check.name for check in report.failed] == ["streams"]
+    report = validate(folder.path, replace(DEFAULTS, min_messages=269, duration_s=30, duration_tolerance_s=1))
+    assert [check.spec.name for check in report.failed] == ["streams"]
     silent = (
         "runeeur@bookTicker",
         "blzeth@kline_1m",
@@ -170,7 +172,7 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
     assert report.check("book_valid").figures["shares"] == dict.fromkeys(
         ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0
     )
-    sync, steps = BookSync(Book()), []
+    sync, steps = LocalBook(), []
     for _, line in read_lines(folder.recording):
         if line.stream == "blzeth@depth@100ms":
             steps.append(sync.process_diff(decode_depth(line.data)))

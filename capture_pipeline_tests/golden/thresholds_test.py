@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks.model import CheckResult, Verdict
+from capture_pipeline.checks.recordings import DEFAULTS, RateRange
 from capture_pipeline.golden.quality_score import Diagnosis
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import Break, StreamScan
 from capture_pipeline.golden.validation.book import check_books
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay
 from capture_pipeline.golden.validation.ids import check_ids
-from capture_pipeline.golden.validation.report import Check, Thresholds, Verdict
 from capture_pipeline.golden.validation.session import _describe_silence
 from capture_pipeline.golden.validation.size import check_size
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
@@ -29,15 +31,15 @@ def scan_of(lines: int, duration_ns: int, *streams: StreamScan) -> Scan:
     return found
 
 
-def passes(checks: list[Check], name: str) -> bool:
-    (check,) = [check for check in checks if check.name == name]
+def passes(checks: list[CheckResult], name: str) -> bool:
+    (check,) = [check for check in checks if check.spec.name == name]
     return check.verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(("lines", "passed"), [(1_000_000, True), (999_999, False)])
 def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
     """A golden sample has at least so many."""
-    assert passes(check_size(scan_of(lines, SECOND_NS), Thresholds()), "messages") is passed
+    assert passes(check_size(scan_of(lines, SECOND_NS), DEFAULTS), "messages") is passed
 
 
 @pytest.mark.parametrize(
@@ -45,14 +47,17 @@ def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
 )
 def test_duration_at_its_threshold(duration_ns: int, passed: bool) -> None:
     """The tolerance included."""
-    assert passes(check_size(scan_of(1, duration_ns), Thresholds()), "duration") is passed
+    assert passes(check_size(scan_of(1, duration_ns), DEFAULTS), "duration") is passed
 
 
 @pytest.mark.parametrize(("gap_ns", "passed"), [(249_999_999, True), (250_000_000, False)])
 def test_uptime_at_its_threshold(gap_ns: int, passed: bool) -> None:
     """Exactly the limit fails: uptime has to be above it."""
     stream = StreamScan(TRADES, StreamKind.TRADE, Track(gaps=1), breaks=[Break(TRADES, 1, 3, 0, gap_ns)])
-    assert passes(check_size(scan_of(1, SECOND_NS, stream), Thresholds(min_uptime=0.75)), "uptime") is passed
+    assert (
+        passes(check_size(scan_of(1, SECOND_NS, stream), replace(DEFAULTS, min_uptime=0.75)), "uptime")
+        is passed
+    )
 
 
 @pytest.mark.parametrize(("messages", "passed"), [(99, False), (100, True), (1000, True), (1001, False)])
@@ -63,7 +68,8 @@ def test_rate_at_its_thresholds(messages: int, passed: bool) -> None:
         StreamScan(DEPTH, StreamKind.DEPTH, Track(messages=messages)),
     )
     checks = check_size(
-        scan_of(1, 10 * SECOND_NS, *streams), Thresholds(trades_per_s=(10, 100), depth_per_s=(10, 100))
+        scan_of(1, 10 * SECOND_NS, *streams),
+        replace(DEFAULTS, trades_per_s=RateRange(10, 100), depth_per_s=RateRange(10, 100)),
     )
     assert passes(checks, "trade_rate") is passes(checks, "depth_rate") is passed
 
@@ -80,7 +86,7 @@ def test_gap_ratios_at_their_threshold(limit: float, passed: bool) -> None:
     ):
         checks = check_ids(
             scan_of(1, SECOND_NS, StreamScan(TRADES, StreamKind.TRADE, track)),
-            Thresholds(max_gap_ratio=limit),
+            replace(DEFAULTS, max_gap_ratio=limit),
             listed=True,
         )
         assert passes(checks, name) is passed, name
@@ -113,8 +119,8 @@ def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: 
     )
     audits = [Audit(AuditOutcome.COMPARED, 7, side, side)]
     book = SymbolReplay("BTCUSDT", diffs=1000, valid=valid, crossed=crossed, audits=audits)
-    checks = check_books(RecordingReplay({"BTCUSDT": book}), Thresholds(min_book_valid=0.999))
-    assert {check.name for check in checks if check.verdict is Verdict.FAIL} == failed
+    checks = check_books(RecordingReplay({"BTCUSDT": book}), replace(DEFAULTS, min_book_valid=0.999))
+    assert {check.spec.name for check in checks if check.verdict is Verdict.FAIL} == failed
 
 
 @pytest.mark.parametrize(("share", "passed"), [(1.0, False), (1.01, True)])

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.recordings import DEFAULTS, RECORDING_CHECKS, RateRange, Thresholds
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.streams import StreamScan
-from capture_pipeline.golden.validation.checks import CHECKS, build_thresholds
 from capture_pipeline.golden.validation.ids import bridges
-from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import SessionGates
@@ -31,13 +32,19 @@ from capture_pipeline_tests.support.sessions.lines import (
     written,
 )
 
-SMALL = Thresholds(
-    min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15)
+NAMES = [spec.name for spec in RECORDING_CHECKS]
+SMALL = replace(
+    DEFAULTS,
+    min_messages=50,
+    duration_s=2.9,
+    duration_tolerance_s=0.1,
+    trades_per_s=RateRange(5, 15),
+    depth_per_s=RateRange(5, 15),
 )
 
 
 def failed(report: Report) -> set[str]:
-    return {check.name for check in report.checks if check.verdict is Verdict.FAIL}
+    return {check.spec.name for check in report.checks if check.verdict is Verdict.FAIL}
 
 
 def test_a_sound_session_passes(tmp_path: Path) -> None:
@@ -51,7 +58,7 @@ def test_a_sound_session_passes(tmp_path: Path) -> None:
         "disk",
         "accounting",
     }  # an import knows nothing of the disk and of what was received
-    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == skipped
+    assert {check.spec.name for check in report.checks if check.verdict is Verdict.SKIPPED} == skipped
 
 
 def without(*numbers: int) -> Callable[[list[bytes]], list[bytes]]:
@@ -113,14 +120,15 @@ def test_uptime_counts_overlapping_gaps_once(tmp_path: Path) -> None:
 def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
     """Where the ledger accounts for every gap, and the ratios and the uptime allow it, the sample passes."""
     folder = session(tmp_path, without(21)(recording()))
-    lenient = Thresholds(
+    lenient = replace(
+        DEFAULTS,
         min_messages=50,
         duration_s=2.9,
         duration_tolerance_s=0.1,
         max_gap_ratio=0.1,
         min_uptime=0.5,
-        trades_per_s=(5, 15),
-        depth_per_s=(5, 15),
+        trades_per_s=RateRange(5, 15),
+        depth_per_s=RateRange(5, 15),
     )
     report = validate(folder.path, lenient)
     assert report.check("ledger").verdict is Verdict.PASS
@@ -128,7 +136,7 @@ def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
     assert report.verdict is Verdict.PASS
     folder.gaps.write_bytes(b"")
     assert {"ledger", "continuity", "checksums"} <= {
-        check.name for check in validate(folder.path, lenient).failed
+        check.spec.name for check in validate(folder.path, lenient).failed
     }
 
 
@@ -234,14 +242,14 @@ def test_a_planned_stream_that_is_silent_fails(
     folder = session(tmp_path, spoil(recording()))
     replanned(folder, planned)
     check = validate(folder.path, replace(SMALL, stream_silence_s=silence_s)).check("streams")
-    assert (check.verdict, check.decides) == (Verdict.FAIL if words else Verdict.PASS, True)
+    assert (check.verdict, check.spec.severity) == (Verdict.FAIL if words else Verdict.PASS, Severity.ERROR)
     assert words in check.reason
 
 
 def test_a_deployment_says_how_long_a_stream_may_be_silent() -> None:
     """The setting reaches the thresholds; its default is theirs."""
-    assert build_thresholds(SessionGates(stream_silence_s=5)).stream_silence_s == 5
-    assert build_thresholds(SessionGates()).stream_silence_s == Thresholds().stream_silence_s == 600
+    assert Thresholds.from_settings(SessionGates(stream_silence_s=5)).stream_silence_s == 5
+    assert Thresholds.from_settings(SessionGates()).stream_silence_s == DEFAULTS.stream_silence_s == 600
 
 
 def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
@@ -299,7 +307,7 @@ def test_what_the_disk_lost_fails(
     metadata["files"] += [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in files]
     folder.metadata.write_text(json.dumps(metadata))
     check = validate(folder.path, SMALL).check("disk")
-    assert (check.verdict, check.decides) == (Verdict.FAIL if words else Verdict.PASS, True)
+    assert (check.verdict, check.spec.severity) == (Verdict.FAIL if words else Verdict.PASS, Severity.ERROR)
     assert words in check.reason
     assert {name: check.figures[name] for name in counts} == counts
 
@@ -307,10 +315,10 @@ def test_what_the_disk_lost_fails(
 def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) -> None:
     """Of a session as of a bare file, which skips those of a folder."""
     folder = session(tmp_path, recording())
-    assert [check.name for check in validate(folder.path, SMALL).checks] == list(CHECKS)
+    assert [check.spec.name for check in validate(folder.path, SMALL).checks] == NAMES
     report = validate(folder.recording, SMALL)
-    assert [check.name for check in report.checks] == list(CHECKS)
-    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {
+    assert [check.spec.name for check in report.checks] == NAMES
+    assert {check.spec.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {
         "book_best",
         "book_audits",
     }

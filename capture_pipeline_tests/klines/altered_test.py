@@ -34,7 +34,7 @@ def run(sandbox: SandboxDeployment, month: Month) -> Outcome:
 
 def list_failed_gates(sandbox: SandboxDeployment, part: Partition) -> list[str]:
     return [
-        result.summary
+        result.reason
         for result in check_bars(sandbox.deployment, [part], sandbox.deployment.now_us())
         if not result.passed
     ]

@@ -12,13 +12,14 @@ import pytest
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.calendars.outages import Kind
-from capture_pipeline.checks.gates import GateResult, Severity
+from capture_pipeline.checks.model import Severity
 from capture_pipeline.cli.klines.backfill import outcome_row
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.coverage_gates import check_gaps
 from capture_pipeline.klines.quality.coverage_report import measure_coverage
+from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.klines.reconciliation import reconcile_partition
 from capture_pipeline.lake.files import read_model
@@ -173,7 +174,7 @@ def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) 
     row = found.bars.filter(pl.col("open_time_us") == HALT)
     assert row["close_time_us"].to_list() == [HALT + 2_345_678_000]
     assert found.failed == set()
-    assert found.results["close_time_fits"].values == {
+    assert found.results["close_time_fits"].figures == {
         "rows": 743,
         "irregular": {"early_close": {"known": 1, "unknown": 0}},
     }
@@ -208,8 +209,8 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
     assert found.bars.height == 744
     assert found.failed == {gate}
     result = found.results[gate]
-    assert (result.spec.severity, result.spec.blocking, result.fails_check) == (Severity.WARN, False, False)
-    assert result.values["irregular"] == {kind: {"known": 0, "unknown": 1}}
+    assert (result.spec.severity, result.spec.blocking, result.is_failure) == (Severity.WARN, False, False)
+    assert result.figures["irregular"] == {kind: {"known": 0, "unknown": 1}}
     assert result.failing is not None
     assert result.failing.select("open_time_us", "kind").rows() == [(QUIET, kind)]
     calendar = tmp_path / "known.yaml"
@@ -217,7 +218,7 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
     calendar.write_text(f"irregularities:\n  - {entry}\n")
     found.deployment = found.sandbox.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
     assert found.failed == set()
-    assert found.results[gate].values["irregular"] == {kind: {"known": 1, "unknown": 0}}
+    assert found.results[gate].figures["irregular"] == {kind: {"known": 1, "unknown": 0}}
 
 
 def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path: Path) -> None:
@@ -248,14 +249,14 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
         0,
     )
     assert row["explained_coverage_percent"] == 100.0
-    assert [name for name, result in found.results.items() if result.fails_check] == []
+    assert [name for name, result in found.results.items() if result.is_failure] == []
     gate = found.results["off_grid_rows_known"]
     assert (gate.passed, gate.spec.severity, gate.spec.blocking) == (False, Severity.WARN, False)
-    assert (gate.values["off_grid"], gate.failing_count) == ({"known": 0, "unknown": missing}, missing)
+    assert (gate.figures["off_grid"], gate.failing_count) == ({"known": 0, "unknown": missing}, missing)
     calendar = tmp_path / "known.yaml"
     calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
     found.deployment = found.sandbox.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
-    assert found.results["off_grid_rows_known"].values["off_grid"] == {"known": missing, "unknown": 0}
+    assert found.results["off_grid_rows_known"].figures["off_grid"] == {"known": missing, "unknown": 0}
     assert "off_grid_rows_known" not in found.failed
     pages = (read_model(lake.topups_manifest(part), TopupsManifest) or TopupsManifest()).pages
     assert pages
@@ -338,7 +339,7 @@ def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(
     found = backfill_symbol(exchange, tmp_path, "HALFUSDT")
     assert found.outcome.error is None
     assert found.failed == {"close_time_fits"}
-    assert found.results["close_time_fits"].values["irregular"] == {
+    assert found.results["close_time_fits"].figures["irregular"] == {
         "late_close": {"known": 0, "unknown": 248}
     }
 

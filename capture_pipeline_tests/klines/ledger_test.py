@@ -37,7 +37,7 @@ def list_failed_gates(sandbox: SandboxDeployment, parts: list[Partition]) -> dic
     deployment = sandbox.deployment
     now_us = deployment.now_us()
     results = [*check_bars(deployment, parts, now_us), *check_gaps(deployment, parts, now_us)]
-    return {result.spec.name: result.summary for result in results if not result.passed}
+    return {result.spec.name: result.reason for result in results if not result.passed}
 
 
 def bars_of(sandbox: SandboxDeployment, part: Partition) -> Path:

@@ -11,8 +11,8 @@ import pytest
 
 from capture_pipeline.binance.archive.klines.parser import parse_csv
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.checks import gates
-from capture_pipeline.checks.gates import evaluate_row_gates, is_valid
+from capture_pipeline.klines.quality import row_rules
+from capture_pipeline.klines.quality.row_rules import evaluate_row_gates, is_valid
 from capture_pipeline.memory import RowBudget
 
 START_US = 1_735_689_600_000_000
@@ -71,7 +71,7 @@ def test_rows_are_judged_in_slices_as_they_are_judged_whole(
     whole = {
         result.spec.name: result.passed for result in evaluate_row_gates(bars, Interval.S1, 2 * START_US, 1)
     }
-    monkeypatch.setattr(gates, "_ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(row_rules, "_ROWS_AT_ONCE", 100)
     assert is_valid(bars, Interval.S1, 2 * START_US) == all(whole.values()) == (swapped is None)
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.checks.gates import GateResult, Severity
+from capture_pipeline.checks.model import Severity
 from capture_pipeline.cli.main import main
 from capture_pipeline.defs.klines import result_metadata
 from capture_pipeline.deployment.deployment import Deployment
@@ -19,6 +19,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.coverage_report import measure_coverage, report_coverage
+from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.support.deployment import SandboxDeployment, run_sandbox_deployment
 
@@ -187,8 +188,8 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
     warned = found.get("coverage_with_outages")
     assert (warned.level if warned else None) is level
     if warned:
-        assert warned.values["coverage_percent"] == pytest.approx(100 * (744 - hours) / 744)
-        assert warned.values["explained_coverage_percent"] == 100.0
+        assert warned.figures["coverage_percent"] == pytest.approx(100 * (744 - hours) / 744)
+        assert warned.figures["explained_coverage_percent"] == 100.0
 
 
 def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> No
         run(sandbox.deployment, use_rest=False)
         found = {result.spec.name: result for result in list_failed_gates(sandbox.deployment)}
     assert {"coverage", "unexplained_missing"} <= found.keys()
-    assert "of 736 expected bars are present" in found["coverage"].summary
+    assert "of 736 expected bars are present" in found["coverage"].reason
 
 
 def write_kline_files(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:

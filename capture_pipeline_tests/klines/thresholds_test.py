@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.quality.coverage_gates import _check_coverage, _check_freshness, _choose_level
 from capture_pipeline.klines.quality.coverage_report import measure_coverage
+from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.loader import load_settings

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, to_units
+from capture_pipeline.orderbook.book import Book
+from capture_pipeline.orderbook.levels import ZERO, Side, decimal_text, to_units
 
 CHANGE = st.tuples(
     st.integers(1, 40).map(lambda tick: f"{tick}.50000000"),
@@ -82,14 +83,17 @@ def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], si
     assert {price: side.quantity(price) for price in side.levels} == plain
 
 
-def test_flicker_does_not_grow_a_side() -> None:
+@pytest.mark.parametrize("is_read", [False, True])
+def test_flicker_does_not_grow_a_side(is_read: bool) -> None:
     """Memory does not grow when levels are added and removed many times."""
     side = Side(1)
     for tick in range(20_000):
         side.apply([(f"{tick % 7000}.00000000", "1.00000000")])
         side.apply([(f"{tick % 7000}.00000000", ZERO)])
+        if is_read:
+            assert side.best() is None
     assert not side.levels
-    assert len(side._heap) <= 1025
+    assert len(side._heap or []) <= len(side._quantities) <= (0 if is_read else 4096)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> Non
     """Levels beyond the last level of a snapshot stay."""
     side = Side(-1)
     side.apply([("10.00000000", "1.00000000"), ("9.00000000", "1.00000000"), ("5.00000000", "1.00000000")])
-    side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
+    side.merge([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
     assert side.top(9) == [
         (to_units("9.5"), to_units("2")),
         (to_units("8"), to_units("2")),

@@ -22,21 +22,19 @@ from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
-from capture_pipeline.golden.readers.gzip_reader import FindingKind, Source
-from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline.sessions import gzip_members
 from capture_pipeline.sessions.gzip_members import (
     FULL_BYTES,
     HEAD_BYTES,
     MAX_LINES_BYTES,
-    Ending,
     build_member,
     inflate_member,
     member_size,
-    scan,
 )
 from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.recordings.reader import Recording
+from capture_pipeline.sessions.recordings.source import DamagePolicy, FindingKind, Source
 from capture_pipeline.settings.sessions import Recording as RecordingSettings
 from capture_pipeline_tests.support.sessions.desk import Desk
 from sandbox_exchange.archive.corrupt_zip import gzip_bomb
@@ -69,6 +67,12 @@ def hostile_member(megabytes: int, stated: int) -> bytes:
     return member
 
 
+def member_sizes(path: Path) -> list[int]:
+    """Return the inflated size of each sound member."""
+    with Source.open(path, policy=DamagePolicy.SKIP) as source:
+        return [len(lines) for lines in source]
+
+
 @pytest.mark.parametrize("stated", [HUGE_MB * MB, MAX_LINES_BYTES, 10 * MB, 0])
 def test_a_member_of_a_recording(stated: int) -> None:
     """One that states too much is not inflated; one that states less than it holds is, up to what it states."""
@@ -77,13 +81,13 @@ def test_a_member_of_a_recording(stated: int) -> None:
         assert inflate_member(member) is None
 
 
-def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_tail_of_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved of it is bounded, and so is what is read of it."""
     monkeypatch.setattr(gzip_members, "MAX_LINES_BYTES", 8 * MB)
-    tail = hostile_member(200, 0)[:-100]
-    with memory_below(64 * MB):
-        found = scan(tail, 0, lambda _: None)
-    assert found.ending is Ending.TORN
+    (tail := tmp_path / "tail.gz").write_bytes(hostile_member(200, 0)[:-100])
+    with memory_below(64 * MB), Source.open(tail, policy=DamagePolicy.SKIP) as found:
+        assert not list(found)
+    assert [finding.kind for finding in found.findings] == [FindingKind.TORN_MEMBER]
     assert len(found.open_line) < 16 * MB
 
 
@@ -94,8 +98,7 @@ def test_a_member_is_written_before_its_lines_are_too_many(tmp_path: Path) -> No
     for number in range(20):
         desk.pipeline.record_unframed("btcusdt@depth", b'{"pad":"%b"}' % (b"x" * (4 * MB) + b"%d" % number))
     desk.end()
-    sizes: list[int] = []
-    scan(desk.folder.growing.read_bytes(), 0, lambda lines: sizes.append(len(lines)))
+    sizes = member_sizes(desk.folder.growing)
     assert sum(sizes) > 80 * MB
     assert max(sizes) < FULL_BYTES + 5 * MB
 
@@ -112,8 +115,7 @@ def test_a_member_of_an_import_is_bounded(tmp_path: Path) -> None:
     file = tmp_path / "capture.gz"
     file.write_bytes(gzip.compress("".join(lines).encode(), 1))
     session = import_session(Origin.HFTBACKTEST, [file], tmp_path / "out")
-    sizes: list[int] = []
-    scan(session.recording.read_bytes(), 0, lambda found: sizes.append(len(found)))
+    sizes = member_sizes(session.recording)
     assert sum(sizes) > 60 * MB
     assert max(sizes) < FULL_BYTES + 2 * MB
 
@@ -141,7 +143,7 @@ def test_a_damaged_bomb_is_salvaged_in_pieces(tmp_path: Path) -> None:
     content = bytearray(gzip_bomb(100))
     content[-2000] ^= 0xFF
     path.write_bytes(bytes(content))
-    with memory_below(32 * MB), Source.open(path, salvage=True) as source:
+    with memory_below(32 * MB), Source.open(path, policy=DamagePolicy.SALVAGE) as source:
         longest = max(len(piece) for piece in source)
         assert [finding.kind for finding in source.findings] == [FindingKind.DAMAGED_MEMBER]
     assert longest <= 5 * MB

@@ -11,15 +11,18 @@ from xml.etree import ElementTree as ET
 import polars as pl
 import pytest
 
-from capture_pipeline.checks.gates import GateResult, Severity, row_gates
+from capture_pipeline.checks.klines import SCHEMA
+from capture_pipeline.checks.model import Severity, Verdict
 from capture_pipeline.cli.check import to_junit
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, NetworkError
+from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.charts import Section, page
 from capture_pipeline.reporting.pages import picture, svg_text
-from capture_pipeline.sessions.status import Status, prometheus_text
+from capture_pipeline.sessions.status import Status
 from capture_pipeline.terminal import logger, show_traceback, write_json, write_line, write_lines
+from capture_pipeline_tests.support.sessions.desk import metrics_text
 
 KEPT = ["币安人生USDT", "Ünïcödé ¡ £ ½", "Ελληνικά", "😀", "a\\b", "", " a  b "]
 ESCAPED = {
@@ -153,21 +156,20 @@ def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
         assert text.startswith("a\\x9b")
         assert len(text) == 500
     status = status.model_copy(update={"last_error": wrong, "session": 's"\n\\'})
-    assert all(line.isprintable() for line in prometheus_text(status).split("\n"))
-    assert 'session="s\\"\\\\n\\\\"' in prometheus_text(status)
+    assert all(line.isprintable() for line in metrics_text(status).split("\n"))
+    assert 'session="s\\"\\\\n\\\\"' in metrics_text(status)
 
 
 def test_a_junit_file_of_hostile_findings_is_xml() -> None:
-    spec = next(iter(row_gates()))
     failing = pl.DataFrame({"a\x1b": ["b\x00\u202e"]})
     found = GateResult(
-        replace(spec, severity=Severity.ERROR),
-        passed=False,
+        replace(SCHEMA, severity=Severity.ERROR),
+        Verdict.FAIL,
         symbol="S\x1b",
-        summary="c\x1b" + "x" * 9000,
+        reason="c\x1b" + "x" * 9000,
         failing=failing,
     )
-    warned = replace(found, spec=replace(spec, severity=Severity.WARN))
+    warned = replace(found, spec=replace(SCHEMA, severity=Severity.WARN))
     root = ET.fromstring(to_junit([found, warned]))
     texts = [text for each in root.iter() for text in (*each.attrib.values(), each.text or "")]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, read_plan, sessions_root, stop
 from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.account import (
-    LISTED_COUNTS,
     Account,
     AccountFile,
     AccountState,
-    count_listed,
     read_account,
 )
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Ending
@@ -55,16 +56,16 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
     desk.pipeline.record_unframed("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
     assert desk.accounting.figures()["in_memory"] > 0
     desk.end()
-    counts = desk.pipeline.total_counts()
-    assert {name: counts.get(name, 0) for name in LISTED_COUNTS} | {"received": counts["received"]} == {
-        **dict.fromkeys(LISTED_COUNTS, 0),
+    counts = desk.pipeline.counts
+    assert counts.parts() | {"received": counts.received} == {
+        **dict.fromkeys(ACCOUNT_PARTS, 0),
         "received": 19,
         "duplicates": 3,
-        "rejected_messages": 1,
-        "control_messages": 1,
+        "rejected": 1,
+        "control": 1,
         "early": 1,
     }
-    assert counts["received"] == desk.pipeline.messages + count_listed(counts)
+    assert counts.received == desk.pipeline.messages + counts.listed
     metadata = stop(folder, settings)
     assert metadata is not None
     assert metadata.statistics["accounting"]["difference"] == 0
@@ -80,7 +81,7 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     desk.send(6, 12)
     desk.send(1, 3, OTHERS)
     desk.pipeline.finish()
-    assert desk.pipeline.counts["dropped_messages"] == 10
+    assert desk.pipeline.counts.dropped_messages == 10
     desk.start()
     desk.end()
     # By the recorder itself, before anybody reads the recording again.
@@ -91,7 +92,7 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
     assert lost_ids(folder, Cause.DISK) == set(range(6, 13))
     assert lost_ids(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
     assert {gap.at_end for gap in read_gaps(folder.gaps)} == {True}
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert {name: report.check(name).verdict for name in ("ledger", "disk", "accounting")} == {
         "ledger": Verdict.PASS,
         "disk": Verdict.FAIL,
@@ -113,7 +114,7 @@ def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
     stop(folder, settings)
     assert recorded_ids(folder, OTHERS) | lost_ids(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
     assert lost_ids(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
     assert "before the first message of a stream" in report.check("disk").reason
 
@@ -150,7 +151,7 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(
         0,
         "closed" if resumed else "unwritten",
     )
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("accounting").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
 
 

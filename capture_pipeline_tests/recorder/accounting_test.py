@@ -8,23 +8,27 @@ import resource
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.cli.session.view import session_document
-from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_open_sessions, prepare, sessions_root, stop
-from capture_pipeline.sessions.account import LISTED_COUNTS, Account, AccountFile, AccountState, read_account
+from capture_pipeline.sessions.account import Account, AccountFile, AccountState, read_account
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline_tests.support.sessions.mounts import mount_tmpfs
 from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 pytestmark = pytest.mark.slow
 
-SHORT = Thresholds(min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end_tolerance_s=0.5)
+SHORT = replace(DEFAULTS, min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end_tolerance_s=0.5)
 
 
 def fill(session: Live) -> None:
@@ -39,7 +43,7 @@ def fill(session: Live) -> None:
 def closed_account(metadata: SessionMetadata) -> dict[str, Any]:
     """Return the account of a finished session after a check that it is closed."""
     account: dict[str, Any] = metadata.statistics["accounting"]
-    assert account["received"] == account["written"] + sum(account[name] for name in LISTED_COUNTS.values())
+    assert account["received"] == account["written"] + sum(account[name] for name in ACCOUNT_PARTS)
     assert (account["difference"], account["written"]) == (0, metadata.statistics["messages"])
     return account
 

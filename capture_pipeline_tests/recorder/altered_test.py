@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.cli.session.view import overview
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
-from capture_pipeline.sessions.account import LISTED_COUNTS
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, SessionPlan
@@ -110,17 +112,20 @@ def test_it_is_noticed_and_its_ids_are_listed(
     assert recorded_ids(folder, OTHERS) | lost_ids(folder, cause, stream=OTHERS) == set(range(1, 6))
     assert {gap.cause for gap in read_gaps(folder.gaps)} <= {cause}
     account = metadata.statistics["accounting"]
-    assert account["received"] == account["written"] + sum(account[part] for part in LISTED_COUNTS.values())
+    assert account["received"] == account["written"] + sum(account[part] for part in ACCOUNT_PARTS)
     assert account["removed"] == 40 + 5 - len(recorded_ids(folder) & set(range(1, 41))) - len(
         recorded_ids(folder, OTHERS)
     )
     assert [one["cause"] for one in account["altered"]] == [cause]
-    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    report = validate(folder.path, dataclasses.replace(DEFAULTS, min_messages=1, duration_s=0.0))
     assert (report.check("ledger").verdict, report.check("accounting").verdict) == (
         Verdict.PASS,
         Verdict.PASS,
     )
-    assert (report.check("disk").verdict, report.check("disk").decides) == (Verdict.FAIL, True)
+    assert (report.check("disk").verdict, report.check("disk").spec.severity) == (
+        Verdict.FAIL,
+        Severity.ERROR,
+    )
     assert folder.growing.name in report.check("disk").reason
 
 

@@ -22,12 +22,11 @@ import pytest
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline_tests.support.sessions import crash_program
 from capture_pipeline_tests.support.sessions.crash_program import DEPTH, MISSING, TRADES, main
 
 STRACE = shutil.which("strace")
 ALL = os.environ.get("CRASH_MATRIX") == "all"
-PROGRAM = Path(crash_program.__file__)
+PROGRAM = "capture_pipeline_tests.support.sessions.crash_program"
 CALLS = ("write", "fsync", "rename", "ftruncate", "unlink")
 FAULTS = {"write": ("ENOSPC", "EIO"), "fsync": ("EIO",), "rename": ("EIO",), "ftruncate": (), "unlink": ()}
 FIRST_RUN, SECOND_RUN = (1, 40), (41, 60)
@@ -55,7 +54,7 @@ def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.Complet
     """Run the session for the first time under strace."""
     inject = ["-e", str(crash)] if crash else []
     watched = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject]
-    command = [*watched, sys.executable, "-B", str(PROGRAM), str(path), *(str(each) for each in FIRST_RUN)]
+    command = [*watched, sys.executable, "-B", "-m", PROGRAM, str(path), *(str(each) for each in FIRST_RUN)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.recorder.app import record
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.lifecycle import create_plan, prepare, record, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder

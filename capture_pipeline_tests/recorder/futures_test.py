@@ -68,7 +68,7 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
     assert {stream: len(found) > 100 for stream, found in ranges.items()} == {AGG_TRADE: True, DEPTH: True}
     assert session.metadata.statistics["reconnects_by_cause"] == {Cause.CLOSED: 2}
     report = validate(session.folder.path)
-    verdicts = {check.name: str(check.verdict) for check in report.checks}
+    verdicts = {check.spec.name: str(check.verdict) for check in report.checks}
     passed = (
         "line_form",
         "continuity",
@@ -102,7 +102,7 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
     lines = [json.loads(line) for line in session.folder.refilled.read_text().splitlines()]
     assert [line["agg"]["a"] for line in lines] == list(lost)
     assert (gaps[AGG_TRADE].filled_by, gaps[DEPTH].filled_by) == ("refilled_trades.jsonl", None)
-    checks = {check.name: check for check in validate(session.folder.path).checks}
+    checks = {check.spec.name: check for check in validate(session.folder.path).checks}
     places = {
         place["stream"]: (place["last_good_id"], place["first_good_id"])
         for place in checks["continuity"].figures["places"]

@@ -60,7 +60,7 @@ def trades_of(one: Live, root: Path) -> pl.DataFrame:
 def test_orders_outside_the_market_are_recorded_without_a_hole(session: Live) -> None:
     """These trades have ids, so the recording is valid and the ledger stays empty."""
     assert not session.gaps
-    verdicts = {check.name: str(check.verdict) for check in validate(session.folder.path).checks}
+    verdicts = {check.spec.name: str(check.verdict) for check in validate(session.folder.path).checks}
     passed = (
         "line_form",
         "continuity",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import create_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
+from capture_pipeline.recorder.storage.checkpoint import checkpoint_tracks
 from capture_pipeline.recorder.storage.event_log import append_line
-from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.tail_losses import find_lost_ends
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import read_gaps
@@ -86,9 +89,9 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
         20,
         False,
     )
-    report = validate(folder.path, Thresholds(min_messages=1))
+    report = validate(folder.path, replace(DEFAULTS, min_messages=1))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
-    assert report.check("disk").decides
+    assert report.check("disk").spec.severity is Severity.ERROR
     assert report.check("disk").figures["lost_at_end"] == [(TRADES, 10, 21)]
     for name in ("ledger", "disk"):
         assert "1 behind the last message of a stream: btcusdt@trade 10..21" in report.check(name).reason

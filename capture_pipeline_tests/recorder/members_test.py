@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -10,26 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.sessions.gzip_members import (
-    HEAD_BYTES,
-    Ending,
-    Scan,
-    build_member,
-    inflate_member,
-    member_size,
-    scan,
-)
+from capture_pipeline.sessions.gzip_members import HEAD_BYTES, build_member, inflate_member, member_size
+from capture_pipeline.sessions.recordings.source import DamagePolicy, FindingKind, Source
 
 BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
 MEMBERS = [build_member(lines, 10) for lines in BATCHES]
 FILE = b"".join(MEMBERS)
 
 
-def scan_bytes(content: bytes, start: int = 0) -> tuple[bytes, Scan]:
-    """Return the lines of a file and the result of the scan."""
-    out = bytearray()
-    found = scan(content, start, out.extend)
-    return bytes(out), found
+def scan_bytes(content: bytes, start: int = 0) -> tuple[bytes, Source]:
+    """Return the lines of the sound members of a file, and the source after the last one."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(content)
+        with Source.open(Path(file.name), start, policy=DamagePolicy.SKIP) as found:
+            return b"".join(found), found
+
+
+def kinds(found: Source) -> list[FindingKind]:
+    return [finding.kind for finding in found.findings]
 
 
 def test_any_gzip_reader_reads_them() -> None:
@@ -54,13 +53,7 @@ def test_a_sound_file_is_read_whole() -> None:
     """All lines, and a clean ending."""
     out, found = scan_bytes(FILE)
     assert out == b"".join(BATCHES)
-    assert (found.ending, found.good_end, found.lines, found.members, found.damage) == (
-        Ending.CLEAN,
-        len(FILE),
-        40,
-        4,
-        [],
-    )
+    assert (found.findings, found.sound_end, out.count(b"\n"), found.members) == ([], len(FILE), 40, 4)
 
 
 @given(st.integers(1, len(FILE) - 1))
@@ -69,8 +62,8 @@ def test_a_file_cut_anywhere_keeps_its_whole_members(size: int) -> None:
     out, found = scan_bytes(FILE[:size])
     whole = sum(1 for number in range(1, 5) if len(b"".join(MEMBERS[:number])) <= size)
     assert out == b"".join(BATCHES[:whole])
-    assert found.good_end == len(b"".join(MEMBERS[:whole]))
-    assert (found.ending is Ending.CLEAN) == (found.good_end == size)
+    assert found.sound_end == len(b"".join(MEMBERS[:whole]))
+    assert (not found.findings) == (found.sound_end == size)
     assert b"".join(BATCHES).startswith(out + found.salvaged)
     assert not found.salvaged or found.salvaged.endswith(b"\n")
 
@@ -85,8 +78,8 @@ def test_a_flipped_bit_costs_one_member_and_is_told(at: int, bit: int) -> None:
     kept = [lines for number, lines in enumerate(BATCHES) if number != hit]
     if out != b"".join(BATCHES):
         assert out == b"".join(kept)
-        assert (found.ending is Ending.TORN) == (hit == 3)
-        assert len(found.damage) == (hit < 3)
+        assert kinds(found) == [FindingKind.TORN_MEMBER if hit == 3 else FindingKind.DAMAGED_MEMBER]
+        assert (found.findings[0].end is None) == (hit == 3)
 
 
 @pytest.mark.parametrize("zeros", [1, 10, 5000])
@@ -94,14 +87,14 @@ def test_zeros_at_the_end_are_told(zeros: int) -> None:
     """As after a loss of power; Python's gzip treats zeros as padding."""
     assert gzip.decompress(FILE + b"\0" * zeros) == b"".join(BATCHES)
     _, found = scan_bytes(FILE + b"\0" * zeros)
-    assert (found.ending, found.good_end) == (Ending.ZEROS, len(FILE))
+    assert (kinds(found), found.sound_end) == ([FindingKind.ZERO_TAIL], len(FILE))
 
 
 def test_a_member_that_lies_about_its_lines_is_damage() -> None:
     """The count of lines is checked."""
     out, found = scan_bytes(MEMBERS[0] + build_member(BATCHES[1], 11) + MEMBERS[2])
     assert out == BATCHES[0] + BATCHES[2]
-    assert len(found.damage) == 1
+    assert kinds(found) == [FindingKind.DAMAGED_MEMBER]
 
 
 def test_what_follows_a_member_in_its_length_is_no_member() -> None:

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
-from capture_pipeline.orderbook.text_book import MAX_PENDING
-from capture_pipeline.recorder.background.book_follower import BookFollower
+from capture_pipeline.recorder.background.book_follower import MAX_PENDING, BookFollower
+from capture_pipeline.recorder.events import EventBus, MessageRejected, ShutdownAnnounced
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.writer import Writer
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.layout import (
     SessionFolder,
     session_id,
@@ -37,6 +38,7 @@ from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.schedule import list_windows
 from capture_pipeline.settings.sessions import PlannedSession, Recording, Weekday
+from capture_pipeline_tests.support.sessions.desk import create_pipeline
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 
@@ -210,24 +212,28 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_a_line_is_kept_apart_with_its_reason(raw: bytes, expected: str) -> None:
     """It is counted, and no message is created."""
-    reasons: list[str] = []
-    intake = Intake([TRADES, DEPTH], lambda _: None, lambda reason, _: reasons.append(reason))
+    rejected: list[MessageRejected] = []
+    counts, events = SessionCounts(), EventBus()
+    events.subscribe(MessageRejected, rejected.append)
+    intake = Intake([TRADES, DEPTH], counts, events)
     assert intake.place(1, raw, 0) is None
-    assert expected in reasons[0]
-    assert intake.rejected == 1
+    assert expected in rejected[0].reason
+    assert counts.rejected_messages == 1
 
 
 def test_a_message_is_placed_by_its_ids() -> None:
     """Trades by `t`, diffs by `U..u`; a shutdown notice is reported."""
-    reports: list[int] = []
-    intake = Intake([TRADES, DEPTH], reports.append, lambda *_: None)
+    reports: list[ShutdownAnnounced] = []
+    events = EventBus()
+    events.subscribe(ShutdownAnnounced, reports.append)
+    intake = Intake([TRADES, DEPTH], SessionCounts(), events)
     trade = intake.place(1, b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":7}}', 5)
     diff = intake.place(2, b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"U":3,"u":8,"b":[],"a":[]}}', 6)
     assert trade is not None
     assert diff is not None
     assert (trade.first, trade.last, diff.first, diff.last) == (7, 7, 3, 8)
     assert intake.place(2, b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}', 6) is None
-    assert reports == [2]
+    assert [one.connection for one in reports] == [2]
 
 
 @given(st.binary(max_size=60))
@@ -326,13 +332,11 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     """No later message shows the loss: the disk refuses, and there is no room for pending messages."""
     folder = SessionFolder(tmp_path)
     writer = Writer(folder, segment=1, max_waiting_bytes=10, fsync_s=1)
-    hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-    intake = Intake([TRADES], lambda _: None, lambda *_: None)
-    capture = RecordingPipeline(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
+    capture = create_pipeline(writer, [TRADES], Recording(flush_messages=2))
     for number in range(3):
         capture.receive(1, b'{"stream":"btcusdt@trade","data":{"E":1,"t":%d}}' % number)
     capture.finish()
-    assert (capture.counts["dropped_messages"], capture.counts["tail_dropped_messages"]) == (1, 1)
+    assert (capture.counts.dropped_messages, capture.counts.tail_dropped_messages) == (1, 1)
 
 
 @pytest.mark.parametrize("levels", [b'[["one","2.0"]]', b'[["1.0","2,0"]]', b"{}", b"null", b'[["1.0"]]'])
@@ -371,8 +375,5 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
 
 
 def capturing(folder: Path, follower: BookFollower) -> RecordingPipeline:
-    hooks = Hooks(follower.apply_diff, lambda _: None, lambda mark: mark)
     writer = Writer(SessionFolder(folder), segment=1, max_waiting_bytes=1 << 20, fsync_s=1)
-    return RecordingPipeline(
-        Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks
-    )
+    return create_pipeline(writer, [DEPTH], Recording(), on_diff=follower.apply_diff)

@@ -10,7 +10,8 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
-from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.checkpoint import checkpoint_tracks
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder

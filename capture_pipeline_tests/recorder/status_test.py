@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from capture_pipeline.binance.http.pauses import HostGroup
@@ -16,13 +17,14 @@ from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.cli.session.view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.recorder.app import LEAD_S
-from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
+from capture_pipeline.recorder.events import ConnectionClosed, ConnectionRefused, EventBus, RestPaused
 from capture_pipeline.recorder.process import follow
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline.sessions.status import Status, prometheus_text
+from capture_pipeline.sessions.status import Status
+from capture_pipeline_tests.support.sessions.desk import metrics_text
 from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 
@@ -59,14 +61,13 @@ class _Ended:
 
     def __init__(self) -> None:
         self.now_s, self.reports = 0.0, list[str]()
-        self.troubles = ConnectionHealth("ws://host", self.reports.append, lambda: self.now_s)
+        self.events = EventBus()
+        self.troubles = ConnectionHealth("ws://host", self.events, self.reports.append, lambda: self.now_s)
 
     def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
         """End a connection."""
-        connection = Connection(
-            1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail
-        )
-        self.troubles.record_end(connection)
+        kind = ConnectionClosed if opened else ConnectionRefused
+        self.events.publish(kind(1, cause, detail, messages=0))
 
     def look(self, seconds: float, *, is_whole: bool = False) -> None:
         """Advance the time with a call each second."""
@@ -110,11 +111,13 @@ def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
 def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     """And again if its end changes; the status shows it while it lasts."""
     now_s = [1_800_000_000.0]
-    limits, reports = (
+    limits, reports, events = (
         AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]),
         list[str](),
+        EventBus(),
     )
-    pauses = RestPauses(limits, reports.append)
+    events.subscribe(RestPaused, lambda event: reports.append(event.what))
+    pauses = RestPauses(limits, events)
     pauses.report_changes()
     assert (pauses.current, reports) == ("", [])
     limits.refuse(HostGroup.REST, 429, 60.0)
@@ -141,12 +144,37 @@ def test_a_connection_error_is_a_metric_with_its_text() -> None:
         ends_us=1,
         last_error='said "no"\nand \\',
     )
-    assert 'capture_connection_error{session="s",error="said \\"no\\"\\\\nand \\\\"} 1\n' in prometheus_text(
+    assert 'capture_connection_error{error="said \\"no\\"\\\\nand \\\\",session="s"} 1.0\n' in metrics_text(
         status
     )
-    assert 'capture_connection_error{session="s",error=""} 0\n' in prometheus_text(
+    assert 'capture_connection_error{error="",session="s"} 0.0\n' in metrics_text(
         status.model_copy(update={"last_error": ""})
     )
+
+
+def test_metrics_keep_their_names_types_and_labels() -> None:
+    """Dashboards and alerts refer to them; a value that is not known is absent."""
+    status = Status(
+        session="s", state="recording", pid=1, updated_ns=0, started_us=0, ends_us=1, messages=7, lag_ms=2.5
+    )
+    families = {one.name: one for one in text_string_to_metric_families(metrics_text(status))}
+    names = {"messages", "file_bytes", "dropped_messages", "gaps", "ids_lost"}
+    assert {name for name, one in families.items() if one.type == "counter"} == {
+        f"capture_{name}" for name in names
+    }
+    assert {name for name, one in families.items() if one.type == "gauge"} == {
+        f"capture_{name}"
+        for name in (
+            *("messages_per_s", "late_s", "waiting_bytes", "disk_free_bytes", "held", "lag_ms", "rss_bytes"),
+            *("connections", "connection_error"),
+        )
+    }
+    samples = {one.name: one for family in families.values() for one in family.samples}
+    assert samples["capture_messages_total"].labels == {"session": "s"}
+    assert samples["capture_messages_total"].value == 7
+    assert samples["capture_lag_ms"].value == 2.5
+    unknown = metrics_text(status.model_copy(update={"lag_ms": None}))
+    assert "capture_lag_ms" not in unknown
 
 
 def _shown(session: Live) -> str:

@@ -10,14 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled._side import (
-    SPAN,
-    SideArrays,
-    clear_bit,
-    new_side,
-    next_occupied,
-    set_bit,
-)
+from capture_pipeline.orderbook.compiled._arrays import SPAN, SideArrays, new_side
+from capture_pipeline.orderbook.compiled._bitmap import clear_bit, next_occupied, set_bit
 
 GUARD = 1 << 13
 GUARD_WORD = np.uint64(2)

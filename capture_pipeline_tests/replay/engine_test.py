@@ -17,12 +17,13 @@ from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
-from capture_pipeline.orderbook.synchronization import BookSync
+from capture_pipeline.orderbook.compiled.book import LevelBatch
+from capture_pipeline.orderbook.levels import decimal_text, to_units
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import LevelBatch
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
 from capture_pipeline.replay.sampling import sample_book, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
@@ -99,7 +100,7 @@ def test_a_replay_does_what_the_procedure_says(
     made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tuple[int, int]]]], sizes: list[int]
 ) -> None:
     """For any pieces of the messages, state, last id and levels are the same."""
-    replay, sync = Replay(), BookSync(Book())
+    replay, sync = Replay(), LocalBook()
     for messages in pieces(made, sizes):
         replay.process(messages)
     for kind, first, last, previous, bids, asks in made:

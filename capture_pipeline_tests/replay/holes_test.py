@@ -19,11 +19,11 @@ from capture_pipeline.cli.main import main
 from capture_pipeline.golden.comparison.book_samples import sample_seconds
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.synchronization import BookSync, State
+from capture_pipeline.orderbook.compiled.book import LevelBatch
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import ROWS, Messages, Scale
 from capture_pipeline.replay.sampling import sample_book
@@ -123,7 +123,7 @@ def recordings(draw: st.DrawFn) -> Recorded:
 
 def oracle(messages: list[Message], at_ns: int) -> int | None:
     """Return the update id of the known book at a time, by the exchange's procedure in plain Python."""
-    sync, reached_ns = BookSync(Book()), -1
+    sync, reached_ns = LocalBook(), -1
     for message in messages:
         if message.capture_ns > at_ns and (sync.state is not State.SYNCED or at_ns == reached_ns):
             break

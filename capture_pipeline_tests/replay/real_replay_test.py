@@ -11,16 +11,17 @@ import pytest
 
 from capture_pipeline.binance.streams.messages import decode_book_ticker
 from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
 from capture_pipeline.orderbook.levels import to_units
+from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import LAST, Ints, Messages
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
+from capture_pipeline.sessions.recordings.reader import read_lines
 from capture_pipeline_tests.support.sessions.eth import SESSION, import_eth
 
 Best = tuple[int, int, int, int]

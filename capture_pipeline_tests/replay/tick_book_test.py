@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.compiled import book as tick_book
-from capture_pipeline.replay.compiled._side import EMPTY, MAX_TICK, SPAN, WINDOW
-from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
+from capture_pipeline.orderbook.compiled import book as tick_book
+from capture_pipeline.orderbook.compiled._arrays import EMPTY, MAX_TICK, SPAN, WINDOW
+from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
 
 Levels = list[tuple[int, int]]
 NEAR = st.integers(-60, 60)

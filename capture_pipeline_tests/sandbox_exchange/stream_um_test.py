@@ -12,8 +12,8 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams.parser import StreamParser
+from capture_pipeline.binance.streams import columns as layout
+from capture_pipeline.binance.streams.decoders import CompiledDecoder
 from capture_pipeline_tests.binance.stream_kernel_test import list_values, parse, parse_with_msgspec
 from capture_pipeline_tests.support.exchange.streams import (
     BUSY,
@@ -81,12 +81,12 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
     content = b"".join(
         b'{"capture_ns":%d,%b\n' % (number, message) for number, message in enumerate(messages)
     )
-    parser = StreamParser("made.gz")
-    parse(content, parser)
-    found = parse(content, parser)
+    decoder = CompiledDecoder("made.gz")
+    parse(content, decoder)
+    found = parse(content, decoder)
     assert (found.lines, found.by_fallback) == (121, 0)
-    assert set(found.columns.trades[kernel.T_MARKET].tolist()) == {1}
-    assert list_values(found, parser.streams) == parse_with_msgspec(content)
+    assert set(found.columns.trades[layout.T_MARKET].tolist()) == {1}
+    assert list_values(found, decoder.streams) == parse_with_msgspec(content)
 
 
 def _received_streams(box: Exchange, path: str) -> set[str]:

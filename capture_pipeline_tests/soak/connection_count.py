@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from capture_pipeline.golden.validation.report import Thresholds
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.support.exchange.process import exchange
 from capture_pipeline_tests.support.sessions.recorder import BUSY, Live
@@ -131,7 +131,7 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
     session.finish()
     report = validate(
         session.folder.path,
-        Thresholds(min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf),
+        replace(DEFAULTS, min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf),
     )
     statistics = session.metadata.statistics
     return Outcome(
@@ -144,7 +144,7 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
         silent=len(streams - statistics["messages_by_stream"].keys()),
         ids_lost=statistics["ids_lost"],
         ends=ends,
-        failed=[f"{check.name}: {check.reason}" for check in report.failed],
+        failed=[f"{check.spec.name}: {check.reason}" for check in report.failed],
     )
 
 

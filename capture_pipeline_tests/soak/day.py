@@ -12,14 +12,15 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS, SNAPSHOTS, RateRange
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.support.deployment import NOW, SandboxDeployment
 from capture_pipeline_tests.support.exchange.process import exchange
@@ -29,7 +30,6 @@ from capture_pipeline_tests.support.sessions.recorder import BUSY, Live
 _HOUR_US = 3_600_000_000
 _CONNECTIONS = 2
 _PATIENCE_S = 60.0
-_ADVISORY = Thresholds().advisory
 _FLUSH_S = 0.2
 _SLACK_NS = round((_FLUSH_S + 1.0) * 1e9)
 """A kill loses unwritten messages, and the first message comes shortly after the connection."""
@@ -273,19 +273,23 @@ def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
 def _validate(session: Live, pace: Pace, account: Account) -> None:
     """Run the validation of the project, without the checks on the share of outages in this short time."""
     outages = bool(account.gaps)
-    thresholds = Thresholds(
+    thresholds = replace(
+        DEFAULTS,
         min_messages=0 if outages else round(pace.hours * 41_700),
         end_tolerance_s=math.inf,  # the market runs faster than the plan's clock: the session is stopped early
         duration_s=pace.hours * 3600 / pace.speed * 0.9,
-        depth_per_s=(7.0 * pace.speed, 10.5 * pace.speed),
+        depth_per_s=RateRange(7.0 * pace.speed, 10.5 * pace.speed),
         max_gap_ratio=1.0 if outages else 1e-4,
         min_uptime=0.0 if outages else 0.999,
         min_book_valid=0.3 if outages else 0.98,
-        # A snapshot that came inside of an outage is followed by no diff.
-        advisory=_ADVISORY | {"snapshots"} if outages else _ADVISORY,
     )
     report = validate(session.folder.path, thresholds, book=True)
-    account.wrong += [f"validation: {check.name}: {check.reason}" for check in report.failed]
+    # A snapshot that came inside of an outage is followed by no diff.
+    account.wrong += [
+        f"validation: {check.spec.name}: {check.reason}"
+        for check in report.failed
+        if not (outages and check.spec == SNAPSHOTS)
+    ]
     for name in ("ledger", "checksums"):
         account.check(
             report.check(name).verdict is Verdict.PASS, f"validation: {name}: {report.check(name).reason}"

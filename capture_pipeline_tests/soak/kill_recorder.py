@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.checks.model import Verdict
+from capture_pipeline.checks.recordings import DEFAULTS
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline_tests.soak.observer import Comparison, Observer, compare
 from capture_pipeline_tests.support.exchange.process import exchange
@@ -184,7 +185,7 @@ def _wait(missing: Callable[[], str], session: Live) -> None:
 def _validate(session: Live) -> list[str]:
     """Validate the form, order, ledger and files of the session, and describe the failed checks."""
     left = [f"{path.name} was not removed" for path in session.folder.segments()]
-    report = validate(session.folder.path, Thresholds(min_messages=0, duration_s=0), book=False)
+    report = validate(session.folder.path, replace(DEFAULTS, min_messages=0, duration_s=0), book=False)
     names = ("file", "line_form", "capture_order", "duplicates", "overlaps", "ledger", "checksums", "disk")
     failed = [check for name in names if (check := report.check(name)).verdict is not Verdict.PASS]
-    return left + [f"validation: {check.name}: {check.reason}" for check in failed]
+    return left + [f"validation: {check.spec.name}: {check.reason}" for check in failed]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from capture_pipeline.binance.archive.klines.parser import parse_csv, parse_rest
-from capture_pipeline.binance.streams._kernel import PADDING
-from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.binance.streams.columns import PADDING
+from capture_pipeline.binance.streams.decoders import CompiledDecoder
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import generate_events
 from capture_pipeline.feasibility.replay_throughput.synthetic_session import (
     SYMBOL,
@@ -41,9 +39,7 @@ def klines() -> None:
 def streams() -> None:
     """That of recordings."""
     lines = b"".join(_LINE % (name, data) for name, data in _DATA.items())
-    text = np.frombuffer(lines + b"\0" * PADDING, np.uint8)
-    for kind in (text, text.copy()):  # numba compiles for what is written to and for what is not
-        StreamParser("warm-up").parse(kind, len(lines), Columns.of_size(len(lines)))
+    CompiledDecoder("warm-up").decode(lines + bytes(PADDING))
 
 
 def books() -> None:

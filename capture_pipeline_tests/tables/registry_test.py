@@ -22,9 +22,9 @@ from capture_pipeline_tests.support.pages import DOCS
 
 _BARS = (
     "open_time_us: int64?, open: decimal128(18, 8)?, high: decimal128(18, 8)?, low: decimal128(18, 8)?, "
-    "close: decimal128(18, 8)?, volume: decimal128(26, 8)?, close_time_us: int64?, quote_volume: decimal128(26, 8)?, "
-    "trades: int64?, taker_buy_volume: decimal128(26, 8)?, taker_buy_quote_volume: decimal128(26, 8)?, "
-    "time_unit: large_string?, source: large_string?"
+    "close: decimal128(18, 8)?, volume: decimal128(26, 8)?, close_time_us: int64?, quote_volume: "
+    "decimal128(26, 8)?, trades: int64?, taker_buy_volume: decimal128(26, 8)?, taker_buy_quote_volume: "
+    "decimal128(26, 8)?, time_unit: large_string?, source: large_string?"
 )
 POLARS_FILES = {
     "bars": _BARS,
@@ -32,10 +32,11 @@ POLARS_FILES = {
     "kept_value: decimal128(26, 8)?, kept_file: large_string?, other_source: large_string?, "
     "other_value: decimal128(26, 8)?, other_file: large_string?",
     "bar_exclusions": f"{_BARS}, cause: large_string?, shift_us: int64?, file: large_string?",
-    "bar_gaps": "start_us: int64?, end_us: int64?, bars: int64?, status: large_string?, cause: large_string?, "
-    "explained: bool?, verified_nonexistent: bool?, attempts: int64?, filled_by: large_string?, detail: large_string?",
-    "golden_refills": "trade_id: int64?, price_e8: int64?, quantity_e8: int64?, trade_us: int64?, buyer_maker: bool?, "
-    "stream: large_string?",
+    "bar_gaps": "start_us: int64?, end_us: int64?, bars: int64?, status: large_string?, cause: "
+    "large_string?, explained: bool?, verified_nonexistent: bool?, attempts: int64?, filled_by: "
+    "large_string?, detail: large_string?",
+    "golden_refills": "trade_id: int64?, price_e8: int64?, quantity_e8: int64?, trade_us: int64?, "
+    "buyer_maker: bool?, stream: large_string?",
     "bar_windows": "start_us: int64?, end_us: int64?, as_of_us: int64?, expected: int64?, "
     "bars_sha256: large_string?, gaps_sha256: large_string?",
 }
@@ -50,8 +51,9 @@ _LEVEL_ENCODINGS = {
 SESSION_FILES = {
     "golden_trades": (
         (
-            "line: int64, capture_ns: int64, event_us: int64, trade_us: int64, trade_id: int64, price_e8: int64, quantity_e8: int64, "
-            "price_places: int8, quantity_places: int8, buyer_maker: bool, order_type: string?"
+            "line: int64, capture_ns: int64, event_us: int64, trade_us: int64, trade_id: int64, price_e8: "
+            "int64, quantity_e8: int64, price_places: int8, quantity_places: int8, buyer_maker: bool, "
+            "order_type: string?"
         ),
         {
             **dict.fromkeys(
@@ -66,7 +68,10 @@ SESSION_FILES = {
         },
     ),
     "golden_depth": (
-        f"line: int64, capture_ns: int64, event_us: int64, first_id: int64, last_id: int64, previous_id: int64, {_LEVEL}",
+        (
+            f"line: int64, capture_ns: int64, event_us: int64, first_id: int64, last_id: int64, previous_id: "
+            f"int64, {_LEVEL}"
+        ),
         {
             **dict.fromkeys(
                 ("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id"), "RLE_DICTIONARY"
@@ -80,8 +85,8 @@ SESSION_FILES = {
     ),
 }
 REPLAY_FILES = {
-    "golden_checkpoints": "capture_ns: int64?, line: int64?, last_id: int64?, reached_ns: int64?, side: int8?, "
-    "price_e8: int64?, quantity_e8: int64?",
+    "golden_checkpoints": "capture_ns: int64?, line: int64?, last_id: int64?, reached_ns: int64?, side: "
+    "int8?, price_e8: int64?, quantity_e8: int64?",
     "samples_long": "sampled_ns: int64?, last_id: int64?, symbol: string?, side: string?, level: int32?, "
     "price_e8: int64?, quantity_e8: int64?",
     "samples_wide": "sampled_ns: int64?, last_id: int64?, bid_1_price_e8: int64?, bid_1_quantity_e8: int64?, "

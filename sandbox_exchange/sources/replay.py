@@ -21,16 +21,14 @@ from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_o
 from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError, MalformedDataError
-from capture_pipeline.golden.readers.line_reader import Recording
-from capture_pipeline.parsing import PARSE_ERRORS, explain
-from capture_pipeline.sessions.line_format import decode_line
+from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.sessions.recordings.reader import read_lines
 from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
 from sandbox_exchange.streams.messages import Message, StreamKey
 
-_BLOCK_BYTES = 1 << 18
 _MAX_WINDOW_LINES = 5000
 _SYMBOL_SEARCH_LINES = 5000
 
@@ -49,26 +47,11 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         ConfigError: The file cannot be read, or a line does not have the form of a recording.
     """
-    number = 0
     try:
-        with Recording(path, _BLOCK_BYTES) as recording:
-            for block in recording:
-                for line in block.split(b"\n")[:-1]:
-                    number += 1
-                    yield _parse_record(line, path, number)
+        for _, line in read_lines(path, tolerant=True):
+            yield Record(line.capture_ns // 1000, line.stream, bytes(line.data))
     except MalformedDataError as error:
         raise ConfigError(error.what, where=error.where, remedy=error.remedy) from None
-
-
-def _parse_record(line: bytes, path: Path, number: int) -> Record:
-    try:
-        decoded = decode_line(line)
-    except PARSE_ERRORS as error:
-        remedy = 'lines have the form {"capture_ns":…,"stream":"…","data":…}'
-        raise ConfigError(
-            f"line {number} is not a line of a recording: {explain(error)}", where=str(path), remedy=remedy
-        ) from None
-    return Record(decoded.capture_ns // 1000, decoded.stream, bytes(decoded.data))
 
 
 class ReplayFeed:

@@ -1,7 +1,7 @@
 """Numba kernel that parses the lines of a recording to integers, in one pass over the bytes.
 
 The kernel accepts only the layouts that the exchange writes: no spaces, a fixed order of fields, no further
-field. It stops at a line in another layout. `parser.py` then reads that line with msgspec, and the kernel
+field. It stops at a line in another layout. `decoders.py` then reads that line with msgspec, and the kernel
 continues after it. Both produce the same values.
 
 Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of
@@ -29,24 +29,42 @@ from capture_pipeline.binance.streams._kernel_text import (
     same_symbol,
     skip_data,
 )
-
-PADDING = 1024
-"""Number of readable bytes after the text: more than the longest fixed part of a line, which is about 600."""
-SHORTEST_LEVEL, SHORTEST_LINE = 9, 60
-"""Minimum length in bytes of a level, and of a line of a known stream, in any layout; for the capacities."""
+from capture_pipeline.binance.streams.columns import (
+    AT,
+    D_ASKS,
+    D_BIDS,
+    D_CAPTURE,
+    D_END,
+    D_EVENT,
+    D_FIRST,
+    D_LAST,
+    D_LINE,
+    D_PREVIOUS,
+    D_STREAM,
+    DEPTH,
+    DEPTHS,
+    LEVELS,
+    LINE,
+    PADDING,
+    SKIP,
+    SNAPSHOT_LEVELS,
+    SNAPSHOTS,
+    T_CAPTURE,
+    T_EVENT,
+    T_ID,
+    T_LINE,
+    T_MAKER,
+    T_MARKET,
+    T_PLACES,
+    T_PRICE,
+    T_QUANTITY,
+    T_STREAM,
+    T_TRADE,
+    TRADE,
+    TRADES,
+)
 
 DONE, OTHER_LAYOUT, FULL = range(3)
-SKIP, TRADE, DEPTH, SNAPSHOT = range(4)
-"""Kinds of streams: lines are skipped, or parsed as a trade, a diff or a snapshot."""
-AT, LINE, TRADES, DEPTHS, LEVELS, SNAPSHOTS, SNAPSHOT_LEVELS = range(7)
-"""Indices of the state: position, number of lines before it, and number of rows written to each output."""
-T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(
-    11
-)
-"""Rows of the array of trades. T_PLACES: number of decimals of the price times 16, plus that of the quantity.
-T_MARKET: 1 if `X` is `MARKET`, else 0."""
-D_CAPTURE, D_EVENT, D_FIRST, D_LAST, D_PREVIOUS, D_BIDS, D_ASKS, D_END, D_STREAM, D_LINE = range(10)
-"""Rows of the array of diffs and snapshots. Bids are levels `[D_BIDS, D_ASKS)`, asks `[D_ASKS, D_END)`."""
 
 _njit = numba.njit(cache=True, nogil=True)
 _1 = np.uint64(1)

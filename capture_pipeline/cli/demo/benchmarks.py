@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from capture_pipeline.checks.feasibility import DISK, EXACT, THROUGHPUT
 from capture_pipeline.cli.console import progress
 from capture_pipeline.feasibility.benchmarks import measure_decimals, measure_disk, measure_synthetic_replay
-from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.lake.paths import Lake
 
@@ -28,6 +28,6 @@ def measured_benchmarks(lake: Lake) -> list[Evidence]:
     with progress("benchmarks", len(benchmarks)) as tell:
         for asset, measure in benchmarks.items():
             earlier = store.latest(asset)
-            found.append(earlier[0] if earlier else measure())
+            found.append(earlier.evidence if earlier else measure())
             tell(asset)
     return found

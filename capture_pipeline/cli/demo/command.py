@@ -12,6 +12,7 @@ import click
 import polars as pl
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.check import evaluate
 from capture_pipeline.cli.console import emit_table, one_line_errors, progress
 from capture_pipeline.cli.demo.benchmarks import measured_benchmarks
@@ -22,7 +23,6 @@ from capture_pipeline.cli.klines.backfill import outcome_row
 from capture_pipeline.cli.klines.reconcile import reconcile_all
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.coverage_report import report_coverage
@@ -86,7 +86,7 @@ def demo_command(folder: Path, port: int) -> None:
         renew_catalog(deployment)
         write_line("Measuring decimals, disk and replay, at a reduced size")
         benchmarks = measured_benchmarks(deployment.lake)
-    failed = [result for result in results if result.fails_check]
+    failed = [result for result in results if result.is_failure]
     emit_table("What the archive holds", _COLUMNS, [outcome_row(outcome) for outcome in outcomes])
     emit_table(
         "Holes, and what became of them",
@@ -108,20 +108,18 @@ def demo_command(folder: Path, port: int) -> None:
         f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s."
     )
     _tell_session(session)
-    criteria = [
-        (criterion, measured, criterion.verdict(measured))
-        for evidence in benchmarks
-        for criterion, measured in evidence.measured()
+    judged = [
+        (criterion, evidence.judge(criterion)) for evidence in benchmarks for criterion in evidence.criteria
     ]
     rows = [
         {
             "benchmark": criterion.asset,
-            "criterion": criterion.title,
-            "measured": measured,
-            "unit": criterion.unit,
-            "verdict": str(verdict),
+            "criterion": criterion.description,
+            "measured": result.measured,
+            "unit": criterion.threshold.unit,
+            "verdict": str(result.verdict),
         }
-        for criterion, measured, verdict in criteria
+        for criterion, result in judged
     ]
     emit_table("Benchmarks at a reduced size", tuple(rows[0]), rows)
     write_lines("\nMade:")
@@ -138,14 +136,14 @@ def demo_command(folder: Path, port: int) -> None:
     write_lines("\nOpen it in Dagster:  make ui DEMO=1")
     write_line(f"Ask it:              .venv/bin/capture sql --config {deployment_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [
-        result.summary for result in failed
+        result.reason for result in failed
     ]
-    lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
+    lines += [f"{check.spec.name}: {check.reason}" for check in session.report.failed]
     lines += [str(error) for error in not_compared.values()]
     lines += [
-        f"{criterion.title}: {verdict}"
-        for criterion, _, verdict in criteria
-        if verdict is Verdict.FAIL and not criterion.mitigation
+        f"{criterion.description}: {result.verdict}"
+        for criterion, result in judged
+        if result.verdict is Verdict.FAIL and not criterion.remedy
     ]
     if session.proof.state is not State.HOLDS:
         lines.append(f"the session {session.proof.state} against the published trades")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.periods import DAY_US
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.cli.console import progress
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, read_proof
 from capture_pipeline.golden.tables import GoldenManifest
-from capture_pipeline.golden.validation.checks import build_thresholds
 from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.recorder.lifecycle import create_plan, list_sessions, prepare, sessions_root
@@ -65,7 +65,7 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
         folder for folder in list_sessions(sessions_root(deployment.settings)) if folder.metadata.exists()
     ]
     folder = found[0] if found else _record(settings_file, live_file)
-    report = validate(folder.path, build_thresholds(deployment.settings.session_gates), book=True)
+    report = validate(folder.path, Thresholds.from_settings(deployment.settings.session_gates), book=True)
     tables = convert(folder.recording, folder.session, deployment.lake.tables())
     proof = read_proof(deployment.lake.proof(folder.session)) or _proved(settings_file, live_file, folder)
     return Recorded(folder, read_finished_metadata(folder), report, tables, proof, is_new=not found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -170,7 +171,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
         "unexplained": gaps.unexplained if gaps else None,
         "suspended": gaps.suspended if gaps else None,
         "conflicts": bars.conflicts if bars else None,
-        "irregular": outcome.irregular,
+        "irregular": {kind: asdict(counts) for kind, counts in outcome.irregular.items()},
         "excluded": bars.excluded if bars else {},
         "fetched": archives.fetched if archives else [],
         "quarantined": quarantined,
@@ -183,7 +184,7 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     """Return notes on irregular rows of the exchange, and on bars that the calendar excludes from the expected bars."""
     excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
     counts = [count for outcome in outcomes for count in outcome.irregular.values()]
-    known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
+    known, unknown = sum(count.known for count in counts), sum(count.unknown for count in counts)
     suspended = sum(outcome.gaps.suspended for outcome in outcomes if outcome.gaps)
     notes = (
         [f"rows off the grid or outside their file's period, not in bars but in bar_exclusions: {excluded:,}"]

@@ -14,9 +14,9 @@ from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import BOOK_SYMBOL, CONFIG, JSON
 from capture_pipeline.cli.session.target import book_source
+from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import Absence, BookAt, find_book
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.engine import State
 from capture_pipeline.terminal import write_line
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from capture_pipeline.checks.model import CheckResult
 from capture_pipeline.cli.console import emit_json, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS, SYMBOLS
 from capture_pipeline.cli.selection import symbol_names
 from capture_pipeline.recorder.preflight.preflight import preflight
+from capture_pipeline.recorder.preflight.record import Note
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
@@ -36,14 +38,34 @@ def preflight_command(
     """
     with one_line_errors():
         settings = load_settings(config)
-        findings = []
-        for finding in preflight(settings, symbol_names(symbols), seconds=seconds, output=output):
-            findings.append(finding)
+        lines = []
+        for line in preflight(settings, symbol_names(symbols), seconds=seconds, output=output):
+            lines.append(line)
             if not as_json:
-                remedy = f"   → {finding.remedy}" if not finding.passed and finding.remedy else ""
-                label = "SEEN" if finding.is_note and finding.passed else "PASS" if finding.passed else "FAIL"
-                write_line(f"{label}  {finding.name:14} {finding.measured}{remedy}")
+                _show(line)
     if as_json:
-        emit_json([vars(finding) for finding in findings])
-    if not all(finding.passed for finding in findings):
+        emit_json([_to_dict(line) for line in lines])
+    if any(isinstance(line, CheckResult) and line.is_failure for line in lines):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _show(line: CheckResult | Note) -> None:
+    if isinstance(line, Note):
+        write_line(f"SEEN  {line.name:14} {line.text}")
+        return
+    remedy = line.remedy or line.spec.remedy
+    action = f"   → {remedy}" if not line.passed and remedy else ""
+    write_line(f"{line.verdict}  {line.spec.name:14} {line.reason}{action}")
+
+
+def _to_dict(line: CheckResult | Note) -> dict[str, object]:
+    """Return a check or a note for JSON."""
+    if isinstance(line, Note):
+        return {"name": line.name, "passed": True, "measured": line.text, "remedy": "", "is_note": True}
+    return {
+        "name": line.spec.name,
+        "passed": line.passed,
+        "measured": line.reason,
+        "remedy": line.remedy or line.spec.remedy,
+        "is_note": False,
+    }

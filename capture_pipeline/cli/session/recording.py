@@ -16,14 +16,13 @@ from capture_pipeline.cli.selection import symbol_names
 from capture_pipeline.deployment.rest_client import create_rest_client
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import create_folder
+from capture_pipeline.recorder.app import RecorderResult, record
 from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import (
-    RecorderResult,
     create_plan,
     find_session,
     list_open_sessions,
     prepare,
-    record,
     sessions_root,
     stop,
 )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import OriginReport, build_evidence, build_report
 from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
@@ -22,7 +22,6 @@ from capture_pipeline.reporting.charts import page
 from capture_pipeline.terminal import write_line
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_CRITERIA = (ORIGIN_TIME, SKEW)
 
 
 @click.command(
@@ -93,8 +92,7 @@ def _show(reports: list[OriginReport], found: Evidence) -> None:
         )
         for line in section.lines:
             write_line(line)
-    for criterion in _CRITERIA:
-        reading = found.reading(criterion)
-        verdict = criterion.verdict(reading.measured)
-        helps = "" if verdict is Verdict.PASS else f"; {criterion.mitigation}"
-        write_line(f"{verdict}: {criterion.title}: {reading.note}{helps}")
+    for criterion in found.criteria:
+        result = found.judge(criterion)
+        helps = "" if result.verdict is Verdict.PASS else f"; {criterion.remedy}"
+        write_line(f"{result.verdict}: {criterion.description}: {result.reason}{helps}")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import CONFIG, JSON
-from capture_pipeline.golden.validation.checks import build_thresholds
-from capture_pipeline.golden.validation.report import Report, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
@@ -34,7 +35,7 @@ def validate_command(path: Path, as_json: bool, book: bool | None, config: Path 
     Exit code 1: a check failed. 2: the recording cannot be read.
     """
     with one_line_errors():
-        report = validate(path, build_thresholds(load_settings(config).session_gates), book=book)
+        report = validate(path, Thresholds.from_settings(load_settings(config).session_gates), book=book)
     if as_json:
         emit_json(report.to_dict())
     else:
@@ -46,8 +47,8 @@ def validate_command(path: Path, as_json: bool, book: bool | None, config: Path 
 def _show_report(report: Report) -> None:
     rows = [
         {
-            "check": check.name,
-            "verdict": f"{check.verdict}{' (advisory)' if check.verdict is Verdict.FAIL and not check.decides else ''}",
+            "check": check.spec.name,
+            "verdict": f"{check.verdict}{' (advisory)' if check.verdict is Verdict.FAIL and check.spec.severity is Severity.WARN else ''}",
             "reason": check.reason,
         }
         for check in report.checks
@@ -68,5 +69,5 @@ def _show_report(report: Report) -> None:
     emit_table("Streams", columns, streams[:_MOST_LISTED])
     if len(streams) > _MOST_LISTED:
         write_line(f"and {len(streams) - _MOST_LISTED:,} more; --json has them all")
-    failed = ", ".join(check.name for check in report.failed)
+    failed = ", ".join(check.spec.name for check in report.failed)
     write_line(f"{report.verdict}: {failed}" if failed else str(report.verdict))

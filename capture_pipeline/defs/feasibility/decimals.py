@@ -5,12 +5,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from capture_pipeline.checks.feasibility import EXACT
 from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.benchmarks import measure_decimals
-from capture_pipeline.feasibility.criteria import EXACT
 from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES
 
 _SCHEMA = dg.TableSchema(
@@ -68,7 +68,5 @@ def decimal_benchmark(
     return outputs.materialization(DECIMALS.metadata(deployment.lake, evidence))
 
 
-DECIMALS = MeasuredAsset(
-    EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES, ("seconds_", "wrong_", "refused_")
-)
+DECIMALS = MeasuredAsset(EXACT.asset, MAIN_FIGURES, ("seconds_", "wrong_", "refused_"))
 decimal_checks = DECIMALS.checks()

@@ -8,9 +8,9 @@ import dagster as dg
 from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
-    build_check_spec,
-    check_results,
+    build_criterion_specs,
     input_digests,
+    judge_criteria,
     publish_report,
 )
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
@@ -18,7 +18,6 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.feasibility.criteria import GAPS
 from capture_pipeline.feasibility.sequence_gaps.measurement import measure_feed
 from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, build_evidence, build_sections
 from capture_pipeline.golden.tables import GoldenTables
@@ -36,7 +35,7 @@ _INPUTS = (DEPTH, SNAPSHOTS)
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
-    check_specs=[build_check_spec(ASSET, GAPS)],
+    check_specs=build_criterion_specs(ASSET),
     description="Missing update ids of the diffs of a session: ratios by three definitions (the criterion "
     "uses lost ids of all ids), losses by time, and seconds until a snapshot made the book valid again.",
     metadata={"dagster/column_schema": SCHEMA},
@@ -53,4 +52,4 @@ def delta_feed_report(
         found = build_evidence(feeds, input_digests(tables, _INPUTS))
         metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(feeds))
     yield outputs.materialization(metadata)
-    yield from check_results(found, (GAPS,))
+    yield from judge_criteria(found)

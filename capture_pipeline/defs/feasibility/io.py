@@ -5,12 +5,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
+from capture_pipeline.checks.feasibility import DISK
 from capture_pipeline.defs.feasibility.measurements import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.feasibility.benchmarks import measure_disk
-from capture_pipeline.feasibility.criteria import DISK
 from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES
 
 _SCHEMA = dg.TableSchema(
@@ -83,5 +83,5 @@ def io_benchmark(
     return outputs.materialization(DISK_RATES.metadata(deployment.lake, evidence))
 
 
-DISK_RATES = MeasuredAsset(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES, ("write_mb_s_", "read_mb_s_"))
+DISK_RATES = MeasuredAsset(DISK.asset, MAIN_FIGURES, ("write_mb_s_", "read_mb_s_"))
 io_checks = DISK_RATES.checks()

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
+from capture_pipeline.checks.feasibility import DISK, EXACT, THROUGHPUT
 
 feasibility = dg.define_asset_job(
     "feasibility",

@@ -1,27 +1,29 @@
 """Common part of the benchmark assets: evidence as metadata, and checks of criteria and of regressions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.checks.gates import Severity
+from capture_pipeline.checks.feasibility import REGRESSIONS, WORST_RATIO, Criterion, list_criteria
+from capture_pipeline.checks.model import CheckResult, CheckSpec
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
+from capture_pipeline.defs.shared.check_evaluations import (
+    NewestMaterializations,
+    build_check_result,
+    build_check_spec,
+    build_evaluation,
+)
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.runless_events import report_evaluation, report_materialization
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
-from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.reporting.markdown import stored
 
 GROUP = "feasibility"
-REGRESSION = "no_regression"
-_WORST_RATIO = 0.7
-_SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,12 @@ class MeasuredAsset:
 
     Attributes:
         name: Name of the asset.
-        criteria: Criterion by name of its check. The severity is WARN for a criterion with a mitigation,
-            otherwise ERROR.
         main_figures: Figures for which higher values are better. A value below 0.7 of the median of earlier
             runs is a regression.
         only_in_text: Prefixes of figures that are in the tables and the evidence but not in the metadata.
     """
 
     name: str
-    criteria: Mapping[str, Criterion]
     main_figures: Sequence[str]
     only_in_text: tuple[str, ...] = ()
 
@@ -52,12 +51,7 @@ class MeasuredAsset:
 
     def checks(self) -> dg.AssetChecksDefinition:
         """Return the asset checks: one for each criterion, and `no_regression`."""
-        specs = [
-            self._spec(name, _describe_criterion(criterion), self._severity(name))
-            for name, criterion in self.criteria.items()
-        ]
-        description = f"No main figure is below {_WORST_RATIO} of the median of earlier runs"
-        specs.append(self._spec(REGRESSION, description, Severity.WARN))
+        specs = [build_check_spec(spec) for spec in (*list_criteria(self.name), self._regression)]
 
         @dg.multi_asset_check(
             name=f"{self.name}_checks",
@@ -74,7 +68,7 @@ class MeasuredAsset:
                     raise LakeError(
                         "there is no evidence", where=self.name, remedy=f"materialize {self.name}"
                     )
-                results = list(self._results(store, found[0]))
+                results = [build_check_result(each) for each in self._results(store, found.evidence)]
             yield from results
 
         return checks
@@ -98,72 +92,58 @@ class MeasuredAsset:
         known = NewestMaterializations(instance).target(self.name, None)
         if (
             found is None
-            or found[0].measured_us > before_us
-            or (known is not None and known.timestamp * 1e6 >= found[0].measured_us)
+            or found.evidence.measured_us > before_us
+            or (known is not None and known.timestamp * 1e6 >= found.evidence.measured_us)
         ):
             return False
         report_materialization(
-            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found[0]))
+            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found.evidence))
         )
         target = NewestMaterializations(instance).target(self.name, None)
-        for result in self._results(store, found[0]):
-            report_evaluation(instance, outputs.evaluation_of_result(self.name, result, target))
+        for result in self._results(store, found.evidence):
+            report_evaluation(instance, build_evaluation(result, target))
         return True
 
-    def _severity(self, check: str) -> Severity:
-        return Severity.WARN if self.criteria[check].mitigation else Severity.ERROR
+    @property
+    def _regression(self) -> CheckSpec:
+        return next(spec for spec in REGRESSIONS if spec.asset == self.name)
 
-    def _spec(self, check: str, description: str, severity: Severity) -> dg.AssetCheckSpec:
-        return dg.AssetCheckSpec(
-            check, asset=self.name, description=description, metadata={"severity": str(severity)}
-        )
-
-    def _results(self, store: EvidenceStore, evidence: Evidence) -> Iterator[dg.AssetCheckResult]:
-        for name, criterion in self.criteria.items():
-            yield _criterion_result(evidence, name, criterion, self._severity(name))
-        yield _regression_result(store, evidence, self.main_figures)
+    def _results(self, store: EvidenceStore, evidence: Evidence) -> Iterator[CheckResult]:
+        for criterion in list_criteria(self.name):
+            yield _judge_criterion(evidence, criterion)
+        yield _judge_regression(self._regression, store, evidence, self.main_figures)
 
 
-def _describe_criterion(criterion: Criterion) -> str:
-    return f"{criterion.title}: {criterion.bound} {criterion.threshold:,g} {criterion.unit}"
-
-
-def _criterion_result(
-    evidence: Evidence, name: str, criterion: Criterion, severity: Severity
-) -> dg.AssetCheckResult:
-    reading = evidence.reading(criterion)
-    verdict = criterion.verdict(reading.measured)
-    values = {
-        "measured": reading.measured,
-        "threshold": criterion.threshold,
-        "margin": criterion.margin(reading.measured),
+def _judge_criterion(evidence: Evidence, criterion: Criterion) -> CheckResult:
+    result = evidence.judge(criterion)
+    figures = {
+        "measured": result.measured,
+        "threshold": criterion.threshold.limit,
+        "margin": criterion.threshold.margin(result.measured),
+        "verdict": str(result.verdict),
+        "mitigation": criterion.remedy or "none",
     }
-    return outputs.check_result(
-        {key: value for key, value in values.items() if value is not None}
-        | {"verdict": str(verdict), "mitigation": criterion.mitigation or "none"},
-        f"{verdict}: {reading.note}" if reading.note else str(verdict),
-        check_name=name,
-        asset_key=evidence.asset,
-        passed=verdict is Verdict.PASS,
-        severity=_SEVERITIES[severity],
+    return replace(
+        result,
+        reason=f"{result.verdict}: {result.reason}" if result.reason else str(result.verdict),
+        figures={name: value for name, value in figures.items() if value is not None},
     )
 
 
-def _regression_result(
-    store: EvidenceStore, evidence: Evidence, main_figures: Sequence[str]
-) -> dg.AssetCheckResult:
+def _judge_regression(
+    spec: CheckSpec, store: EvidenceStore, evidence: Evidence, main_figures: Sequence[str]
+) -> CheckResult:
     before = {name: store.before(evidence.asset, name) for name in main_figures if name in evidence.figures}
     ratios = {name: evidence.figures[name] / median for name, median in before.items() if median}
-    worse_ratios = {name: ratio for name, ratio in ratios.items() if ratio < _WORST_RATIO}
     worse = "; ".join(
-        f"{name}: {ratio:.2f} of the median of earlier runs" for name, ratio in worse_ratios.items()
+        f"{name}: {ratio:.2f} of the median of earlier runs"
+        for name, ratio in ratios.items()
+        if ratio < WORST_RATIO
     )
-    return outputs.check_result(
-        {"compared": len(ratios), **{f"ratio_{name}": ratio for name, ratio in ratios.items()}},
-        worse
-        or (f"{len(ratios)} figures are not worse" if ratios else "there is no earlier run to compare with"),
-        check_name=REGRESSION,
-        asset_key=evidence.asset,
-        passed=not worse_ratios,
-        severity=dg.AssetCheckSeverity.WARN,
+    no_worse = f"{len(ratios)} figures are not worse" if ratios else "there is no earlier run to compare with"
+    return spec.pass_if(
+        not worse,
+        worse or no_worse,
+        compared=len(ratios),
+        **{f"ratio_{name}": ratio for name, ratio in ratios.items()},
     )

@@ -8,9 +8,9 @@ import dagster as dg
 from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.feasibility.session_reports import (
     SCHEMA,
-    build_check_spec,
-    check_results,
+    build_criterion_specs,
     input_digests,
+    judge_criteria,
     publish_report,
 )
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
@@ -18,15 +18,12 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.event_time.evidence import ASSET, build_evidence, build_report
 from capture_pipeline.feasibility.event_time.measurement import measure_stream
 from capture_pipeline.feasibility.event_time.page import TITLE, build_sections
 from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.registry import SESSION_TABLES
-
-CRITERIA = (ORIGIN_TIME, SKEW)
 
 
 @dg.asset(
@@ -37,7 +34,7 @@ CRITERIA = (ORIGIN_TIME, SKEW)
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
-    check_specs=[build_check_spec(ASSET, criterion) for criterion in CRITERIA],
+    check_specs=build_criterion_specs(ASSET),
     description="Origin times of trades, diffs and snapshots of a session: numbers of missing, invalid, "
     "filled, rounded and unordered times, and their difference to the capture time in milliseconds, with "
     "and without the offset of the clocks.",
@@ -62,4 +59,4 @@ def origin_time_report(
         metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})
-    yield from check_results(found, CRITERIA)
+    yield from judge_criteria(found)

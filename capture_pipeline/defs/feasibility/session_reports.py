@@ -1,15 +1,17 @@
 """Common part of the reports on a session: digests of the input, publication, and checks of criteria."""
 
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.checks.feasibility import list_criteria
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS
 from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.check_evaluations import build_check_result, build_check_spec
 from capture_pipeline.deployment.deployment import Deployment
-from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publish_bytes
@@ -63,38 +65,17 @@ def publish_report(
     }
 
 
-def build_check_spec(asset: str, criterion: Criterion) -> dg.AssetCheckSpec:
-    """Build the spec of the asset check of a criterion."""
-    with warnings.catch_warnings():
-        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(
-            criterion.name,
-            asset=asset,
-            description=f"{criterion.title}: {criterion.bound} {criterion.threshold:g} {criterion.unit}; "
-            f"otherwise {criterion.mitigation}",
-            partitions_def=SESSIONS,
-            metadata={"severity": "WARN"},
-        )
+def build_criterion_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """Build the asset checks of the criteria that a report measures."""
+    return [build_check_spec(criterion, SESSIONS, with_remedy=True) for criterion in list_criteria(asset)]
 
 
-def check_results(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.AssetCheckResult]:
-    """Yield a check result for each criterion.
-
-    A criterion without a measurement fails. The severity is always WARN, because each of these criteria has a
-    mitigation.
-    """
-    for criterion in criteria:
-        reading = found.reading(criterion)
-        verdict = criterion.verdict(reading.measured)
-        measured: dict[str, Any] = (
-            {} if reading.measured is None else {"measured": reading.measured, "unit": criterion.unit}
-        )
-        yield outputs.check_result(
-            {"verdict": str(verdict), "threshold": criterion.threshold, **measured},
-            f"{verdict}: {reading.note}" + ("" if verdict is Verdict.PASS else f"; {criterion.mitigation}"),
-            check_name=criterion.name,
-            asset_key=found.asset,
-            passed=verdict is Verdict.PASS,
-            severity=dg.AssetCheckSeverity.WARN,
-        )
+def judge_criteria(found: Evidence) -> Iterator[dg.AssetCheckResult]:
+    """Yield the result of each criterion; a criterion without a measurement fails."""
+    for criterion in list_criteria(found.asset):
+        result, threshold = found.judge(criterion), criterion.threshold
+        measured = {} if result.measured is None else {"measured": result.measured, "unit": threshold.unit}
+        remedy = "" if result.verdict is Verdict.PASS else f"; {criterion.remedy}"
+        reason = f"{result.verdict}: {result.reason}{remedy}"
+        figures = {"verdict": str(result.verdict), "threshold": threshold.limit, **measured}
+        yield build_check_result(replace(result, reason=reason, figures=figures))

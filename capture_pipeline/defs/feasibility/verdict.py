@@ -1,23 +1,24 @@
 """Asset and check of the verdict on all criteria."""
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.checks.gates import Severity
+from capture_pipeline.checks.feasibility import CRITERIA, GO
+from capture_pipeline.checks.model import Severity
 from capture_pipeline.defs.feasibility.measurements import GROUP
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
+from capture_pipeline.defs.shared.check_evaluations import build_check_result, build_check_spec
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
-from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, evaluate_criteria, publish_verdict
 from capture_pipeline.feasibility.verdict_page import render_markdown, render_verdict
 from capture_pipeline.lake.files import read_model
 
-ASSET, CHECK = "go_no_go", "go"
 _WARNED = {Overall.CONDITIONAL, Overall.NOT_JUDGED}
 MEASURED = list(dict.fromkeys(criterion.asset for criterion in CRITERIA))
 _SCHEMA = dg.TableSchema(
@@ -33,7 +34,7 @@ _SCHEMA = dg.TableSchema(
 
 
 @dg.asset(
-    name=ASSET,
+    name=GO.asset,
     group_name=GROUP,
     kinds={"html", "json"},
     deps=[dg.AssetKey(name) for name in MEASURED],
@@ -59,27 +60,23 @@ def go_no_go(
     )
 
 
-@dg.asset_check(
-    name=CHECK,
-    asset=ASSET,
-    description="The verdict is Go; Conditional and Not judged are warnings, No-Go is an error",
-    metadata={"severity": str(Severity.ERROR)},
-)
+_GO = build_check_spec(GO)
+
+
+@dg.multi_asset_check(name=_GO.get_python_identifier(), specs=[_GO])
 def go(
     context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.AssetCheckResult:
     """Return the last published verdict as a check result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        path = deployment.lake.reports() / f"{ASSET}.json"
+        path = deployment.lake.reports() / f"{GO.asset}.json"
         verdict = read_model(path, GoNoGo)
         if verdict is None:
-            raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {ASSET}")
-    return outputs.check_result(
-        {"overall": str(verdict.overall), **_figures(verdict)},
-        "; ".join([str(verdict.overall), *verdict.reasons]),
-        passed=verdict.overall is Overall.GO,
-        severity=dg.AssetCheckSeverity.WARN if verdict.overall in _WARNED else dg.AssetCheckSeverity.ERROR,
-    )
+            raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {GO.asset}")
+    spec = replace(GO, severity=Severity.WARN) if verdict.overall in _WARNED else GO
+    reason = "; ".join([str(verdict.overall), *verdict.reasons])
+    figures = {"overall": str(verdict.overall), **_figures(verdict)}
+    return build_check_result(spec.pass_if(verdict.overall is Overall.GO, reason, **figures))
 
 
 def _figures(verdict: GoNoGo) -> dict[str, float]:

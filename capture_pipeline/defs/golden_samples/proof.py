@@ -3,18 +3,21 @@
 The module has the asset, its check, its job and its sensor.
 """
 
-import warnings
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.checks.gates import Severity
+from capture_pipeline.checks.recordings import PROOF_HOLDS
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
+from capture_pipeline.defs.shared.check_evaluations import (
+    NewestMaterializations,
+    build_check_spec,
+    build_evaluation,
+)
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless_events import report_evaluation, report_materialization
@@ -26,7 +29,7 @@ from capture_pipeline.golden.proof.report import SessionProof, State, markdown, 
 from capture_pipeline.golden.proof.schedule import find_due_sessions
 from capture_pipeline.recorder.lifecycle import list_sessions
 
-ASSET, CHECK = "next_day_proof", "proof_holds"
+ASSET = PROOF_HOLDS.asset
 _MAX_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
@@ -81,22 +84,7 @@ def _metadata(deployment: Deployment, proof: SessionProof) -> dict[str, Any]:
     }
 
 
-def _spec() -> dg.AssetCheckSpec:
-    with warnings.catch_warnings():
-        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(
-            CHECK,
-            asset=ASSET,
-            description="The recording differs from the published trades and klines only by losses in the "
-            "gap ledger. Days that are not published yet do not fail the check. Files that cannot be "
-            "compared are listed",
-            partitions_def=SESSIONS,
-            metadata={"severity": str(Severity.ERROR)},
-        )
-
-
-SPEC = _spec()
+SPEC = build_check_spec(PROOF_HOLDS, SESSIONS)
 
 
 @dg.multi_asset_check(
@@ -125,17 +113,9 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
         else ""
     )
     details += "".join(f"; {each}" for each in proof.not_compared)
-    return outputs.check_evaluation(
-        {"state": str(proof.state), **proof.figures},
-        f"{proof.state}{details}",
-        check_name=CHECK,
-        asset_key=dg.AssetKey(ASSET),
-        passed=proof.state not in {State.DIFFERS, State.UNPROVED},
-        target_materialization_data=newest.target(ASSET, proof.session),
-        severity=dg.AssetCheckSeverity.ERROR,
-        blocking=False,
-        partition=proof.session,
-    )
+    is_good = proof.state not in {State.DIFFERS, State.UNPROVED}
+    result = PROOF_HOLDS.pass_if(is_good, f"{proof.state}{details}", state=str(proof.state), **proof.figures)
+    return build_evaluation(result, newest.target(ASSET, proof.session), proof.session)
 
 
 def report_proofs(

@@ -5,8 +5,7 @@ A gate that raises an error fails its step; this is not reported as bad data. Da
 no partition, so the step yields `AssetCheckEvaluation`s.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,19 +13,21 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.checks.gates import GateResult
+from capture_pipeline.checks.klines import BARS, GAPS, REPORT, list_gates
+from capture_pipeline.checks.model import CheckResult, CheckSpec, Verdict, combine_specs
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import (
-    CheckSpec,
     NewestMaterializations,
+    build_check_spec,
     build_evaluation,
-    group_gates,
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import key_of, partitions_of
+from capture_pipeline.defs.shared.table_metadata import build_table
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.quality.coverage_gates import check_gaps, check_lake
-from capture_pipeline.klines.quality.row_gates import check_bars, list_gate_specs
+from capture_pipeline.klines.quality.gate_results import GateResult, find_worst_level
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -47,7 +48,7 @@ class TableChecks:
     @cached_property
     def checks(self) -> dict[str, CheckSpec]:
         """Checks by name."""
-        return group_gates([gate for gate in list_gate_specs() if gate.table == self.table])
+        return combine_specs([gate for gate in list_gates() if gate.asset == self.table])
 
     @property
     def check_keys(self) -> list[dg.AssetCheckKey]:
@@ -58,9 +59,9 @@ class TableChecks:
 TABLE_CHECKS = {
     checks.table: checks
     for checks in (
-        TableChecks("bars", check_bars),
-        TableChecks("bar_gaps", check_gaps),
-        TableChecks("coverage_report", lambda deployment, _, now_us: check_lake(deployment, now_us)),
+        TableChecks(BARS, check_bars),
+        TableChecks(GAPS, check_gaps),
+        TableChecks(REPORT, lambda deployment, _, now_us: check_lake(deployment, now_us)),
     )
 }
 
@@ -87,7 +88,7 @@ def _build_table_checks(
         partitions_def: Partitions of the asset; None for an unpartitioned asset.
     """
     checks = TABLE_CHECKS[table]
-    specs = {name: _spec(check, partitions_def) for name, check in checks.checks.items()}
+    specs = {name: build_check_spec(check, partitions_def) for name, check in checks.checks.items()}
 
     @dg.multi_asset_check(
         name=f"{table}_checks",
@@ -153,23 +154,72 @@ def evaluate(
             if result.symbol and result.month
             else None
         )
-        grouped.setdefault((key, result.spec.check or result.spec.name), []).append(result)
+        grouped.setdefault((key, result.spec.asset_check or result.spec.name), []).append(result)
     newest = NewestMaterializations(instance, [key for key, _ in grouped if key])
     evaluations = [
-        build_evaluation(newest, checks.checks[name], each, key) for (key, name), each in grouped.items()
+        build_evaluation(
+            _combine_results(checks.checks[name], each, key), newest.target(checks.table, key), key
+        )
+        for (key, name), each in grouped.items()
     ]
     return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 
-def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetCheckSpec:
-    with warnings.catch_warnings():
-        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(
-            check.name,
-            asset=check.table,
-            description=check.description,
-            blocking=check.blocking,
-            partitions_def=partitions_def,
-            metadata={"severity": str(check.severity)},
-        )
+def _combine_results(
+    check: CheckSpec, results: Sequence[GateResult], key: dg.MultiPartitionKey | None
+) -> CheckResult:
+    """Combine the results of the gates of an asset check; the figures are the metadata of its evaluation.
+
+    Args:
+        check: The asset check.
+        results: Results of its gates.
+        key: Partition of the results; None for the whole asset.
+    """
+    failed = [result for result in results if not result.passed]
+    reason = "; ".join(_describe_failure(result, key) for result in failed)
+    return CheckResult(check, Verdict.of(not failed), reason, _combine_figures(results, failed))
+
+
+def _describe_failure(result: GateResult, key: dg.MultiPartitionKey | None) -> str:
+    where = f"{key}, " if key else ""
+    file = f" ({result.file})" if result.file and result.file not in result.reason else ""
+    return f"{where}{result.spec.name}: {result.reason or result.spec.description}{file}"
+
+
+def _combine_figures(results: Sequence[GateResult], failed: Sequence[GateResult]) -> dict[str, Any]:
+    """Return figures, alert level and failing rows; the figures of several gates are grouped by gate."""
+    is_single = len(results) == 1
+    if is_single:
+        figures = dict(_list_figures(results[0]))
+    else:
+        # All gates report the same number of rows, that of the file.
+        figures = {
+            name: value for result in results for name, value in result.figures.items() if name == "rows"
+        }
+        figures["gates"] = {result.spec.name: _describe_gate(result) for result in results}
+    if failed:
+        figures["level"] = str(find_worst_level(failed))
+    if count := sum(result.failing_count for result in failed):
+        figures["failing"] = count
+    for result in failed:
+        if result.failing is not None and result.failing.height:
+            name = "failing_rows" if is_single else f"failing_rows_{result.spec.name}"
+            figures[name] = build_table(result.failing)
+    return figures
+
+
+def _list_figures(result: GateResult) -> Mapping[str, Any]:
+    return {name: value for name, value in result.figures.items() if value is not None}
+
+
+def _describe_gate(result: GateResult) -> dict[str, Any]:
+    figures = {name: value for name, value in _list_figures(result).items() if name != "rows"}
+    if result.passed:
+        return {"verdict": "passed", **figures}
+    return {
+        "verdict": "failed",
+        "level": str(result.level),
+        "failing": result.failing_count,
+        "summary": result.reason,
+        **figures,
+    }

@@ -1,7 +1,7 @@
-"""Conversion of gate results to evaluations of asset checks, for one partition or a whole asset."""
+"""Conversion of checks and their results to Dagster's asset checks, and the materializations that they judge."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -10,11 +10,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
-from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst_level
+from capture_pipeline.checks.model import CheckResult, CheckSpec, Severity, Verdict
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.table_metadata import build_table
 
-_SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
 _PER_QUERY = 500
 """Records read at once; Dagster returns at most 1,000."""
 
@@ -71,113 +69,68 @@ def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializat
     )
 
 
-@dataclass(frozen=True)
-class CheckSpec:
-    """An asset check that combines one or more gates of a table.
+def build_check_spec(
+    spec: CheckSpec,
+    partitions_def: dg.PartitionsDefinition[Any] | None = None,
+    *,
+    with_remedy: bool = False,
+) -> dg.AssetCheckSpec:
+    """Build the specification of an asset check.
 
-    Attributes:
-        name: Name of the check.
-        table: Name of the asset.
-        gates: Gates of the check; all have the same severity, and all or none block.
+    Args:
+        spec: Specification of the check.
+        partitions_def: Partitions of the asset; None for an unpartitioned asset.
+        with_remedy: Add the remedy to the description.
     """
-
-    name: str
-    table: str
-    gates: Sequence[GateSpec]
-
-    @property
-    def description(self) -> str:
-        """The conditions under which the check passes."""
-        return " ".join(gate.description for gate in self.gates)
-
-    @property
-    def severity(self) -> Severity:
-        """Severity of all gates."""
-        return self.gates[0].severity
-
-    @property
-    def blocking(self) -> bool:
-        """True if a failure stops the downstream assets."""
-        return all(gate.blocking and gate.severity is Severity.ERROR for gate in self.gates)
+    description = f"{spec.description}: {spec.threshold}" if spec.threshold else spec.description
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(
+            spec.asset_check or spec.name,
+            asset=spec.asset,
+            description=f"{description}; otherwise {spec.remedy}" if with_remedy else description,
+            blocking=spec.blocking,
+            partitions_def=partitions_def,
+            metadata={"severity": str(spec.severity)},
+        )
 
 
-def group_gates(gates: Sequence[GateSpec]) -> dict[str, CheckSpec]:
-    """Group the gates of a table into asset checks, by name of the check."""
-    grouped: dict[str, list[GateSpec]] = {}
-    for gate in gates:
-        grouped.setdefault(gate.check or gate.name, []).append(gate)
-    return {name: CheckSpec(name, each[0].table, each) for name, each in grouped.items()}
+def build_check_result(result: CheckResult) -> dg.AssetCheckResult:
+    """Build the result of a check that judges a whole asset, or the partition of the run."""
+    return outputs.check_result(result.figures, result.reason, **_build_fields(result))
 
 
 def build_evaluation(
-    newest: NewestMaterializations,
-    check: CheckSpec,
-    results: Sequence[GateResult],
-    key: dg.MultiPartitionKey | None,
+    result: CheckResult,
+    target: AssetCheckEvaluationTargetMaterializationData | None,
+    partition: str | None = None,
 ) -> dg.AssetCheckEvaluation:
-    """Build the evaluation of a check from the results of its gates.
+    """Build the evaluation of a check.
 
     Args:
-        newest: Contains the checked materialization.
-        check: The check.
-        results: Results of its gates.
-        key: Partition of the results; None for the whole asset.
+        result: Result of the check; its figures become metadata.
+        target: Materialization that was judged.
+        partition: Key of the partition; None for the whole asset.
     """
-    failed = [result for result in results if not result.passed]
     return outputs.check_evaluation(
-        _metadata(results),
-        "; ".join(_describe_failure(result, key) for result in failed) or None,
-        check_name=check.name,
-        asset_key=dg.AssetKey(check.table),
-        passed=not failed,
-        target_materialization_data=newest.target(check.table, key),
-        severity=_SEVERITIES[check.severity],
-        blocking=check.blocking,
-        partition=key,
+        result.figures,
+        result.reason or None,
+        **_build_fields(result),
+        target_materialization_data=target,
+        blocking=result.spec.blocking,
+        partition=partition,
     )
 
 
-def _describe_failure(result: GateResult, key: dg.MultiPartitionKey | None) -> str:
-    where = f"{key}, " if key else ""
-    file = f" ({result.file})" if result.file and result.file not in result.summary else ""
-    return f"{where}{result.spec.name}: {result.summary or result.spec.description}{file}"
-
-
-def _metadata(results: Sequence[GateResult]) -> dict[str, Any]:
-    """Return figures, alert level and failing rows; the figures of several gates are grouped by gate."""
-    failed = [result for result in results if not result.passed]
-    if len(results) == 1:
-        values = dict(_figures(results[0]))
-    else:
-        # All gates report the same number of rows, that of the file.
-        values = {
-            name: value for result in results for name, value in result.values.items() if name == "rows"
-        }
-        values["gates"] = {result.spec.name: _verdict(result) for result in results}
-    if failed:
-        values["level"] = str(worst_level(failed))
-    if count := sum(result.failing_count for result in failed):
-        values["failing"] = count
-    for result in failed:
-        if result.failing is not None and result.failing.height:
-            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = build_table(
-                result.failing
-            )
-    return values
-
-
-def _figures(result: GateResult) -> Mapping[str, Any]:
-    return {name: value for name, value in result.values.items() if value is not None}
-
-
-def _verdict(result: GateResult) -> dict[str, Any]:
-    figures = {name: value for name, value in _figures(result).items() if name != "rows"}
-    if result.passed:
-        return {"verdict": "passed", **figures}
+def _build_fields(result: CheckResult) -> dict[str, Any]:
+    """Return the fields that results and evaluations share. A skipped check passes with severity WARN."""
+    spec = result.spec
     return {
-        "verdict": "failed",
-        "level": str(result.level),
-        "failing": result.failing_count,
-        "summary": result.summary,
-        **figures,
+        "check_name": spec.asset_check or spec.name,
+        "asset_key": dg.AssetKey(spec.asset),
+        "passed": result.passed,
+        "severity": dg.AssetCheckSeverity.ERROR
+        if spec.severity is Severity.ERROR and result.verdict is not Verdict.SKIPPED
+        else dg.AssetCheckSeverity.WARN,
     }

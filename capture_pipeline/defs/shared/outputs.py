@@ -9,9 +9,6 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
 
 from capture_pipeline.printable import LONGEST_LINE, printable
 from capture_pipeline.reporting.markdown import Markdown, text
@@ -138,30 +135,6 @@ def check_result(
 ) -> dg.AssetCheckResult:
     """Return the result of a check of a whole asset; the arguments are those of `check_evaluation`."""
     return dg.AssetCheckResult(metadata=metadata(values), description=_escape_markdown(description), **fields)
-
-
-def evaluation_of_result(
-    asset: str,
-    result: dg.AssetCheckResult,
-    target: AssetCheckEvaluationTargetMaterializationData | None,
-) -> dg.AssetCheckEvaluation:
-    """Return the evaluation of a check of a whole asset, from the result that a run of the check would yield.
-
-    Args:
-        asset: Key of the asset.
-        result: Result with the name of the check.
-        target: Materialization that was judged.
-    """
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(asset),
-        check_name=str(result.check_name),
-        passed=bool(result.passed),
-        metadata=result.metadata,
-        target_materialization_data=target,
-        severity=result.severity,
-        description=result.description,
-        blocking=False,
-    )
 
 
 def _escape_markdown(description: str) -> str:

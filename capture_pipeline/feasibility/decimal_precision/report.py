@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from capture_pipeline.feasibility.criteria import EXACT
+from capture_pipeline.checks.feasibility import EXACT
 from capture_pipeline.feasibility.decimal_precision.benchmark import BASE, PROJECT, Cell, DecimalBenchmark
 from capture_pipeline.feasibility.decimal_precision.representations import Operation
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence

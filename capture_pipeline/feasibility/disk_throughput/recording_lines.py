@@ -7,8 +7,8 @@ from pathlib import Path
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.disk_throughput.timing import Timing, WriteResult, time_file
-from capture_pipeline.golden.readers.gzip_reader import Source
 from capture_pipeline.sessions.gzip_members import LEVEL, build_member
+from capture_pipeline.sessions.recordings.source import Source
 
 NAME = f"JSONL.gz, isal {LEVEL}"
 _MEMBER_LINES, _MEMBERS_A_FSYNC = 500, 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capture_pipeline.feasibility.criteria import DISK
+from capture_pipeline.checks.feasibility import DISK
 from capture_pipeline.feasibility.decimal_precision.report import slug
 from capture_pipeline.feasibility.disk_throughput.benchmark import LINES, NEEDED_RATE, PROJECT, IoBenchmark
 from capture_pipeline.feasibility.disk_throughput.timing import Timing

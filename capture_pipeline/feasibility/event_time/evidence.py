@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
+from capture_pipeline.checks.feasibility import ORIGIN_TIME, SKEW
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.event_time.measurement import UNITS, StreamTimes
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 
@@ -120,9 +121,9 @@ def _find_objections(stream: StreamTimes) -> list[str]:
     if ORIGIN_TIME.verdict(share) is not Verdict.PASS:
         problem = "of the origin times are missing, invalid or filled in from the receipt"
         return [f"{stream.name}: {share:.2f} % {problem}"]
-    if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold * 1e6:
+    if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold.limit * 1e6:
         return [
-            f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold:g} ms"
+            f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold.limit:g} ms"
         ]
     if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
         what = (
@@ -145,7 +146,7 @@ def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
     notes = []
     if stream.messages and not stream.judged:
         notes.append(f"{stream.name}: the exchange sends no origin time; order them by their update id")
-    if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold:
+    if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold.limit:
         which = (
             "behind the exchange's, or more"
             if stream.offset_ms < 0
@@ -154,7 +155,7 @@ def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
         clocks = f"the receiving clock runs {abs(stream.offset_ms):,.1f} ms {which}"
         remedy = f"add {-stream.offset_ms:,.1f} ms to receipts before you compare them with origin times"
         notes.append(f"{stream.name}: {clocks}; {remedy}")
-    if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold:
+    if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold.limit:
         notes.append(
             f"{stream.name}: the offset changed by {stream.drift_ms:,.1f} ms; subtract it by period, not once"
         )

@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from capture_pipeline.checks.feasibility import MEMORY, THROUGHPUT
 from capture_pipeline.errors import PermanentError
-from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.replay_throughput import synthetic_session
 from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY

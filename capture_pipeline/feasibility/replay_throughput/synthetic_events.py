@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Ints, Messages, Scale
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)

@@ -1,8 +1,8 @@
 """Measurement of gaps in the diffs of a session: lost ids, and the time until the book was valid again.
 
 Only ids are read, in the order of the recording and block by block. `sessions.continuity` and
-`orderbook.sync` decide whether a diff continues the last one, as in the recorder. The criterion is the share
-of lost ids in all ids. A diff covers a range of ids, so the number of lost messages is an estimate, and the
+`orderbook.synchronization` decide whether a diff continues the last one, as in the recorder. The criterion is
+the share of lost ids in all ids. A diff covers a range of ids, so the number of lost messages is an estimate, and the
 number of gaps does not state their length. All three shares are reported.
 """
 
@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
-from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
 from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
 from capture_pipeline.tables.golden.depth import DEPTH
 from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
@@ -104,7 +104,7 @@ class _Feed:
     """State of one pass over the messages of a symbol."""
 
     track: Track = field(default_factory=Track)
-    sync: BookSync[Book] = field(default_factory=lambda: BookSync(Book()))
+    sync: LocalBook = field(default_factory=LocalBook)
     messages: dict[int, int] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
     gaps: list[IdGap] = field(default_factory=list)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from capture_pipeline.feasibility.criteria import GAPS, Verdict
+from capture_pipeline.checks.feasibility import GAPS
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures
 from capture_pipeline.reporting.charts import Section, draw_bars, format_value
@@ -96,7 +97,7 @@ def _describe_feed(feed: FeedFigures) -> list[str]:
     lines = [
         (
             f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost, "
-            f"and less than {GAPS.threshold:g} % are allowed"
+            f"and less than {GAPS.threshold.limit:g} % are allowed"
         )
     ]
     if verdict is Verdict.UNKNOWN:

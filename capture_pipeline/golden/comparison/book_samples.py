@@ -15,8 +15,8 @@ import polars as pl
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import read_row_groups
-from capture_pipeline.orderbook.levels import Book
-from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
 from capture_pipeline.tables.golden.columns import ASK, BID
 from capture_pipeline.tables.golden.depth import DEPTH
 from capture_pipeline.tables.golden.snapshots import SNAPSHOTS
@@ -53,18 +53,16 @@ class _Sampler:
     second: int = -1
     _waiting: list[Row] = field(default_factory=list)
 
-    def end_seconds(self, capture_ns: int, sync: BookSync[Book]) -> None:
+    def end_seconds(self, capture_ns: int, sync: LocalBook) -> None:
         """Add a row for the last second with a message, if it ended before this message."""
         second = capture_ns // _SECOND_NS
         if second == self.second:
             return
         best = sync.book.best() if sync.state is State.SYNCED and self.second >= 0 else None
         if best is not None:
-            book, deep = sync.book, self.second % _DEPTH_EVERY == 0
-            depths = [
-                sum(quantity for _, quantity in side.top(self.levels)) if deep else None
-                for side in (book.bids, book.asks)
-            ]
+            depths: list[int | None] = [None, None]
+            if self.second % _DEPTH_EVERY == 0:
+                depths = [sum(quantity for _, quantity in side) for side in sync.book.top(self.levels)]
             self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
         self.second = second
 
@@ -87,7 +85,7 @@ def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.Da
     Returns:
         A frame of `SAMPLE_SCHEMA`; empty if the book never was valid.
     """
-    sync, sampler = BookSync(Book()), _Sampler(levels)
+    sync, sampler = LocalBook(), _Sampler(levels)
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
         sampler.end_seconds(capture_ns, sync)

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.streams import _kernel as kernel
+from capture_pipeline.binance.streams import columns as layout
+from capture_pipeline.binance.streams.columns import Columns
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
-from capture_pipeline.binance.streams.parser import Columns
 from capture_pipeline.golden.tables import HOUR_NS
 from capture_pipeline.tables.golden.columns import NO_LEVEL
 from capture_pipeline.tables.golden.depth import DEPTH
@@ -28,17 +28,17 @@ def build_tables(columns: Columns, symbols: Sequence[str], first_line: int) -> I
     """Build the tables of one block by symbol and hour, with rows in the order of the recording.
 
     Args:
-        columns: Result of the parser.
+        columns: Result of the decoder.
         symbols: Symbols by number of the stream.
         first_line: Number of the first line of the block.
     """
-    for symbol, hour, rows in _group_rows(columns.trades, kernel.T_CAPTURE, kernel.T_STREAM, symbols):
+    for symbol, hour, rows in _group_rows(columns.trades, layout.T_CAPTURE, layout.T_STREAM, symbols):
         yield (TRADES, symbol, hour), _build_trades_table(rows, first_line, columns.order_types)
     for table, rows_of, levels, tags in (
         (DEPTH, columns.diffs, columns.levels, columns.tags),
         (SNAPSHOTS, columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
     ):
-        for symbol, hour, rows in _group_rows(rows_of, kernel.D_CAPTURE, kernel.D_STREAM, symbols):
+        for symbol, hour, rows in _group_rows(rows_of, layout.D_CAPTURE, layout.D_STREAM, symbols):
             yield (table, symbol, hour), _build_book_table(table, rows, levels, tags, first_line)
 
 
@@ -57,14 +57,14 @@ def _group_rows(
 
 
 def _build_trades_table(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
-    places = rows[kernel.T_PLACES]
+    places = rows[layout.T_PLACES]
     return pa.Table.from_arrays(
         [
-            pa.array(rows[kernel.T_LINE] + first_line),
-            *(pa.array(rows[row]) for row in range(kernel.T_CAPTURE, kernel.T_QUANTITY + 1)),
+            pa.array(rows[layout.T_LINE] + first_line),
+            *(pa.array(rows[row]) for row in range(layout.T_CAPTURE, layout.T_QUANTITY + 1)),
             pa.array((places >> 4).astype(np.int8)),
             pa.array((places & 15).astype(np.int8)),
-            pa.array(rows[kernel.T_MAKER] == 1),
+            pa.array(rows[layout.T_MAKER] == 1),
             _order_types(rows, order_types),
         ],
         schema=TRADES.arrow_schema,
@@ -72,26 +72,26 @@ def _build_trades_table(rows: Ints, first_line: int, order_types: Mapping[int, s
 
 
 def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
-    is_market = rows[kernel.T_MARKET] == 1
+    is_market = rows[layout.T_MARKET] == 1
     if not order_types:
         return pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(len(is_market), np.int8), mask=~is_market), [MARKET_ORDER]
         ).cast(pa.string())
     kinds = [
         MARKET_ORDER if market else order_types.get(line)
-        for line, market in zip(rows[kernel.T_LINE].tolist(), is_market, strict=True)
+        for line, market in zip(rows[layout.T_LINE].tolist(), is_market, strict=True)
     ]
     return pa.array(kinds, pa.string())
 
 
 def _build_book_table(table: Table, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
-    counts = rows[kernel.D_END] - rows[kernel.D_BIDS]
+    counts = rows[layout.D_END] - rows[layout.D_BIDS]
     values, kinds = _select_levels(rows, counts, levels, tags)
     repeats = np.maximum(counts, 1)
-    heads = [rows[kernel.D_LINE] + first_line, rows[kernel.D_CAPTURE], rows[kernel.D_LAST]]
+    heads = [rows[layout.D_LINE] + first_line, rows[layout.D_CAPTURE], rows[layout.D_LAST]]
     if table is DEPTH:
-        heads[2:2] = [rows[kernel.D_EVENT], rows[kernel.D_FIRST]]
-        heads.append(rows[kernel.D_PREVIOUS])
+        heads[2:2] = [rows[layout.D_EVENT], rows[layout.D_FIRST]]
+        heads.append(rows[layout.D_PREVIOUS])
     side, places = kinds[0].view(np.int8), kinds[1]
     return pa.Table.from_arrays(
         [
@@ -108,12 +108,12 @@ def _build_book_table(table: Table, rows: Ints, levels: Ints, tags: Bytes, first
 
 def _select_levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple[Ints, Bytes]:
     """Return the levels of the messages. A message without levels has one row with side `NO_LEVEL`."""
-    first, last = int(rows[kernel.D_BIDS, 0]), int(rows[kernel.D_END, -1])
+    first, last = int(rows[layout.D_BIDS, 0]), int(rows[layout.D_END, -1])
     if int(counts.sum()) == last - first:
         values, kinds = levels[:, first:last], tags[:, first:last]
     else:
         starts = np.cumsum(counts) - counts
-        at = np.arange(int(counts.sum())) - np.repeat(starts - rows[kernel.D_BIDS], counts)
+        at = np.arange(int(counts.sum())) - np.repeat(starts - rows[layout.D_BIDS], counts)
         values, kinds = levels[:, at], tags[:, at]
     empty = np.flatnonzero(counts == 0)
     if empty.size:

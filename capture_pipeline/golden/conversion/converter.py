@@ -15,13 +15,14 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.binance.streams.columns import PADDING
+from capture_pipeline.binance.streams.decoders import CompiledDecoder
 from capture_pipeline.errors import MalformedDataError, StorageError
 from capture_pipeline.golden.conversion.arrow_rows import Key, build_tables
-from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, format_hour
 from capture_pipeline.lake.files import atomic_write, publish_model, sha256_file, storage_errors, unpublish
 from capture_pipeline.lake.parquet import encoding_options
+from capture_pipeline.sessions.recordings.reader import DECODER_BLOCK_BYTES, Recording
 from capture_pipeline.tables.golden.columns import SCALE
 from capture_pipeline.tables.registry import SESSION_TABLES
 from capture_pipeline.tables.table import Table
@@ -31,7 +32,9 @@ _MAX_OPEN_FILES = 3000
 """Maximum number of open files: three tables of 1,000 symbols."""
 
 
-def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLOCK_BYTES) -> GoldenManifest:
+def convert(
+    recording: Path, session: str, root: Path, *, block_bytes: int = DECODER_BLOCK_BYTES
+) -> GoldenManifest:
     """Convert a recording, and replace the tables of an earlier conversion of the session.
 
     Args:
@@ -51,17 +54,15 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
     """
     tables = GoldenTables(root, session)
     unpublish(tables.manifest_path)
-    parser, columns, blocks = (
-        StreamParser(recording.name),
-        Columns.of_size(block_bytes + 1),
-        Blocks(recording, block_bytes),
-    )
-    lines = by_fallback = 0
-    with _Writers(tables, recording.name) as writers:
+    decoder, lines, by_fallback = CompiledDecoder(recording.name), 0, 0
+    with (
+        Recording(recording, block_bytes, is_strict=True, padding=PADDING) as blocks,
+        _Writers(tables, recording.name) as writers,
+    ):
         for block in blocks:
-            parsed = parser.parse(block.text, block.size, columns, lines + 1)
+            parsed = decoder.decode(block, lines + 1)
             for key, rows in sorted(
-                build_tables(parsed.columns, parser.symbols, lines + 1), key=lambda found: found[0][2]
+                build_tables(parsed.columns, decoder.symbols, lines + 1), key=lambda found: found[0][2]
             ):
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
@@ -75,7 +76,7 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
         recording_sha256=blocks.sha256,
         lines=lines,
         fallback_lines=by_fallback,
-        messages=parser.messages,
+        messages=decoder.messages,
         rows={
             table.name: sum(file.rows for file in writers.files if file.table == table.name)
             for table in SESSION_TABLES

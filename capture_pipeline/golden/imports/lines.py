@@ -18,10 +18,10 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.notes import CapturedMessage, LeftOut, Notes, Offsets
 from capture_pipeline.golden.imports.recognition import check_not_binary, identify_file, import_remedy
-from capture_pipeline.golden.readers.gzip_reader import Finding, FindingKind
-from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import split_message
+from capture_pipeline.sessions.recordings.reader import Recording
+from capture_pipeline.sessions.recordings.source import DamagePolicy, Finding, FindingKind
 
 _EVENT_TIME = re.compile(rb'"E":([0-9]{13})(?:[0-9]{3})?[,}]')
 _HEAD_BYTES = 200
@@ -162,7 +162,7 @@ def read_messages(path: Path, parser: Parser) -> Iterator[CapturedMessage]:
     """
     check_not_binary(path)
     reading = _Reading(path, parser)
-    with Recording(path, salvage=True) as recording:
+    with Recording(path, policy=DamagePolicy.SALVAGE) as recording:
         for block in recording:
             for line in block.split(b"\n")[:-1]:
                 yield from reading.parse_line(line)

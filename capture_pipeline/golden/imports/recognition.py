@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.readers.gzip_reader import Source
+from capture_pipeline.sessions.recordings.source import Source
 
 _HEAD_BYTES = 4096
 _LONGEST_SHOWN = 60

@@ -8,17 +8,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from capture_pipeline.binance.streams.columns import PADDING
+from capture_pipeline.binance.streams.decoders import CompiledDecoder
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
-from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.golden.conversion.arrow_rows import build_tables
-from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.recordings.reader import DECODER_BLOCK_BYTES, Recording
 from capture_pipeline.tables.golden.trades import TRADES
 
 COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker", "order_type")
@@ -105,19 +106,20 @@ def last_trade_us(tables: GoldenTables) -> int | None:
 
 
 def _read_recording(
-    folder: SessionFolder, symbols: list[str], block_bytes: int = BLOCK_BYTES
+    folder: SessionFolder, symbols: list[str], block_bytes: int = DECODER_BLOCK_BYTES
 ) -> dict[str, pl.LazyFrame]:
-    parser, columns, line = StreamParser(folder.recording.name), Columns.of_size(block_bytes + 1), 1
+    decoder, line = CompiledDecoder(folder.recording.name), 1
     parts: dict[str, list[pa.Table]] = {
         symbol: [TRADES.arrow_schema.empty_table().select(COLUMNS)] for symbol in symbols
     }
-    for block in Blocks(folder.recording, block_bytes):
-        parsed = parser.parse(block.text, block.size, columns, line)
-        for (table, symbol, _), rows in build_tables(parsed.columns, parser.symbols, line):
-            if table is TRADES and symbol in parts:
-                # `take` copies the rows, because the parser writes the next block into the same columns.
-                parts[symbol].append(rows.select(COLUMNS).take(np.arange(rows.num_rows)))
-        line += parsed.lines
+    with Recording(folder.recording, block_bytes, is_strict=True, padding=PADDING) as blocks:
+        for block in blocks:
+            parsed = decoder.decode(block, line)
+            for (table, symbol, _), rows in build_tables(parsed.columns, decoder.symbols, line):
+                if table is TRADES and symbol in parts:
+                    # `take` copies the rows, because the decoder writes the next block into the same columns.
+                    parts[symbol].append(rows.select(COLUMNS).take(np.arange(rows.num_rows)))
+            line += parsed.lines
     return {symbol: pl.DataFrame(pa.concat_tables(tables)).lazy() for symbol, tables in parts.items()}
 
 

@@ -7,7 +7,6 @@ program, the module scans one part.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -17,16 +16,15 @@ import msgspec
 from isal import isal_zlib
 
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.golden.readers.gzip_reader import BROKEN, Finding
 from capture_pipeline.golden.scan.scanner import Scan, scan_part
 from capture_pipeline.golden.scan.streams import Streams, StreamScan
+from capture_pipeline.sessions.recordings.source import BROKEN, Finding
 
 MIN_PARALLEL_BYTES = 24 << 20
 """For smaller files the start of a second process takes longer than it saves."""
 _WINDOW_BYTES = 4 << 20
 _MAX_INFLATED_BYTES = 64 << 20
 _MEMBER, _LINE = b"\x1f\x8b\x08", b'{"capture_ns":'
-_READ_BYTES = 1 << 20
 
 
 class Part(msgspec.Struct):
@@ -70,14 +68,12 @@ def scan_halves(path: Path, min_bytes: int = MIN_PARALLEL_BYTES) -> Scan | None:
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as other:
         try:
-            first = scan_part(path, 0, cut)
-            digest = _digest(path, size)
+            first = scan_part(path, 0, cut, digest_end=size)
             answer, _ = other.communicate()
         finally:
             other.kill()
     if other.returncode or not first.merge(_decode_part(path, answer)):
         return None
-    first.size, first.sha256 = size, digest
     return first
 
 
@@ -101,16 +97,6 @@ def _is_member_of_lines(data: bytes) -> bool:
     except BROKEN:
         return False
     return bool(inflater.eof and text.startswith(_LINE) and text.endswith(b"\n"))
-
-
-def _digest(path: Path, size: int) -> str:
-    """Compute the digest of the first `size` bytes; the file may have grown since the scan started."""
-    digest, left = hashlib.sha256(), size
-    with path.open("rb") as file:
-        while left and (data := file.read(min(left, _READ_BYTES))):
-            digest.update(data)
-            left -= len(data)
-    return digest.hexdigest()
 
 
 def _decode_part(path: Path, answer: bytes) -> Scan:

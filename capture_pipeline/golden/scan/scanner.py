@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capture_pipeline.binance.streams.names import StreamKind
-from capture_pipeline.golden.readers.gzip_reader import Finding
-from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.golden.scan.id_lines import IdLine, Ids, decode_known_lines, decode_line_exactly
 from capture_pipeline.golden.scan.line_layouts import split_by_layout
 from capture_pipeline.golden.scan.streams import MAX_BREAKS, Streams, StreamScan
 from capture_pipeline.parsing import PARSE_ERRORS, explain
+from capture_pipeline.sessions.recordings.reader import Recording
+from capture_pipeline.sessions.recordings.source import Finding
 
 MAX_EXAMPLES = 5
 MAX_SILENCE_NS = 2_000_000_000
@@ -203,14 +203,20 @@ def _is_text(block: bytes) -> bool:
     return True
 
 
-def scan_part(path: Path, start: int = 0, end: int | None = None) -> Scan:
+def scan_part(path: Path, start: int = 0, end: int | None = None, *, digest_end: int | None = None) -> Scan:
     """Scan the bytes `start..end` of a recording, which must be whole gzip members.
+
+    Args:
+        path: The recording.
+        start: First byte.
+        end: Byte after the last one; None for the end of the file.
+        digest_end: Byte up to which the digest is computed, if it is after `end`.
 
     Raises:
         MalformedDataError: The file cannot be opened or read.
     """
     result = Scan(path)
-    with Recording(path, start=start, end=end) as recording:
+    with Recording(path, start=start, end=end, digest_end=digest_end) as recording:
         for block in recording:
             result.process_block(block)
     result.findings, result.size, result.sha256 = recording.findings, recording.size, recording.sha256

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from capture_pipeline.checks.model import CheckResult
+from capture_pipeline.checks.recordings import ACCOUNTING, DISK
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.report import Check, check_result, skipped_check
-from capture_pipeline.sessions.account import LISTED_COUNTS, AccountState
+from capture_pipeline.golden.scan.streams import Break
+from capture_pipeline.sessions.account import AccountState
+from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata
@@ -27,24 +30,20 @@ _DISK = {
     "removed_messages": "messages gone with a part that was removed or altered",
 }
 _SET_ASIDE = (".damaged-", ".replaced-")
-_FIGURES = ("received", "written", *LISTED_COUNTS.values(), "killed")
+_FIGURES = ("received", "written", *ACCOUNT_PARTS, "killed")
 _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
 
 
-def check_accounting(found: Scan, metadata: SessionMetadata) -> Check:
+def check_accounting(found: Scan, metadata: SessionMetadata) -> CheckResult:
     """Check that received = written + duplicates + listed losses, and written = lines of the recording."""
     account = metadata.statistics.get("accounting")
     if account is None:
-        return skipped_check(
-            "accounting", "metadata.json has no account: imported, or recorded by an earlier version"
-        )
+        return ACCOUNTING.skip("metadata.json has no account: imported, or recorded by an earlier version")
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
-        return check_result(
-            "accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}"
-        )
-    parts = {name: account[name] for name in ("written", *LISTED_COUNTS.values())}
+        return ACCOUNTING.fail(f"the account in metadata.json has no {', '.join(lacking)}")
+    parts = {name: account[name] for name in ("written", *ACCOUNT_PARTS)}
     difference = account["received"] - sum(parts.values())
     shown = " + ".join(f"{count:,} {name}" for name, count in parts.items() if count or name == "written")
     text = f"{account['received']:,} received = {shown}"
@@ -59,26 +58,24 @@ def check_accounting(found: Scan, metadata: SessionMetadata) -> Check:
         )
     if not wrong and account["killed"]:
         killed = f"{account['killed']:,} recorders were killed, the last one after its line {_time(last)}"
-        return skipped_check(
-            "accounting",
+        return ACCOUNTING.skip(
             f"{text}; {killed}: of messages that they did not write only the ids in the ledger are known",
         )
-    return check_result(
-        "accounting",
+    return ACCOUNTING.pass_if(
         not wrong,
         f"{'; '.join(wrong)}: {text}" if wrong else text,
         **{**account, "difference": difference},
     )
 
 
-def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
+def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> CheckResult:
     """Check that the disk stored every message and still has it. Losses at the ends of a stream are included.
 
     A part of a file that an import could not read is a loss too.
     """
     gaps = read_gaps(folder.gaps)
-    ends = [gap_key(gap) for gap in gaps if gap.at_end]
-    starts = [gap_key(gap) for gap in gaps if gap.at_start]
+    ends = [GapIds.of(gap) for gap in gaps if gap.at_end]
+    starts = [GapIds.of(gap) for gap in gaps if gap.at_start]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
     quarantined = [
         record.name for record in metadata.files if any(mark in Path(record.name).name for mark in _SET_ASIDE)
@@ -99,10 +96,9 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     lacking = [name for name in _COUNTED if name not in metadata.statistics]
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
-        return skipped_check("disk", f"not known: {what}")
+        return DISK.skip(f"not known: {what}")
     reason = "; ".join(wrong) or "no fsync failed, nothing quarantined or dropped"
-    return check_result(
-        "disk",
+    return DISK.pass_if(
         not wrong,
         reason,
         **counts,
@@ -113,12 +109,20 @@ def check_disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     )
 
 
-def gap_key(gap: Gap) -> tuple[str, int, int]:
-    """Return the key by which gaps of the ledger and of the data are compared."""
-    return gap.stream, gap.last_good_id, gap.first_good_id
+class GapIds(NamedTuple):
+    """Ids on both sides of a gap, by which gaps of the ledger and of the data are compared."""
+
+    stream: str
+    last_good_id: int
+    first_good_id: int
+
+    @classmethod
+    def of(cls, gap: Gap | Break) -> GapIds:
+        """Return the ids of a gap of the ledger or of the data."""
+        return cls(gap.stream, gap.last_good_id, gap.first_good_id)
 
 
-def format_gaps(what: str, gaps: list[tuple[str, int, int]]) -> str:
+def format_gaps(what: str, gaps: list[GapIds]) -> str:
     """Format the number of gaps and the first of them; empty if there are none."""
     shown = ", ".join(f"{stream} {last}..{first}" for stream, last, first in gaps[:_MAX_EXAMPLES])
     return f"{len(gaps):,} {what}: {shown}" if gaps else ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from capture_pipeline.checks import recordings as checks
+from capture_pipeline.checks.model import CheckResult
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, SymbolReplay
-from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.orderbook.audit import AuditOutcome
 
-BOOK_CHECKS = ("book_valid", "book_crossed", "book_best", "book_audits")
 _DEPTH = 1000
 _MAX_EXAMPLES = 5
 
 
-def report_missing_book(why: str, *, broken: bool = False) -> list[Check]:
+def report_missing_book(why: str, *, broken: bool = False) -> list[CheckResult]:
     """Return the checks of a recording without a replayed book.
 
     Args:
@@ -19,29 +20,28 @@ def report_missing_book(why: str, *, broken: bool = False) -> list[Check]:
         broken: True if the book could not be built, which fails the first check; False if no book was
             requested.
     """
-    first, *others = BOOK_CHECKS
+    first, *others = checks.BOOK_CHECKS
     return [
-        check_result(first, not broken, why) if broken else skipped_check(first, why),
-        *(skipped_check(name, why) for name in others),
+        first.fail(why) if broken else first.skip(why),
+        *(spec.skip(why) for spec in others),
     ]
 
 
-def check_books(replayed: RecordingReplay, thresholds: Thresholds) -> list[Check]:
+def check_books(replayed: RecordingReplay, thresholds: Thresholds) -> list[CheckResult]:
     """Run all checks of the books."""
     books = [book for book in replayed.books.values() if book.diffs]
     if not books:
         return report_missing_book("there is no depth stream")
     if not any(book.valid for book in books):
         others = (
-            skipped_check(name, "there is no book: the diffs continue none of the snapshots")
-            for name in BOOK_CHECKS[1:]
+            spec.skip("there is no book: the diffs continue none of the snapshots")
+            for spec in checks.BOOK_CHECKS[1:]
         )
         return [_check_valid(books, thresholds), *others]
     crossed = sum(book.crossed for book in books)
     return [
         _check_valid(books, thresholds),
-        check_result(
-            "book_crossed",
+        checks.BOOK_CROSSED.pass_if(
             crossed <= thresholds.max_crossed,
             f"crossed after {crossed:,} diffs",
             crossed=crossed,
@@ -51,7 +51,7 @@ def check_books(replayed: RecordingReplay, thresholds: Thresholds) -> list[Check
     ]
 
 
-def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
+def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> CheckResult:
     shares = {book.symbol: book.valid / book.diffs for book in books}
     least = min(shares.values())
     worst = ", ".join(
@@ -59,17 +59,16 @@ def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
         for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MAX_EXAMPLES]
     )
     reason = f"share of diffs with a synced book: {worst}, of at least {thresholds.min_book_valid:.2%}"
-    return check_result("book_valid", least >= thresholds.min_book_valid, reason, shares=shares)
+    return checks.BOOK_VALID.pass_if(least >= thresholds.min_book_valid, reason, shares=shares)
 
 
-def _check_best(books: list[SymbolReplay]) -> Check:
+def _check_best(books: list[SymbolReplay]) -> CheckResult:
     compared, wrong = sum(book.compared for book in books), sum(book.mismatches for book in books)
     if not compared:
-        return skipped_check("book_best", "no bookTicker has the update id of a diff")
+        return checks.BOOK_BEST.skip("no bookTicker has the update id of a diff")
     examples = "; ".join(text for book in books for text in book.differing[:1])
     reason = f"{compared - wrong:,} of {compared:,} bookTickers equal the replayed best price and quantity"
-    return check_result(
-        "book_best",
+    return checks.BOOK_BEST.pass_if(
         not wrong,
         f"{reason}: {examples}" if wrong else reason,
         compared=compared,
@@ -77,7 +76,7 @@ def _check_best(books: list[SymbolReplay]) -> Check:
     )
 
 
-def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
+def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> CheckResult:
     audits = [
         (book.symbol, audit)
         for book in books
@@ -85,7 +84,7 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
         if audit.outcome is AuditOutcome.COMPARED
     ]
     if not audits:
-        return skipped_check("book_audits", "no snapshot arrived while a book was synced")
+        return checks.BOOK_AUDITS.skip("no snapshot arrived while a book was synced")
     ratios = [(symbol, audit.last_id, audit.ratio(_DEPTH) or 0.0) for symbol, audit in audits]
     low = [
         f"{symbol} at {last} {ratio:.3%}"
@@ -99,12 +98,10 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
     )
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
     if without and not low:
-        return skipped_check(
-            "book_audits",
+        return checks.BOOK_AUDITS.skip(
             f"{reason}; no snapshot arrived while the book was synced of {', '.join(without[:_MAX_EXAMPLES])}",
         )
-    return check_result(
-        "book_audits",
+    return checks.BOOK_AUDITS.pass_if(
         not low,
         f"{reason}: {', '.join(low[:_MAX_EXAMPLES])}" if low else reason,
         audits=len(audits),

@@ -23,11 +23,12 @@ from capture_pipeline.binance.streams.messages import (
 )
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
-from capture_pipeline.orderbook.levels import Book, decimal_text, to_units
-from capture_pipeline.orderbook.synchronization import BookSync, State, Step
+from capture_pipeline.orderbook.levels import decimal_text, to_units
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
+from capture_pipeline.sessions.recordings.reader import read_lines
 
 _MAX_PENDING = 4096
 _MAX_EXAMPLES = 5
@@ -52,7 +53,7 @@ class SymbolReplay:
     """
 
     symbol: str
-    sync: BookSync[Book] = field(default_factory=lambda: BookSync(Book()))
+    sync: LocalBook = field(default_factory=LocalBook)
     snapshot_ids: list[int] = field(default_factory=list)
     diffs: int = 0
     valid: int = 0

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from capture_pipeline.checks.model import CheckResult
+from capture_pipeline.checks.recordings import CHECKSUMS
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.report import Check, check_result
 from capture_pipeline.lake.files import sha256_file
-from capture_pipeline.recorder.storage.completion import files_of
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import FileRecord, SessionMetadata
 
@@ -17,7 +17,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _MAX_EXAMPLES = 5
 
 
-def check_checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
+def check_checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> CheckResult:
     """Check that `metadata.json` and `checksums.txt` list every file of the session with its digest."""
     listed = {record.name for record in metadata.files}
     wrong = [
@@ -32,13 +32,13 @@ def check_checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadat
         "; ".join(wrong[:_MAX_EXAMPLES])
         or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
     )
-    return check_result("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
+    return CHECKSUMS.pass_if(not wrong, reason, files=len(metadata.files), wrong=wrong)
 
 
 def _list_expected_files(found: Scan, folder: SessionFolder) -> set[str]:
     """Return the names of the files that every session has, and of the files in its folder."""
     always = {found.path.name, folder.plan.name, folder.gaps.name}
-    return always | {path.relative_to(folder.path).as_posix() for path in files_of(folder)}
+    return always | {path.relative_to(folder.path).as_posix() for path in folder.files()}
 
 
 def _verify_checksum_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterator[str]:

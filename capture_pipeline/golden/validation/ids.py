@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks import recordings as checks
+from capture_pipeline.checks.model import CheckResult, Severity
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
-from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 
 _MAX_EXAMPLES = 5
 
 
-def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Check]:
+def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[CheckResult]:
     """Run all checks of ids.
 
     Args:
@@ -25,17 +28,7 @@ def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
     """
     tracked = [stream for stream in found.streams.values() if stream.track.first >= 0]
     if not tracked:
-        names = (
-            "continuity",
-            "duplicates",
-            "overlaps",
-            "gap_ratio_ids",
-            "gap_ratio_events",
-            "gap_ratio_discontinuities",
-            "snapshots",
-            "seed",
-        )
-        return [skipped_check(name, "no stream carries contiguous ids") for name in names]
+        return [spec.skip("no stream carries contiguous ids") for spec in checks.ID_CHECKS]
     return [
         _check_continuity(tracked, listed=listed),
         *_check_repeats(tracked),
@@ -44,12 +37,12 @@ def check_ids(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
     ]
 
 
-def check_snapshots(found: Scan) -> list[Check]:
+def check_snapshots(found: Scan) -> list[CheckResult]:
     """Check that diffs continue each snapshot, and that each depth stream has such a snapshot."""
     depth = {stream.symbol: stream for stream in found.of_kind(StreamKind.DEPTH) if stream.track.first >= 0}
     ids_of = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
     if not depth:
-        return [skipped_check(name, "there is no depth stream") for name in ("snapshots", "seed")]
+        return [spec.skip("there is no depth stream") for spec in (checks.SNAPSHOTS, checks.SEED)]
     unconnected = [
         f"{symbol} {last}"
         for symbol, ids in ids_of.items()
@@ -64,22 +57,21 @@ def check_snapshots(found: Scan) -> list[Check]:
     count = sum(map(len, ids_of.values()))
     unseeded = sorted(depth.keys() - seeded)
     snapshots = (
-        check_result(
-            "snapshots",
+        checks.SNAPSHOTS.pass_if(
             not unconnected,
             _format_names("lastUpdateId that no diff continues", unconnected)
             or f"diffs continue all {count}",
             snapshots=count,
         )
         if count
-        else skipped_check("snapshots", "the recording contains no snapshot")
+        else checks.SNAPSHOTS.skip("the recording contains no snapshot")
     )
     reason = (
         f"no seed: no usable snapshot of {', '.join(unseeded)}"
         if unseeded
         else f"every book can be built, {len(seeded)} of {len(depth)}"
     )
-    return [snapshots, check_result("seed", not unseeded, reason, without=unseeded)]
+    return [snapshots, checks.SEED.pass_if(not unseeded, reason, without=unseeded)]
 
 
 def bridges(depth: StreamScan, last_update_id: int) -> bool:
@@ -89,7 +81,7 @@ def bridges(depth: StreamScan, last_update_id: int) -> bool:
     return place >= 0 and last_update_id <= runs[place][1]
 
 
-def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
+def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> CheckResult:
     breaks = sorted(chain.from_iterable(stream.breaks for stream in tracked), key=lambda gap: gap.start_ns)
     lost = sum(stream.track.lost for stream in tracked)
     gaps = sum(stream.track.gaps for stream in tracked)
@@ -110,31 +102,30 @@ def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
         }
         for gap in breaks
     ]
-    return check_result(
-        "continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places
-    )
+    spec = replace(checks.CONTINUITY, severity=Severity.WARN) if listed else checks.CONTINUITY
+    return spec.pass_if(not gaps, reason, gaps=gaps, ids_lost=lost, places=places)
 
 
-def _check_repeats(tracked: list[StreamScan]) -> list[Check]:
-    checks = []
-    for name in ("duplicates", "overlaps"):
-        counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, name))}
+def _check_repeats(tracked: list[StreamScan]) -> list[CheckResult]:
+    results = []
+    for spec in (checks.DUPLICATES, checks.OVERLAPS):
+        counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, spec.name))}
         reason = ", ".join(f"{stream} {count:,}" for stream, count in counts.items()) or "none"
-        checks.append(check_result(name, not counts, reason, **{name: sum(counts.values())}))
-    return checks
+        results.append(spec.pass_if(not counts, reason, **{spec.name: sum(counts.values())}))
+    return results
 
 
-def _check_ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
+def _check_ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[CheckResult]:
     ratios = compute_gap_ratios([stream.track for stream in tracked])
     limit = thresholds.max_gap_ratio
     rows = (
-        ("gap_ratio_ids", ratios.lost_ids, "ids lost / ids between first and last"),
-        ("gap_ratio_events", ratios.lost_events, "events lost (estimated of ranges) / events expected"),
-        ("gap_ratio_discontinuities", ratios.discontinuities, "places at which ids are missing / messages"),
+        (checks.LOST_IDS, ratios.lost_ids, "ids lost / ids between first and last"),
+        (checks.LOST_EVENTS, ratios.lost_events, "events lost (estimated of ranges) / events expected"),
+        (checks.DISCONTINUITIES, ratios.discontinuities, "places at which ids are missing / messages"),
     )
     return [
-        check_result(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio)
-        for name, ratio, meaning in rows
+        spec.pass_if(ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio)
+        for spec, ratio, meaning in rows
     ]
 
 

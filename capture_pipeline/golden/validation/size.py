@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.checks import recordings as checks
+from capture_pipeline.checks.model import CheckResult, CheckSpec
+from capture_pipeline.checks.recordings import RateRange, Thresholds
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 
 LATE_S = 5.0
 """Later starts are reported. A recorder needs one or two seconds to connect after a manual start."""
@@ -20,28 +23,30 @@ class PlanComparison:
     Attributes:
         late_s: Seconds from the planned start to the start of the recording; 0 if it started earlier.
         early_s: Seconds from the last message to the planned end; negative if the message is later.
-        problem: Reason why the times are unknown.
-        is_damaged: True if the times are unknown because the plan cannot be read.
+        problem: Reason why the plan is unknown.
+        is_damaged: True if the plan is unknown because it cannot be read.
+        streams: Planned streams.
     """
 
     late_s: float = 0.0
     early_s: float = 0.0
     problem: str = ""
     is_damaged: bool = False
+    streams: Sequence[str] = ()
 
 
-def check_form(found: Scan) -> list[Check]:
+def check_form(found: Scan) -> list[CheckResult]:
     """Run the checks `file`, `line_form` and `capture_order`."""
     whole = "; ".join(map(str, found.findings)) or "every gzip member and every line is complete"
-    file = check_result(
-        "file", not found.findings, whole, findings=[str(finding) for finding in found.findings]
+    file = checks.FILE.pass_if(
+        not found.findings, whole, findings=[str(finding) for finding in found.findings]
     )
     if not found.lines:
         nothing = "the recording contains no line"
         return [
-            skipped_check("file", nothing) if not found.findings else file,
-            skipped_check("line_form", nothing),
-            skipped_check("capture_order", nothing),
+            checks.FILE.skip(nothing) if not found.findings else file,
+            checks.LINE_FORM.skip(nothing),
+            checks.CAPTURE_ORDER.skip(nothing),
         ]
     lines = (
         f"{found.bad_count:,} of {found.lines:,} lines: {'; '.join(found.bad_examples)}"
@@ -55,9 +60,8 @@ def check_form(found: Scan) -> list[Check]:
     )
     return [
         file,
-        check_result("line_form", not found.bad_count, lines, bad=found.bad_count, first=found.bad_examples),
-        check_result(
-            "capture_order",
+        checks.LINE_FORM.pass_if(not found.bad_count, lines, bad=found.bad_count, first=found.bad_examples),
+        checks.CAPTURE_ORDER.pass_if(
             not found.disorder_count,
             order,
             disorder=found.disorder_count,
@@ -66,7 +70,9 @@ def check_form(found: Scan) -> list[Check]:
     ]
 
 
-def check_size(found: Scan, thresholds: Thresholds, planned: PlanComparison | None = None) -> list[Check]:
+def check_size(
+    found: Scan, thresholds: Thresholds, planned: PlanComparison | None = None
+) -> list[CheckResult]:
     """Run the checks of the number of messages, duration, uptime and rates.
 
     Args:
@@ -76,20 +82,19 @@ def check_size(found: Scan, thresholds: Thresholds, planned: PlanComparison | No
     """
     enough = found.lines >= max(1, thresholds.min_messages)
     return [
-        check_result(
-            "messages",
+        checks.MESSAGES.pass_if(
             enough,
             f"{found.lines:,} of at least {thresholds.min_messages:,}",
             messages=found.lines,
         ),
         _check_duration(found, thresholds, planned or PlanComparison()),
         _check_uptime(found, thresholds),
-        _check_rate("trade_rate", found, StreamKind.TRADE, thresholds.trades_per_s),
-        _check_rate("depth_rate", found, StreamKind.DEPTH, thresholds.depth_per_s),
+        _check_rate(checks.TRADE_RATE, found, StreamKind.TRADE, thresholds.trades_per_s),
+        _check_rate(checks.DEPTH_RATE, found, StreamKind.DEPTH, thresholds.depth_per_s),
     ]
 
 
-def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison) -> Check:
+def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison) -> CheckResult:
     """Check the duration by capture times, and that the recording does not end before the planned end."""
     duration = (
         f"{found.duration_s:,.1f} s by capture_ns, "
@@ -105,9 +110,8 @@ def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison
     parts = [duration, late if planned.late_s >= LATE_S else "", early if is_early else "", planned.problem]
     reason = "; ".join(filter(None, parts))
     if is_long and planned.problem and not planned.is_damaged:
-        return skipped_check("duration", reason)
-    return check_result(
-        "duration",
+        return checks.DURATION.skip(reason)
+    return checks.DURATION.pass_if(
         found.lines > 0 and is_long and not is_early and not planned.is_damaged,
         reason,
         duration_s=found.duration_s,
@@ -132,32 +136,32 @@ def sum_gap_seconds(found: Scan) -> float:
     return total / 1e9
 
 
-def _check_uptime(found: Scan, thresholds: Thresholds) -> Check:
+def _check_uptime(found: Scan, thresholds: Thresholds) -> CheckResult:
     if not found.duration_s:
-        return skipped_check("uptime", "the recording spans no time")
+        return checks.UPTIME.skip("the recording spans no time")
     down = sum_gap_seconds(found)
     uptime = 1 - down / found.duration_s
     uncounted = sum(stream.track.gaps - len(stream.breaks) for stream in found.streams.values())
     if uncounted and uptime > thresholds.min_uptime:
-        return skipped_check(
-            "uptime", f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored"
-        )
+        return checks.UPTIME.skip(f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored")
     reason = f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside gaps (capture_ns before to after) / duration"
-    return check_result("uptime", uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
+    return checks.UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
 
-def _check_rate(name: str, found: Scan, kind: StreamKind, expected: tuple[float, float]) -> Check:
+def _check_rate(spec: CheckSpec, found: Scan, kind: StreamKind, expected: RateRange) -> CheckResult:
     streams = found.of_kind(kind)
     if not streams or not found.duration_s:
-        return skipped_check(name, f"there is no {kind} stream")
+        return spec.skip(f"there is no {kind} stream")
     rates = {stream.symbol: stream.track.messages / found.duration_s for stream in streams}
     outside = [
-        f"{symbol} {rate:.2f}/s" for symbol, rate in rates.items() if not expected[0] <= rate <= expected[1]
+        f"{symbol} {rate:.2f}/s"
+        for symbol, rate in rates.items()
+        if not expected.least <= rate <= expected.most
     ]
     least, most = min(rates.values()), max(rates.values())
     reason = (
-        f"outside {expected[0]:g}–{expected[1]:g}/s: {', '.join(outside)}"
+        f"outside {expected.least:g}–{expected.most:g}/s: {', '.join(outside)}"
         if outside
         else f"{least:.2f}–{most:.2f}/s a symbol"
     )
-    return check_result(name, not outside, reason, per_second=rates)
+    return spec.pass_if(not outside, reason, per_second=rates)

@@ -4,33 +4,56 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from capture_pipeline.checks import recordings as checks
+from capture_pipeline.checks.model import CheckResult, Verdict
+from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scanner import Scan
-from capture_pipeline.golden.validation.book import BOOK_CHECKS, check_books, report_missing_book
+from capture_pipeline.golden.validation.book import check_books, report_missing_book
 from capture_pipeline.golden.validation.book_replay import RecordingReplay, replay_books
 from capture_pipeline.golden.validation.ids import check_ids
-from capture_pipeline.golden.validation.report import Check, Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.report import Report
 from capture_pipeline.golden.validation.session import (
-    NEVER_CAME,
     check_session,
     check_streams,
     compare_with_plan,
+    is_missing,
 )
-from capture_pipeline.golden.validation.size import check_form, check_size, sum_gap_seconds
+from capture_pipeline.golden.validation.size import (
+    PlanComparison,
+    check_form,
+    check_size,
+    sum_gap_seconds,
+)
 from capture_pipeline.sessions.continuity import compute_gap_ratios
 from capture_pipeline.sessions.layout import SessionFolder
 
 BOOK_UP_TO_BYTES = 64 << 20
 """The books of recordings up to this size are replayed by default."""
-DEFAULTS = Thresholds()
-_INDEPENDENT_OF_MISSING_DATA = frozenset({"file", "messages", "duration", "checksums", "disk", "accounting"})
+_INDEPENDENT_OF_MISSING_DATA = frozenset(
+    {checks.FILE, checks.MESSAGES, checks.DURATION, checks.CHECKSUMS, checks.DISK, checks.ACCOUNTING}
+)
 """Checks whose PASS stays correct if more messages existed: checks of files, and of minimum values."""
 
 
-def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None = None) -> Report:
+class Located(NamedTuple):
+    """A recording, and the session to which it belongs."""
+
+    recording: Path
+    folder: SessionFolder | None = None
+
+
+class _Replay(NamedTuple):
+    """Replayed books, or the reason why there are none."""
+
+    books: RecordingReplay | None
+    problem: str = ""
+
+
+def validate(path: Path, thresholds: Thresholds = checks.DEFAULTS, *, book: bool | None = None) -> Report:
     """Run all checks on a recording.
 
     Args:
@@ -49,38 +72,35 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     found = scan(recording)
     wanted = found.size <= BOOK_UP_TO_BYTES if book is None else book
     replayed, trouble = _replay_books(recording, found, wanted=wanted)
-    in_session = check_session(found, folder)
-    listed = folder is not None and any(
-        check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session
-    )
-    checks = [
-        *check_form(found),
-        *check_ids(found, thresholds, listed=listed),
-        check_streams(found, folder, thresholds),
-    ]
-    checks += [*check_size(found, thresholds, compare_with_plan(found, folder)), *in_session]
-    checks += (
+    ledger, *of_files = check_session(found, folder)
+    planned = compare_with_plan(found, folder)
+    books = (
         check_books(replayed, thresholds)
         if replayed
         else report_missing_book(trouble, broken=wanted and not found.bad_count)
     )
-    doubted = [
-        _skip_if_incomplete(check, _describe_unread(found), _describe_missing_streams(checks))
-        for check in checks
+    results = [
+        *check_form(found),
+        *check_ids(found, thresholds, listed=ledger.verdict is Verdict.PASS),
+        check_streams(found, planned, thresholds),
+        *check_size(found, thresholds, planned),
+        ledger,
+        *of_files,
+        *books,
     ]
-    return Report(
-        recording, [_apply_advisory(check, thresholds) for check in doubted], statistics(found, replayed)
-    )
+    unread, missing = _describe_unread(found), _describe_missing_streams(found, planned)
+    judged = [_skip_if_incomplete(result, unread, missing) for result in results]
+    return Report(recording, judged, statistics(found, replayed))
 
 
-def locate(path: Path) -> tuple[Path, SessionFolder | None]:
+def locate(path: Path) -> Located:
     """Find the recording at or below `path`, and the session it belongs to.
 
     Raises:
         MalformedDataError: The folder contains no recording, or a recording that is still in several parts.
     """
     if not path.is_dir():
-        return path, None
+        return Located(path)
     folder = SessionFolder(path.resolve())
     if (parts := len(folder.segments())) > 1:
         raise MalformedDataError(
@@ -102,7 +122,7 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
     ]
     for candidate in candidates:
         if candidate.is_file():
-            return candidate, folder
+            return Located(candidate, folder)
     raise MalformedDataError(
         "contains no recording", where=str(path), remedy="name a recording, or the folder of one session"
     )
@@ -144,16 +164,18 @@ def statistics(found: Scan, replayed: RecordingReplay | None) -> dict[str, Any]:
     }
 
 
-def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> tuple[RecordingReplay | None, str]:
-    """Replay the books; returns None and the reason if that is not requested or not possible."""
+def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> _Replay:
+    """Replay the books, if that is requested and possible."""
     if not wanted:
-        return None, f"not requested, or the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
+        limit = f"the recording exceeds {BOOK_UP_TO_BYTES >> 20} MB; --book replays it"
+        return _Replay(None, f"not requested, or {limit}")
     if found.bad_count:
-        return None, f"{found.bad_count:,} lines are not in the line form; a book would not be reliable"
+        lines = f"{found.bad_count:,} lines are not in the line form"
+        return _Replay(None, f"{lines}; a book would not be reliable")
     try:
-        return replay_books(recording, found), ""
+        return _Replay(replay_books(recording, found))
     except MalformedDataError as error:
-        return None, error.what
+        return _Replay(None, error.what)
 
 
 def _describe_unread(found: Scan) -> str:
@@ -162,25 +184,15 @@ def _describe_unread(found: Scan) -> str:
     return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
 
 
-def _describe_missing_streams(checks: list[Check]) -> str:
+def _describe_missing_streams(found: Scan, planned: PlanComparison | None) -> str:
     """Describe planned streams without a message; empty if there are none."""
-    wrong: dict[str, str] = next(
-        (check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {}
-    )
-    never = [name for name, why in wrong.items() if why == NEVER_CAME]
-    return f"{len(never):,} planned streams never came" if never else ""
+    count = sum(is_missing(found, name) for name in planned.streams) if planned else 0
+    return f"{count:,} planned streams never came" if count else ""
 
 
-def _skip_if_incomplete(check: Check, unread: str, never_came: str) -> Check:
+def _skip_if_incomplete(result: CheckResult, unread: str, missing: str) -> CheckResult:
     """Skip a passed check whose result could change with the missing data."""
-    partial = ", ".join(filter(None, (unread, "" if check.name == "ledger" else never_came)))
-    if not partial or check.verdict is not Verdict.PASS or check.name in _INDEPENDENT_OF_MISSING_DATA:
-        return check
-    return replace(check, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {check.reason}")
-
-
-def _apply_advisory(check: Check, thresholds: Thresholds) -> Check:
-    return replace(check, decides=False) if check.name in thresholds.advisory else check
-
-
-__all__ = ["BOOK_CHECKS", "BOOK_UP_TO_BYTES", "locate", "statistics", "validate"]
+    partial = ", ".join(filter(None, (unread, "" if result.spec == checks.LEDGER else missing)))
+    if not partial or result.verdict is not Verdict.PASS or result.spec in _INDEPENDENT_OF_MISSING_DATA:
+        return result
+    return replace(result, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {result.reason}")

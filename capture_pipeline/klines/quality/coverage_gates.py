@@ -6,63 +6,37 @@ The thresholds are in the settings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, Month, iso
 from capture_pipeline.calendars.outages import Kind
-from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
+from capture_pipeline.checks import klines as checks
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.klines.quality.coverage_report import measure_coverage
+from capture_pipeline.klines.quality.gate_results import GateResult, fail_gates
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Gates
 
-COVERAGE_GATE = GateSpec(
-    "coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present."
+_COUNTS = (
+    "expected",
+    "present",
+    "missing",
+    "explained",
+    "unexplained",
+    "suspended",
+    "unjudged",
+    "filled",
+    "longest_gap",
 )
-OUTAGE_GATE = GateSpec(
-    "coverage_with_outages",
-    "bar_gaps",
-    "Of all expected bars, few are missing with an explained cause.",
-    severity=Severity.WARN,
-)
-UNEXPLAINED_GATE = GateSpec(
-    "unexplained_missing", "bar_gaps", "Few expected bars are missing without an explained cause."
-)
-LEDGER_GATE = GateSpec(
-    "ledger_fits",
-    "bar_gaps",
-    "The gap ledger is that of these bars, and bars and gaps are all that was expected.",
-)
-LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
-SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
-LEDGERS_GATE = GateSpec(
-    "ledgers_current", "coverage_report", "Every gap ledger was computed from the bars that are there now."
-)
-FRESHNESS_GATE = GateSpec(
-    "freshness",
-    "coverage_report",
-    "The newest bar of the open month is recent, for every symbol that trades.",
-)
-
-
-def list_coverage_specs() -> list[GateSpec]:
-    """List the gates of this module in the order of their evaluation."""
-    return [
-        LEDGER_GATE,
-        COVERAGE_GATE,
-        OUTAGE_GATE,
-        UNEXPLAINED_GATE,
-        LONG_GAP_GATE,
-        SYMBOLS_GATE,
-        LEDGERS_GATE,
-        FRESHNESS_GATE,
-    ]
+"""Columns of the coverage that the gate `coverage` reports."""
 
 
 def check_gaps(deployment: Deployment, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -95,17 +69,16 @@ def check_lake(deployment: Deployment, now_us: int) -> list[GateResult]:
     absent = totals.filter(
         (pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0))
     )
-    summary = (
+    reason = (
         f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}"
         if absent.height
         else ""
     )
     present = GateResult(
-        SYMBOLS_GATE,
-        absent.is_empty(),
-        level=Level.CRITICAL,
-        summary=summary,
-        values={"symbols": totals.height},
+        checks.ALL_SYMBOLS,
+        Verdict.of(absent.is_empty()),
+        reason,
+        {"symbols": totals.height},
         failing=absent,
         failing_count=absent.height,
     )
@@ -142,116 +115,90 @@ def _check_ledgers(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> 
             )
     failing = pl.DataFrame(outdated, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
     first = ", ".join(f"{row['symbol']} {row['month']}" for row in outdated[:3])
-    summary = (
+    reason = (
         f"{len(outdated)} of {len(with_bars)} gap ledgers were not computed from the present bars: {first}; "
         "materialize bar_gaps of these partitions"
     )
     return GateResult(
-        LEDGERS_GATE,
-        not outdated,
-        level=Level.CRITICAL,
-        summary=summary if outdated else "",
-        values={"partitions": len(with_bars)},
+        checks.LEDGERS_CURRENT,
+        Verdict.of(not outdated),
+        reason if outdated else "",
+        {"partitions": len(with_bars)},
         failing=failing.head(deployment.settings.gates.failing_rows_shown),
         failing_count=len(outdated),
     )
 
 
 def _check_coverage(deployment: Deployment, part: Partition, row: dict[str, Any]) -> list[GateResult]:
-    gates, expected = deployment.settings.gates, row["expected"]
-    key: dict[str, Any] = {
-        "symbol": part.symbol,
-        "month": str(part.month),
-        "file": deployment.lake.relative(deployment.lake.gaps(part)),
-    }
-    if expected is None:
-        has_raw_files = deployment.lake.raw(part).is_dir()
-        summary = (
+    """Evaluate the gates of a partition from its row of the coverage."""
+    if row["expected"] is None:
+        reason = (
             "the gap ledger was never computed; materialize bar_gaps"
-            if has_raw_files
+            if deployment.lake.raw(part).is_dir()
             else "the partition was never backfilled; backfill or deselect it"
         )
-        specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
-        return [
-            GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs
-        ]
-    names = (
-        "expected",
-        "present",
-        "missing",
-        "explained",
-        "unexplained",
-        "suspended",
-        "unjudged",
-        "filled",
-        "longest_gap",
-    )
-    values = {name: row[name] for name in names}
+        results = fail_gates([checks.LEDGER_FITS, checks.COVERAGE, checks.UNEXPLAINED], reason)
+    else:
+        mismatch = _describe_mismatch(deployment, part, row)
+        ledger = GateResult(
+            checks.LEDGER_FITS,
+            Verdict.of(not mismatch),
+            mismatch,
+            {"as_of": iso(row["as_of_us"])},
+        )
+        results = [ledger, *_check_shares(deployment, part, row)]
+    file = deployment.lake.relative(deployment.lake.gaps(part))
+    return [replace(result, symbol=part.symbol, month=str(part.month), file=file) for result in results]
+
+
+def _check_shares(deployment: Deployment, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+    """Evaluate the gates on shares of the expected bars, and on the longest gap."""
+    gates, expected = deployment.settings.gates, row["expected"]
     percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
     level = _choose_level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
     left_out = f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
-    coverage_summary = (
-        f"{percent:.4f} % of {expected - row['explained']:,} expected bars are present, "
-        f"below {gates.coverage_error_below_percent} %{left_out}"
+    unjudged = (
+        f"; {row['unjudged']:,} of them lie beyond the ledger, "
+        f"last computed at {iso(row['as_of_us'])}: top up or backfill"
+        if row["unjudged"]
+        else ""
     )
-    values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
-    unexplained_summary = (
-        f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) "
-        "are missing without a proven outage"
-    )
-    if row["unjudged"]:
-        unexplained_summary += (
-            f"; {row['unjudged']:,} of them lie beyond the ledger, "
-            f"last computed at {iso(row['as_of_us'])}: top up or backfill"
-        )
-    mismatch = _describe_mismatch(deployment, part, row)
+    shares = {"coverage_percent": raw, "explained_coverage_percent": percent}
     return [
         GateResult(
-            LEDGER_GATE,
-            not mismatch,
-            level=Level.CRITICAL,
-            summary=mismatch,
-            values={"as_of": iso(row["as_of_us"])},
-            **key,
-        ),
-        GateResult(
-            COVERAGE_GATE,
-            percent >= gates.coverage_error_below_percent,
+            checks.COVERAGE,
+            Verdict.of(percent >= gates.coverage_error_below_percent),
+            f"{percent:.4f} % of {expected - row['explained']:,} expected bars are present, "
+            f"below {gates.coverage_error_below_percent} %{left_out}",
+            {**{name: row[name] for name in _COUNTS}, **shares},
             level=level,
-            summary=coverage_summary,
-            values=values,
-            **key,
         ),
         GateResult(
-            OUTAGE_GATE,
-            not row["explained"] or raw >= gates.coverage_warning_below_percent,
-            level=_choose_level(raw, gates),
-            summary=f"{raw:.4f} % of {expected:,} expected bars are present; "
+            checks.OUTAGES,
+            Verdict.of(not row["explained"] or raw >= gates.coverage_warning_below_percent),
+            f"{raw:.4f} % of {expected:,} expected bars are present; "
             f"{row['explained']:,} are missing with an explained cause",
-            values={
-                name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")
-            },
-            **key,
+            {"explained": row["explained"], **shares},
+            level=_choose_level(raw, gates),
         ),
         GateResult(
-            UNEXPLAINED_GATE,
-            unexplained < gates.unexplained_error_percent,
+            checks.UNEXPLAINED,
+            Verdict.of(unexplained < gates.unexplained_error_percent),
+            f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) "
+            f"are missing without a proven outage{unjudged}",
+            {"unexplained": row["unexplained"], "unexplained_percent": unexplained},
             level=level,
-            summary=unexplained_summary,
-            values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
             failing=_read_open_gaps(deployment, part),
             failing_count=row["unexplained"],
-            **key,
         ),
         GateResult(
-            LONG_GAP_GATE,
-            hours <= gates.long_gap_hours,
+            checks.LONG_GAP,
+            Verdict.of(hours <= gates.long_gap_hours),
+            f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
+            {"longest_gap_hours": hours},
             level=max(level, Level.WARNING, key=lambda each: each.rank),
-            summary=f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
-            values={"longest_gap_hours": hours},
-            **key,
         ),
     ]
 
@@ -294,7 +241,7 @@ def _check_freshness(deployment: Deployment, frame: pl.DataFrame, now_us: int) -
     limit = settings.gates.freshness_hours
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
-        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end is in the past", values={})
+        return GateResult(checks.FRESHNESS, Verdict.PASS, "history.end is in the past")
     since_us = now_us - round(limit * HOUR_US)
     ended = [
         symbol
@@ -309,19 +256,18 @@ def _check_freshness(deployment: Deployment, frame: pl.DataFrame, now_us: int) -
     )
     aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
     stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
-    summary = (
+    reason = (
         f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: "
         f"{', '.join(stale['symbol'])}"
         if stale.height
         else ""
     )
-    values = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
+    figures = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
     return GateResult(
-        FRESHNESS_GATE,
-        stale.is_empty(),
-        level=Level.CRITICAL,
-        summary=summary,
-        values=values,
+        checks.FRESHNESS,
+        Verdict.of(stale.is_empty()),
+        reason,
+        figures,
         failing=stale,
         failing_count=stale.height,
     )

@@ -12,19 +12,13 @@ from itertools import groupby
 import polars as pl
 
 from capture_pipeline.calendars.irregularities import is_known
-from capture_pipeline.checks.gates import (
-    CHECKSUM_GATE,
-    OFF_GRID_GATE,
-    GateResult,
-    GateSpec,
-    evaluate_row_gates,
-    is_valid,
-    row_gates,
-)
+from capture_pipeline.checks.klines import OFF_GRID, RAW_CHECKSUMS, list_row_gates
+from capture_pipeline.checks.model import Verdict
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_raw_file
-from capture_pipeline.klines.quality.coverage_gates import list_coverage_specs
+from capture_pipeline.klines.quality.gate_results import GateResult, fail_gates, pass_gates
+from capture_pipeline.klines.quality.row_rules import evaluate_row_gates, is_valid
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
@@ -33,11 +27,6 @@ from capture_pipeline.settings.levels import Level
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS, Exclusion
 
 _ROWS_AT_ONCE = 600_000
-
-
-def list_gate_specs() -> list[GateSpec]:
-    """List all gates in the order of their evaluation."""
-    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *list_coverage_specs()]
 
 
 def check_bars(deployment: Deployment, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -68,12 +57,9 @@ def _check_chunk(deployment: Deployment, chunk: list[Partition], now_us: int) ->
     results: list[GateResult] = []
     for part, frame in zip(chunk, frames, strict=True):
         if frame is None:
-            summary = "there are no bars; materialize the partition first"
-            found = [
-                GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary) for spec in row_gates()
-            ]
+            found = fail_gates(list_row_gates(), "there are no bars; materialize the partition first")
         elif all_sound:
-            found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
+            found = pass_gates(list_row_gates(), frame.height)
         else:
             found = evaluate_row_gates(frame, interval, now_us, shown, deployment.known_irregularities(part))
         bars = deployment.lake.relative(deployment.lake.bars(part))
@@ -109,10 +95,10 @@ def _check_off_grid(deployment: Deployment, partition: Partition) -> GateResult:
         rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSIONS.schema)
     except LakeError as error:
         return GateResult(
-            OFF_GRID_GATE,
-            passed=False,
+            OFF_GRID,
+            Verdict.FAIL,
+            str(error),
             level=Level.WARNING,
-            summary=str(error),
             file=deployment.lake.relative(path),
         )
     known = is_known(deployment.known_irregularities(partition), partition.interval, pl.col("cause"))
@@ -124,13 +110,13 @@ def _check_off_grid(deployment: Deployment, partition: Partition) -> GateResult:
         "list them as off_grid in gaps.irregularity_calendar once they are explained"
     )
     return GateResult(
-        OFF_GRID_GATE,
-        passed=unknown.is_empty(),
-        level=Level.WARNING,
-        summary=f"{unknown.height:,} of {rows.height:,} rows off the grid are not listed; {remedy}"
+        OFF_GRID,
+        Verdict.of(unknown.is_empty()),
+        f"{unknown.height:,} of {rows.height:,} rows off the grid are not listed; {remedy}"
         if unknown.height
         else "",
-        values={"off_grid": counts},
+        {"off_grid": counts},
+        level=Level.WARNING,
         failing=unknown.select("open_time_us", "close_time_us", "shift_us", "source", "file").head(
             deployment.settings.gates.failing_rows_shown
         ),
@@ -164,15 +150,14 @@ def _check_checksums(deployment: Deployment, partition: Partition, bars: pl.Data
                 "problem": "the partition has bars and no recorded raw file",
             }
         )
-    summary = (
+    reason = (
         f"{len(wrong)} of {len(recorded)} raw files are not as recorded: {wrong[0]['file']}" if wrong else ""
     )
     return GateResult(
-        CHECKSUM_GATE,
-        not wrong,
-        level=Level.CRITICAL,
-        summary=summary,
-        values={"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
+        RAW_CHECKSUMS,
+        Verdict.of(not wrong),
+        reason,
+        {"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
         failing=failing,
         failing_count=len(wrong),
         file=wrong[0]["file"] if wrong else "",

@@ -12,9 +12,13 @@ from capture_pipeline.binance.streams.messages import DepthSnapshot, WireDiff, d
 from capture_pipeline.binance.streams.names import symbol_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
-from capture_pipeline.orderbook.synchronization import BookSync, State, Step
-from capture_pipeline.orderbook.text_book import TextBook
+from capture_pipeline.orderbook.book import Book
+from capture_pipeline.orderbook.local_book import LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
 from capture_pipeline.parsing import guard_parser
+
+MAX_PENDING = 256
+"""Diffs that a book applies together: about 25 seconds of one symbol."""
 
 
 class BookFollower:
@@ -30,7 +34,7 @@ class BookFollower:
                 some hundred diffs, or when an audit begins.
         """
         self._on_malformed = on_malformed
-        self._books = {symbol: BookSync(TextBook()) for symbol in symbols}
+        self._books = {symbol: LocalBook(Book(MAX_PENDING, is_pruned=True)) for symbol in symbols}
         self._symbols_with_diffs: set[str] = set()
         self._symbol_of: dict[str, str] = {}
         self._audits: set[str] = set()

@@ -20,8 +20,8 @@ from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.errors import AccessDeniedError, CaptureError, RequestRefusedError, TransientError
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.trade_backfill import Refill
+from capture_pipeline.recorder.events import EventBus, RefillAttempted, RefillEnded, RefillFailed
 from capture_pipeline.recorder.pipeline import RecordingPipeline
-from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, count_refills
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 3.0, 900.0
@@ -32,7 +32,7 @@ _SHARE = 0.25
 class Refills:
     """Gaps whose ids are requested from REST, one page at a time."""
 
-    def __init__(self, rest: RestClient, pipeline: RecordingPipeline, events: EventLog) -> None:
+    def __init__(self, rest: RestClient, pipeline: RecordingPipeline, events: EventBus) -> None:
         """Start without gaps."""
         self._rest, self._pipeline, self._events = rest, pipeline, events
         self._gaps: dict[tuple[str, int], Gap] = {}
@@ -96,9 +96,11 @@ class Refills:
                     self._update_progress(gap, refill.ids_refilled)
                     await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
         except (CaptureError, OSError) as error:
-            self._write("refill_failed", gap, error=str(error))
+            self._events.publish(RefillFailed(gap.stream, gap.last_good_id, str(error)))
             raise
-        self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
+        self._events.publish(
+            RefillAttempted(gap.stream, gap.last_good_id, refill.is_complete, refill.ids_refilled)
+        )
         if not refill.is_complete:
             raise TransientError(
                 f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids are still missing",
@@ -133,9 +135,4 @@ class Refills:
         self._gaps[gap.stream, gap.last_good_id] = final
         self._pipeline.write_gap_update(final)
         if state is not RefillState.COMPLETE:
-            self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
-
-    def _write(self, kind: str, gap: Gap, **details: object) -> None:
-        self._events.write(
-            self._pipeline.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
-        )
+            self._events.publish(RefillEnded(gap.stream, gap.last_good_id, state, gap.ids_refilled))

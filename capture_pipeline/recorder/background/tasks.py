@@ -1,26 +1,34 @@
 """Tasks that run next to the stream: snapshots for the books, audits, refills of lost trades, clock samples.
 
-All of them send REST requests in threads. A failure is logged as an event and retried later. It never stops
+All of them send REST requests in threads. A failure is published as an event and retried later. It never stops
 the recording.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import stamina
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import snapshot_stream
-from capture_pipeline.errors import CaptureError, RateLimitedError
+from capture_pipeline.errors import CaptureError, RateLimitedError, TransientError
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.refill_requests import Refills
+from capture_pipeline.recorder.events import (
+    BookAudited,
+    ClockSampled,
+    ClockSampleFailed,
+    EventBus,
+    GapFound,
+    SnapshotFailed,
+    SnapshotOutdated,
+    SnapshotRecorded,
+)
 from capture_pipeline.recorder.pipeline import RecordingPipeline
-from capture_pipeline.recorder.storage.event_log import EventLog
-from capture_pipeline.sessions.models import Gap
 from capture_pipeline.settings.sessions import Recording
 
 _LOOK_S = 0.1
@@ -31,8 +39,6 @@ class BackgroundTasks:
     """Background tasks of a recorder.
 
     Attributes:
-        audits: Results of the audits.
-        clock_samples: Offset of the exchange's clock and round trip of each sample.
         refills: Requests for lost trades.
     """
 
@@ -42,89 +48,79 @@ class BackgroundTasks:
         settings: Recording,
         pipeline: RecordingPipeline,
         follower: BookFollower,
-        events: EventLog,
+        events: EventBus,
     ) -> None:
         """Create the tasks without starting them."""
-        self.audits: list[dict[str, Any]] = []
-        self.clock_samples: list[dict[str, Any]] = []
         self.refills = Refills(rest, pipeline, events)
-        self._rest, self._settings, self._pipeline, self._follower, self._events = (
-            rest,
-            settings,
-            pipeline,
-            follower,
-            events,
-        )
-        self._not_before: dict[str, float] = {}
-        self._waits: dict[str, float] = {}
+        self._rest, self._settings, self._pipeline = rest, settings, pipeline
+        self._follower, self._events = follower, events
         self._fetching: set[str] = set()
+        events.subscribe(GapFound, self._handle_gap)
 
     async def run(self, refilled_file: Path) -> None:
         """Run all tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._snapshots(group))
+            group.create_task(self._synchronize_books(group))
             group.create_task(self._every(self._settings.audit_minutes * 60, self._follower.begin_audits))
             group.create_task(self._sample_clock_forever())
             group.create_task(self.refills.run(refilled_file))
 
-    def handle_gap(self, gap: Gap) -> None:
-        """Handle a written gap: the book of lost diffs needs a new snapshot, lost trades are requested."""
-        self._events.write(gap.end_ns, "gap", **gap.model_dump(mode="json"))
-        if gap.recoverable:
-            self.refills.add([gap])
+    def _handle_gap(self, event: GapFound) -> None:
+        """Request lost trades; the book of lost diffs needs a new snapshot."""
+        if event.gap.recoverable:
+            self.refills.add([event.gap])
         else:
-            self._follower.invalidate(gap.stream)
+            self._follower.invalidate(event.gap.stream)
 
-    async def _snapshots(self, group: asyncio.TaskGroup) -> None:
+    async def _synchronize_books(self, group: asyncio.TaskGroup) -> None:
         while True:
-            now = time.monotonic()
             for symbol in self._follower.list_wanted_symbols():
-                if symbol not in self._fetching and now >= self._not_before.get(symbol, 0.0):
+                if symbol not in self._fetching:
                     self._fetching.add(symbol)
-                    group.create_task(self._snapshot(symbol))
+                    group.create_task(self._synchronize_book(symbol))
             for found in self._follower.take_audit_results():
-                self.audits.append({"capture_ns": self._pipeline.clock.now_ns(), **found})
-                self._events.write(self._pipeline.clock.now_ns(), "audit", **found)
+                self._events.publish(BookAudited({"capture_ns": self._pipeline.clock.now_ns(), **found}))
             await asyncio.sleep(_LOOK_S)
 
-    async def _snapshot(self, symbol: str) -> None:
+    async def _synchronize_book(self, symbol: str) -> None:
+        """Request snapshots of a book until it needs no further one."""
+        try:
+            async for attempt in stamina.retry_context(
+                on=CaptureError,
+                attempts=None,
+                timeout=None,
+                wait_initial=_FIRST_WAIT_S,
+                wait_max=_MAX_WAIT_S,
+                wait_jitter=0.0,
+            ):
+                with attempt:
+                    if attempt.num == 1 or symbol in self._follower.list_wanted_symbols():
+                        await self._request_snapshot(symbol)
+        finally:
+            self._fetching.discard(symbol)
+
+    async def _request_snapshot(self, symbol: str) -> None:
+        """Request a snapshot, apply it to the book and record it.
+
+        Raises:
+            CaptureError: The request failed, or the book needs another snapshot.
+        """
         reason = "audit" if self._follower.is_audit(symbol) else "synchronisation"
         try:
             body = await run_in_daemon_thread(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
             is_useful = self._follower.apply_snapshot(symbol, body)
-            stamp = (
-                self._pipeline.record_unframed(snapshot_stream(symbol), body)
-                if is_useful
-                else self._pipeline.clock.now_ns()
-            )
+            if is_useful:
+                stamp = self._pipeline.record_unframed(snapshot_stream(symbol), body)
+                self._events.publish(SnapshotRecorded(stamp, symbol, reason))
+            else:
+                self._events.publish(SnapshotOutdated(symbol, reason))
         except CaptureError as error:
-            self._events.write(
-                self._pipeline.clock.now_ns(),
-                "snapshot_failed",
-                symbol=symbol,
-                reason=reason,
-                error=str(error),
-            )
-            self._put_off(symbol, error.retry_after_s if isinstance(error, RateLimitedError) else 0.0)
-        else:
-            self._events.write(
-                stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason
-            )
-            self._schedule_retry(symbol)
-        finally:
-            self._fetching.discard(symbol)
-
-    def _put_off(self, symbol: str, min_s: float = 0.0) -> None:
-        wait = self._waits.get(symbol, _FIRST_WAIT_S)
-        self._not_before[symbol] = time.monotonic() + min_s + wait
-        self._waits[symbol] = min(2 * wait, _MAX_WAIT_S)
-
-    def _schedule_retry(self, symbol: str) -> None:
-        """Schedule the next request for a snapshot if this one did not connect to the buffered diffs."""
+            self._events.publish(SnapshotFailed(symbol, reason, str(error)))
+            if isinstance(error, RateLimitedError):
+                await asyncio.sleep(error.retry_after_s)
+            raise
         if symbol in self._follower.list_wanted_symbols():
-            self._put_off(symbol)
-        else:
-            self._waits.pop(symbol, None)
+            raise TransientError("needs another snapshot", where=symbol)
 
     async def _sample_clock_forever(self) -> None:
         while True:
@@ -137,18 +133,11 @@ class BackgroundTasks:
         try:
             server_us = await run_in_daemon_thread(self._rest.server_time_us)
         except CaptureError as error:
-            self._events.write(clock.now_ns(), "clock_sample_failed", error=str(error))
+            self._events.publish(ClockSampleFailed(str(error)))
             return
         after = clock.now_ns()
-        sample = {
-            "capture_ns": after,
-            "offset_ms": round((before + after) / 2e6 - server_us / 1e3, 3),
-            "round_trip_ms": round((after - before) / 1e6, 3),
-        }
-        self.clock_samples.append(sample)
-        self._events.write(
-            after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")}
-        )
+        offset_ms = round((before + after) / 2e6 - server_us / 1e3, 3)
+        self._events.publish(ClockSampled(after, offset_ms, round((after - before) / 1e6, 3)))
 
     @staticmethod
     async def _every(seconds: float, action: Callable[[], None]) -> None:

@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable
 
 from capture_pipeline.binance.http.pauses import HostGroup, Limits
-from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.events import (
+    ConnectionClosed,
+    ConnectionRefused,
+    EndRequested,
+    EventBus,
+    NothingCame,
+    RestPaused,
+)
 from capture_pipeline.sessions.models import Cause
 
 _PATIENCE_S = 10.0
@@ -24,28 +31,43 @@ class ConnectionHealth:
     """
 
     def __init__(
-        self, host: str, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+        self,
+        host: str,
+        events: EventBus,
+        report: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start without an error.
 
         Args:
             host: Address for the text of an error.
+            events: Source of the ends of connections; those after `EndRequested` are no errors.
             report: Receives a line to report.
             monotonic: Monotonic clock in seconds.
         """
         self.current = ""
         self._host, self._report, self._monotonic = host, report, monotonic
-        self._reported, self._since_s = "", 0.0
+        self._reported, self._since_s, self._is_ending = "", 0.0, False
+        events.subscribe(ConnectionClosed, self._note_closed)
+        events.subscribe(ConnectionRefused, self._note_refused)
+        events.subscribe(EndRequested, self._note_end)
 
-    def record_end(self, connection: Connection) -> None:
-        """Record the end of a connection, or its failure to open; a planned end is not an error."""
-        if connection.cause in _EXPECTED:
+    def _note_closed(self, event: ConnectionClosed) -> None:
+        if event.cause not in _EXPECTED:
+            self._set_error(
+                f"connection to {self._host} lost: {event.cause}, {event.detail or str(event.cause)}"
+            )
+
+    def _note_refused(self, event: ConnectionRefused) -> None:
+        if event.cause not in _EXPECTED:
+            self._set_error(f"cannot connect to {self._host}: {event.detail or str(event.cause)}")
+
+    def _note_end(self, _: EndRequested) -> None:
+        self._is_ending = True
+
+    def _set_error(self, text: str) -> None:
+        if self._is_ending:
             return
-        why = connection.detail or str(connection.cause or Cause.CLOSED)
-        if connection.opened_s is None:
-            text = f"cannot connect to {self._host}: {why}"
-        else:
-            text = f"connection to {self._host} lost: {connection.cause or Cause.CLOSED}, {why}"
         if not self.current:
             self._since_s = self._monotonic()
         self.current = text
@@ -72,38 +94,38 @@ class RestPauses:
         current: Reason and end of the pause; empty without one.
     """
 
-    def __init__(self, limits: Limits | None, report: Callable[[str], None]) -> None:
+    def __init__(self, limits: Limits | None, events: EventBus) -> None:
         """Start without a pause.
 
         Args:
             limits: Limits of the address; None if the exchange has none.
-            report: Receives a line to report.
+            events: Receives the start of each pause.
         """
         self.current = ""
-        self._limits, self._report = limits, report
+        self._limits, self._events = limits, events
 
     def report_changes(self) -> None:
         """Read the limits and report a new pause; call it about once a second."""
         pause = self._limits.pause(HostGroup.REST) if self._limits is not None else None
         before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
         if self.current not in {"", before}:
-            self._report(self.current)
+            self._events.publish(RestPaused(self.current))
 
 
 class FirstMessage:
     """Reports once if a recorder received nothing in its first ten seconds; the recorder continues to try."""
 
     def __init__(
-        self, messages: int, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+        self, messages: int, events: EventBus, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         """Start to wait.
 
         Args:
             messages: Count of stream messages before the recorder begins.
-            report: Receives a line to report.
+            events: Receives the report.
             monotonic: Monotonic clock in seconds.
         """
-        self._messages, self._report, self._monotonic = messages, report, monotonic
+        self._messages, self._events, self._monotonic = messages, events, monotonic
         self._since_s: float | None = None
         self._is_over = False
 
@@ -123,7 +145,8 @@ class FirstMessage:
         if not self._is_over and now_s - self._since_s >= _PATIENCE_S:
             self._is_over = True
             why = trouble or "the connections are open and the exchange sends nothing"
-            self._report(
+            text = (
                 f"no message came within {_PATIENCE_S:g} s: {why}; the recorder continues to try, "
                 "capture session preflight searches for the cause"
             )
+            self._events.publish(NothingCame(text))

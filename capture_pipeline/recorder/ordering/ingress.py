@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from capture_pipeline.binance.streams.names import is_close_notice, kind_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
+from capture_pipeline.recorder.events import MAX_RAW_BYTES, EventBus, MessageRejected, ShutdownAnnounced
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.recorder.ordering.message_ids import IdParser, find_id_parser
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.line_format import split_envelope, split_message
 
 _FAILURES: tuple[type[Exception], ...] = (MalformedDataError, *PARSE_ERRORS)
-Reject = Callable[[str, bytes], None]
 
 
 class Intake:
-    """Parser of the messages of the subscribed streams.
+    """Parser of the messages of the subscribed streams."""
 
-    Attributes:
-        rejected: Count of messages that could not be parsed.
-        control: Count of messages about the connection itself, such as `serverShutdown`.
-    """
-
-    def __init__(self, streams: list[str], on_shutdown: Callable[[int], None], on_reject: Reject) -> None:
+    def __init__(self, streams: list[str], counts: SessionCounts, events: EventBus) -> None:
         """Create the parsers of the streams.
 
         Args:
             streams: Names of the subscribed streams.
-            on_shutdown: Receives the number of a connection that the exchange is about to close.
-            on_reject: Receives the reason and the bytes of each rejected message.
+            counts: Counts of rejected messages and of messages about the connection.
+            events: Receives rejected messages and announced closes.
         """
         placers = {stream: find_id_parser(kind_of(stream)) for stream in streams}
         self._id_parsers: dict[bytes, tuple[str, IdParser]] = {
             name.encode(): (name, place) for name, place in placers.items() if place
         }
-        self.rejected = self.control = 0
-        self._on_shutdown, self._on_reject = on_shutdown, on_reject
+        self._counts, self._events = counts, events
 
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
         """Return a message with its ids, or None if it is rejected or is about the connection."""
@@ -61,11 +54,11 @@ class Intake:
 
     def _reject(self, connection: int, reason: str, raw: bytes) -> None:
         if is_close_notice(raw):
-            self.control += 1
-            self._on_shutdown(connection)
+            self._counts.control_messages += 1
+            self._events.publish(ShutdownAnnounced(connection))
         else:
-            self.rejected += 1
-            self._on_reject(reason[:300], raw)
+            self._counts.rejected_messages += 1
+            self._events.publish(MessageRejected(reason[:300], raw[:MAX_RAW_BYTES]))
 
 
 def _check(raw: bytes, first: int, last: int) -> None:

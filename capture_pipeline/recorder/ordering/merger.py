@@ -13,7 +13,8 @@ from typing import Final
 
 from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering import id_resets
-from capture_pipeline.recorder.ordering.stream_buffer import NEVER, MergeCounts, Message, StreamBuffer
+from capture_pipeline.recorder.ordering.stream_buffer import NEVER, Message, StreamBuffer
+from capture_pipeline.sessions.counts import MergeCounts
 
 _NONE: Final[Sequence[Message]] = ()
 MILLISECOND = 1_000_000
@@ -29,6 +30,7 @@ class Merger:
         unseen_ms: int = 2000,
         max_ms: int = 30_000,
         max_bytes: int = 64 << 20,
+        counts: MergeCounts | None = None,
         on_stray: Callable[[Message], None] = lambda _: None,
     ) -> None:
         """Set the limits for held messages.
@@ -38,9 +40,10 @@ class Merger:
             unseen_ms: Wait for a connection that has not delivered any message of the stream yet.
             max_ms: Longest time for which a message is held back.
             max_bytes: Limit of the bytes of all held messages.
+            counts: Counts to continue; by default they start at 0.
             on_stray: Receives each message that has no place in its stream.
         """
-        self.counts = MergeCounts()
+        self.counts = MergeCounts() if counts is None else counts
         self._grace, self._unseen, self._max_wait = (
             grace_ms * MILLISECOND,
             unseen_ms * MILLISECOND,
@@ -69,6 +72,11 @@ class Merger:
         self._live.discard(connection)
         for buffer in self._buffers.values():
             buffer.last_ids.pop(connection, None)
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether a connection is open."""
+        return bool(self._live)
 
     @property
     def held(self) -> int:
@@ -289,4 +297,4 @@ def _find_successor(buffer: StreamBuffer) -> int | None:
     return None
 
 
-__all__ = ["MILLISECOND", "MergeCounts", "Merger", "Message"]
+__all__ = ["MILLISECOND", "Merger", "Message"]

@@ -1,4 +1,4 @@
-"""Data of the merger: messages, the state of each stream, and counts."""
+"""Data of the merger: messages, and the state of each stream."""
 
 from __future__ import annotations
 
@@ -67,37 +67,3 @@ class StreamBuffer:
     newest: int = NEVER
     reset_candidates: list[Message] = field(default_factory=list)
     before: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class MergeCounts:
-    """Counts of the merger. Each pushed message is passed, duplicate, late, early, stray or still held.
-
-    Attributes:
-        passed: Emitted messages.
-        duplicates: Messages whose ids were emitted or held before.
-        held: Messages that were held back.
-        held_ns: Sum of their waits in nanoseconds.
-        longest_ns: Longest wait in nanoseconds.
-        late: Messages that arrived after their place was skipped; they are lost, and a gap lists them.
-        forced: Messages emitted because too many bytes were held.
-        resets: Restarts of the ids by the exchange.
-        early: Messages with ids before the first emitted message; they are not part of the recording.
-        stray: Messages with lower ids and a later time that began no new count; passed to `on_stray`.
-    """
-
-    passed: int = 0
-    duplicates: int = 0
-    held: int = 0
-    held_ns: int = 0
-    longest_ns: int = 0
-    late: int = 0
-    forced: int = 0
-    resets: int = 0
-    early: int = 0
-    stray: int = 0
-
-    @property
-    def finished_count(self) -> int:
-        """Count of messages that are not held any more."""
-        return self.passed + self.duplicates + self.late + self.early + self.stray

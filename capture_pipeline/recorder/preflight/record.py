@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ from capture_pipeline.sessions.layout import format_stamp, symbols_label
 from capture_pipeline.settings.models import Settings
 
 FOLDER = "preflight"
+
+
+@dataclass(frozen=True)
+class Note:
+    """Observation of the exchange for the report.
+
+    Attributes:
+        name: Subject.
+        text: Observed values.
+    """
+
+    name: str
+    text: str
 
 
 class ExchangeRecord:
@@ -90,39 +104,39 @@ class ExchangeRecord:
             connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)
         ]
 
-    def notes(self) -> Iterator[tuple[str, str]]:
-        """Yield name and text of each line of the report; the texts are escaped and cut."""
+    def notes(self) -> Iterator[Note]:
+        """Yield observations for the report; the texts are escaped and cut."""
         answers = self._answers
         counts = {
             name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items())
             for name, seen in answers.requests.items()
         }
-        yield "answers", join_entries(counts)
+        yield Note("answers", join_entries(counts))
         if self._refusals:
-            yield "refusals", join_entries(self._refusals)
+            yield Note("refusals", join_entries(self._refusals))
         retry_after = [f"{each['status']}: {each['value']}" for each in answers.retry_after]
-        yield (
+        yield Note(
             "headers",
             f"of limits: {join_entries(answers.weight_headers)}; Retry-After: {join_entries(retry_after)}",
         )
-        yield "weights", f"other than expected: {join_entries(answers.unexpected_weights)}"
-        yield "statuses", join_entries(Counter(self._statuses.values()))
+        yield Note("weights", f"other than expected: {join_entries(answers.unexpected_weights)}")
+        yield Note("statuses", join_entries(Counter(self._statuses.values())))
         streams = self.frames.streams
         unknown = {
             name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields
         }
-        yield "fields", f"unknown: {join_entries(unknown)}"
+        yield Note("fields", f"unknown: {join_entries(unknown)}")
         holes = {
             name: f"{seen.holes['count']} of {seen.holes['ids']} ids"
             for name, seen in streams.items()
             if seen.holes["count"]
         }
-        yield "id holes", join_entries(holes)
-        yield (
+        yield Note("id holes", join_entries(holes))
+        yield Note(
             "close notices",
             f"{join_entries(self.frames.shutdowns)}; other messages: {join_entries(self.frames.others)}",
         )
-        yield "connections", join_entries([_connection_text(seen) for seen in self._connections])
+        yield Note("connections", join_entries([_connection_text(seen) for seen in self._connections]))
 
     def publish(self, root: Path) -> Path:
         """Write the record below the folder of sessions.

@@ -9,7 +9,8 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import fields
+import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,48 +20,54 @@ from capture_pipeline.lake.files import (
     fsync,
     publish_bytes,
     publish_model,
+    read_model,
     sha256_file,
     storage_errors,
 )
 from capture_pipeline.recorder.background.trade_backfill import end_refill
-from capture_pipeline.recorder.ordering.merger import MergeCounts
+from capture_pipeline.recorder.events import RecordingRepaired
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import RecoveredSession, list_parts, recover_session
-from capture_pipeline.sessions.account import account_summary
+from capture_pipeline.sessions.account import AccountState, account_summary, read_account
 from capture_pipeline.sessions.continuity import compute_gap_ratios
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
     EMPTY,
-    ENDED_BY,
+    Ending,
     FileRecord,
     Gap,
+    RefillCount,
     SessionMetadata,
     SessionPlan,
     count_refills,
 )
+from capture_pipeline.sessions.status import publish_status, read_status
+from capture_pipeline.settings.models import Settings
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
 
 
 def finish_session(
-    folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]
+    folder: SessionFolder, plan: SessionPlan, settings: Settings | None = None
 ) -> SessionMetadata:
-    """Finish a session.
+    """Finish a session and its status.
 
     Args:
         folder: The session; the caller has its lock.
         plan: Plan of the session.
-        state: `complete` or `interrupted`; a session without messages becomes `empty`.
-        configuration: Settings of the recorder.
+        settings: Settings of its recorder; None if they are not known.
 
     Raises:
         StorageError: A file cannot be written; the session can be finished later.
     """
+    state = _final_state(folder, plan)
     read = recover_session(folder, whole=True)
+    log = EventLog(folder.events, lambda: read.last_ns)
     for line in read.repairs:
-        EventLog(folder.events).write(read.last_ns, "mended", what=line)
+        log.write(RecordingRepaired(line))
     # Only the latest version of each gap is kept.
     write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
     _join(folder)
@@ -78,7 +85,7 @@ def finish_session(
         },
         host=host_information(),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        configuration=configuration,
+        configuration=_configuration(settings) if settings else {},
     )
     publish_bytes(
         folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode()
@@ -87,7 +94,43 @@ def finish_session(
     folder.checkpoint.unlink(missing_ok=True)
     folder.account.unlink(missing_ok=True)
     folder.ending.unlink(missing_ok=True)
+    _report_end(folder, metadata)
     return metadata
+
+
+def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
+    """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
+    account, ending = read_account(folder.account), read_model(folder.ending, Ending)
+    if account is None:
+        return ending.state if ending else "interrupted"
+    is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
+    return "complete" if is_whole else "interrupted"
+
+
+def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
+    last = read_status(folder.status)
+    if last is not None:
+        figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
+        nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
+        account = metadata.statistics.get("accounting") or {}
+        nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
+        nothing["refills"] = {
+            state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()
+        }
+        ended = last.model_copy(
+            update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()}
+        )
+        publish_status(folder.status, ended)
+
+
+def _configuration(settings: Settings) -> dict[str, object]:
+    """Return the settings that decide how a session is recorded."""
+    return {
+        "recording": settings.recording.model_dump(mode="json"),
+        "stream_url": settings.stream_url,
+        "rest_url": settings.rest_url,
+        "market": str(settings.market),
+    }
 
 
 def _join(folder: SessionFolder) -> None:
@@ -112,15 +155,8 @@ def _join(folder: SessionFolder) -> None:
 def _files(folder: SessionFolder) -> list[FileRecord]:
     return [
         FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path))
-        for path in files_of(folder)
+        for path in folder.files()
     ]
-
-
-def files_of(folder: SessionFolder) -> list[Path]:
-    """List the files of a finished session, the recording first."""
-    quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
-    candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
-    return [path for path in candidates if path.is_file()]
 
 
 def _name(path: Path, folder: SessionFolder) -> str:
@@ -129,7 +165,7 @@ def _name(path: Path, folder: SessionFolder) -> str:
 
 def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
     """Compute the statistics of a session from its recording and its ledger."""
-    tracks = read.tracks
+    tracks, counts = read.tracks, SessionCounts.parse(read.checkpoint.counts)
     seconds = (read.last_ns - read.first_ns) / 1e9
     ratios = compute_gap_ratios(list(tracks.values()))
     causes: dict[str, int] = {}
@@ -163,28 +199,13 @@ def statistics(read: RecoveredSession, gaps: list[Gap], plan: SessionPlan) -> di
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.repairs)
-        + read.checkpoint.counts.get("mended_damage", 0),
+        "mended_damage": read.damage_count,
         "accounting": account_summary(read.account, read.messages) if read.account else None,
-        **{
-            name: count
-            for name, count in _recorder_counts(read.checkpoint.counts).items()
-            if name != "mended_damage"
-        },
+        "reconnects": counts.connection_ends.total(),
+        "reconnects_by_cause": dict(counts.connection_ends),
+        "merge": asdict(counts.merge) if read.checkpoint.counts else {},
+        **(counts.messages_by_name() if read.checkpoint.counts else {}),
     }
-
-
-def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
-    """Arrange the counts of the recorder: ends of connections by cause, counts of the merger, and others."""
-    merged = {field.name for field in fields(MergeCounts)}
-    ended = {
-        name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
-    }
-    merge = {name: count for name, count in counts.items() if name in merged}
-    others = {
-        name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)
-    }
-    return {"reconnects": sum(ended.values()), "reconnects_by_cause": ended, "merge": merge, **others}
 
 
 def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:

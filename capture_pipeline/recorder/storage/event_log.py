@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+
+from capture_pipeline.recorder.events import LoggedEvent, MessageRejected, StrayMessageFound
+
+_MAX_RAW_EVENTS = 1000
+"""Logged events of each type that contain a raw message."""
 
 
 class EventLog:
     """Appends events. If the disk refuses one, the event is lost and counted."""
 
-    def __init__(self, path: Path) -> None:
-        """Store the path; the file is opened for each event, because events are rare."""
-        self._path = path
-        self.lost = 0
-
-    def write(self, capture_ns: int, kind: str, **details: object) -> None:
-        """Append one event.
+    def __init__(self, path: Path, now_ns: Callable[[], int]) -> None:
+        """Store the path; the file is opened for each event, because events are rare.
 
         Args:
-            capture_ns: Time of the event on the recorder's clock.
-            kind: Name of the event, for instance connection_opened, clock_step, audit.
-            details: Values that can be written as JSON or text.
+            path: `events.jsonl` of the session.
+            now_ns: Returns the time of an event on the recorder's clock.
         """
-        line = json.dumps({"capture_ns": capture_ns, "event": kind, **details}, default=str) + "\n"
+        self._path, self._now_ns = path, now_ns
+        self._raw_counts: Counter[type[LoggedEvent]] = Counter()
+        self.lost = 0
+
+    def write(self, event: LoggedEvent) -> None:
+        """Append one event; of events with a raw message only the first ones, because a change affects all."""
+        if isinstance(event, MessageRejected | StrayMessageFound):
+            self._raw_counts[type(event)] += 1
+            if self._raw_counts[type(event)] > _MAX_RAW_EVENTS:
+                return
+        line = json.dumps({"capture_ns": self._now_ns(), **event.line()}, default=str) + "\n"
         try:
             append_line(self._path, line)
         except OSError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from capture_pipeline.recorder.ordering.gap_tracker import MessageTime
-from capture_pipeline.recorder.storage.tail_losses import find_lost_ends, find_lost_starts, is_outside
+from capture_pipeline.recorder.storage.tail_losses import find_lost_ends, find_lost_starts
 from capture_pipeline.sessions.account import Alteration
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -66,7 +66,7 @@ def reconcile_gaps(gaps: list[Gap], evidence: ScanEvidence) -> list[Gap]:
 
 def _is_in_data(gap: Gap, tracks: Mapping[str, Track]) -> bool:
     track = tracks.get(gap.stream, Track())
-    return is_outside(gap, track.first, track.last) if gap.is_outside else gap.first_good_id <= track.last
+    return gap.is_beyond(track.first, track.last) if gap.is_outside else gap.first_good_id <= track.last
 
 
 def _with_cause(gap: Gap, evidence: ScanEvidence, otherwise: Cause) -> Gap:

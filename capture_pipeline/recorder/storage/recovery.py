@@ -5,12 +5,9 @@ Data behind a torn tail would be unreadable, so nothing is appended before the r
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,21 +22,16 @@ from capture_pipeline.recorder.storage.ledger_correction import ScanEvidence, re
 from capture_pipeline.sessions.account import Account, read_account, settle_account
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import ends_with_whole_line, read_gaps, write_gaps
-from capture_pipeline.sessions.gzip_members import (
-    HEAD_BYTES,
-    Ending,
-    Scan,
-    Source,
-    claimed_lines,
-    member_size,
-    scan,
-)
+from capture_pipeline.sessions.gzip_members import HEAD_BYTES, Content, claimed_lines, member_size
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.line_format import decode_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+from capture_pipeline.sessions.recordings.source import DamagePolicy, FindingKind, Source, map_file
 
 _STEP = 1 << 20
 _RESET_US, _NEVER_US = 1_000_000, 1 << 62
+_TAILS = {FindingKind.TORN_MEMBER: "torn", FindingKind.ZERO_TAIL: "zeros"}
+"""Names of the kinds of a tail that has to be cut, for files in the quarantine."""
 
 
 @dataclass
@@ -55,6 +47,7 @@ class RecoveredSession:
         checkpoint: Last checkpoint of the recorder; its counts are those of the account if there is one.
         account: Account of the received messages, settled with the recording; None if no recorder kept one.
         repairs: Descriptions of the repairs, for the event log.
+        damage_count: Count of damaged parts that were moved to the quarantine.
         gaps: Gaps in the scanned lines.
         messages: Count of lines: those up to the checkpoint and the scanned ones.
         bad: Count of scanned lines that are not valid lines of a recording.
@@ -69,6 +62,7 @@ class RecoveredSession:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
     repairs: list[str] = field(default_factory=list)
+    damage_count: int = 0
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
     bad: int = 0
@@ -207,39 +201,36 @@ def _usable_checkpoint(checkpoint: Checkpoint, segments: dict[int, Path]) -> Che
 
 
 def _scan_segment(folder: SessionFolder, path: Path, state: RecoveredSession, start: int) -> None:
-    with storage_errors(path), map_file(path) as content:
-        found = scan(content, start, state.count)
-        if found.damage:
-            _quarantine_damage(folder, path, content, found, state)
-        if found.ending is not Ending.CLEAN:
-            _repair_tail(folder, path, content, found, state)
-
-
-@contextlib.contextmanager
-def map_file(path: Path) -> Iterator[Source]:
-    """Map a file into memory, so that only the pages that are accessed are read."""
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            yield b""
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield content
+    with (
+        storage_errors(path),
+        map_file(path) as content,
+        Source.open(path, start, policy=DamagePolicy.SKIP) as source,
+    ):
+        for lines in source:
+            state.count(lines)
+        holes = [(hole.offset or 0, hole.end) for hole in source.findings if hole.end is not None]
+        if holes:
+            _quarantine_damage(folder, path, content, holes, state)
+        for finding in source.findings:
+            if finding.kind in _TAILS:
+                _repair_tail(folder, content, source, _TAILS[finding.kind], state)
 
 
 def _repair_tail(
-    folder: SessionFolder, path: Path, content: Source, found: Scan, state: RecoveredSession
+    folder: SessionFolder, content: Content, source: Source, ending: str, state: RecoveredSession
 ) -> None:
     """Quarantine the torn tail, cut the file after its last sound member, and append the saved lines."""
+    path = source.path
     kept, size = (
-        folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin",
-        len(content) - found.good_end,
+        folder.quarantine / f"{path.name}.{ending}-{source.sound_end}.bin",
+        len(content) - source.sound_end,
     )
-    _copy_to_file(kept, content, found.good_end, len(content))
-    lost = claimed_lines(content, found.good_end)
-    good_end = path.stat().st_size - size
-    os.truncate(path, good_end)
+    _copy_to_file(kept, content, source.sound_end, len(content))
+    lost = claimed_lines(content, source.sound_end)
+    sound_end = path.stat().st_size - size
+    os.truncate(path, sound_end)
     fsync(path)
-    lines = [line + b"\n" for line in (*found.salvaged.splitlines(), found.open_line) if _is_line(line)]
+    lines = [line + b"\n" for line in (*source.salvaged.splitlines(), source.open_line) if _is_line(line)]
     if lines:
         with Journal(path) as journal:
             journal.append(b"".join(lines), len(lines))
@@ -248,37 +239,36 @@ def _repair_tail(
     lost = max(0, lost - len(lines))
     state.torn_lines += lost
     summary = f"{len(lines):,} lines saved, {lost:,} known to be lost"
-    state.repairs.append(
-        f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {summary}"
-    )
+    state.repairs.append(f"{path.name}: {size:,} bytes of a {ending} tail moved to {kept.name}, {summary}")
 
 
 def _quarantine_damage(
-    folder: SessionFolder, path: Path, content: Source, found: Scan, state: RecoveredSession
+    folder: SessionFolder,
+    path: Path,
+    content: Content,
+    holes: list[tuple[int, int]],
+    state: RecoveredSession,
 ) -> None:
     """Move damaged bytes out of the file; their ids become gaps of the ledger."""
     edges = [0]
-    for hole in found.damage:
-        _copy_to_file(
-            folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end
-        )
-        edges += [hole.start, hole.end]
-        state.repairs.append(
-            f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine"
-        )
+    for start, end in holes:
+        _copy_to_file(folder.quarantine / f"{path.name}.damaged-{start}.bin", content, start, end)
+        edges += [start, end]
+        state.repairs.append(f"{path.name}: {end - start:,} damaged bytes at {start:,} moved to quarantine")
     edges.append(len(content))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             _copy(content, start, end, file)
+    state.damage_count += len(edges) // 2 - 1  # the damaged parts lie between the sound ones
 
 
-def _copy_to_file(path: Path, content: Source, start: int, end: int) -> None:
+def _copy_to_file(path: Path, content: Content, start: int, end: int) -> None:
     """Publish a part of a file as a separate file."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         _copy(content, start, end, file)
 
 
-def _copy(content: Source, start: int, end: int, file: BinaryIO) -> None:
+def _copy(content: Content, start: int, end: int, file: BinaryIO) -> None:
     file.writelines(content[at : min(at + _STEP, end)] for at in range(start, end, _STEP))
 
 
@@ -303,19 +293,3 @@ def _reconcile(folder: SessionFolder, state: RecoveredSession) -> None:
     result = reconcile_gaps(gaps, evidence)
     if result != gaps or not ends_with_whole_line(folder.gaps):
         write_gaps(folder.gaps, result)
-
-
-def checkpoint_tracks(
-    tracks: dict[str, Track], last_times: dict[str, MessageTime]
-) -> dict[str, dict[str, int]]:
-    """Return tracks in the form of a checkpoint."""
-    nothing = MessageTime(0)
-    times = {stream: last_times.get(stream, nothing) for stream in tracks}
-    return {
-        stream: {
-            **asdict(track),
-            "last_ns": times[stream].capture_ns,
-            "last_event_us": times[stream].event_us or 0,
-        }
-        for stream, track in tracks.items()
-    }

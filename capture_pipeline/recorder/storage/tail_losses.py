@@ -148,8 +148,3 @@ class UnwrittenMessages:
                 "last_event_us": event_us(last.event_time),
             }
         return tracks
-
-
-def is_outside(gap: Gap, first: int, last: int) -> bool:
-    """Return whether a gap lies outside a stream's `first..last`; both are -1 for an empty stream."""
-    return first < 0 or last <= gap.last_good_id or first >= gap.first_good_id

@@ -1,6 +1,7 @@
 """The writer thread: batches from a bounded queue to the journal, regular fsyncs, checkpoints.
 
-A disk that refuses is retried. The waiting batches are bounded: at the bound `has_room` is false, and the
+A disk that refuses is retried at constant intervals; the end of the recorder interrupts the wait, which a
+back-off of stamina does not allow. The waiting batches are bounded: at the bound `has_room` is false, and the
 producer decides what is lost.
 """
 
@@ -49,7 +50,7 @@ class Writer(threading.Thread):
         trouble: Error of the disk; empty while writing succeeds.
         failure: Unexpected exception that ended the thread.
         bytes_written: Compressed bytes of the recording.
-        suspects: Segments whose fsync failed.
+        suspects: Segments whose fsync failed, until `take_suspects` returns them.
         alterations: Segments that another program removed or altered.
         waiting_messages: Count of lines that are not written yet.
     """
@@ -71,7 +72,7 @@ class Writer(threading.Thread):
         super().__init__(name="recording-writer", daemon=True)
         self.trouble = ""
         self.failure: BaseException | None = None
-        self.suspects: list[str] = []
+        self.suspects: deque[str] = deque()
         self.alterations: list[Alteration] = []
         self.waiting_messages = 0
         self._folder, self._segment = folder, segment
@@ -103,6 +104,10 @@ class Writer(threading.Thread):
     def waiting_bytes(self) -> int:
         """Bytes that are not written yet."""
         return self._waiting
+
+    def take_suspects(self) -> list[str]:
+        """Return the segments whose fsync failed since the last call."""
+        return [self.suspects.popleft() for _ in range(len(self.suspects))]
 
     def has_room(self, size: int) -> bool:
         """Return whether a batch of this size fits; with one producer the answer is valid until its `put`."""

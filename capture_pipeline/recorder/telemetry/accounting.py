@@ -8,15 +8,26 @@ from capture_pipeline.errors import StorageError
 from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.writer import Writer
-from capture_pipeline.sessions.account import (
-    LISTED_COUNTS,
-    Account,
-    AccountFile,
-    AccountState,
-    UnknownPeriod,
-    count_listed,
-)
-from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.account import Account, AccountFile, AccountState, UnknownPeriod
+
+
+def continue_account(resumed: RecoveredSession) -> Account:
+    """Return the open account of a recorder that continues a session."""
+    before = resumed.account
+    if before is None and resumed.messages:
+        # Recorded by an older version, or the account was removed: treated like a killed recorder.
+        unknown = UnknownPeriod(from_ns=resumed.last_ns, to_ns=time.time_ns())
+        before = Account(killed=1, unknown=[unknown])
+    mark = resumed.checkpoint.model_copy(update={"lines": resumed.messages, "audits": [], "clock": []})
+    if before is None:
+        return Account(mark=mark)
+    return Account(
+        processes=before.processes + 1,
+        killed=before.killed,
+        unknown=before.unknown,
+        altered=before.altered,
+        mark=mark,
+    )
 
 
 class Accounting:
@@ -27,44 +38,19 @@ class Accounting:
     """
 
     def __init__(
-        self,
-        folder: SessionFolder,
-        streams: int,
-        resumed: RecoveredSession,
-        pipeline: RecordingPipeline,
-        writer: Writer,
+        self, file: AccountFile, account: Account, pipeline: RecordingPipeline, writer: Writer
     ) -> None:
-        """Continue the account of the earlier recorders.
+        """Store the parts; `begin` writes the account.
 
         Args:
-            folder: The session.
-            streams: Count of streams of the session.
-            resumed: State of the session after its recovery.
+            file: `account.json` of the session.
+            account: Account of the earlier recorders, see `continue_account`.
             pipeline: Source of the count of received messages.
             writer: Source of the count of written messages and of altered files.
         """
-        self._file, self._pipeline, self._writer = AccountFile(folder.account, streams), pipeline, writer
-        before = resumed.account
-        if before is None and resumed.messages:
-            # Recorded by an older version, or the account was removed: treated like a killed recorder.
-            unknown = UnknownPeriod(from_ns=resumed.last_ns, to_ns=time.time_ns())
-            before = Account(state=AccountState.OPEN, killed=1, unknown=[unknown])
-        mark = resumed.checkpoint.model_copy(update={"lines": resumed.messages, "audits": [], "clock": []})
-        self._account = Account(
-            state=AccountState.OPEN,
-            processes=before.processes + 1 if before else 1,
-            killed=before.killed if before else 0,
-            unknown=before.unknown if before else [],
-            altered=before.altered if before else [],
-            mark=mark,
-        )
+        self._file, self._account, self._pipeline, self._writer = file, account, pipeline, writer
         self._taken = 0
-        self.altered = [f"{one.segment} {one.detail}" for one in self._account.altered]
-
-    @property
-    def process(self) -> int:
-        """Number of this recorder in the session, from 1."""
-        return self._account.processes
+        self.altered = [f"{one.segment} {one.detail}" for one in account.altered]
 
     def begin(self) -> None:
         """Open the account; a recorder that is killed after this call leaves it open.
@@ -117,16 +103,16 @@ class Accounting:
     @property
     def difference(self) -> int:
         """Received messages that are neither passed to the writer nor accounted for; 0 at the end."""
-        return self._pipeline.received - self._pipeline.messages - count_listed(self._pipeline.total_counts())
+        counts = self._pipeline.counts
+        return counts.received - self._pipeline.messages - counts.listed
 
     def figures(self) -> dict[str, int]:
         """Return the current counts; messages in memory are held back, pending, or waiting for the disk."""
-        counts, waiting = self._pipeline.total_counts(), self._writer.waiting_messages
-        parts = {name: counts.get(count, 0) for count, name in LISTED_COUNTS.items()}
+        counts, waiting = self._pipeline.counts, self._writer.waiting_messages
         return {
-            "received": self._pipeline.received,
+            "received": counts.received,
             "written": self._pipeline.messages - waiting,
-            **parts,
+            **counts.parts(),
             "in_memory": self.difference + waiting,
             "killed": self._account.killed,
         }

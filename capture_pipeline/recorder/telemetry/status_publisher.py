@@ -6,18 +6,22 @@ import os
 import time
 from dataclasses import dataclass, field
 
+import psutil
+
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.refill_requests import Refills
 from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
 from capture_pipeline.recorder.connections.supervisor import Supervisor
+from capture_pipeline.recorder.events import ConnectionOpened
 from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
-from capture_pipeline.recorder.telemetry.incidents import Incidents
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
-from capture_pipeline.sessions.status import ConnectionStatus, Status, free_bytes, publish_status, rss_bytes
+from capture_pipeline.sessions.status import ConnectionStatus, Status, free_bytes, publish_status
+
+_PROCESS = psutil.Process()
 
 
 @dataclass
@@ -26,6 +30,7 @@ class StatusPublisher:
 
     Attributes:
         state: Current activity of the recorder; set by `publish`.
+        latest: Last published status; None before.
         rate: Rate of emitted messages.
     """
 
@@ -34,26 +39,27 @@ class StatusPublisher:
     pipeline: RecordingPipeline
     writer: Writer
     follower: BookFollower
-    incidents: Incidents
-    troubles: ConnectionHealth
+    health: ConnectionHealth
     supervisor: Supervisor
     accounting: Accounting
     refills: Refills
     pauses: RestPauses
     state: str = "starting"
+    latest: Status | None = None
     rate: Rate = field(default_factory=Rate)
 
-    def begin(self) -> None:
-        """Start to measure the rate; called when the first connection is open."""
+    def begin_rate(self, _: ConnectionOpened) -> None:
+        """Start to measure the rate at the first open connection."""
         self.rate.begin(time.monotonic(), self.pipeline.merge.counts.passed)
 
     def publish(self, state: str) -> None:
         """Write the status."""
         self.state = state
-        publish_status(self.folder.status, self.status())
+        self.latest = self._status()
+        publish_status(self.folder.status, self.latest)
         self.rate.add_sample(time.monotonic(), self.pipeline.merge.counts.passed)
 
-    def status(self) -> Status:
+    def _status(self) -> Status:
         """Return the current figures."""
         plan, pipeline, now_s = self.plan, self.pipeline, time.monotonic()
         tracks = pipeline.ledger.tracks
@@ -72,15 +78,15 @@ class StatusPublisher:
             file_bytes=self.writer.bytes_written,
             waiting_bytes=self.writer.waiting_bytes,
             disk_free_bytes=free_bytes(self.folder.path),
-            rss_bytes=rss_bytes(),
+            rss_bytes=_PROCESS.memory_info().rss,
             held=pipeline.merge.held,
-            dropped_messages=pipeline.counts["dropped_messages"],
+            dropped_messages=pipeline.counts.dropped_messages,
             gaps=sum(track.gaps for track in tracks.values()),
             ids_lost=sum(track.lost for track in tracks.values()),
             books=self.follower.states(),
             connections=self._connections(now_s),
-            reconnects=self.incidents.reconnects,
-            last_error=self.troubles.current,
+            reconnects={str(cause): count for cause, count in pipeline.counts.connection_ends.items()},
+            last_error=self.health.current,
             paused=self.pauses.current,
             trouble=self.writer.trouble,
             account=self.accounting.figures(),

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.messages import (
     CAPTURE,
     DIFF,

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.continuity import find_bounds, to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.binance.streams import _kernel as kernel
-from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.binance.streams import columns as layout
+from capture_pipeline.binance.streams.columns import PADDING, Columns
+from capture_pipeline.binance.streams.decoders import CompiledDecoder, ReferenceDecoder
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.continuity import to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,
@@ -34,14 +34,15 @@ from capture_pipeline.replay.messages import (
     Scale,
     find_tick,
 )
+from capture_pipeline.sessions.recordings.reader import DECODER_BLOCK_BYTES, Recording
 
 _ROWS_OF = {
-    CAPTURE: kernel.D_CAPTURE,
-    EVENT: kernel.D_EVENT,
-    FIRST: kernel.D_FIRST,
-    LAST: kernel.D_LAST,
-    PREVIOUS: kernel.D_PREVIOUS,
-    POSITION: kernel.D_LINE,
+    CAPTURE: layout.D_CAPTURE,
+    EVENT: layout.D_EVENT,
+    FIRST: layout.D_FIRST,
+    LAST: layout.D_LAST,
+    PREVIOUS: layout.D_PREVIOUS,
+    POSITION: layout.D_LINE,
 }
 
 
@@ -60,7 +61,7 @@ class RawSource:
 
     path: Path
     symbol: str = ""
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int = DECODER_BLOCK_BYTES
     where: str = field(init=False)
     lines: int = 0
     sha256: str = ""
@@ -78,29 +79,29 @@ class RawSource:
                 of the symbol, or it contains several symbols and `symbol` is empty.
             LakeError: The file does not exist.
         """
-        parser, columns = StreamParser(self.path.name), Columns.of_size(self.block_bytes + 1)
-        blocks = Blocks(self.path, self.block_bytes)
-        for block in blocks:
-            parsed = parser.parse(block.text, block.size, columns, self.lines + 1)
-            yield from self._merge_by_line(parsed.columns, self._find_streams(parser))
-            self.lines += parsed.lines
+        decoder = CompiledDecoder(self.path.name)
+        with Recording(self.path, self.block_bytes, is_strict=True, padding=PADDING) as blocks:
+            for block in blocks:
+                parsed = decoder.decode(block, self.lines + 1)
+                yield from self._merge_by_line(parsed.columns, self._find_streams(decoder))
+                self.lines += parsed.lines
         self.sha256 = blocks.sha256
         if not self.lines:
             raise MalformedDataError("contains no line", where=self.path.name, remedy="record again")
-        if not self._find_streams(parser).size:
-            if not any(parser.symbols):
+        if not self._find_streams(decoder).size:
+            if not any(decoder.symbols):
                 raise MalformedDataError(
                     "contains no order book", where=self.path.name, remedy="record the stream depth"
                 )
             raise MalformedDataError(
                 f"contains no book of {self.symbol}",
                 where=self.path.name,
-                remedy=f"name one of {_names(parser.symbols)}",
+                remedy=f"name one of {_names(decoder.symbols)}",
             )
 
-    def _find_streams(self, parser: StreamParser) -> Ints:
+    def _find_streams(self, decoder: ReferenceDecoder) -> Ints:
         """Return the numbers of the streams of the symbol."""
-        symbols = {name for name in parser.symbols if name}
+        symbols = {name for name in decoder.symbols if name}
         if not self.symbol and len(symbols) > 1:
             raise MalformedDataError(
                 "contains several symbols",
@@ -108,7 +109,7 @@ class RawSource:
                 remedy=f"name one of {_names(sorted(symbols))}",
             )
         return np.array(
-            [number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64
+            [number for number, name in enumerate(decoder.symbols) if name == (self.symbol or name)], np.int64
         )
 
     def _merge_by_line(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
@@ -124,7 +125,7 @@ class RawSource:
         yield from self._part(diffs, start, len(diffs))
 
     def _messages(self, rows_of: Ints, levels: Ints, numbers: Ints, kind: int) -> Messages:
-        mask = np.isin(rows_of[kernel.D_STREAM], numbers)
+        mask = np.isin(rows_of[layout.D_STREAM], numbers)
         found = rows_of if mask.all() else rows_of[:, mask]
         rows = np.empty((ROWS, found.shape[1]), np.int64)
         rows[KIND] = kind
@@ -133,7 +134,7 @@ class RawSource:
         rows[POSITION] += self.lines + 1
         if kind == SNAPSHOT:
             rows[FIRST] = rows[LAST]
-        bounds = np.stack([found[kernel.D_BIDS], found[kernel.D_ASKS], found[kernel.D_END]])
+        bounds = np.stack([found[layout.D_BIDS], found[layout.D_ASKS], found[layout.D_END]])
         return Messages(rows, LevelBatch(bounds, levels[0], levels[1]), self._scale())
 
     def _part(self, messages: Messages, first: int, end: int) -> Iterator[Messages]:

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.orderbook.compiled.book import LevelBatch
 from capture_pipeline.replay.messages import (
     CAPTURE,
     DIFF,

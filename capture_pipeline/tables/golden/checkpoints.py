@@ -10,7 +10,8 @@ CHECKPOINT_LEVEL = ("side", "price_e8", "quantity_e8")
 """Columns of a price level."""
 CHECKPOINTS = Table(
     "golden_checkpoints",
-    "Complete order books of a session, ten minutes apart: one row a price level, one row group a checkpoint.",
+    "Complete order books of a session, ten minutes apart: one row a price level, one row group a "
+    "checkpoint.",
     (
         Column("capture_ns", INT64, "Capture time of the checkpoint", "nanoseconds UTC"),
         Column("line", INT64, "Last line of the recording that the book contains"),
@@ -21,6 +22,6 @@ CHECKPOINTS = Table(
         Column("quantity_e8", INT64, "Quantity, exact", "1e-8 base asset"),
     ),
     notes="""\
-The first query writes the file `lake/golden_checkpoints/session=…/symbol=…/checkpoints.parquet`. It is written again
-after the recording was converted again.""",
+The first query writes the file `lake/golden_checkpoints/session=…/symbol=…/checkpoints.parquet`. It is
+written again after the recording was converted again.""",
 )

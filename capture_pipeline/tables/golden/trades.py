@@ -13,8 +13,8 @@ from capture_pipeline.tables.table import BOOLEAN, INT64, SESSION_KEYS, TEXT, Co
 
 TRADES = Table(
     "golden_trades",
-    "Trades of a session, one row a trade: ids, exact prices and quantities with eight decimals, capture time and "
-    "event time.",
+    "Trades of a session, one row a trade: ids, exact prices and quantities with eight decimals, capture "
+    "time and event time.",
     (
         *message_columns(Encoding.DELTA),
         event_column(Encoding.DELTA),
@@ -33,8 +33,8 @@ TRADES = Table(
         Column(
             "order_type",
             TEXT,
-            "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for trades that are in no bar; "
-            "null on spot, and in files that were written before the column was added",
+            "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for trades that are in "
+            "no bar; null on spot, and in files that were written before the column was added",
             nullable=True,
             optional=True,
             encoding=Encoding.DICTIONARY,

@@ -35,8 +35,8 @@ BARS = Table(
         Column(
             "close_time_us",
             INT64,
-            "Close time as received: open + interval − 1 ms or − 1 µs, depending on `time_unit`; in an irregular "
-            "row it can be any other time. Compute the end of a kline from `open_time_us`",
+            "Close time as received: open + interval − 1 ms or − 1 µs, depending on `time_unit`; in an "
+            "irregular row it can be any other time. Compute the end of a kline from `open_time_us`",
             "microseconds UTC",
         ),
         Column("quote_volume", VOLUME, "Traded amount, exact", "quote asset"),
@@ -46,8 +46,8 @@ BARS = Table(
         Column(
             "time_unit",
             TEXT,
-            "`ms` or `us`: the unit of the received times. Spot archives use microseconds from 2025-01-01 on. "
-            "The unit is determined from the values, never from the date",
+            "`ms` or `us`: the unit of the received times. Spot archives use microseconds from 2025-01-01 "
+            "on. The unit is determined from the values, never from the date",
         ),
         Column("source", TEXT, "`monthly`, `daily` (archive files) or `rest`"),
     ),
@@ -55,11 +55,12 @@ BARS = Table(
     """\
 Rows are sorted by `open_time_us`. Each open time occurs once.
 
-The close time of an irregular row is before the end of the interval, before the open time, or after the end of the
-interval. The first case occurs where the exchange halted (klines of 1s to 12h on thirteen known dates).
+The close time of an irregular row is before the end of the interval, before the open time, or after the end
+of the interval. The first case occurs where the exchange halted (klines of 1s to 12h on thirteen known
+dates).
 
-Within one source the earlier file or answer is used. A minute without trades has a kline of volume 0. During a halt
-of the exchange there is no kline.""",
+Within one source the earlier file or answer is used. A minute without trades has a kline of volume 0. During
+a halt of the exchange there is no kline.""",
 )
 VALUE_COLUMNS = [
     name for name in BARS.schema if not name.endswith("_us") and name not in {"time_unit", "source"}

@@ -20,6 +20,6 @@ CONFLICTS = Table(
     ),
     KLINE_KEYS,
     """\
-Only values are compared: a different `time_unit` or `close_time_us` is no conflict. A partition without conflicts has
-no file.""",
+Only values are compared: a different `time_unit` or `close_time_us` is no conflict. A partition without
+conflicts has no file.""",
 )

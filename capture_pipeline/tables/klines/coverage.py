@@ -15,9 +15,9 @@ COVERAGE = Table(
         Column(
             "expected",
             INT64,
-            "Open times of the grid from the month's start to its end or the last finished kline, without those "
-            "before listing, after delisting, in a listed suspension and not yet published; null if gaps were "
-            "never computed",
+            "Open times of the grid from the month's start to its end or the last finished kline, without "
+            "those before listing, after delisting, in a listed suspension and not yet published; null if "
+            "gaps were never computed",
             "bars",
             nullable=True,
         ),
@@ -42,7 +42,8 @@ COVERAGE = Table(
         Column(
             "longest_gap",
             INT64,
-            "The longest open gap of expected bars; a gap that continues in the next month has its whole length",
+            "The longest open gap of expected bars; a gap that continues in the next month has its whole "
+            "length",
             "bars",
         ),
         Column("conflicts", INT64, "Bars on which sources differ", "bars"),
@@ -61,8 +62,8 @@ COVERAGE = Table(
         Column(
             "explained_coverage_percent",
             FLOAT,
-            "100 × present / (expected − explained). 100 if expected − explained is 0, for instance in a month of "
-            "which every bar is in an outage or a suspension; null if gaps were never computed",
+            "100 × present / (expected − explained). 100 if expected − explained is 0, for instance in a "
+            "month of which every bar is in an outage or a suspension; null if gaps were never computed",
             "percent",
             nullable=True,
         ),

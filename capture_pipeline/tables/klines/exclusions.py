@@ -30,8 +30,8 @@ EXCLUSIONS = Table(
         Column(
             "cause",
             TEXT,
-            "`off_grid`; or `outside_period`: the row opens outside the period of its file and belongs to another "
-            "file",
+            "`off_grid`; or `outside_period`: the row opens outside the period of its file and belongs to "
+            "another file",
         ),
         Column(
             "shift_us",
@@ -43,12 +43,13 @@ EXCLUSIONS = Table(
     ),
     KLINE_KEYS,
     """\
-A row that opens between two open times of the grid is no kline of that grid. The exchange's klines are shifted in this
-way from 2017-12-04 to 18 and from 2018-02-09 to 11, by seconds or by 28 min 14.789 s. This table contains such rows as
-received. They never count as present. Bars of the grid may come from other sources. If several sources have the same
-row, it is stored once. A partition without such rows has no file.
+A row that opens between two open times of the grid is no kline of that grid. The exchange's klines are
+shifted in this way from 2017-12-04 to 18 and from 2018-02-09 to 11, by seconds or by 28 min 14.789 s. This
+table contains such rows as received. They never count as present. Bars of the grid may come from other
+sources. If several sources have the same row, it is stored once. A partition without such rows has no file.
 
 ```sql
-SELECT open_time_us, shift_us, close FROM bar_exclusions WHERE symbol = 'BTCUSDT' AND cause = 'off_grid' ORDER BY open_time_us
+SELECT open_time_us, shift_us, close FROM bar_exclusions
+WHERE symbol = 'BTCUSDT' AND cause = 'off_grid' ORDER BY open_time_us
 ```""",
 )

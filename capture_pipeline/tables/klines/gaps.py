@@ -48,7 +48,8 @@ GAPS = Table(
         Column(
             "status",
             TEXT,
-            "`open`: still missing. `filled`: missing from an archive file or in an earlier ledger, and present now",
+            "`open`: still missing. `filled`: missing from an archive file or in an earlier ledger, and "
+            "present now",
         ),
         Column(
             "cause",
@@ -73,6 +74,6 @@ GAPS = Table(
     ),
     KLINE_KEYS,
     """\
-The open ranges together are exactly the bars that are missing up to the time of the ledger. A range is split where its
-cause changes. [data.md](data.md#gap-causes) defines the causes.""",
+The open ranges together are exactly the bars that are missing up to the time of the ledger. A range is split
+where its cause changes. [data.md](data.md#gap-causes) defines the causes.""",
 )

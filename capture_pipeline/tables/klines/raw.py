@@ -8,7 +8,8 @@ _UNIT = "milliseconds or microseconds UTC"
 
 RAW_KLINES = Table(
     "raw_klines",
-    "Klines as the exchange sends them, in zips of the archive (CSV) and in REST answers (JSON); no Parquet file.",
+    "Klines as the exchange sends them, in zips of the archive (CSV) and in REST answers (JSON); no "
+    "Parquet file.",
     (
         Column("open_time", INT64, "Open time", _UNIT),
         Column("open", TEXT, "First price, as sent", "quote asset"),

@@ -25,6 +25,7 @@ WINDOWS = Table(
     ),
     KLINE_KEYS,
     """\
-Every open time of the interval's grid in the window is expected, with four exceptions: times before the listing, after
-the delisting, in a listed suspension, and not yet published. Bars in a listed outage are expected.""",
+Every open time of the interval's grid in the window is expected, with four exceptions: times before the
+listing, after the delisting, in a listed suspension, and not yet published. Bars in a listed outage are
+expected.""",
 )

@@ -24,7 +24,6 @@ from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.quality_score import diagnose
-from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scanner import scan_part
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.golden.validation.validator import validate
@@ -32,8 +31,9 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.recorder.lifecycle import read_plan
+from capture_pipeline.recorder.storage.checkpoint import checkpoint_tracks
 from capture_pipeline.recorder.storage.completion import finish_session
-from capture_pipeline.recorder.storage.recovery import checkpoint_tracks, recover_session
+from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.tardis import TardisSource
@@ -42,6 +42,7 @@ from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Checkpoint
+from capture_pipeline.sessions.recordings.reader import read_lines
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.soak.fuzz.targets import Target
 from capture_pipeline_tests.support.deployment import NO_SETTINGS
@@ -206,7 +207,7 @@ def _read_growing(folder: SessionFolder) -> None:
     read_gaps(folder.gaps)
     plan = read_plan(folder)
     recover_session(folder)
-    finish_session(folder, plan, "interrupted", {})
+    finish_session(folder, plan)
     session_row(folder)
 
 

@@ -27,9 +27,11 @@ from capture_pipeline.parsing import parse_count
 from capture_pipeline.recorder.background.book_follower import BookFollower
 from capture_pipeline.recorder.background.trade_backfill import _page
 from capture_pipeline.recorder.connections.frame_parser import FrameError, FrameParser
+from capture_pipeline.recorder.events import EventBus
 from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gzip_members import build_member
-from capture_pipeline.sessions.gzip_members import scan as scan_members
+from capture_pipeline.sessions.recordings.source import DamagePolicy, Source
 from capture_pipeline_tests.binance.stream_kernel_test import (
     DIFF,
     SNAPSHOT,
@@ -89,7 +91,7 @@ def _build_zip(name: str, content: bytes) -> bytes:
 def _parse_messages(data: bytes, _: Path) -> None:
     """Process messages as the recorder does, up to a book with an audit."""
     follower = BookFollower(["ETHUSDT"], lambda *_: None)
-    intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], lambda _: None, lambda *_: None)
+    intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], SessionCounts(), EventBus())
     for message in data.split(b"\n"):
         placed = intake.place(1, message, 1)
         if placed is not None and placed.diff is not None:
@@ -118,8 +120,11 @@ def _parse_kline_zip(data: bytes, _: Path) -> None:
     parse_csv(read_only_entry(data, "k.csv", 1 << 20, "k.zip"), "k.csv")
 
 
-def _scan_members(data: bytes, _: Path) -> None:
-    scan_members(data, 0, lambda _: None)
+def _scan_members(data: bytes, folder: Path) -> None:
+    (path := folder / "members.gz").write_bytes(data)
+    with Source.open(path, policy=DamagePolicy.SKIP) as source:
+        for _ in source:
+            pass
 
 
 def _parse_header(data: bytes, _: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.orderbook.synchronization import State
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import Messages
 
 START_NS = 1_769_817_600_000_000_000

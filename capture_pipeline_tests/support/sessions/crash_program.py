@@ -1,6 +1,6 @@
 """A small session without a network that tests end at any system call: `crash_program.py FOLDER FIRST LAST`.
 
-`lifecycle.record` decides, locks and finishes as usual. Instead of the network, messages with the ids
+`record` decides, locks and finishes as usual. Instead of the network, messages with the ids
 FIRST..LAST of a trade stream and a depth stream are written to disk. An earlier recording is recovered first,
 as every recorder does.
 """
@@ -14,19 +14,19 @@ from unittest.mock import patch
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recorder.app import COMPLETE
-from capture_pipeline.recorder.lifecycle import record
+from capture_pipeline.recorder.app import record
+from capture_pipeline.recorder.events import Outcome, RecordingRepaired
 from capture_pipeline.recorder.ordering.clock import CaptureClock
-from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.recorder.storage.writer import Writer
-from capture_pipeline.recorder.telemetry.accounting import Accounting
+from capture_pipeline.recorder.telemetry.accounting import Accounting, continue_account
+from capture_pipeline.sessions.account import AccountFile
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline.settings.models import Settings
 from capture_pipeline.settings.sessions import Recording
+from capture_pipeline_tests.support.sessions.desk import create_pipeline
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MISSING = {17}
@@ -43,32 +43,24 @@ def main(path: Path, first: int, last: int) -> None:
     if not folder.plan.exists():
         publish_model(folder.plan, _plan(folder.session))
 
-    async def recorded(*_: object) -> str:
+    async def recorded(*_: object) -> Outcome:
         feed(folder, first, last)
-        return COMPLETE
+        return Outcome.COMPLETE
 
-    with patch("capture_pipeline.recorder.lifecycle._run_recorder", recorded):
+    with patch("capture_pipeline.recorder.app._run_recorder", recorded):
         record(Settings(), folder)
 
 
 def feed(folder: SessionFolder, first: int, last: int) -> None:
     """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
     resumed = recover_session(folder)
-    events = EventLog(folder.events)
+    events = EventLog(folder.events, lambda: 0)
     for line in resumed.repairs:
-        events.write(0, "mended", what=line)
+        events.write(RecordingRepaired(line))
     writer = Writer(folder, segment=resumed.segment, max_waiting_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
-    hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-    capture = RecordingPipeline(
-        settings,
-        Intake([TRADES, DEPTH], lambda _: None, lambda *_: None),
-        _clock(resumed.last_ns),
-        writer,
-        hooks,
-    )
-    capture.resume(resumed)
-    accounting = Accounting(folder, 2, resumed, capture, writer)
+    capture = create_pipeline(writer, [TRADES, DEPTH], settings, resumed, _clock(resumed.last_ns))
+    accounting = Accounting(AccountFile(folder.account, 2), continue_account(resumed), capture, writer)
     accounting.begin()
     capture.merge.add_connection(1)
     for number in range(first, last + 1):

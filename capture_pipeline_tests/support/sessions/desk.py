@@ -5,19 +5,44 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
+from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry, generate_latest
+
+from capture_pipeline.binance.streams.messages import WireDiff
+from capture_pipeline.recorder.events import EventBus
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
-from capture_pipeline.recorder.storage.recovery import recover_session
+from capture_pipeline.recorder.pipeline import RecordingPipeline, Stages
+from capture_pipeline.recorder.storage.checkpoint import Findings
+from capture_pipeline.recorder.storage.recovery import RecoveredSession, recover_session
 from capture_pipeline.recorder.storage.writer import Writer
-from capture_pipeline.recorder.telemetry.accounting import Accounting
+from capture_pipeline.recorder.telemetry.accounting import Accounting, continue_account
+from capture_pipeline.recorder.telemetry.metrics import StatusCollector
+from capture_pipeline.sessions.account import AccountFile
+from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause
+from capture_pipeline.sessions.status import Status
 from capture_pipeline.settings.sessions import Recording
 
 TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
+
+
+def create_pipeline(
+    writer: Writer,
+    streams: list[str],
+    settings: Recording,
+    resumed: RecoveredSession | None = None,
+    clock: CaptureClock | None = None,
+    on_diff: Callable[[str, WireDiff], None] = lambda *_: None,
+) -> RecordingPipeline:
+    """Create a pipeline whose events nobody consumes."""
+    resumed, events = resumed or RecoveredSession(), EventBus()
+    counts = SessionCounts.parse(resumed.checkpoint.counts)
+    stages = Stages(Intake(streams, counts, events), counts, clock or CaptureClock(), writer, on_diff)
+    return RecordingPipeline(settings, resumed, stages, events, Findings())
 
 
 class Desk:
@@ -30,16 +55,14 @@ class Desk:
         self.writer = Writer(
             folder, segment=resumed.segment, max_waiting_bytes=max_waiting_bytes, fsync_s=0.02
         )
-        self.intake = Intake([TRADES, OTHERS], lambda _: None, lambda *_: None)
         ticks = itertools.count(clock + 1)
         clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
-        hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-        self.pipeline = RecordingPipeline(
-            Recording(flush_messages=5), self.intake, clock_, self.writer, hooks
-        )
-        self.pipeline.resume(resumed)
+        settings = Recording(flush_messages=5)
+        self.pipeline = create_pipeline(self.writer, [TRADES, OTHERS], settings, resumed, clock_)
         self.pipeline.merge.add_connection(1)
-        self.accounting = Accounting(folder, 2, resumed, self.pipeline, self.writer)
+        self.accounting = Accounting(
+            AccountFile(folder.account, 2), continue_account(resumed), self.pipeline, self.writer
+        )
         self.accounting.begin()
 
     def start(self) -> Desk:
@@ -88,3 +111,10 @@ def lost_ids(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set
     found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]
     assert len(found) == len(set(found))
     return set(found)
+
+
+def metrics_text(status: Status) -> str:
+    """Return the metrics of a status as Prometheus reads them."""
+    registry = CollectorRegistry()
+    registry.register(StatusCollector(lambda: status))
+    return generate_latest(registry).decode()

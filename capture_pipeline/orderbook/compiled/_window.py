@@ -1,12 +1,21 @@
-"""Compiled kernels for a whole side of a book: move the window, list and remove levels, enlarge the table."""
+"""Window of quantities around the best level, a ring buffer; and kernels for all levels of a side.
+
+    ranks     WINDOW_START                                   WINDOW_START + WINDOW
+                 ├── quarter ──┼────────── half ──────────┼── quarter ──┤
+                               └ BEST stays in this part ─┘
+
+    window    [ 8 9 10 11 4 5 6 7 ]     a window of eight from rank 4 on: the quantity of a rank is at rank
+                                        modulo eight, so that a move from 4 to 6 replaces only ranks 4 and 5
+
+When the best level leaves the middle half, `recentre` moves the levels that leave the window to the table, and
+levels that enter it from the table. If the new window does not fit into the bitmap, the bitmap moves as well.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled._jit import allocating_kernel, kernel
-from capture_pipeline.replay.compiled._side import (
+from capture_pipeline.orderbook.compiled._arrays import (
     BASE,
     BEST,
     EMPTY,
@@ -16,16 +25,13 @@ from capture_pipeline.replay.compiled._side import (
     SPAN,
     WINDOW,
     WINDOW_START,
+    Ints,
     SideArrays,
-    clear_bit,
-    find_slot,
-    next_occupied,
-    next_rank,
-    quantity,
-    remove_slot,
-    set_bit,
-    set_level,
 )
+from capture_pipeline.orderbook.compiled._bitmap import clear_bit, next_occupied, set_bit
+from capture_pipeline.orderbook.compiled._jit import allocating_kernel, kernel
+from capture_pipeline.orderbook.compiled._levels import next_rank, quantity, set_level
+from capture_pipeline.orderbook.compiled._table import find_slot, remove_slot
 
 _SPAN, _WINDOW, _RING = np.uint64(SPAN), np.uint64(WINDOW), np.uint64(WINDOW - 1)
 _QUARTER, _HALF = np.uint64(WINDOW // 4), np.uint64(WINDOW // 2)
@@ -109,7 +115,7 @@ def prune(side: SideArrays, furthest: np.int64) -> int:
 
 
 @allocating_kernel  # type: ignore[untyped-decorator, unused-ignore]
-def list_levels(side: SideArrays, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def list_levels(side: SideArrays, most: int) -> tuple[Ints, Ints]:
     """Return the best levels, best first: (ranks, lots)."""
     count = min(most, side.stats[LEVEL_COUNT])
     ranks, lots = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -139,24 +145,9 @@ def remove_all(side: SideArrays) -> None:
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def load(side: SideArrays, ranks: NDArray[np.int64], lots: NDArray[np.int64], first: int) -> int:
+def load(side: SideArrays, ranks: Ints, lots: Ints, first: int) -> int:
     """Set levels from `first` on. Returns the level for which the table is full, or the number of levels."""
     for number in range(first, ranks.size):
         if not set_level(side, ranks[number], lots[number]) or (is_off_centre(side) and not recentre(side)):
             return number
     return int(ranks.size)
-
-
-@kernel  # type: ignore[untyped-decorator, unused-ignore]
-def _rehash(side: SideArrays, keys: NDArray[np.int64], values: NDArray[np.int64]) -> None:
-    for slot in range(keys.size):
-        if keys[slot] != EMPTY:
-            found = find_slot(side, keys[slot])
-            side.keys[found], side.values[found] = keys[slot], values[slot]
-
-
-def with_larger_table(side: SideArrays, slots: int) -> SideArrays:
-    """Return the side with a table of `slots` slots, a power of two."""
-    wider = side._replace(keys=np.full(slots, EMPTY), values=np.zeros(slots, np.int64))
-    _rehash(wider, side.keys, side.values)
-    return wider

@@ -1,4 +1,4 @@
-"""Reader of one line of a recording in any valid layout. It is the reference for the kernel.
+"""Decoder of one line of a recording in any valid layout. It is the reference for the kernel.
 
 It is slow and general: msgspec validates the JSON, and a pattern validates the numbers. A line that is
 rejected here is an error.
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, PLAIN_DECIMAL, UNIT
-from capture_pipeline.binance.streams._kernel import DEPTH, SKIP, SNAPSHOT, TRADE
+from capture_pipeline.binance.streams.columns import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams.messages import (
     DepthDiff,
     DepthSnapshot,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.compiled._apply import (
+from capture_pipeline.orderbook.compiled._arrays import BEST, EMPTY, LEVEL_COUNT, MAX_TICK, Ints, new_side
+from capture_pipeline.orderbook.compiled._levels import quantity
+from capture_pipeline.orderbook.compiled._messages import (
     ASKS_FULL,
     CROSSED,
     DONE,
@@ -20,16 +21,9 @@ from capture_pipeline.replay.compiled._apply import (
     PROGRESS_SIZE,
     apply_messages,
 )
-from capture_pipeline.replay.compiled._side import BEST, EMPTY, LEVEL_COUNT, MAX_TICK, new_side, quantity
-from capture_pipeline.replay.compiled._side_window import (
-    list_levels,
-    load,
-    prune,
-    remove_all,
-    with_larger_table,
-)
+from capture_pipeline.orderbook.compiled._table import with_larger_table
+from capture_pipeline.orderbook.compiled._window import list_levels, load, prune, remove_all
 
-Ints = NDArray[np.int64]
 _SIGNS = (-1, 1)
 _MIN_SLOTS, _MAX_SLOTS = 1 << 12, 1 << 24
 

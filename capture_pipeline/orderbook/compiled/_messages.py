@@ -1,21 +1,26 @@
-"""Compiled kernel that applies diffs to both sides of a book and stores the best prices after each diff.
+"""Kernel that applies messages to both sides of a book and stores the best prices after each message.
 
-Messages are columns: the levels of all messages, and for each message the index of its first bid, of its
-first ask and of its end. The kernel stops if a hash table is full. The caller enlarges the table and
+Messages are columns: the levels of all messages, and three bounds for each message.
+
+    bounds        message 0           message 1
+                  0     2     5       5   6      8
+    prices        b  b  a  a  a       b   a  a        ticks: bids, then asks
+    lots          q  q  q  q  0       q   0  q        quantities; 0 removes a level
+    bests         best bid, its lots, best ask, its lots, after each message
+
+The kernel stops if a hash table is full. The caller enlarges the table and
 continues with the same level; this is safe because quantities are absolute.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled._jit import kernel
-from capture_pipeline.replay.compiled._side import BEST, EMPTY, SideArrays, is_in_range, quantity
-from capture_pipeline.replay.compiled._side_levels import set_levels
-from capture_pipeline.replay.compiled._side_window import is_off_centre, recentre
+from capture_pipeline.orderbook.compiled._arrays import BEST, EMPTY, Ints, SideArrays
+from capture_pipeline.orderbook.compiled._jit import kernel
+from capture_pipeline.orderbook.compiled._levels import is_in_range, quantity, set_levels
+from capture_pipeline.orderbook.compiled._window import is_off_centre, recentre
 
-Ints = NDArray[np.int64]
 DONE, BIDS_FULL, ASKS_FULL, PRICE_OUT_OF_RANGE = range(4)
 AT, LEVEL, CROSSED, PROGRESS_SIZE = range(4)
 """Entries of `progress`: next message, next level, messages after which the book was crossed; its size."""

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
-from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, to_units
-from capture_pipeline.orderbook.synchronization import MAX_BUFFERED, BookSync, State, Step
+from capture_pipeline.orderbook.levels import ZERO, decimal_text, to_units
+from capture_pipeline.orderbook.local_book import MAX_BUFFERED, LocalBook
+from capture_pipeline.orderbook.synchronization import State, Step
 
 ONE, TWO = "1.00000000", "2.00000000"
 
@@ -29,8 +30,8 @@ def snapshot(last: int, bids: list[Level] | None = None, asks: list[Level] | Non
     return DepthSnapshot(last, bids or [("10.00000000", ONE)], asks or [("11.00000000", ONE)])
 
 
-def synced(last: int = 100) -> BookSync[Book]:
-    sync = BookSync(Book())
+def synced(last: int = 100) -> LocalBook:
+    sync = LocalBook()
     sync.process_snapshot(
         snapshot(
             last, [("10.00000000", ONE), ("9.00000000", ONE)], [("11.00000000", ONE), ("12.00000000", ONE)]
@@ -55,7 +56,7 @@ def synced(last: int = 100) -> BookSync[Book]:
 )
 def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state: State) -> None:
     """`U <= lastUpdateId + 1 <= u` continues, `u <= lastUpdateId` is dropped, anything later is a gap."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     assert sync.process_snapshot(snapshot(100)) is Step.LOADED
     assert not sync.needs_snapshot
     assert sync.process_diff(diff(first, last)) is step
@@ -74,14 +75,14 @@ def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state
 )
 def test_a_futures_diff_bridges_by_its_predecessor(first: int, last: int, previous: int, step: Step) -> None:
     """Ids of futures are not consecutive; `pu` shows whether a diff is missing."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     sync.process_snapshot(snapshot(100))
     assert sync.process_diff(diff(first, last, previous=previous)) is step
 
 
 def test_futures_continue_by_pu() -> None:
     """`U` may jump; a `pu` above the last id is a gap."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     sync.process_snapshot(snapshot(100))
     steps = [
         sync.process_diff(diff(*ids[:2], previous=ids[2]))
@@ -102,7 +103,7 @@ def test_futures_continue_by_pu() -> None:
 )
 def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) -> None:
     """Earlier diffs are buffered; a snapshot older than the first of them is too old."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     assert [sync.process_diff(diff(first, first + 9)) for first in (90, 100, 101)] == [
         Step.BUFFERED,
         Step.BUFFERED,
@@ -132,7 +133,7 @@ def test_missing_ids_invalidate_the_book_until_a_snapshot_bridges() -> None:
 
 def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
     """Buffered diffs before a gap are discarded."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     assert [sync.process_diff(diff(1, 5)), sync.process_diff(diff(8, 9))] == [Step.BUFFERED, Step.GAP]
     assert sync.process_snapshot(snapshot(3)) is Step.TOO_OLD
     assert sync.process_snapshot(snapshot(7)) is Step.BRIDGED
@@ -162,7 +163,17 @@ def test_a_malformed_diff_invalidates_the_book() -> None:
     assert (sync.state, sync.needs_snapshot) == (State.INVALID, True)
 
 
-def audited(sync: BookSync[Book], taken: DepthSnapshot) -> tuple[Audit, SideAudit]:
+def test_a_malformed_snapshot_leaves_the_buffered_diffs() -> None:
+    """The next snapshot still meets the diffs that arrived before the malformed one."""
+    sync = LocalBook()
+    sync.process_diff(diff(101, 105))
+    with pytest.raises(MalformedDataError):
+        sync.process_snapshot(snapshot(100, [("10.00000000", "1e5")]))
+    assert (sync.state, sync.needs_snapshot) == (State.WAITING, True)
+    assert sync.process_snapshot(snapshot(100)) is Step.BRIDGED
+
+
+def audited(sync: LocalBook, taken: DepthSnapshot) -> tuple[Audit, SideAudit]:
     audit = sync.audit(taken)
     assert audit.bids is not None
     return audit, audit.bids
@@ -257,7 +268,7 @@ def test_any_snapshot_leads_to_the_true_book(
         ]
         diffs.append(diff(first, reached, sides[0], sides[1]))
     taken, arrives = data.draw(st.integers(0, reached)), data.draw(st.integers(0, len(diffs)))
-    sync = BookSync(Book())
+    sync = LocalBook()
     for number, one in enumerate(diffs):
         if number == arrives:
             assert sync.process_snapshot(_true(truth[taken], taken)) in {Step.BRIDGED, Step.LOADED}
@@ -275,7 +286,7 @@ def test_an_audit_of_the_true_state_is_clean(
 ) -> None:
     """For any id of the snapshot since the start of the audit, the comparison is clean."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
-    sync = BookSync(Book())
+    sync = LocalBook()
     sync.process_snapshot(DepthSnapshot(0, [("1.00000000", ZERO)], []))
     reached = begin = 0
     begins_at = data.draw(st.integers(0, len(moves) - 1))
@@ -318,7 +329,7 @@ def _true(levels: dict[tuple[bool, int], int], last: int) -> DepthSnapshot:
     return DepthSnapshot(last, sides[0], sides[1])
 
 
-def _levels(sync: BookSync[Book]) -> dict[tuple[bool, int], int]:
+def _levels(sync: LocalBook) -> dict[tuple[bool, int], int]:
     return {
         (bid, price // 10**8): to_units(quantity)
         for bid, side in ((True, sync.book.bids), (False, sync.book.asks))
@@ -328,7 +339,7 @@ def _levels(sync: BookSync[Book]) -> dict[tuple[bool, int], int]:
 
 def test_waiting_costs_a_bounded_number_of_diffs() -> None:
     """Without a snapshot the oldest diffs are dropped; a snapshot older than the remaining diffs is too old."""
-    sync = BookSync(Book())
+    sync = LocalBook()
     for number in range(1, MAX_BUFFERED + 101):
         sync.process_diff(diff(number, number))
     assert sync.process_snapshot(snapshot(99)) is Step.TOO_OLD

@@ -1,24 +1,33 @@
-"""Reader that inflates a recording member by member and reports damage of the file.
+"""Inflated bytes of a recording, member by member, with the damage and the digest of the file.
 
-CR LF at the end of a line becomes LF, so that every reader gets the same lines. A crash or a power loss
-leaves a torn or zero-filled tail. Other damage ends the reading, because the position of later data is
-unknown.
+A crash or a power loss leaves a torn or zero-filled tail. Other damage ends the reading of a gzip file, because
+the position of later data is unknown. Members of the recorder state their length (`gzip_members.py`), so that
+the recovery of a session can continue after damage.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from capture_pipeline.errors import MalformedDataError
+from capture_pipeline.sessions.gzip_members import (
+    MAX_MEMBER_BYTES,
+    Content,
+    find_next_member,
+    read_member,
+    salvage_lines,
+)
 
 BROKEN: Any = isal_zlib.error
 """Exception of isal for data that are not gzip. Its type stubs declare it as an instance."""
@@ -28,6 +37,18 @@ _MAX_PIECE_BYTES = 2 << 20
 _MAGIC = b"\x1f\x8b"
 _SALVAGE_BYTES = 4096
 """Compressed bytes per step of the search for the last byte before damage."""
+_STEP = 1 << 20
+
+
+class DamagePolicy(StrEnum):
+    """Action of the reader at damage of a gzip file. Every policy reports the damage as a finding."""
+
+    STOP = "stop"
+    """Return the bytes before the damage that were inflated when it was found."""
+    SALVAGE = "salvage"
+    """Return all bytes before the damage. No CRC covers those of the damaged member: check every line."""
+    SKIP = "skip"
+    """Return sound members of a recorder only, and continue with the next one after damage."""
 
 
 class FindingKind(StrEnum):
@@ -49,11 +70,13 @@ class Finding:
         kind: Kind of the damage.
         offset: Byte of the file at which the damage begins; None if only the inflated position is known.
         detail: Text for the user, after the kind and the offset.
+        end: Byte after the damage; None if the damage reaches to the end of the file or its end is unknown.
     """
 
     kind: FindingKind
     offset: int | None
     detail: str
+    end: int | None = None
 
     def __str__(self) -> str:
         """Format the finding as one line."""
@@ -72,43 +95,59 @@ class Source:
         path: The file.
         file: The open file.
         end: Byte at which to stop; None to read to the end.
+        digest_end: Byte after `end` up to which the digest is computed; None for `end`.
+        policy: Action at damage.
         findings: Damage of the file; complete after the last piece.
         members: Number of gzip members that were read without damage.
         position: Byte of the file after the last read.
-        salvage: True to yield also the bytes of a damaged member before its damage. No CRC covers these bytes:
-            the caller has to check every line.
+        sound_end: Byte after the last sound member; only with `SKIP`.
+        salvaged: Whole lines that were inflated from a torn tail; only with `SKIP`.
+        open_line: Bytes after those lines: a torn line, or a line without its line feed; only with `SKIP`.
     """
 
     path: Path
     file: BinaryIO
     end: int | None = None
+    digest_end: int | None = None
+    policy: DamagePolicy = DamagePolicy.STOP
     findings: list[Finding] = field(default_factory=list)
     members: int = 0
     position: int = 0
-    salvage: bool = False
-    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    sound_end: int = 0
+    salvaged: bytes = b""
+    open_line: bytes = b""
+    _digest: hashlib._Hash | None = None
 
     @classmethod
-    def open(cls, path: Path, start: int = 0, end: int | None = None, *, salvage: bool = False) -> Source:
+    def open(
+        cls,
+        path: Path,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        digest_end: int | None = None,
+        policy: DamagePolicy = DamagePolicy.STOP,
+    ) -> Source:
         """Open a file, or only its bytes `start..end`.
 
         Raises:
             MalformedDataError: The file cannot be opened.
         """
         try:
-            source = cls(path, path.open("rb", buffering=0), end=end, position=start, salvage=salvage)
+            source = cls(path, path.open("rb", buffering=0), end, digest_end, policy, position=start)
             source.file.seek(start)
         except OSError as error:
             raise MalformedDataError(
                 f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording"
             ) from None
-
+        source.sound_end = start
+        source._digest = hashlib.sha256() if start == 0 else None
         return source
 
     @property
     def sha256(self) -> str:
-        """Digest of the bytes read so far."""
-        return self._digest.hexdigest()
+        """Digest of the bytes read so far; empty if the first byte of the file was not read."""
+        return "" if self._digest is None else self._digest.hexdigest()
 
     def __enter__(self) -> Self:
         """Return the source; the file is open already."""
@@ -119,7 +158,13 @@ class Source:
         self.file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate over inflated pieces, with LF for CR LF. A file that is not gzip is read as plain bytes."""
+        """Iterate over inflated pieces, with LF for CR LF. A file that is not gzip is read as plain bytes.
+
+        With `SKIP`, a piece consists of the lines of one member, unchanged.
+        """
+        if self.policy is DamagePolicy.SKIP:
+            yield from self._sound_members()
+            return
         carried, is_empty = b"", True  # carried: a CR at the end of a piece, which may be part of a CR LF
         for piece in self._pieces():
             is_empty = False
@@ -134,6 +179,33 @@ class Source:
         if is_empty and not self.findings:
             self.findings.append(Finding(FindingKind.EMPTY, 0, "the file is empty"))
 
+    def _sound_members(self) -> Iterator[bytes]:
+        with map_file(self.path) as content:
+            at, total = self.sound_end, len(content)
+            while at < total:
+                found = read_member(content, at)
+                if found is not None:
+                    lines, size = found
+                    yield lines
+                    self.members += 1
+                    self.sound_end = at = at + size
+                    continue
+                following = find_next_member(content, at + 1)
+                if following is None:
+                    self._record_tail(content, at)
+                    return
+                detail = f"{following - at:,} bytes are no member"
+                self.findings.append(Finding(FindingKind.DAMAGED_MEMBER, at, detail, following))
+                at = following
+
+    def _record_tail(self, content: Content, at: int) -> None:
+        """Report the bytes after the last sound member, and inflate the lines of a torn member."""
+        total = len(content)
+        is_zero = not any(content[start : start + _STEP].strip(b"\0") for start in range(at, total, _STEP))
+        kind = FindingKind.ZERO_TAIL if is_zero else FindingKind.TORN_MEMBER
+        self.findings.append(Finding(kind, at, f"{total - at:,} bytes to the end of the file"))
+        self.salvaged, self.open_line = salvage_lines(content[at : min(total, at + MAX_MEMBER_BYTES)])
+
     def _pieces(self) -> Iterator[bytes]:
         first = self._read()
         if first.startswith(_MAGIC):
@@ -146,6 +218,10 @@ class Source:
                 first = self._read()
         elif first:
             self._record_foreign_bytes(first, self.position - len(first))
+        if self.digest_end is not None:
+            self.end = self.digest_end
+            while self._read():
+                pass
 
     def _members(self, data: bytes) -> Iterator[bytes]:
         start = self.position - len(data)
@@ -161,12 +237,12 @@ class Source:
 
     def _member(self, data: bytes, start: int) -> Generator[bytes, None, bytes | None]:
         """Inflate the member at byte `start`. Returns the bytes after it, or None if it is damaged."""
-        inflater, inflated = isal_zlib.decompressobj(wbits=31), 0
-        while data:
+        inflater, inflated = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 0
+        while data or not inflater.needs_input:
             try:
                 piece = inflater.decompress(data, _MAX_PIECE_BYTES)
             except BROKEN as error:
-                if self.salvage:
+                if self.policy is DamagePolicy.SALVAGE:
                     yield from self._salvage(start, inflated)
                 what = f"{error}; the rest of the file was not read, because its position is unknown"
                 self.findings.append(Finding(FindingKind.DAMAGED_MEMBER, start, what))
@@ -176,8 +252,8 @@ class Source:
                 yield piece
             if inflater.eof:
                 self.members += 1
-                return bytes(inflater.unused_data)
-            data = inflater.unconsumed_tail or self._read()
+                return inflater.unused_data
+            data = self._read() if inflater.needs_input else b""
         what = (
             f"the file ends inside the member, after {self.position - start:,} bytes; "
             "resume the session, or cut the file there"
@@ -216,7 +292,8 @@ class Source:
 
     def _read(self) -> bytes:
         data = self.file.read(_READ_BYTES if self.end is None else min(_READ_BYTES, self.end - self.position))
-        self._digest.update(data)
+        if self._digest is not None:
+            self._digest.update(data)
         self.position += len(data)
         return data
 
@@ -228,3 +305,14 @@ def _decompress_until_error(inflater: zlib._Decompress, data: bytes) -> bytes:
         for at in range(len(data)):
             out += inflater.decompress(data[at : at + 1])
     return bytes(out)
+
+
+@contextmanager
+def map_file(path: Path) -> Iterator[Content]:
+    """Map a file into memory, so that only the pages that are accessed are read."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content

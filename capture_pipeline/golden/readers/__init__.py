@@ -1,1 +1,0 @@
-"""Readers of recordings: gzip members, lines, and blocks for the compiled parser."""
