@@ -1,4 +1,4 @@
-"""Worker: one client of a WebSocket, with the recorder's frame parser or by the public interface of websockets.
+"""Worker: one client of a WebSocket, with the recorder's frame parser or the public interface.
 
 .venv/bin/python benchmarks/worker_transport.py parser|library benchmarks/out/frames_500_100000.bin 100000
 """

@@ -1,11 +1,11 @@
 """Waits before repetitions: after each failure the wait doubles, up to a limit.
 
-stamina repeats a call inside one process. `Backoff` computes the wait where the failures are counted in a file or in
-Dagster's storage, and another process may make the next attempt.
+stamina repeats a call inside one process. `Backoff` computes the wait where the failures are counted in a
+file or in Dagster's storage, and another process may make the next attempt.
 
 | repetition | waits | mechanism |
 |---|---|---|
-| request to the exchange (`binance.http.retries`) | `http.backoff_initial_s` to `http.backoff_max_s` | stamina |
+| request to the exchange (`binance.http.retries`) | `http.backoff_initial_s` to `…_max_s` | stamina |
 | request for lost trades (`recorder.background.refill_requests`) | 3 s to 15 min | stamina |
 | connection for streams (`recorder.connections.supervisor`) | 0.1 s to 30 s | stamina |
 | snapshot of a book (`recorder.background.tasks`) | 0.5 s to 1 min | stamina |

@@ -74,7 +74,10 @@ _DEPLOYMENTS = {
         "defs/new_month_test.py",
     ),
 }
-"""Modules that run webserver, code server, daemon and runs, below this folder. One worker runs all modules of a group, one after the other."""
+"""Modules that run webserver, code server, daemon and runs, below this folder.
+
+One worker runs all modules of a group, one after the other.
+"""
 _LONGEST = (
     "defs/sessions_test.py",
     "cli/demo_test.py",
@@ -97,7 +100,8 @@ _LONGEST = (
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """A worker takes a whole module, or a whole group of `_DEPLOYMENTS`.
 
-    A deployment is ten processes. More than two deployments at once delay each other and what the other tests wait for.
+    A deployment is ten processes. More than two deployments at once delay each other and what the other tests
+    wait for.
     """
 
     def _split_scope(self, nodeid: str) -> str:

@@ -1,4 +1,4 @@
-"""Criteria of feasibility with their thresholds and remedies, and the checks of benchmarks and of the verdict."""
+"""Criteria of feasibility, and the checks of benchmarks and of the verdict."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Criterion(CheckSpec):
 
     Attributes:
         threshold: Threshold of the value.
-        depends_on: Name of another criterion. If that one fails, this one may not be measurable, and the remedy
-            of the other one is sufficient.
+        depends_on: Name of another criterion. If that one fails, this one may not be measurable, and the
+            remedy of the other one is sufficient.
     """
 
     threshold: Threshold

@@ -92,9 +92,11 @@ class CheckSpec:
         name: Name, unique in its registry.
         description: Condition under which the check passes.
         severity: Effect of a failure.
-        asset: Dagster asset, and table if there is one, that the check judges; empty for a check outside Dagster.
+        asset: Dagster asset, and table if there is one, that the check judges; empty for a check outside
+            Dagster.
         blocking: Whether downstream assets wait after a failure.
-        asset_check: Name of the asset check in Dagster, which may contain several checks; empty if it is `name`.
+        asset_check: Name of the asset check in Dagster, which may contain several checks; empty if it is
+            `name`.
         threshold: Fixed threshold of the measured value, if there is one.
         settings: Keys of `pipeline.yaml` with the limits of the check.
         remedy: Action after a failure; empty if it depends on the failure.
@@ -167,8 +169,8 @@ class CheckResult:
 def combine_specs(specs: Sequence[CheckSpec]) -> dict[str, CheckSpec]:
     """Combine checks into asset checks, by name of the asset check.
 
-    The checks of an asset check have one asset and one severity, and all of them block or none does: Dagster's
-    automation waits after a failed blocking check, whatever the severity of its evaluation.
+    The checks of an asset check have one asset and one severity, and all of them block or none does:
+    Dagster's automation waits after a failed blocking check, whatever the severity of its evaluation.
     """
     grouped: dict[str, list[CheckSpec]] = {}
     for spec in specs:

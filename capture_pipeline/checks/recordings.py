@@ -81,7 +81,8 @@ CHECKSUMS = _check(
 )
 DISK = _check(
     "disk",
-    "The disk stored every message: no fsync failed, and nothing was quarantined, dropped, removed or lost at an "
+    "The disk stored every message: no fsync failed, and nothing was quarantined, dropped, removed "
+    "or lost at an "
     "end of a stream",
 )
 ACCOUNTING = _check(

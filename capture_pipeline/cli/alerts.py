@@ -26,7 +26,10 @@ def alerts_group() -> None:
 @click.option("--channel", "names", multiple=True, help="Only this channel; may be repeated.")
 @CONFIG
 def test_command(names: tuple[str, ...], config: Path | None) -> None:
-    """Send one test alert to every channel. Exit code 1: a channel did not accept it. 2: no such channel exists."""
+    """Send one test alert to every channel.
+
+    Exit code 1: a channel did not accept it. 2: no such channel exists.
+    """
     with one_line_errors():
         outcomes = send_test(load_settings(config).alerts, names)
     for outcome in outcomes:
@@ -43,7 +46,7 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
 @JSON
 @CONFIG
 def status_command(as_json: bool, config: Path | None) -> None:
-    """Show open alerts, the most urgent first, and the messages that wait for each channel, with the reason."""
+    """Show open alerts, the most urgent first, and the messages that wait for each channel."""
     with one_line_errors():
         settings = load_settings(config)
         book = Spool(Lake(settings.storage.root), settings.alerts).read()

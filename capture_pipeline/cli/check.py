@@ -54,7 +54,10 @@ _MOST_TEXT = 2000
 def check_command(
     deployment: Deployment, names: tuple[str, ...], is_list: bool, as_json: bool, junit: Path | None
 ) -> None:
-    """Evaluate the gates of the lake. Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated."""
+    """Evaluate the gates of the lake.
+
+    Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated.
+    """
     specs = list_gates()
     if is_list:
         emit_table(
@@ -181,7 +184,10 @@ def to_dict(result: GateResult) -> dict[str, Any]:
 
 
 def to_junit(results: list[GateResult]) -> bytes:
-    """Write results as a JUnit file: one test case per gate and partition. Failed ERROR gates are failures; failed WARN gates pass with output."""
+    """Write results as a JUnit file: one test case per gate and partition.
+
+    A failed gate of severity ERROR is a failure; a failed gate of severity WARN passes with output.
+    """
     suite = ET.Element(
         "testsuite",
         name="capture check",
@@ -211,7 +217,10 @@ def to_junit(results: list[GateResult]) -> bytes:
 
 @contextlib.contextmanager
 def could_run(junit: Path | None) -> Iterator[None]:
-    """Write an exception of the gates as an error to the JUnit file; after the traceback of a bug, exit with 2."""
+    """Write an exception of the gates as an error to the JUnit file.
+
+    After the traceback of a bug, exit with 2.
+    """
     try:
         yield
     except Exception as error:

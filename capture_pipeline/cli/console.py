@@ -1,4 +1,4 @@
-"""Output of the command line: progress bars on a terminal, plain lines in a log, JSON for scripts, one line for an error."""
+"""Output of the command line: progress bars, tables, plain lines in a log, JSON, and errors in one line."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def emit_table(
 ) -> None:
     """Write a table to standard output; numbers are right-aligned, with separators unless `plain` is set.
 
-    Columns fold at words. On a terminal that is too narrow for that, each row is a block of lines, so that no column is cut off.
+    Columns fold at words. On a terminal that is too narrow for that, each row is a block of lines, so that no
+    column is cut off.
 
     Args:
         title: Above it.
@@ -165,8 +166,9 @@ def _widths(
 ) -> list[int | None] | None:
     """Divide the width of the terminal among columns; return None if it is too narrow.
 
-    Each column gets its least width, then those that lack least of their natural width are served first. rich's own division may give a
-    column less than its least width, and the table's right end is then cut off.
+    Each column gets its least width, then those that lack least of their natural width are served first.
+    rich's own division may give a column less than its least width, and the table's right end is then cut
+    off.
     """
     columns = _columns(cells, headings)
     least = [
@@ -199,7 +201,7 @@ def _columns(cells: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
 
 
 def _least_width(column: list[str], heading: str, *, is_whole: bool, most: int) -> int:
-    """Return the least width of a column: numbers and headings stay whole, other words up to `_LONGEST_WORD`."""
+    """Return the least width of a column; numbers and headings stay whole, words up to `_LONGEST_WORD`."""
     words = [word for text in column for word in text.split()]
     longest = max(map(cell_len, words), default=0)
     return max(longest if is_whole else min(longest, most), *map(cell_len, heading.split()), 1)
@@ -233,7 +235,7 @@ def _plain(value: object) -> object:
 
 
 def exact_text(value: object) -> str:
-    """Return a value that can be copied: decimals in full, integers without separators, an empty string for None."""
+    """Return a value that can be copied: full decimals, integers without separators, empty for None."""
     if isinstance(value, Decimal):
         text = f"{value:f}"
         return (text.rstrip("0").rstrip(".") if "." in text else text) if value else "0"

@@ -22,7 +22,10 @@ def open_deployment(config: Path | None) -> Deployment:
 
 
 def renew_catalog(deployment: Deployment) -> None:
-    """Renew the views of the catalogue. A failure is only a warning: the data are in the lake without views."""
+    """Renew the views of the catalogue.
+
+    A failure is only a warning: the data are in the lake without views.
+    """
     try:
         refresh_views(deployment.lake, TABLES)
     except CaptureError as error:

@@ -36,7 +36,10 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --symbol, --interval, --from and --to; the command gets a `deployment` with the chosen symbols, interval and history."""
+    """Add --symbol, --interval, --from and --to.
+
+    The command gets a `deployment` with the chosen symbols, interval and history.
+    """
 
     @click.option(
         "--symbol",
@@ -52,7 +55,10 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--from",
         "first",
-        help="First month, 2024-12, or a day of it, 2024-12-31; the whole month is used. Default: history.start.",
+        help=(
+            "First month, 2024-12, or a day of it, 2024-12-31; the whole month is used. Default: "
+            "history.start."
+        ),
     )
     @click.option(
         "--to",

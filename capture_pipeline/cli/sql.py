@@ -27,7 +27,7 @@ _BETWEEN_INTERRUPTS_S = 0.05
 @JSON
 @config_option
 def sql_command(deployment: Deployment, query: str, as_json: bool) -> None:
-    """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
+    """Run one read-only query over the views of the lake (bars, bar_gaps, …)."""
     renew_catalog(deployment)
     with one_line_errors():
         connection = connect(deployment.lake)

@@ -32,7 +32,10 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _GRACE_S = 15.0
 _LAST_WORDS_S = 2.0
 _DAGSTER = {"DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH": "5000"}
-"""Up to so many partitions that changed between two ticks the automation compares times; Dagster's own limit is 100."""
+"""Up to so many partitions that changed between two ticks the automation compares times.
+
+Dagster's own limit is 100.
+"""
 LOCATION = "capture_pipeline"
 _CODE_SERVER = (
     *(
@@ -61,7 +64,10 @@ class EndedByItselfError(CliError):
 @click.option("--demo", is_flag=True, help="Show the data of the demo, with its sandbox exchange running.")
 @click.option("--read-only", is_flag=True, help="Allow no launch and no change.")
 def ui_command(port: int, demo: bool, read_only: bool) -> None:
-    """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1. The default of DAGSTER_HOME is the folder dagster_home of the project."""
+    """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1.
+
+    The default of DAGSTER_HOME is the folder dagster_home of the project.
+    """
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
@@ -87,7 +93,8 @@ def _venue(root: Path, *, demo: bool) -> Iterator[dict[str, str]]:
 def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool) -> None:
     """Start the code server, then webserver and daemon; end all when one ends or a signal arrives.
 
-    The code server listens on a socket in a private folder: no other user can open it, and a second UI uses another one.
+    The code server listens on a socket in a private folder: no other user can open it, and a second UI uses
+    another one.
 
     Raises:
         EndedByItselfError: A process ended by itself; the others were stopped.

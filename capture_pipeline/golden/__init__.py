@@ -1,1 +1,1 @@
-"""Golden samples: validation, quality score, import, typed tables, comparison and proof of recorded sessions."""
+"""Golden samples: validation, score, import, tables, comparison and proof of recorded sessions."""

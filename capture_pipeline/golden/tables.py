@@ -62,8 +62,8 @@ class GoldenManifest(BaseModel):
         recording: File name of the recording.
         recording_sha256: Digest of the recording.
         lines: Lines of the recording.
-        fallback_lines: Lines that the slower parser read: the first line of each stream, and lines in another layout
-            than that of the exchange.
+        fallback_lines: Lines that the slower parser read: the first line of each stream, and lines in another
+            layout than that of the exchange.
         messages: Number of lines by stream.
         rows: Number of rows by table.
         files: Published files, ordered by path.

@@ -1,8 +1,8 @@
 """Locks between processes. The kernel releases a lock when its process ends, also after SIGKILL.
 
 The file of a lock contains its owner while it is locked, so that the error of another process names it. A
-lock belongs to one process: a child that is forked inside a lock does not keep it. A lock works on a full disk,
-where its file may lack the owner. It works on one machine, or on a shared file system with locks.
+lock belongs to one process: a child that is forked inside a lock does not keep it. A lock works on a full
+disk, where its file may lack the owner. It works on one machine, or on a shared file system with locks.
 """
 
 from __future__ import annotations
@@ -94,7 +94,10 @@ def file_lock(
 
 
 def find_owner(path: Path) -> Owner | None:
-    """Return the living process that has the lock of `path`; None if nobody has it or the owner is unknown."""
+    """Return the living process that has the lock of `path`.
+
+    None if nobody has it or the owner is unknown.
+    """
     owner = _parse_owner(_read_content(path, is_locked=True))
     return owner if owner is not None and owner.is_alive else None
 
@@ -132,7 +135,8 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 def _read_content(path: Path, *, is_locked: bool) -> bytes:
     """Return the content of a lock's file if the lock is taken, or free; otherwise nothing.
 
-    The check takes the lock shared for an instant. An owner that must not fail at that instant sets a timeout.
+    The check takes the lock shared for an instant. An owner that must not fail at that instant sets a
+    timeout.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -165,7 +169,10 @@ def _read_boot_id() -> str:
 
 
 def _read_start(pid: int) -> str:
-    """Return the start of a process in ticks of the kernel since the start of the machine; empty if it is gone."""
+    """Return the start of a process in ticks of the kernel since the start of the machine.
+
+    Empty if it is gone.
+    """
     try:
         started_s = psutil.Process(pid).create_time() - psutil.boot_time()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""One side of a book, with prices and quantities as texts of eight decimals, and their values in units of 1e-8.
+"""One side of a book: prices and quantities as texts of eight decimals, and as units of 1e-8.
 
 The exchange sends eight decimals today, so that its texts are used as they are. Other texts with at most
 eight decimals are converted first.
@@ -55,7 +55,8 @@ class Side:
 
         _quantities   {"10.00000000": "2.00000000",     a level
                        "10.50000000": "0.00000000"}     a removed level, until it is the best or a compaction
-        _heap         [(1000000000, "10.00000000"),     rank and price of each entry of _quantities, the lowest
+        _heap         [(1000000000, "10.00000000"),     rank and price of each entry of _quantities, the
+        lowest
                        (1050000000, "10.50000000")]     rank first; None until the best level is read
 
     Attributes:

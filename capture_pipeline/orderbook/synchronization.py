@@ -9,9 +9,9 @@ is a `Step`, with the diffs that the caller has to apply to its levels.
 
 A diff of spot covers the ids `U..u`. A diff of futures continues the diff with `u = pu` and covers
 `pu + 1 .. u`, because its `U` may be greater than `pu + 1`. A diff continues a book with the id `last` if it
-covers `last + 1`, or earlier ids as well: quantities are absolute, so that overlaps do no harm. The documented
-conditions for the first diff after a snapshot are cases of this rule: `U <= lastUpdateId + 1 <= u` of spot,
-and `U <= lastUpdateId <= u` of futures.
+covers `last + 1`, or earlier ids as well: quantities are absolute, so that overlaps do no harm. The
+documented conditions for the first diff after a snapshot are cases of this rule: `U <= lastUpdateId + 1 <= u`
+of spot, and `U <= lastUpdateId <= u` of futures.
 Source: "How to manage a local order book correctly" in the documentation of the exchange.
 """
 
@@ -162,7 +162,9 @@ class Synchronization(Generic[D]):
         return Step.BRIDGED
 
     def judge_snapshot(self, snapshot_id: int) -> tuple[Step, list[D]]:
-        """Decide the use of a snapshot. If the step is LOADED or BRIDGED, the caller loads it and calls `start_from`.
+        """Decide the use of a snapshot.
+
+        If the step is LOADED or BRIDGED, the caller loads the snapshot and calls `start_from`.
 
         Returns:
             The step, and the buffered diffs to apply after the snapshot. The first of them may begin before

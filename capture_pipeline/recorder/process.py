@@ -78,7 +78,8 @@ def follow(
         TransientError: The recorder died repeatedly; the message contains the last line of its log.
     """
     while not folder.metadata.exists():
-        # A recorder that works for some time ends a series of attempts: the waits and the patience start again.
+        # A recorder that works for some time ends a series of attempts: the waits and the patience start
+        # again.
         for attempt in stamina.retry_context(
             on=TransientError,
             attempts=None,

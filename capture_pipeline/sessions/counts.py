@@ -95,7 +95,10 @@ class SessionCounts:
         return {**ends, **asdict(self.merge), **self.messages_by_name()}
 
     def messages_by_name(self) -> dict[str, int]:
-        """Return the counts except those of the merger and the connections; rare ones only if they are not 0."""
+        """Return the counts except those of the merger and the connections.
+
+        Rare ones only if they are not 0.
+        """
         counts = {name: getattr(self, name) for name in _MESSAGES}
         return {name: count for name, count in counts.items() if count or name in _FREQUENT}
 

@@ -1,4 +1,7 @@
-"""Lock that allows one writer per session. Its file contains the recorder at work, so that it can be stopped."""
+"""Lock that allows one writer per session.
+
+Its file contains the recorder at work, so that it can be stopped.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ class Gap(_Record):
         detail: Close code or error.
         recoverable: Whether the exchange still serves the missing data (trades yes, depth diffs no).
         refill: State of the REST requests; None if there are none, as for diffs. After a state that ends in
-            `archive pending`, `capture session prove` takes the ids from the file that the exchange publishes.
+            `archive pending`, `capture session prove` takes the ids from the file that the exchange
+            publishes.
         ids_refilled: Count of the lost ids that REST has returned.
         filled_by: Name of the file with the ids, for instance `refilled_trades.jsonl`; None while open.
         at_end: Whether no message of the stream follows. `first_good_id` then follows the last id that is

@@ -16,7 +16,10 @@ from capture_pipeline.klines.quality import row_gates as gates_of_the_lake
 from capture_pipeline_tests.support.command import Run, read_json
 from capture_pipeline_tests.support.deployment import SandboxDeployment
 
-CALENDAR = "outages:\n  - {start: 2025-01-15T02:00:00Z, end: 2025-01-15T06:00:00Z, markets: [spot], reason: a test}\n"
+CALENDAR = (
+    "outages:\n  - {start: 2025-01-15T02:00:00Z, end: 2025-01-15T06:00:00Z, markets: "
+    "[spot], reason: a test}\n"
+)
 Spoil = Callable[[pl.DataFrame], pl.DataFrame]
 
 

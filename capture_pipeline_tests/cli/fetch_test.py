@@ -53,7 +53,10 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(
 
 
 def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
-    """Files, bytes and requests are those of the backfill, and nothing is made; afterwards there is nothing left to do."""
+    """Files, bytes and requests are those of the backfill, and nothing is made.
+
+    Afterwards there is nothing left to do.
+    """
     with run_sandbox_deployment(tmp_path) as sandbox:
         dry = partial(
             CliRunner().invoke,
@@ -242,7 +245,10 @@ def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> Non
 def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: SandboxDeployment) -> None:
     """Another program is writing to it: the summary comes, with a warning. The copy's views name another root and have to change."""
     catalogue = sandbox.root / "catalog.duckdb"
-    holder = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a INT)'); print(flush=True); input()"
+    holder = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a "
+        "INT)'); print(flush=True); input()"
+    )
     command = [sys.executable, "-c", holder, str(catalogue)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -280,7 +286,10 @@ def manifests(sandbox: SandboxDeployment) -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> None:
-    """SIGKILL after some files; the next run fetches the rest, no verified file again, and ends with the same bytes as one undisturbed."""
+    """SIGKILL after some files.
+
+    The next run fetches the rest, no verified file again, and ends with the same bytes as one undisturbed.
+    """
     months = ("--from", "2024-07", "--to", "2024-12")
     # The first files come at once, the others so slowly that the kill finds them under way on any machine.
     slow = {

@@ -114,7 +114,10 @@ def test_sql_sees_every_table_with_its_keys(run: Run) -> None:
         run(
             "sql",
             "--json",
-            "SELECT symbol, month, count(*) AS bars, typeof(any_value(close)) AS kind FROM bars GROUP BY ALL ORDER BY 2",
+            (
+                "SELECT symbol, month, count(*) AS bars, typeof(any_value(close)) AS kind FROM bars "
+                "GROUP BY ALL ORDER BY 2"
+            ),
         )
     )
     assert rows == [

@@ -88,7 +88,10 @@ def test_klines_are_filled_checked_and_shown(case: Case, filled: SandboxDeployme
 
 def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: SandboxDeployment) -> None:
     """The folder's name is the symbol itself, which every reader of Hive partitions gives back unchanged."""
-    query = f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' GROUP BY ALL ORDER BY ALL"  # noqa: S608
+    query = (
+        f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' "
+        "GROUP BY ALL ORDER BY ALL"
+    )
     rows = json.loads(capture(filled, "sql", query, "--json").stdout)
     assert (rows[0]["symbol"], rows[0]["month"], rows[0]["bars"]) == (case.symbol, "2025-01", 744)
     lake = filled.root / "lake" / "bars"

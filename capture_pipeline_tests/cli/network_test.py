@@ -155,7 +155,10 @@ def wait(root: Path, process: subprocess.Popen[str], condition: Callable[[Status
 
 @pytest.mark.slow
 def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Behind, tmp_path: Path) -> None:
-    """Books are synchronised, so REST and streams both pass; a proxy that refuses is a reason for a reconnect and nothing else."""
+    """Books are synchronised, so REST and streams both pass.
+
+    A proxy that refuses is a reason for a reconnect and nothing else.
+    """
     root = tmp_path / "data" / "golden_samples"
     process = run(["session", "start", "--duration", "10m"], tmp_path / "data", **behind.environment)
     try:

@@ -34,7 +34,10 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 
 def test_the_first_fetch_says_whose_the_lake_is(filled: SandboxDeployment, tmp_path: Path) -> None:
-    """The sandbox is an exchange of its own, without its port; for the real one the archive stands beside it."""
+    """The sandbox is an exchange of its own, without its port.
+
+    For the real one the archive stands beside it.
+    """
     assert json.loads(origin(filled).read_text()) == {"venue": "sandbox", "archive": None}
     real = SandboxDeployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
     ensure_venue(real.deployment)

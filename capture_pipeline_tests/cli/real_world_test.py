@@ -114,7 +114,10 @@ def test_backfill_takes_every_month(world: World, filled: tuple[SandboxDeploymen
 
 
 def test_ledgers_name_each_cause(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
-    """Off-grid hours, suspended hours and filled omissions, each counted; no hour is missing for another cause."""
+    """Off-grid hours, suspended hours and filled omissions, each counted.
+
+    No hour is missing for another cause.
+    """
     sandbox, _ = filled
     gaps = table(sandbox, GAPS)
     assert hours_of(gaps, OFF_GRID, "open") == world.off_grid

@@ -121,7 +121,10 @@ def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path,
 
 
 def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
-    """From the last diff before the missing ids on, though no message says yet that ids are missing; exit code 1 and the hole."""
+    """From the last diff before the missing ids on, though no message says yet that ids are missing.
+
+    Exit code 1 and the hole.
+    """
     del recording
     assert run("session", "book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
     told = run("session", "book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
@@ -135,9 +138,9 @@ def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
     }
     shown = run("session", "book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
     assert (
-        "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows"
-        in shown
-    )
+        "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no "
+        "valid book follows"
+    ) in shown
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

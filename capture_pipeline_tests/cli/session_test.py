@@ -186,7 +186,10 @@ def test_without_sessions_the_list_says_so(exchange: SandboxDeployment) -> None:
 
 @pytest.mark.parametrize("name", ["session.json", "metadata.json"])
 def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: SandboxDeployment) -> None:
-    """It is named with what is wrong, in the table, in JSON and for `status`; the exit code is 1, as of every list with a damaged part."""
+    """It is named with what is wrong, in the table, in JSON and for `status`.
+
+    The exit code is 1, as of every list with a damaged part.
+    """
     settings = exchange.deployment.settings
     broken, sound = (
         prepare(sessions_root(settings), create_plan(settings, [symbol], "custom", 600))

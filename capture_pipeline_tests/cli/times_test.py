@@ -28,7 +28,10 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trades(path: Path, missing: int) -> Path:
-    """A hundred trades of Crypto Lake, received two milliseconds after they came about; some without a time of their own."""
+    """A hundred trades of Crypto Lake, received two milliseconds after they came about.
+
+    Some without a time of their own.
+    """
     receipts = [START_NS + at * STEP_NS for at in range(100)]
     origins = [-1 if at < missing else receipt - 2_000_001 for at, receipt in enumerate(receipts)]
     pq.write_table(
@@ -47,7 +50,10 @@ def run(*arguments: str) -> Result:
 def test_files_of_crypto_lake_are_judged(
     tmp_path: Path, missing: int, code: int, verdict: str, clock: str
 ) -> None:
-    """Below five of a hundred without a time of their own it is the clock, from there on the receipt; kept as evidence if asked."""
+    """Below five of a hundred without a time of their own it is the clock, from there on the receipt.
+
+    Kept as evidence if asked.
+    """
     file, page = trades(tmp_path / "trades.parquet", missing), tmp_path / "times.html"
     told = run("--trades", str(file), "--out", str(page), "--publish")
     assert told.exit_code == code, told.output

@@ -56,7 +56,10 @@ def spoil(fresh: SandboxDeployment, fault: str) -> None:
 def test_a_file_whose_checksum_cannot_be_read_is_reported(
     fault: str, fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
-    """Daily files stand in for it; the file, the form, its digest and the remedy are named, and the exit code is 1."""
+    """Daily files stand in for it.
+
+    The file, the form, its digest and the remedy are named, and the exit code is 1.
+    """
     spoil(fresh, fault)
     result = backfill("--json")
     (row,) = read_json(result)["partitions"]

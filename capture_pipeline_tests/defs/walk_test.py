@@ -29,7 +29,10 @@ NOT_COUNTED = (
     "lake.manifests",
     "lake.paths",
 )
-"""Modules of values, models and errors, parsers, and the transport; also not counted is what `binance` calls."""
+"""Modules of values, models and errors, parsers, and the transport.
+
+Also not counted is what `binance` calls.
+"""
 MOST = 8
 
 

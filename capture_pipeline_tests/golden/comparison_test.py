@@ -115,7 +115,10 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 
 
 def test_the_recorded_session(recordings: Path, tmp_path: Path) -> None:
-    """ETH: the recorder's clock ran behind, so every latency is negative; the book is valid from its snapshot on."""
+    """ETH: the recorder's clock ran behind, so every latency is negative.
+
+    The book is valid from its snapshot on.
+    """
     convert(import_eth(recordings, tmp_path / "eth.jsonl.gz"), SESSION, tmp_path / "lake")
     found = compare_sessions([ComparedSession(GoldenTables(tmp_path / "lake", SESSION), "ETHUSDT")]).sessions[
         0

@@ -89,7 +89,10 @@ def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("silent_s", "holes"), [(1.9, 0), (2.0, 0), (2.5, 1)])
 def test_silence_ends_a_stretch_within_a_file_too(tmp_path: Path, silent_s: float, holes: int) -> None:
-    """More than two seconds without a message, though no id is missing; not where another file has messages meanwhile."""
+    """More than two seconds without a message, though no id is missing.
+
+    Not where another file has messages meanwhile.
+    """
     written(tmp_path / "a.jsonl.gz", trades(1, 50, 0) + trades(51, 50, 4.9 + silent_s))
     (series,) = diagnose(tmp_path).series
     assert len(series.gaps) == holes

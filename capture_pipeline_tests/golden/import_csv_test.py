@@ -65,7 +65,10 @@ def diffs(*numbers: int) -> list[str]:
 
 
 def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
-    """Trades, diffs and snapshots of three files in order of their stamps; rows of one diff are one message, in the exchange's form."""
+    """Trades, diffs and snapshots of three files in order of their stamps.
+
+    Rows of one diff are one message, in the exchange's form.
+    """
     files = [
         written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, diffs(1, 2, 3)),
         written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, trades(4, 5)),
@@ -122,7 +125,10 @@ def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
 
 
 def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
-    """The previous id, the kind of a trade, the pair; COIN-M is told from them, and a snapshot of it names its symbol."""
+    """The previous id, the kind of a trade, the pair.
+
+    COIN-M is told from them, and a snapshot of it names its symbol.
+    """
     row = f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSD_PERP,7,9,5,0,0.7,1,ADAUSD"
     files = [
         written(tmp_path, "difference_depth_stream", "coin_m_futures", "adausd_perp", CM_DIFF, [row]),

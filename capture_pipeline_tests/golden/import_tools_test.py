@@ -91,7 +91,10 @@ def test_a_stamp_of_any_other_length_is_refused(tmp_path: Path, digits: int) -> 
     [(-2, True), (600, True), (-1500, True), (3600, False), (-7200, False), (10**6, False)],
 )
 def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_plausible: bool) -> None:
-    """A clock that is off by minutes is taken; one by an hour and more is local time, or a wrong unit, and is refused."""
+    """A clock that is off by minutes is taken.
+
+    One by an hour and more is local time, or a wrong unit, and is refused.
+    """
     path = written(tmp_path / "a.gz", hft(5, ahead_s=ahead_s))
     if is_plausible:
         assert len(ids(imported(tmp_path, path)[0])) == 5
@@ -144,7 +147,10 @@ def overwritten_and_killed(whole: bytes) -> bytes:
 def test_of_a_damaged_file_the_sound_part_is_taken(
     tmp_path: Path, damage: Callable[[bytes], bytes], kind: str
 ) -> None:
-    """Every whole line before the damage, no line that was never written; the rest is reported, and validation fails `disk` for it."""
+    """Every whole line before the damage, no line that was never written.
+
+    The rest is reported, and validation fails `disk` for it.
+    """
     path = tmp_path / "adausdt_20250303.gz"
     lines = hft(400)
     path.write_bytes(damage(gzip.compress("".join(lines).encode(), mtime=0)))
@@ -329,7 +335,10 @@ def test_a_torn_snapshot_at_the_end_is_no_other_answer(tmp_path: Path) -> None:
 def test_parts_in_any_order_are_one_sequence(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], back_ms: int
 ) -> None:
-    """Parts of two connections and a file of snapshots; the clock goes back between two parts, and no id is out of its place."""
+    """Parts of two connections and a file of snapshots.
+
+    The clock goes back between two parts, and no id is out of its place.
+    """
     folder = tmp_path_factory.mktemp("p")
     ranges = [range(part * 9 + 1, part * 9 + 10) for part in range(3)]
     back = (0, back_ms, back_ms)
@@ -357,7 +366,10 @@ def test_parts_in_any_order_are_one_sequence(
 
 
 def test_files_of_several_symbols_are_one_session(tmp_path: Path) -> None:
-    """There is a file a symbol in hftbacktest; a bare snapshot is of the symbol of its file, whatever else is imported with it."""
+    """There is a file a symbol in hftbacktest.
+
+    A bare snapshot is of the symbol of its file, whatever else is imported with it.
+    """
     for symbol in ("adausdt", "xrpusdt"):
         lines = [f"{(START * 10 + n) * SECOND // 10} {diff(n, n * 100, symbol)}\n" for n in range(1, 6)]
         written(tmp_path / f"{symbol}_20250303.gz", [f"{START * SECOND} {snapshot(1)}\n", *lines])

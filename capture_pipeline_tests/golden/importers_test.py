@@ -18,7 +18,10 @@ from capture_pipeline.golden.validation.validator import validate
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.sessions.recordings.reader import read_lines
 
-DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
+DIFF = (
+    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ '
+    "]}}"
+)  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'
 URL = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000"
 T = 1_723_161_254
@@ -85,7 +88,8 @@ def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Pat
     """The URL in the first line is the plan; a stream that it does not name belongs to it once it came."""
     frames = tmp_path / "ws.txt"
     frames.write_text(
-        f"wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n"
+        "wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> "
+        f"{T}.0\n{T}.5: {DIFF % (1, 7)}\n"
     )
     session = import_session(Origin.CRYPTOFEED, [frames], tmp_path / "out")
     assert SessionPlan.model_validate_json(session.plan.read_bytes()).streams == [
@@ -109,7 +113,10 @@ def test_an_imported_session_is_listed_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> None:
-    """Ledger and checksums are there and hold; a second import of the same changes nothing and leaves nothing behind."""
+    """Ledger and checksums are there and hold.
+
+    A second import of the same changes nothing and leaves nothing behind.
+    """
     path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
     session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
     assert session.path == tmp_path / "out" / "test" / "20240808T235414Z_btcusdt"

@@ -59,7 +59,10 @@ def test_known_layouts_are_read_at_once_and_others_line_by_line() -> None:
 
 @pytest.mark.parametrize("line", [*KNOWN.values(), OTHER["snapshot"]], ids=[*KNOWN, "snapshot"])
 def test_a_key_that_stands_twice_is_a_bad_line(line: bytes) -> None:
-    """Each key of each message, put in again before each other one and at the end, spelled out or escaped; the lines around it count."""
+    """Each key of each message, put in again before each other one and at the end, spelled out or escaped.
+
+    The lines around it count.
+    """
     start = line.index(b'"data":') + len(b'"data":') + 1
     keys = {found[1]: start + found.start() for found in re.finditer(rb'"(\w+)":', line[start:])}
     for key in keys:

@@ -94,7 +94,10 @@ def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int
     "largest", ["10000000000.00000000", "46116860414.00000000", "92233720368.54775807", "46116860414.00"]
 )
 def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str) -> None:
-    """`maxQty` of LOT_SIZE has eleven digits before the point; sums of such trades have more, in proofs and bars."""
+    """`maxQty` of LOT_SIZE has eleven digits before the point.
+
+    Sums of such trades have more, in proofs and bars.
+    """
     trades = some_trades(20)
     units = decimal_e8(largest)[0]
     trades = trades.with_columns(
@@ -114,7 +117,10 @@ def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str
     st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]),
 )
 def test_each_fault_is_named(at: int, fault: str) -> None:
-    """A trade that is lost, invented or altered is found with its id; a lost one at either end is outside the session."""
+    """A trade that is lost, invented or altered is found with its id.
+
+    A lost one at either end is outside the session.
+    """
     trades = some_trades()
     captured = published = trades
     if fault == "missing":
@@ -134,7 +140,10 @@ def test_each_fault_is_named(at: int, fault: str) -> None:
 
 
 def test_times_are_compared_in_the_coarser_unit() -> None:
-    """Streams tell milliseconds where files tell microseconds; where both tell microseconds each one counts."""
+    """Streams tell milliseconds where files tell microseconds.
+
+    Where both tell microseconds each one counts.
+    """
     fine = some_trades().with_columns(pl.col("trade_us") + pl.col("trade_id") % 997)
     coarse = fine.with_columns(pl.col("trade_us") // 1000 * 1000)
     assert (prove_trades(coarse, fine).holds, prove_trades(coarse, fine).time_unit) == (True, "ms")
@@ -155,7 +164,10 @@ def test_times_are_compared_in_the_coarser_unit() -> None:
 
 
 def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
-    """Ranges of the ledger, one within another; a trade lost beside them is a difference, and so is its minute."""
+    """Ranges of the ledger, one within another.
+
+    A trade lost beside them is a difference, and so is its minute.
+    """
     trades = some_trades()
     lost = [(1100, 1112), (1105, 1106), (1400, 1400)]
     captured = trades.filter(~pl.any_horizontal(pl.col("trade_id").is_between(*each) for each in lost))

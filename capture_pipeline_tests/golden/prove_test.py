@@ -84,7 +84,10 @@ def run(one: Live, *arguments: str) -> Result:
 
 
 def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
-    """Every id between its first and its last trade, and each whole minute, on both days; from tables and from the recording alike."""
+    """Every id between its first and its last trade, and each whole minute, on both days.
+
+    From tables and from the recording alike.
+    """
     found = trades(exchange)
     proof = proof_of(exchange)
     assert (proof.state, proof.captured_from) == (State.HOLDS, "tables")
@@ -123,7 +126,10 @@ def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
 
 
 def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
-    """The second proof asks for checksums alone; the zips lie in the lake under their digests, as they were sent."""
+    """The second proof asks for checksums alone.
+
+    The zips lie in the lake under their digests, as they were sent.
+    """
     proof = proof_of(exchange)
     lake = exchange.sandbox.deployment.lake
     assert sorted(path.rpartition("/")[0] for path in proof.days[0].files) == [
@@ -202,7 +208,10 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
 def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     exchange: Live, fault: dict[str, Any], said: str
 ) -> None:
-    """It goes to the quarantine with its reason, and the report has it; the command ends with 2. Without the fault the next proof holds."""
+    """It goes to the quarantine with its reason, and the report has it.
+
+    The command ends with 2. Without the fault the next proof holds.
+    """
     exchange.sandbox.faults({"match": {"path": ZIP}, **fault})
     proof = proof_of(exchange)
     (told,) = proof.days[0].uncompared
@@ -314,7 +323,10 @@ def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
 
 
 def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
-    """They lie after the last captured one of a day and before the first of the next; each is told with its day."""
+    """They lie after the last captured one of a day and before the first of the next.
+
+    Each is told with its day.
+    """
     trades(exchange)
     tables, midnight = (
         GoldenTables(exchange.sandbox.deployment.lake.tables(), exchange.folder.session),
@@ -341,7 +353,10 @@ def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
 
 
 def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
-    """Not without tables, not before, not once they are proved, not after two weeks; again while the proof waits or lacks a file."""
+    """Not without tables, not before, not once they are proved, not after two weeks.
+
+    Again while the proof waits or lacks a file.
+    """
     deployment, folder = exchange.sandbox.deployment, exchange.folder
 
     def due(now: str) -> tuple[list[str], int]:
@@ -370,7 +385,10 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
 
 
 def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
-    """Trades that no connection was sent are counted and the proof holds; without the ledger each of them is a difference."""
+    """Trades that no connection was sent are counted and the proof holds.
+
+    Without the ledger each of them is a difference.
+    """
     with live(tmp_path, speed=4, config=MARKET) as one:
         one.sandbox.faults(
             {"fault": "ws_drop", "after": 100, "times": 7, "match": {"stream": "btcusdt@trade"}}

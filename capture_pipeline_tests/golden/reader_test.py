@@ -27,7 +27,10 @@ def read(path: Path, block_bytes: int = 2 << 20) -> tuple[list[bytes], Recording
 def test_blocks_are_whole_lines_and_nothing_is_lost(
     tmp_path_factory: pytest.TempPathFactory, a_member: int, block_bytes: int, plain: bool
 ) -> None:
-    """However lines are packed and blocks are cut, all lines come, in order; size and SHA-256 are the file's."""
+    """However lines are packed and blocks are cut, all lines come, in order.
+
+    Size and SHA-256 are the file's.
+    """
     lines = recording(80)
     path = tmp_path_factory.mktemp("r") / "x.jsonl.gz"
     path.write_bytes(b"".join(lines) if plain else packed(lines, a_member))

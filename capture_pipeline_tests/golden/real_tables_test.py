@@ -82,7 +82,10 @@ def test_every_message_can_be_written_again_byte_for_byte(tables: GoldenTables, 
 
 
 def test_counts_and_capture_times_are_the_recordings(tables: GoldenTables, recordings: Path) -> None:
-    """The manifest counts every stream; capture times are kept to the nanosecond; hours are cut by capture time."""
+    """The manifest counts every stream.
+
+    Capture times are kept to the nanosecond; hours are cut by capture time.
+    """
     manifest = tables.manifest()
     assert sum(manifest.messages.values()) == manifest.lines == sum(1 for _ in raw_lines(recordings))
     assert manifest.fallback_lines == len(manifest.messages), (

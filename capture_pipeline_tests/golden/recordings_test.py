@@ -151,7 +151,8 @@ def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder,
 def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: Path) -> None:
     """All four snapshots bridge; the one whose id is the first diff's last one drops it and finds no gap.
 
-    Of the twenty streams that the recording subscribed to five never came in its half minute, and that is all that it fails for.
+    Of the twenty streams that the recording subscribed to five never came in its half minute, and that is all
+    that it fails for.
     """
     files = [
         recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")

@@ -77,7 +77,10 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
     ],
 )
 def test_a_bad_line_is_told_by_its_number(bad: bytes) -> None:
-    """Whatever is not exactly the line form, or has no sound ids, is counted and named; the lines around it count as ever."""
+    """Whatever is not exactly the line form, or has no sound ids, is counted and named.
+
+    The lines around it count as ever.
+    """
     found = counted(SOUND + bad + b"\n" + trade(2, START_NS + 1))
     assert (found.lines, found.bad_count) == (3, 1)
     assert found.bad_examples[0].startswith("line 2: ")

@@ -108,7 +108,10 @@ def test_missing_messages_are_named_by_their_ids(tmp_path: Path) -> None:
 
 
 def test_uptime_counts_overlapping_gaps_once(tmp_path: Path) -> None:
-    """Time inside gaps runs from the message before to the message after; what both streams miss together is one stretch."""
+    """Time inside gaps runs from the message before to the message after.
+
+    What both streams miss together is one stretch.
+    """
     lines = [line for number, line in enumerate(recording(), 1) if not 20 <= number <= 29]
     report = validate(written(tmp_path / "x.gz", lines), SMALL)
     stamps = [int(line[14:33]) for line in lines]
@@ -238,7 +241,10 @@ def test_a_planned_stream_that_is_silent_fails(
     silence_s: float,
     words: str,
 ) -> None:
-    """Each planned stream has messages from the start to the end; REST snapshots come when they are asked for."""
+    """Each planned stream has messages from the start to the end.
+
+    REST snapshots come when they are asked for.
+    """
     folder = session(tmp_path, spoil(recording()))
     replanned(folder, planned)
     check = validate(folder.path, replace(SMALL, stream_silence_s=silence_s)).check("streams")

@@ -128,7 +128,8 @@ def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) ->
 def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Path) -> None:
     """The error is one line, and no temporary file is left."""
     target = create_old_file(tmp_path)
-    # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
+    # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no
+    # bytecode.
     ended, calls = run_under_strace(
         target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1"
     )

@@ -26,7 +26,10 @@ from capture_pipeline_tests.support.deployment import NO_SETTINGS
 from capture_pipeline_tests.support.exchange.network import make_authority
 from capture_pipeline_tests.support.receivers import PATH, HttpReceiver, MailReceiver, free_port, settings_for
 
-HOSTILE = f"a\r\nBcc: evil@example.org\r\n\r\n<!channel> <!here> <@U1> @channel @everyone <http://evil|click> `` ``` & {ATTACK}"
+HOSTILE = (
+    "a\r\nBcc: evil@example.org\r\n\r\n<!channel> <!here> <@U1> @channel @everyone "
+    f"<http://evil|click> `` ``` & {ATTACK}"
+)
 LOGIN = {"username": "ann", "security": "none"}
 
 

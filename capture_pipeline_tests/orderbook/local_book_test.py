@@ -221,7 +221,10 @@ def test_an_audit_leaves_out_what_a_straddling_diff_touched() -> None:
 
 @pytest.mark.parametrize(("last", "outcome"), [(90, AuditOutcome.TOO_OLD), (110, AuditOutcome.AHEAD)])
 def test_an_audit_waits_for_a_snapshot_it_can_compare(last: int, outcome: AuditOutcome) -> None:
-    """A snapshot older than the audit is too old, one ahead of the stream has to wait; the audit continues."""
+    """A snapshot older than the audit is too old, one ahead of the stream has to wait.
+
+    The audit continues.
+    """
     sync = synced(100)
     sync.start_audit()
     assert sync.audit(snapshot(last)).outcome is outcome
@@ -338,7 +341,10 @@ def _levels(sync: LocalBook) -> dict[tuple[bool, int], int]:
 
 
 def test_waiting_costs_a_bounded_number_of_diffs() -> None:
-    """Without a snapshot the oldest diffs are dropped; a snapshot older than the remaining diffs is too old."""
+    """Without a snapshot the oldest diffs are dropped.
+
+    A snapshot older than the remaining diffs is too old.
+    """
     sync = LocalBook()
     for number in range(1, MAX_BUFFERED + 101):
         sync.process_diff(diff(number, number))

@@ -75,7 +75,10 @@ def member_sizes(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("stated", [HUGE_MB * MB, MAX_LINES_BYTES, 10 * MB, 0])
 def test_a_member_of_a_recording(stated: int) -> None:
-    """One that states too much is not inflated; one that states less than it holds is, up to what it states."""
+    """One that states too much is not inflated.
+
+    One that states less than it holds is, up to what it states.
+    """
     member = hostile_member(HUGE_MB, stated)
     with memory_below(min(stated, MAX_LINES_BYTES if stated <= MAX_LINES_BYTES else 0) * 2 + 16 * MB):
         assert inflate_member(member) is None
@@ -107,7 +110,8 @@ def test_a_member_of_an_import_is_bounded(tmp_path: Path) -> None:
     """Messages of a megabyte."""
     pad = "x" * MB
     lines = [
-        f'{1_741_000_000_000_000_000 + number} {{"stream":"adausdt@trade","data":{{"e":"trade","E":1741000000000,"s":"ADAUSDT",'
+        f"{1_741_000_000_000_000_000 + number} "
+        f'{{"stream":"adausdt@trade","data":{{"e":"trade","E":1741000000000,"s":"ADAUSDT",'
         f'"t":{number},'
         f'"p":"1.0","q":"1.0","T":1741000000000,"m":true,"M":true,"pad":"{pad}"}}}}\n'
         for number in range(60)

@@ -57,7 +57,10 @@ CALLS: dict[str, list[Callable[[RestClient], object]]] = {
         lambda rest: rest.unknown_symbols(["NOSUCHUSDT"]),
     ],
 }
-"""Every public method of the client that sends a request, with each of its forms. A new method belongs here."""
+"""Every public method of the client that sends a request, with each of its forms.
+
+A new method belongs here.
+"""
 SEND_NOTHING = {"klines_url", "agg_trades_pause_s"}
 
 
@@ -79,7 +82,10 @@ def rows_of(rows: list[Row], market: Market) -> list[Row]:
 
 
 def test_every_request_of_the_client_is_on_the_page(sandbox: SandboxDeployment) -> None:
-    """Path and parameters, no more and no fewer; each form is sent for real, and the exchange counts the weight that the page states."""
+    """Path and parameters, no more and no fewer.
+
+    Each form is sent for real, and the exchange counts the weight that the page states.
+    """
     methods = {
         name for name, _ in inspect.getmembers(RestClient, inspect.isfunction) if not name.startswith("_")
     }
@@ -146,7 +152,10 @@ def ids_told(cell: str, data: dict[str, Any]) -> tuple[int, int] | None:
 
 @pytest.mark.parametrize("row", PAGE.streams, ids=lambda row: f"{row['market']} {row['stream']}")
 def test_frames_have_the_form_of_the_page(row: Row) -> None:
-    """Fields in order, by the endpoint that the client chooses; the client takes the ids that the page states."""
+    """Fields in order, by the endpoint that the client chooses.
+
+    The client takes the ids that the page states.
+    """
     market, stream = Market(row["market"]), row["stream"].strip("`").replace("<symbol>", "btcusdt")
     base = "/fstream/{route}" if market is Market.UM else ""
     [path] = split_by_route(combined_url(base, [stream]))

@@ -1,4 +1,7 @@
-"""Text leaves the project through a few modules, which make it printable; no other module may write, log, render or report."""
+"""Text leaves the project through a few modules, which make it printable.
+
+No other module may write, log, render or report.
+"""
 
 from __future__ import annotations
 

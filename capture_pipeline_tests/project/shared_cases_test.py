@@ -1,7 +1,7 @@
 """Recorded inputs on which an earlier version was wrong, through the command line, each with its right outcome.
 
-They are read in place and are not part of the project; tests of the same behaviour with values of their own stand beside the code they
-are about.
+They are read in place and are not part of the project; tests of the same behaviour with values of their own
+stand beside the code they are about.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def run(sandbox: SandboxDeployment, *arguments: str) -> Result:
 
 
 def test_months_of_the_exchange_pass_the_gates(case: tuple[str, SandboxDeployment]) -> None:
-    """Backfill, ledger, gates and coverage end without an error that nobody can repair; an unverified file is reported."""
+    """Backfill, ledger, gates and coverage end without an error that nobody can repair.
+
+    An unverified file is reported.
+    """
     name, sandbox = case
     backfill = run(sandbox, "klines", "backfill", "--json")
     assert backfill.exit_code == (1 if name == "checksum-forms" else 0), backfill.output

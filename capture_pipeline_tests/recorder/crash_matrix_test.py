@@ -93,7 +93,8 @@ def check_recording(folder: SessionFolder, last_sent: int) -> None:
         if gap.stream == TRADES
         for number in range(gap.last_good_id + 1, gap.first_good_id)
     ]
-    # Killed before the first batch, the session begins with what the second run sent: nothing precedes its first id.
+    # Killed before the first batch, the session begins with what the second run sent: nothing precedes its
+    # first id.
     assert trades[0] in {FIRST_RUN[0], SECOND_RUN[0]}
     assert sorted(trades + lost) == list(range(trades[0], trades[-1] + 1))
     assert trades[-1] in {FIRST_RUN[1], last_sent}

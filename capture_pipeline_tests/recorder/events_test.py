@@ -39,12 +39,16 @@ LINES: list[tuple[LoggedEvent, str]] = [
     (ConnectionOpened(2, 1), '"event": "connection_opened", "connection": 2, "slot": 1'),
     (
         ConnectionClosed(2, Cause.SILENCE, "no data", 7),
-        '"event": "connection_ended", "connection": 2, "cause": "silence", "detail": "no data", "messages": 7',
+        (
+            '"event": "connection_ended", "connection": 2, "cause": "silence", "detail": "no data", '
+            '"messages": 7'
+        ),
     ),
     (
         ConnectionRefused(2, Cause.CLOSED, "HTTP 451", 0),
         (
-            '"event": "connection_refused", "connection": 2, "cause": "connection closed", "detail": "HTTP 451", '
+            '"event": "connection_refused", "connection": 2, "cause": "connection closed", '
+            '"detail": "HTTP 451", '
             '"messages": 0'
         ),
     ),

@@ -319,7 +319,10 @@ def test_names_of_sessions() -> None:
 
 def test_the_recorder_loads_neither_dagster_nor_polars() -> None:
     """It starts fast and needs little memory."""
-    code = "import sys, capture_pipeline.recorder.__main__; print([n for n in ('dagster','polars','pyarrow','numba') if n in sys.modules])"
+    code = (
+        "import sys, capture_pipeline.recorder.__main__; print([n for n in "
+        "('dagster','polars','pyarrow','numba') if n in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

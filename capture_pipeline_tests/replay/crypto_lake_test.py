@@ -90,7 +90,8 @@ def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Pa
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renamed: bool) -> None:
     """Wherever blocks end, under either name of the times: seeded by the first snapshot, later ones are spare, every value exact."""
     updates = market(300)
-    # While the book is thin a snapshot of twenty levels is all of it, so that the whole book is known from then on.
+    # While the book is thin a snapshot of twenty levels is all of it, so that the whole book is known from
+    # then on.
     thin = next(at for at in range(1, 300) if max(map(len, book_of(updates[:at]))) == LEVELS)
     source = CryptoLakeSource(
         deltas(tmp_path, updates, renamed=renamed), books(tmp_path, updates, 40, thin), block_rows=block_rows
@@ -136,7 +137,10 @@ def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: 
 
 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
-    """From the block with the first finer price on messages have a finer scale; levels of before stay what they were."""
+    """From the block with the first finer price on messages have a finer scale.
+
+    Levels of before stay what they were.
+    """
     coarse = market(100, tick="0.5")
     fine = [
         Update(100 + each.number, each.capture_ns + 60 * 10**9, each.changes)

@@ -58,7 +58,10 @@ def replayed(source: Iterable[Messages]) -> tuple[Replay, dict[int, Best]]:
 
 
 def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenTables) -> None:
-    """1,056 of 1,056 at the ids of book tickers, from lines and from tables, never crossed; both give the same bests throughout."""
+    """1,056 of 1,056 at the ids of book tickers, from lines and from tables, never crossed.
+
+    Both give the same bests throughout.
+    """
     replay, bests = replayed(RawSource(recording, block_bytes=1 << 20))
     again, from_tables = replayed(GoldenSource(tables, "ETHUSDT"))
     assert bests == from_tables

@@ -88,7 +88,10 @@ def test_a_snapshot_is_one_message_though_its_rows_came_apart(tmp_path: Path) ->
 
 @pytest.mark.parametrize("block_bytes", [90, 1 << 20])
 def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -> None:
-    """Rows of one arrival are one message even with different exchange times; the last row of a price counts."""
+    """Rows of one arrival are one message even with different exchange times.
+
+    The last row of a price counts.
+    """
     head, arrival = "binance,BTCUSDT", 1_769_817_600_100_000
     rows = [
         f"{head},{arrival},{arrival},true,{side},{price},1" for side, price in (("bid", 100), ("ask", 101))
@@ -119,7 +122,10 @@ def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -
 
 
 def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
-    """A second snapshot replaces the book, levels that went unseen included; that something was lost is a gap, never hidden."""
+    """A second snapshot replaces the book, levels that went unseen included.
+
+    That something was lost is a gap, never hidden.
+    """
     updates = market(300)
     path = written(tmp_path / "x.csv", seeded(updates[:200], 40) + from_snapshot(updates, 260), packed=False)
     replay, sides, pieces = replayed(TardisSource(path, block_bytes=1000))
@@ -132,7 +138,10 @@ def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
-    """From the block with the first finer price on messages have a finer scale; levels of before stay what they were."""
+    """From the block with the first finer price on messages have a finer scale.
+
+    Levels of before stay what they were.
+    """
     coarse, fine = market(200, tick="0.5"), market(200, tick="0.001", seed=8)
     fine = [Update(each.number, each.capture_ns + 60 * 10**9, each.changes) for each in fine]
     path = written(tmp_path / "x.csv", seeded(coarse + fine, 20), packed=False)

@@ -137,7 +137,10 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         (
             "history: {start: 2025-02-30}\n",
             {},
-            "p.yaml: is not YAML: line 1, column 18: a value that does not exist: day is out of range for month",
+            (
+                "p.yaml: is not YAML: line 1, column 18: a value that does not exist: day is out of "
+                "range for month"
+            ),
         ),
         ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must contain keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),

@@ -36,7 +36,8 @@ def main() -> int:
         for name, record in (("a", one_at_a_time), ("b", everything_at_once)):
             if given.only in {None, name}:
                 sys.stderr.write(
-                    f"{given.hours:g} hours of the market at {given.speed:g} times real speed: {record.__name__}\n"
+                    f"{given.hours:g} hours of the market at {given.speed:g} times real speed: "
+                    f"{record.__name__}\n"
                 )
                 accounts.append(record(Path(folder) / name, pace))
     Console().print(_table(accounts))

@@ -122,7 +122,10 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
 
 
 def everything_at_once(root: Path, pace: Pace) -> Account:
-    """Kill the recorder twice, fill the disk once, cut both connections once; the ledger lists the lost ids."""
+    """Kill the recorder twice, fill the disk once, cut both connections once.
+
+    The ledger lists the lost ids.
+    """
     account = Account("everything at once")
     outages: list[Outage] = []
 

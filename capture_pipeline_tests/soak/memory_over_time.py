@@ -67,7 +67,8 @@ def main() -> int:
     an_hour = linear_regression([at for at, _ in later], [size for _, size in later]).slope * 3600
     a_day = an_hour * 24 / given.speed
     sys.stdout.write(
-        f"{messages:,} messages in {given.minutes:g} minutes, {given.minutes * given.speed / 60:.1f} hours of the market\n"
+        f"{messages:,} messages in {given.minutes:g} minutes, "
+        f"{given.minutes * given.speed / 60:.1f} hours of the market\n"
         f"resident memory: first {megabytes[0]:.1f} MB, median {median(megabytes):.1f}, "
         f"most {max(megabytes):.1f}, last {megabytes[-1]:.1f}\n"
         f"slope of the later half: {an_hour:+.2f} MB an hour; {a_day:+.2f} MB a day of the market\n"

@@ -31,7 +31,10 @@ def functions(path: Path) -> Iterator[int]:
 
 
 def count_statements(path: Path) -> int:
-    """Return the number of statements in a file without docstrings; it does not depend on the width of lines."""
+    """Return the number of statements in a file without docstrings.
+
+    It does not depend on the width of lines.
+    """
     return sum(
         isinstance(node, ast.stmt)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))

@@ -11,7 +11,10 @@ def wait_for(
     *,
     every_s: float = 0.05,
 ) -> None:
-    """Return once the condition holds, which is asked every `every_s`; AssertionError with `what` after `seconds`."""
+    """Return once the condition holds, which is asked every `every_s`.
+
+    AssertionError with `what` after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what

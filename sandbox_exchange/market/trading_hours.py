@@ -18,8 +18,8 @@ class TradingHours:
 
     Attributes:
         first_us: Time of the listing, or the end of an outage at the listing.
-        last_us: Time of the delisting, or the start of an outage at the delisting; far in the future if the symbol
-            is listed.
+        last_us: Time of the delisting, or the start of an outage at the delisting; far in the future if the
+            symbol is listed.
     """
 
     def __init__(self, listed_us: int, delisted_us: int | None, outages: Iterable[tuple[int, int]]) -> None:

@@ -110,7 +110,10 @@ class Control:
         return JSONResponse({"faults": self._faults.state()})
 
     async def limits(self, request: Request) -> JSONResponse:
-        """Report the limits of the client's address; a POST makes the sandbox refuse the address for the requested seconds."""
+        """Report the limits of the client's address.
+
+        A POST makes the sandbox refuse the address for the requested seconds.
+        """
         try:
             refusal = await parse_body(request, _Refusal) if request.method == "POST" else None
         except ConfigError as error:

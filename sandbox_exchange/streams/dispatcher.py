@@ -93,7 +93,10 @@ class Dispatcher:
                 await asyncio.sleep(0)
 
     def _step(self, connections: list[StreamConnection], until_us: int, now_us: int) -> bool:
-        """Send the messages up to a time; return whether more messages were due when the step began, at `now_us`."""
+        """Send the messages up to a time.
+
+        Return whether more messages were due when the step began, at `now_us`.
+        """
         receiving = [connection for connection in connections if connection.is_receiving]
         if self._must_wait(receiving, now_us):
             return False

@@ -53,7 +53,7 @@ _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 def translate_failures(
     url: str, proxy: Proxy | None, deadline: Deadline, sandbox_url: str | None = None
 ) -> Iterator[None]:
-    """Convert the exceptions of requests and urllib3; exceptions about the answer's file are raised unchanged.
+    """Convert the exceptions of requests and urllib3; exceptions of the target file stay unchanged.
 
     Args:
         url: Address, or another name of the peer, for the error.

@@ -46,8 +46,8 @@ class ParsedBlock:
     Attributes:
         columns: Columns, cut to the written rows.
         lines: Number of lines in the block.
-        by_fallback: Number of lines that msgspec decoded: for the compiled decoder lines in another layout, and
-            the first line of each stream.
+        by_fallback: Number of lines that msgspec decoded: for the compiled decoder lines in another layout,
+            and the first line of each stream.
     """
 
     columns: Columns

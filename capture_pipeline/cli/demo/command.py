@@ -1,4 +1,4 @@
-"""`capture demo`: run the main job end to end on the embedded sandbox exchange. A second run changes nothing."""
+"""`capture demo`: the main job end to end on the embedded sandbox; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _COLUMNS = (
     help="Port of the sandbox exchange; another is taken if it is in use.",
 )
 def demo_command(folder: Path, port: int) -> None:
-    """Backfill, explain gaps, evaluate gates, record and prove a session, on the embedded sandbox exchange."""
+    """Backfill, explain gaps, evaluate gates, record and prove a session on the sandbox exchange."""
     started = time.monotonic()
     with one_line_errors():
         deployment_file = prepare(folder)
@@ -101,11 +101,13 @@ def demo_command(folder: Path, port: int) -> None:
         f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed."
     )
     write_line(
-        f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, "
+        f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} "
+        "expected bars, "
     )
     explained = coverage.summary["explained_coverage_percent"]
     write_line(
-        f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s."
+        f"         {explained} % if bars with an explained cause are left out. "
+        f"{time.monotonic() - started:.0f} s."
     )
     _tell_session(session)
     judged = [

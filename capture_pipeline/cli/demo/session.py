@@ -1,4 +1,6 @@
-"""The live session of the demo: recorded, validated, converted and proved. One connection is closed during the recording.
+"""Live session of the demo: recorded, validated, converted and proved.
+
+One connection is closed during the recording.
 
 The proof compares it with the trades and candles that the sandbox publishes two days later.
 """
@@ -72,7 +74,7 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
 
 
 def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> SessionProof:
-    """Compare the session with the files of a sandbox whose clock is two days after the end of the session."""
+    """Compare the session with the files of a sandbox whose clock is two days later."""
     now_us = read_finished_metadata(folder).plan.end_ns // 1000 + 2 * DAY_US
     with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
         return prove(Deployment(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)

@@ -1,4 +1,4 @@
-"""`capture klines backfill` and `capture klines topup`: download bars, and show the outcome of each partition."""
+"""`capture klines backfill` and `topup`: download bars, and show the outcome of each partition."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def run(
 ) -> None:
     """Backfill partitions with progress, and show the outcome of each.
 
-    Exit code 1: a partition failed, an unverified file is not used, or a quarantined file leaves an unexplained gap.
+    Exit code 1: a partition failed, an unverified file is not used, or a quarantined file leaves an
+    unexplained gap.
     """
     started = time.monotonic()
     create_folder(deployment.lake.root)
@@ -124,7 +125,8 @@ def run(
             )
         total = sum(row["bars"] or 0 for row in rows)
         write_line(
-            f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {deployment.lake.root}"
+            f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, "
+            f"{time.monotonic() - started:.1f} s; in {deployment.lake.root}"
         )
         for note in _notes(outcomes):
             write_line(note)
@@ -181,7 +183,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _notes(outcomes: list[Outcome]) -> list[str]:
-    """Return notes on irregular rows of the exchange, and on bars that the calendar excludes from the expected bars."""
+    """Return notes on irregular rows, and on bars that the calendar excludes from the expected ones."""
     excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
     counts = [count for outcome in outcomes for count in outcome.irregular.values()]
     known, unknown = sum(count.known for count in counts), sum(count.unknown for count in counts)
@@ -200,7 +202,8 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     )
     if refused:
         notes.append(
-            f"REST serves no klines of these symbols, their bars come from the archive alone: {', '.join(refused)}"
+            "REST serves no klines of these symbols, their bars come from the archive alone: "
+            f"{', '.join(refused)}"
         )
     if suspended:
         notes.append(f"bars not expected, because the outage calendar lists a suspension: {suspended:,}")

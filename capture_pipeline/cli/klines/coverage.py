@@ -47,5 +47,6 @@ def coverage_command(deployment: Deployment, as_json: bool) -> None:
     write_line(f"{'nothing expected' if percent is None else f'{percent} % of expected bars'}{where}")
     if found.summary["never_computed"]:
         write_line(
-            f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures"
+            f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not "
+            "part of the figures"
         )

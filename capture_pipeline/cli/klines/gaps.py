@@ -55,7 +55,10 @@ def gaps_command(deployment: Deployment, fill: bool, show_all: bool, as_json: bo
 def _compute(
     deployment: Deployment, parts: list[Partition], now_us: int, *, quiet: bool
 ) -> tuple[list[GapsResult], Failures]:
-    """Compute the ledgers, each under the lock of its partition; return them, and the error of each partition that failed."""
+    """Compute the ledgers, each under the lock of its partition.
+
+    Return them, and the error of each partition that failed.
+    """
     results: list[GapsResult] = []
     failures: Failures = {}
     with progress("gaps", len(parts), quiet=quiet) as tell:

@@ -24,7 +24,10 @@ _MOST_LISTED = 40
 @JSON
 @partition_options
 def reconcile_command(deployment: Deployment, as_json: bool) -> None:
-    """Compare the monthly file with daily files and REST answers, bar by bar; write one report per partition."""
+    """Compare the monthly file with daily files and REST answers, bar by bar.
+
+    Write one report per partition.
+    """
     with one_line_errors():
         check_venue(deployment)
         parts = [
@@ -44,7 +47,8 @@ def reconcile_command(deployment: Deployment, as_json: bool) -> None:
         if listed:
             emit_table("Sources compared", tuple(listed[0]), listed[:_MOST_LISTED])
         write_line(
-            f"{len(reports)} partitions, {sum(report.report.differing_fields for report in reports):,} fields differ"
+            f"{len(reports)} partitions, "
+            f"{sum(report.report.differing_fields for report in reports):,} fields differ"
         )
     emit_failures(list(failures.values()))
     if failures:
@@ -54,7 +58,10 @@ def reconcile_command(deployment: Deployment, as_json: bool) -> None:
 def reconcile_all(
     deployment: Deployment, parts: list[Partition], *, quiet: bool
 ) -> tuple[list[Reconciliation], Failures]:
-    """Compare the sources of partitions with progress; return the reports, and the error of each partition that failed."""
+    """Compare the sources of partitions with progress.
+
+    Return the reports, and the error of each partition that failed.
+    """
     reports: list[Reconciliation] = []
     failures: Failures = {}
     with progress("reconcile", len(parts), quiet=quiet) as tell:

@@ -40,8 +40,9 @@ def book_command(
 ) -> None:
     """Show the book of TARGET as it was after every message captured up to a time.
 
-    TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading the recording from its start.
-    Exit code 1: the book at that time is not known; the reason and the time without a book are reported.
+    TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading
+    the recording from its start. Exit code 1: the book at that time is not known; the reason and the time
+    without a book are reported.
     """
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
@@ -89,12 +90,16 @@ def book_command(
     )
     bid_count, ask_count = replay.book.level_counts
     write_line(
-        f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}"
+        f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at "
+        f"{_time_of(found.capture_ns)}"
     )
 
 
 def _state_of(found: BookAt) -> str:
-    """Return the state to show; after the last diff before missing ids, the replay alone would still be synced."""
+    """Return the state to show.
+
+    After the last diff before missing ids, the replay alone would still be synced.
+    """
     if found.state is State.SYNCED and found.absence is not None:
         return "unknown" if found.absence is Absence.END else str(State.INVALID)
     return str(found.state)

@@ -52,8 +52,9 @@ def import_command(
 ) -> None:
     """Build one session from the files of one recording, in any order. Nothing is overwritten.
 
-    Standard output names the folder of the session. Standard error reports market, venue, timestamps, and lines that were skipped.
-    Exit code 2: a file has another format, or a line is wrong and no damage of the file explains it.
+    Standard output names the folder of the session. Standard error reports market, venue, timestamps, and
+    lines that were skipped. Exit code 2: a file has another format, or a line is wrong and no damage of the
+    file explains it.
     """
     with one_line_errors():
         folder = import_session(

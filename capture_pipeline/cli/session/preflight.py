@@ -34,7 +34,8 @@ def preflight_command(
 ) -> None:
     """Check disk, clock, network and streams before a recording. Exit code 1: a check failed.
 
-    Lines with SEEN report behaviour of the exchange that no document states. The last line names a JSON file with all of them.
+    Lines with SEEN report behaviour of the exchange that no document states. The last line names a JSON file
+    with all of them.
     """
     with one_line_errors():
         settings = load_settings(config)

@@ -1,4 +1,4 @@
-"""`capture session prove`: a session against the trades and klines that the exchange publishes the day after."""
+"""`capture session prove`: compare a session with the published trades and klines of its days."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
 def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Compare a session with the trades and klines that the exchange published.
 
-    Exit code 1: the session differs. 2: a file could not be compared (it is named, the others are compared), or no file could be.
+    Exit code 1: the session differs. 2: a file could not be compared (it is named, the others are compared),
+    or no file could be.
     """
     deployment = open_deployment(config)
     with one_line_errors():

@@ -66,7 +66,9 @@ _SYMBOLS_S = 5.0
 @SESSIONS
 @CONFIG
 def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
-    """Record in the foreground for the given duration. After Ctrl-C the same command continues in the same file.
+    """Record in the foreground for the given duration.
+
+    After Ctrl-C the same command continues in the same file.
 
     Exit code 1: nothing was recorded. 130: interrupted.
     """
@@ -121,7 +123,10 @@ def _check_disk(settings: Settings, root: Path) -> None:
 
 
 def _check_symbols(settings: Settings, symbols: list[str]) -> None:
-    """Refuse symbols that the exchange does not list. If it does not answer within `_SYMBOLS_S`, the recording begins without this check."""
+    """Refuse symbols that the exchange does not list.
+
+    If it does not answer within `_SYMBOLS_S`, the recording begins without this check.
+    """
     http = settings.http
     limits = {
         name: min(getattr(http, name), _SYMBOLS_S)
@@ -132,7 +137,10 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
         error = create_rest_client(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(
-            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}",
+            (
+                f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording "
+                f"begins all the same: {failure}"
+            ),
             err=True,
         )
         return
@@ -153,7 +161,8 @@ def _report_end(ended: RecorderResult) -> None:
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
     write_line(
-        f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost"
+        f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, "
+        f"{statistics['ids_lost']} ids lost"
     )
     for file in ended.metadata.files:
         write_line(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")

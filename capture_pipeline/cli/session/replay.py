@@ -58,8 +58,8 @@ def replay_command(
 ) -> None:
     """Replay the book of TARGET: a recording, the folder of a session or its id.
 
-    The report contains counts, missing ids and the last best prices. Missing ids are reported and are no failure: after them there is no
-    book until the next snapshot. Exit code 2: TARGET cannot be read.
+    The report contains counts, missing ids and the last best prices. Missing ids are reported and are no
+    failure: after them there is no book until the next snapshot. Exit code 2: TARGET cannot be read.
     """
     if (every_s is None) != (out is None) or (is_long and out is None):
         raise click.UsageError(
@@ -106,7 +106,8 @@ def _report_progress(source: Source, replay: Replay, *, quiet: bool) -> Iterator
             reported_s, counts = now, replay.counts
             rate = counts.events / (now - started) / 1e6
             tell(
-                f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, {rate:.1f} M/s, {counts.gaps} gaps"
+                f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, "
+                f"{rate:.1f} M/s, {counts.gaps} gaps"
             )
 
 
@@ -150,15 +151,18 @@ def _show(report: dict[str, Any]) -> None:
             write_line(f"and {report['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
     rate = report["events_per_s"] or 0
     write_line(
-        f"{report['symbol'] or report['source']}: {report['messages']:,} messages, {report['events']:,} level updates in {report['seconds']:.1f} s"
-        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots taken, crossed {report['crossed']} times"
+        f"{report['symbol'] or report['source']}: {report['messages']:,} messages, "
+        f"{report['events']:,} level updates in {report['seconds']:.1f} s"
+        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots taken, "
+        f"crossed {report['crossed']} times"
     )
     best = report["best"]
     if best is None:
         write_line(f"The book is {report['state']} at the end: it has no best prices")
     else:
         write_line(
-            f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {report['last_id']}"
+            f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × "
+            f"{best['ask_quantity']}, update id {report['last_id']}"
         )
     if "out" in report:
         write_line(f"{report['samples']:,} samples in {report['out']}")

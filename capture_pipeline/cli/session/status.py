@@ -1,4 +1,4 @@
-"""`capture session status`, `list` and `plan`: sessions under way, finished sessions, and planned sessions."""
+"""`capture session status`, `list` and `plan`: unfinished, finished and planned sessions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ from capture_pipeline.terminal import write_line
 def status_command(
     session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None
 ) -> None:
-    """Show one session, or all unfinished sessions. Exit code 1: a file of a session is damaged; the other sessions are shown."""
+    """Show one session, or all unfinished sessions.
+
+    Exit code 1: a file of a session is damaged; the other sessions are shown.
+    """
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         if watch:
@@ -65,7 +68,7 @@ def status_command(
 
 
 def _watch(root: Path, session: str | None) -> None:
-    """Show the chosen sessions until all are finished or until Ctrl-C, then one line with the state of each."""
+    """Show the chosen sessions until all are finished or until Ctrl-C, then the state of each."""
     seen = chosen = _chosen(root, session)
     if not chosen:
         write_line(f"No session is open in {root}.")
@@ -105,7 +108,10 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
 @JSON
 @CONFIG
 def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:
-    """List all sessions, newest first. Exit code 1: a file of a session is damaged; it is named, and the others are listed."""
+    """List all sessions, newest first.
+
+    Exit code 1: a file of a session is damaged; it is named, and the others are listed.
+    """
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         rows = [session_row(folder) for folder in list_sessions(root)]

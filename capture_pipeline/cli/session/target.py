@@ -1,4 +1,4 @@
-"""Resolution of the TARGET of `capture session replay` and `capture session book`: a file, a session's folder, or the id of a session."""
+"""TARGET of `capture session replay` and `book`: a file, the folder of a session, or its id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def replay_source(target: str, symbol: str, deployment: Deployment) -> Source:
 
 
 def book_source(target: str, symbol: str, deployment: Deployment) -> Checkpoints | Source:
-    """Open the target of `capture session book`: the checkpoints of a session whose tables were built from its recording, otherwise the recording.
+    """Open the target of `capture session book`.
+
+    These are the checkpoints of a session with tables of its recording, otherwise the recording.
 
     Raises:
         CaptureError: See `open_source`.
@@ -40,7 +42,7 @@ def book_source(target: str, symbol: str, deployment: Deployment) -> Checkpoints
 
 
 def _located(target: str, deployment: Deployment) -> str:
-    """Return the folder of a session that is named by its id and has no tables, otherwise the target itself."""
+    """Return the folder of a session without tables that is named by its id, otherwise the target."""
     if Path(target).exists() or _has_manifest(target, deployment.lake.tables()):
         return target
     try:
@@ -57,7 +59,7 @@ def _has_manifest(session: str, tables: Path) -> bool:
 
 
 def _has_tables_of(folder: Path, tables: Path) -> bool:
-    """Report whether the tables of a session were built from the recording in a folder, by the SHA-256 in its metadata."""
+    """Return whether the tables of a session were built from its recording, by the SHA-256."""
     session = SessionFolder(folder)
     if not _has_manifest(session.session, tables):
         return False

@@ -47,7 +47,7 @@ def times_command(
     as_json: bool,
     config: Path | None,
 ) -> None:
-    """Report which timestamp orders the events of SESSION, which must have tables, or of files of Crypto Lake.
+    """Report which timestamp orders the events of SESSION (with tables) or of files of Crypto Lake.
 
     Exit code 1: a criterion of origin times fails. 2: an input cannot be read.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from capture_pipeline.checks.model import Severity, Verdict
+from capture_pipeline.checks.model import CheckResult, Severity, Verdict
 from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED
@@ -50,7 +50,7 @@ def _show_report(report: Report) -> None:
     rows = [
         {
             "check": check.spec.name,
-            "verdict": f"{check.verdict}{' (advisory)' if check.verdict is Verdict.FAIL and check.spec.severity is Severity.WARN else ''}",
+            "verdict": _describe_verdict(check),
             "reason": check.reason,
         }
         for check in report.checks
@@ -80,7 +80,10 @@ def _show_report(report: Report) -> None:
 @JSON
 @CONFIG
 def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None:
-    """Describe a folder of recordings: fragments, gaps between files, and a score. Exit code 1: the score is not above the gate."""
+    """Describe a folder of recordings: fragments, gaps between files, and a score.
+
+    Exit code 1: the score is not above the gate.
+    """
     with one_line_errors():
         diagnosis = diagnose(folder, load_settings(config).session_gates.quality_score_least)
     if as_json:
@@ -111,7 +114,10 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
             {"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"}
             for start, end in series.gaps
         ]
-        times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
+        times = (
+            f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, "
+            f"{series.longest_s:,.1f} s at most"
+        )
         write_line(f"{' '.join(series.symbols)}: {times}")
         if gaps:
             emit_table("Gaps", ("from", "to", "seconds"), gaps[:_MOST_LISTED])
@@ -129,10 +135,12 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
         output_console().print(
-            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MAX_DAMAGED_SCORE:g}"
+            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most "
+            f"{MAX_DAMAGED_SCORE:g}"
         )
     write_line(
-        f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}"
+        f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of "
+        f"{diagnosis.gate:g}"
     )
 
 
@@ -140,3 +148,8 @@ def _time(stamp_ns: int | None) -> str:
     return (
         "" if stamp_ns is None else datetime.fromtimestamp(stamp_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
     )
+
+
+def _describe_verdict(check: CheckResult) -> str:
+    is_advisory = check.verdict is Verdict.FAIL and check.spec.severity is Severity.WARN
+    return f"{check.verdict} (advisory)" if is_advisory else str(check.verdict)

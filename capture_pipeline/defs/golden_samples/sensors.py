@@ -108,7 +108,8 @@ def session_resumption(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every 30 s: starts a run for each finished session that Dagster does not know, for "
-    "instance of `capture session start` or `capture session import`. The run validates the session. Reports the "
+    "instance of `capture session start` or `capture session import`. The run validates the "
+    "session. Reports the "
     "proofs that `capture session prove` wrote.",
 )
 def session_arrivals(

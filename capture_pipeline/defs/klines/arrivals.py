@@ -61,7 +61,8 @@ _ACTIVE = [
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 30 s: reports the results of `capture klines backfill`, `capture klines topup`, `capture klines "
+    description="Every 30 s: reports the results of `capture klines backfill`, `capture klines "
+    "topup`, `capture klines "
     "reconcile` and `capture klines coverage`, at most 50 partitions at a time: materializations with their "
     "metadata, and evaluations of their checks. Starts no run.",
 )

@@ -1,4 +1,4 @@
-"""Conversion of checks and their results to Dagster's asset checks, and the materializations that they judge."""
+"""Dagster's asset checks from checks and their results, and the materializations that they judge."""
 
 import warnings
 from collections.abc import Iterable

@@ -2,8 +2,8 @@
 
 The resource has no configuration schema: a user could otherwise set other hosts and paths in the launchpad.
 The process of a run that uses the deployment has the lock of the run, from which the reaper knows that the
-process is alive. A lock is more reliable than a process id, which can be reused, or a heartbeat, which needs a
-time-out.
+process is alive. A lock is more reliable than a process id, which can be reused, or a heartbeat, which needs
+a time-out.
 """
 
 import contextlib

@@ -123,7 +123,10 @@ def _find_objections(stream: StreamTimes) -> list[str]:
         return [f"{stream.name}: {share:.2f} % {problem}"]
     if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold.limit * 1e6:
         return [
-            f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold.limit:g} ms"
+            (
+                f"{stream.name}: origin times are rounded to {stream.resolution}, more than "
+                f"{SKEW.threshold.limit:g} ms"
+            )
         ]
     if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
         what = (

@@ -2,8 +2,8 @@
 
 Only ids are read, in the order of the recording and block by block. `sessions.continuity` and
 `orderbook.synchronization` decide whether a diff continues the last one, as in the recorder. The criterion is
-the share of lost ids in all ids. A diff covers a range of ids, so the number of lost messages is an estimate, and the
-number of gaps does not state their length. All three shares are reported.
+the share of lost ids in all ids. A diff covers a range of ids, so the number of lost messages is an estimate,
+and the number of gaps does not state their length. All three shares are reported.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ class _Reading:
         self.offsets.check(self.path)
         if self.offsets.far:
             self.parser.notes.far.append(
-                f"{self.path.name}: {self.offsets.far:,} of {self.offsets.compared:,} stamps are far from their "
+                f"{self.path.name}: {self.offsets.far:,} of {self.offsets.compared:,} stamps are "
+                "far from their "
                 f"event time, {self.offsets.first_far}"
             )
 

@@ -20,7 +20,10 @@ _REPLAY = (
     "the file is not a raw capture; `capture session replay` reads Tardis' incremental_book_L2 and "
     "Crypto Lake's book_delta_v2 without an import"
 )
-_ARCHIVE = "files of the public archive are not imported; `capture klines backfill` fetches klines, `capture session prove` trades"
+_ARCHIVE = (
+    "files of the public archive are not imported; `capture klines backfill` fetches "
+    "klines, `capture session prove` trades"
+)
 
 
 class Kind(NamedTuple):

@@ -41,7 +41,10 @@ def import_summary(metadata: SessionMetadata) -> list[str]:
     """Format the report for the user, as lines."""
     of, plan = metadata.configuration, metadata.plan
     lines = [
-        f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by {', '.join(of['venue_by'])}"
+        (
+            f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by "
+            f"{', '.join(of['venue_by'])}"
+        )
     ]
     lines.append(f"stamps in {', '.join(of['stamp_units'])}")
     if of["stamps_raised"]:

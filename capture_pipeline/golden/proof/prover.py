@@ -191,7 +191,10 @@ class _SymbolProver:
         return any(low <= last + 1 and high >= first - 1 for low, high in self.lost)
 
     def _compare_bars(self, day: date, ours: pl.DataFrame, lost_us: list[int]) -> DayProof:
-        """Compare the bars of a day. If the session covers no whole minute of the day, nothing is compared."""
+        """Compare the bars of a day.
+
+        If the session covers no whole minute of the day, nothing is compared.
+        """
         bounds, whole = day_bounds(day), covered_range(self.trades, _INTERVAL)
         covered = max(bounds[0], whole[0]), min(bounds[1], whole[1])
         head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))

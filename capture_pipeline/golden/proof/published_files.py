@@ -118,7 +118,10 @@ def _fetch(
 
 def _check(file: ArchiveFile | TradesFile, got: VerifiedDownload, *, accept_without: bool) -> None:
     if got.trust is Trust.MISMATCH:
-        remedy = "the file is in the quarantine; prove again later, or pin its checksum in archive.pinned_checksums"
+        remedy = (
+            "the file is in the quarantine; prove again later, or pin its checksum in "
+            "archive.pinned_checksums"
+        )
         raise ChecksumMismatchError(f"{got.detail}", where=file.name, remedy=remedy)
     if got.trust is Trust.CHECKSUM_MISSING and not accept_without:
         remedy = "prove again later, pin its checksum, or set archive.accept_without_checksum"

@@ -99,7 +99,10 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> CheckRes
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
     if without and not low:
         return checks.BOOK_AUDITS.skip(
-            f"{reason}; no snapshot arrived while the book was synced of {', '.join(without[:_MAX_EXAMPLES])}",
+            (
+                f"{reason}; no snapshot arrived while the book was synced of "
+                f"{', '.join(without[:_MAX_EXAMPLES])}"
+            ),
         )
     return checks.BOOK_AUDITS.pass_if(
         not low,

@@ -137,7 +137,8 @@ class SymbolReplay:
             if len(self.differing) < _MAX_EXAMPLES:
                 ours = " ".join(map(decimal_text, best)) if best else "an empty side"
                 self.differing.append(
-                    f"{self.symbol} at {ticker.update_id}: {ours}, bookTicker {' '.join(map(decimal_text, theirs))}"
+                    f"{self.symbol} at {ticker.update_id}: {ours}, bookTicker "
+                    f"{' '.join(map(decimal_text, theirs))}"
                 )
 
     def _audit(self, snapshot: DepthSnapshot) -> None:

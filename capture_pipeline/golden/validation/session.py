@@ -156,7 +156,7 @@ def _list_incomplete_evidence(found: Scan, folder: SessionFolder) -> list[str]:
 
 
 def _is_beyond(gap: Gap, found: Scan) -> bool:
-    """Return True if a gap of the ledger is before the first or after the last id of the stream in the data."""
+    """Return True if a gap of the ledger is before the first or after the last id in the data."""
     stream = found.streams.get(gap.stream)
     return stream is None or gap.is_beyond(stream.track.first, stream.track.last)
 

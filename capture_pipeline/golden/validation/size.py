@@ -144,7 +144,10 @@ def _check_uptime(found: Scan, thresholds: Thresholds) -> CheckResult:
     uncounted = sum(stream.track.gaps - len(stream.breaks) for stream in found.streams.values())
     if uncounted and uptime > thresholds.min_uptime:
         return checks.UPTIME.skip(f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored")
-    reason = f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside gaps (capture_ns before to after) / duration"
+    reason = (
+        f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside "
+        "gaps (capture_ns before to after) / duration"
+    )
     return checks.UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
 

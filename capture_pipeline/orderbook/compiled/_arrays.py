@@ -4,12 +4,14 @@ The rank of a level is its tick for asks and its negated tick for bids: the best
 All accesses are bounds-checked.
 
                  BASE                    WINDOW_START      BEST                                  BASE + SPAN
-    ranks  ────────┼───────────────────────────┼─────────────┼───────────┼────────────────────────────┼───────>
-    bitmap         ├ one bit for each rank: is there a level? ───────────────────────────── 2**26 ────┤
-    window                                     ├ quantities ─── 2**18 ───┤
-    table   rank → quantity of each level ─────┤                         ├─── of each level ──────────────────>
+    ranks
+    ────────┼───────────────────────────┼─────────────┼───────────┼────────────────────────────┼───────>
+    bitmap         ├ one bit for each rank: is there a level? ───────────────────────────── 2**26 ────┤ window
+    ├ quantities ─── 2**18 ───┤ table   rank → quantity of each level ─────┤                         ├─── of
+    each level ──────────────────>
 
-- The bitmap (`_bitmap`) finds the next level. Levels outside of it are rare: a search of the table finds them.
+- The bitmap (`_bitmap`) finds the next level. Levels outside of it are rare: a search of the table finds
+  them.
 - The window (`_window`) has the quantities around the best level, where nearly all changes are.
 - The table (`_table`) has the quantities of all other levels.
 - `_levels` sets levels, `_messages` applies messages to both sides.

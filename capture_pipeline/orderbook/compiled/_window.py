@@ -7,8 +7,9 @@
     window    [ 8 9 10 11 4 5 6 7 ]     a window of eight from rank 4 on: the quantity of a rank is at rank
                                         modulo eight, so that a move from 4 to 6 replaces only ranks 4 and 5
 
-When the best level leaves the middle half, `recentre` moves the levels that leave the window to the table, and
-levels that enter it from the table. If the new window does not fit into the bitmap, the bitmap moves as well.
+When the best level leaves the middle half, `recentre` moves the levels that leave the window to the table,
+and levels that enter it from the table. If the new window does not fit into the bitmap, the bitmap moves as
+well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tasks that run next to the stream: snapshots for the books, audits, refills of lost trades, clock samples.
 
-All of them send REST requests in threads. A failure is published as an event and retried later. It never stops
-the recording.
+All of them send REST requests in threads. A failure is published as an event and retried later. It never
+stops the recording.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One WebSocket connection: it passes each message on at once and reports its end with the cause.
 
-Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. `sockets` receives the messages.
+Proxy and trusted certificates are chosen by `binance.http.network`, as for REST. `sockets` receives the
+messages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Sockets of a connection: one that parses frames itself, and one that uses websockets by its public interface.
+"""Sockets of a connection: one parses frames itself, one uses the public interface of websockets.
 
-The first needs a quarter of the CPU time per message (`make bench`, `transport`). It overrides methods that the
-library does not document, so it is used only with the versions of the library that the tests ran with.
+The first needs a quarter of the CPU time per message (`make bench`, `transport`). It overrides methods that
+the library does not document, so it is used only with the versions of the library that the tests ran with.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class LibrarySocket(MessageSocket):
             self._guard(lambda _: 0, b"")
 
     def fail(self, error: FrameError) -> None:
-        """Do nothing: the connection is aborted, and this interface sends no close code without a wait for the answer."""
+        """Do nothing: this interface cannot send a close code without a wait for the answer."""
 
 
 def _count_message(on_message: OnMessage, message: bytes) -> int:

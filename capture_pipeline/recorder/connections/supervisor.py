@@ -139,7 +139,10 @@ class Supervisor:
     async def _replace(
         self, old: Connection, task: asyncio.Task[None], slot: int
     ) -> tuple[Connection, asyncio.Task[None]]:
-        """Replace a connection that still delivers; return it unchanged if it ended before its replacement."""
+        """Replace a connection that still delivers.
+
+        Return it unchanged if it ended before its replacement.
+        """
         async for attempt in _attempts():
             with attempt:
                 if task.done():

@@ -29,7 +29,10 @@ class EventLog:
         self.lost = 0
 
     def write(self, event: LoggedEvent) -> None:
-        """Append one event; of events with a raw message only the first ones, because a change affects all."""
+        """Append one event.
+
+        Of events with a raw message only the first ones, because a change affects all.
+        """
         if isinstance(event, MessageRejected | StrayMessageFound):
             self._raw_counts[type(event)] += 1
             if self._raw_counts[type(event)] > _MAX_RAW_EVENTS:

@@ -2,8 +2,9 @@
 
 A recording consists of gzip members of whole lines (`.jsonl.gz`; `.jsonl.gz.part` while it grows) or of plain
 lines. The CRC of each member is checked. Damage left by a crash (a torn member, a tail of zeros, a torn last
-line) is a finding with its position, or an error for a strict reader; all data before it are read. A last line
-without a line feed is accepted if it is complete. The SHA-256 of the file is computed during the reading.
+line) is a finding with its position, or an error for a strict reader; all data before it are read. A last
+line without a line feed is accepted if it is complete. The SHA-256 of the file is computed during the
+reading.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _REPAIR = "repair the recording, or record again"
 class Recording:
     """Blocks of one recording. Iterate only once, inside `with`.
 
-    A block ends with the last line that fits into `block_bytes`; a longer line is a block of its own. With a strict
-    reader, blocks of the same lines therefore end at the same bytes, for any gzip members. Without it, a block of
-    up to twice the size may end with a gzip member, so that its bytes are not copied.
+    A block ends with the last line that fits into `block_bytes`; a longer line is a block of its own. With a
+    strict reader, blocks of the same lines therefore end at the same bytes, for any gzip members. Without it,
+    a block of up to twice the size may end with a gzip member, so that its bytes are not copied.
 
     Attributes:
         path: The file.
@@ -99,8 +100,8 @@ class Recording:
         """Iterate over the blocks; each block consists of whole lines with their line feeds, and the padding.
 
         Raises:
-            MalformedDataError: A line is longer than `MAX_LINE_BYTES`, or the file cannot be read. If the reader
-                is strict: the file is damaged or torn, or a line is longer than a block.
+            MalformedDataError: A line is longer than `MAX_LINE_BYTES`, or the file cannot be read. If the
+                reader is strict: the file is damaged or torn, or a line is longer than a block.
         """
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -147,7 +148,10 @@ class Recording:
         return parts
 
     def _cut(self, parts: list[bytes], size: int) -> int:
-        """Emit the first block of the parts and remove it from them; return its size, 0 without a line feed."""
+        """Emit the first block of the parts and remove it from them.
+
+        Return its size, 0 without a line feed.
+        """
         last = parts[-1]
         before = size - len(last)
         room = self.block_bytes - before

@@ -1,8 +1,8 @@
 """Inflated bytes of a recording, member by member, with the damage and the digest of the file.
 
-A crash or a power loss leaves a torn or zero-filled tail. Other damage ends the reading of a gzip file, because
-the position of later data is unknown. Members of the recorder state their length (`gzip_members.py`), so that
-the recovery of a session can continue after damage.
+A crash or a power loss leaves a torn or zero-filled tail. Other damage ends the reading of a gzip file,
+because the position of later data is unknown. Members of the recorder state their length (`gzip_members.py`),
+so that the recovery of a session can continue after damage.
 """
 
 from __future__ import annotations
@@ -286,7 +286,10 @@ class Source:
         while data:
             zeros = zeros and not data.strip(b"\0")
             data = self._read()
-        what = f"{self.position - start:,} bytes to the end of the file; resume the session, or cut the file there"
+        what = (
+            f"{self.position - start:,} bytes to the end of the file; resume the session, or "
+            "cut the file there"
+        )
         kind = FindingKind.ZERO_TAIL if zeros else FindingKind.FOREIGN_BYTES
         self.findings.append(Finding(kind, start, what))
 

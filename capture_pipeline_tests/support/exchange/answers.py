@@ -33,7 +33,10 @@ def close_web_socket(connection: socket.socket, request: str, code: int, reason:
         if line.lower().startswith("sec-websocket-key: ")
     )
     accept = base64.b64encode(hashlib.sha1(key.encode() + _ACCEPTED).digest()).decode()  # noqa: S324 - as RFC 6455 has it
-    head = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    head = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+        f"Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
     payload = code.to_bytes(2, "big") + reason.encode()
     connection.sendall(head.encode() + bytes([0x88, len(payload)]) + payload)
     connection.recv(4096)  # its own close

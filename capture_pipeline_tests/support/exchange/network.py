@@ -199,7 +199,9 @@ class Proxy:
 
 
 def _status(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ).encode()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -224,7 +226,10 @@ def proxy_to(
 
 @contextmanager
 def exchange(tls: ssl.SSLContext | None) -> Iterator[int]:
-    """Run a host that answers every GET with `BODY` and sends one message into every stream; yields its port."""
+    """Run a host that answers every GET with `BODY` and sends one message into every stream.
+
+    Yields its port.
+    """
 
     def answer(connection: ServerConnection, request: Request) -> Response | None:
         if request.headers.get("Upgrade") is not None:
