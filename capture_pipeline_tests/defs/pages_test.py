@@ -27,11 +27,11 @@ from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-MONTHS = [f"2024-{month:02}" for month in range(1, 4)]
+MONTHS = [f"2024-{month:02}" for month in range(1, 7)]
 SETTINGS = {
     "CAPTURE_SYMBOLS": f"{BTC},{ETH}",
     "CAPTURE_HISTORY_START": "2024-01-01",
-    "CAPTURE_HISTORY_END": "2024-03-31",
+    "CAPTURE_HISTORY_END": "2024-06-30",
     "CAPTURE_INTERVAL": "1d",
     "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
     "CAPTURE_RECORDING_FLUSH_S": "0.2",
@@ -71,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (project / "pipeline.yaml").write_text(yaml.safe_dump({"sessions": [planned]}))
     settings = {**SETTINGS, "CAPTURE_CONFIG": str(project / "pipeline.yaml")}
     market = SandboxConfig.model_validate(
-        {"now": "2024-04-10T12:00:30Z", "symbols": [BUSY, "ETHUSDT"], "speed": 10}
+        {"now": "2024-07-10T12:00:30Z", "symbols": [BUSY, "ETHUSDT"], "speed": 10}
     )
     with (
         SandboxServer(market) as server,
