@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 RELOAD = """mutation {reloadRepositoryLocation(repositoryLocationName: "capture_pipeline") {
-  ... on DeploymentLocationEntry {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}
+  ... on WorkspaceLocationEntry {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}
 }"""
 
 HEARTBEATS = "{instance {daemonHealth {allDaemonStatuses {daemonType lastHeartbeatTime}}}}"

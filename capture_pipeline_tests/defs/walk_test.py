@@ -26,10 +26,11 @@ NOT_COUNTED = (
     "defs.shared.partitions",
     "deployment.deployment",
     "klines.quality.ranges",
+    "lake.locks",
     "lake.manifests",
     "lake.paths",
 )
-"""Modules of values, models and errors, parsers, and the transport.
+"""Modules of values, models and errors, parsers, locks, and the transport.
 
 Also not counted is what `binance` calls.
 """
