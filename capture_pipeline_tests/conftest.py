@@ -1,4 +1,4 @@
-"""What tests share: where real recordings lie, and a hypothesis profile that does not fail for a slow machine."""
+"""Shared fixtures, the order of the test modules, and a hypothesis profile without deadlines."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _WARM_UP = {
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile the kernels before workers begin: otherwise each of them compiles, all at the same time. Afterwards they are cached."""
+    """Compile the kernels before the workers start, so that they are compiled once and then cached."""
     if hasattr(session.config, "workerinput") or not getattr(session.config.option, "numprocesses", None):
         return
     root = Path(__file__).resolve().parents[1]
@@ -123,5 +123,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes are named for their argument: a name made of a zip's bytes differs from worker to worker, as its clock does."""
+    """Name a parameter of bytes by its argument: the bytes of a zip differ between workers."""
     return argname if isinstance(val, bytes) else None

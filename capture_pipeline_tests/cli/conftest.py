@@ -16,7 +16,7 @@ from capture_pipeline_tests.support.deployment import SandboxDeployment, run_san
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
-    """January and February 2025 of BTCUSDT 1h at noon on 20 February, with an unlisted outage of four hours in January."""
+    """Lake of BTCUSDT 1h, January and February 2025, with an unlisted outage of four hours in January."""
     root = tmp_path_factory.mktemp("filled")
     with run_sandbox_deployment(root, {"outages": [OUTAGE], "archive_omissions": [OMITTED]}) as sandbox:
         result = CliRunner().invoke(

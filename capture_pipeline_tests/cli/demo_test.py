@@ -39,7 +39,6 @@ def demo(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    """Four symbols and four months of the real-world profile: each cause appears, all gates pass, and nothing is fetched twice."""
     first = demo(tmp_path / "demo")
     assert re.search(r"\b(\d+) of \1 gates passed", first)
     for cause in ("exchange_outage", "off_grid", "suspended", "archive_omission"):

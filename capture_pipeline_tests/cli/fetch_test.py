@@ -1,4 +1,4 @@
-"""`capture klines backfill`, `topup` and `gaps` as a script sees them, and what a killed backfill leaves behind."""
+"""`capture klines backfill`, `topup` and `gaps` in scripts, and the lake after a killed backfill."""
 
 from __future__ import annotations
 
@@ -167,7 +167,6 @@ def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
 
 
 def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> None:
-    """A hole is verified as non-existent by the second answer half an hour later, and is then never asked for again."""
     outage = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
     with run_sandbox_deployment(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as sandbox:
 
@@ -190,7 +189,6 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
 def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
-    """REST refuses, or another process has a partition: the ledger of the others is told all the same, the error goes to stderr."""
     outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
     with run_sandbox_deployment(
         tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31"
@@ -243,7 +241,6 @@ def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> Non
 
 
 def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: SandboxDeployment) -> None:
-    """Another program is writing to it: the summary comes, with a warning. The copy's views name another root and have to change."""
     catalogue = sandbox.root / "catalog.duckdb"
     holder = (
         "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a "
@@ -443,7 +440,6 @@ def _of_the_demo(deployment: Deployment, _: list[Partition], now_us: int) -> Non
 def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """`recheck` reads the checksums of the others and exits with 1, `topup` makes the ledger of the damaged one anew."""
     lake = sandbox.deployment.lake
     january, february = (sandbox.deployment.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
     lake.window(january).write_bytes(b"")

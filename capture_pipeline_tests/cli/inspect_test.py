@@ -251,7 +251,7 @@ def test_an_interrupt_ends_a_long_query_at_once(query: str, sandbox: SandboxDepl
 
 
 def _wait_until_busy(pid: int) -> None:
-    """Until a thread that is not the first one has used a second of the processor: the first one imports and waits for it."""
+    """Wait until a thread other than the main thread has used a second of CPU time."""
     deadline = time.monotonic() + 60
     while max(
         (_ticks(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)),

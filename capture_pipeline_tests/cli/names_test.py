@@ -89,7 +89,7 @@ def test_klines_are_filled_checked_and_shown(case: Case, filled: SandboxDeployme
 def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: SandboxDeployment) -> None:
     """The folder's name is the symbol itself, which every reader of Hive partitions gives back unchanged."""
     query = (
-        f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' "
+        f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' "  # noqa: S608
         "GROUP BY ALL ORDER BY ALL"
     )
     rows = json.loads(capture(filled, "sql", query, "--json").stdout)

@@ -1,4 +1,4 @@
-"""`capture session start` and `capture session preflight` as processes behind a proxy, in front of an exchange with certificates of its own."""
+"""`capture session start` and `preflight` behind a proxy, with an exchange that has own certificates."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Behind:
 
 @pytest.fixture
 def behind(tmp_path: Path) -> Iterator[Behind]:
-    """The sandbox under the names and ports of the real exchange, to be reached through a proxy with a login only."""
+    """Run the sandbox under the names of the real exchange, behind a proxy that requires a login."""
     authority = make_authority(tmp_path)
     tls = authority.context()
     with ExitStack() as stack:

@@ -116,7 +116,6 @@ def test_a_damaged_origin_is_one_line(content: str, run: Run, sandbox: SandboxDe
 
 
 def test_spot_and_futures_stand_beside_each_other(run: Run, sandbox: SandboxDeployment) -> None:
-    """The same symbols, interval and months: no file of the one market changes when the other one is fetched."""
     kept = {
         path: content
         for path, content in contents(sandbox.root).items()

@@ -1,4 +1,4 @@
-"""The real-world profile end to end: backfill, check and coverage on the command line, and the same partitions in Dagster.
+"""The real-world profile end to end, on the command line and in Dagster.
 
 Hours of the symbols of either market over four months. `profile_worlds.py` counts what the profile plants.
 """
@@ -167,7 +167,6 @@ def test_irregular_close_times_are_in_the_bars_as_sent(
 def test_check_passes_and_counts_irregular_rows(
     world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
-    """With the demo's calendars every gate of severity ERROR passes, and all irregular rows but futures' rows off the grid are known."""
     sandbox, _ = filled
     result = run(sandbox, "check", "--json")
     document = read_json(result)

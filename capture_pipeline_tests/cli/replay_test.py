@@ -41,7 +41,6 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("kind", ["file", "session"])
 def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
-    """Messages, level updates, the ids that are missing, and no best prices where there is no book at the end."""
     told = run("session", "replay", str(recording) if kind == "file" else SESSION)
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output

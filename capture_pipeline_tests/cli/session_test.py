@@ -41,7 +41,6 @@ def capture(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> 
 
 
 def test_a_session_is_started_listed_shown_and_validated(exchange: SandboxDeployment) -> None:
-    """Ids are missing on the way: the book is synchronised again, lost trades come back, and the end says what there is."""
     drop = {"fault": "ws_drop", "times": 2, "after": 60}
     exchange.faults({**drop, "match": {"stream": "*@depth*"}}, {**drop, "match": {"stream": "*@trade"}})
     started = capture(
@@ -112,7 +111,6 @@ def test_what_was_left_is_finished_by_stop(exchange: SandboxDeployment) -> None:
 
 
 def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: SandboxDeployment) -> None:
-    """Nobody answers: that is told once, while it lasts, and again at the end; the status names it as well."""
     result = capture(
         exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9"
     )
@@ -143,7 +141,6 @@ def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: San
 def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
     exchange: SandboxDeployment,
 ) -> None:
-    """REST hangs and the streams deliver: the question is given up after its time, which is reported, and the session is complete."""
     exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
     assert exchange.injected() == 1

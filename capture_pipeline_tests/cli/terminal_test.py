@@ -1,4 +1,4 @@
-"""What a terminal shows: the output's stream, its width, its last word, and remedies only where they are the cause's."""
+"""Output on a terminal: streams, widths, last lines, and remedies that fit the cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`capture session times`: which clock to order events by, of Crypto Lake's files as of a session, with the criteria as its exit code."""
+"""`capture session times` for sessions and for files of Crypto Lake, with its exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archive files that came and are not used: reported in text, JSON, state and metadata, with an exit code that is not 0."""
+"""Downloaded archive files that are not used: text, JSON, state, metadata and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`capture session status --watch` as somebody sits before it: on a terminal, beside a recorder, until Ctrl-C."""
+"""`capture session status --watch` on a terminal, next to a recorder, until Ctrl-C."""
 
 from __future__ import annotations
 

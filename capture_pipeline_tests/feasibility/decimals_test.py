@@ -136,7 +136,6 @@ def test_sixty_four_bits_refuse_what_overflows_and_say_where(found: DecimalBench
 
 
 def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBenchmark) -> None:
-    """Floats give wrong sums and joins, polars rounds products to eight decimals, Arrow has too few digits."""
     assert found.cell(FLOAT, Operation.NOTIONAL).markets["wrong"] >= {"smallest", "largest"}
     assert found.cell(FLOAT, Operation.JOIN).markets["wrong"] >= {"BTC-USDT", "SHIB-USDT"}
     assert found.cell(FLOAT, Operation.PARQUET).markets["wrong"] == {"largest"}

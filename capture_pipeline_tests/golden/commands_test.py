@@ -64,7 +64,6 @@ def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
 
 
 def test_a_diagnosis_is_readable_and_says_what_its_score_is_of(tmp_path: Path) -> None:
-    """A long name in one piece, the length of a gap as seconds with a tenth, each part of the score with its meaning."""
     name = "btcusdt-plus3-47bb_capture_20260803T143000Z.jsonl.gz.part"
     start = 1_754_224_200_000_000_000
     written(tmp_path / name, [trade(number, start + number) for number in range(1, 50)])

@@ -36,11 +36,17 @@ def made_session(folder: Path) -> GoldenTables:
         event = stamp // 10**6 - 5
         ask = 101 + second % 2
         changes = f'["{203 - ask}.0","0"],["{ask}.0","1.5"]'
-        diff = f'{{"e":"depthUpdate","E":{event},"s":"ETHUSDT","U":{100 + second},"u":{100 + second},"b":[],"a":[{changes}]}}'
+        diff = (
+            f'{{"e":"depthUpdate","E":{event},"s":"ETHUSDT","U":{100 + second},"u":{100 + second},'
+            f'"b":[],"a":[{changes}]}}'
+        )
         lines.append(format_line(stamp, "ethusdt@depth@100ms", diff.encode()))
         if second % 60 == 0:
             price = 100 + second // 60
-            trade = f'{{"e":"trade","E":{event},"s":"ETHUSDT","t":{second},"p":"{price}.0","q":"1.0","T":{event - 1000},"m":true,"M":true}}'
+            trade = (
+                f'{{"e":"trade","E":{event},"s":"ETHUSDT","t":{second},"p":"{price}.0","q":"1.0",'
+                f'"T":{event - 1000},"m":true,"M":true}}'
+            )
             lines.append(format_line(stamp, "ethusdt@trade", trade.encode()))
     path = folder / "made.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
@@ -54,7 +60,8 @@ def metadata() -> SessionMetadata:
         start_us=START_NS // 1000, duration_s=300, connections=2,
     )  # fmt: skip
     return SessionMetadata(
-        plan=plan, state="complete", started_ns=None, ended_ns=None, files=[], statistics={"gaps": 3, "reconnects": 2}, audits=[],
+        plan=plan, state="complete", started_ns=None, ended_ns=None, files=[], statistics={"gaps": 3,
+        "reconnects": 2}, audits=[],
         clock={}, host={}, versions={}, configuration={},
     )  # fmt: skip
 
@@ -86,7 +93,6 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 
 
 def test_latency_is_classed() -> None:
-    """Before its event, at its event to the nanosecond, without one, and after it: four classes; only two are measured."""
     frame = pl.DataFrame({"capture_ns": [1_000, 2_000, 5_000_000, 9_000_000], "event_us": [2, 2, 0, 1_000]})
     found = classify_latency(frame)
     assert (found.negative, found.receipt_filled, found.missing, found.native) == (1, 1, 1, 1)

@@ -31,14 +31,16 @@ START_NS = 1_785_760_200_000_000_000 // HOUR_NS * HOUR_NS
 
 def trade(stamp: int, number: int, symbol: str = "BTC", price: str = "64175.83000000") -> bytes:
     return (
-        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@trade","data":{{"e":"trade","E":{stamp // 10**6},"s":"{symbol}USDT",'
+        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@trade","data":{{"e":"trade",'
+        f'"E":{stamp // 10**6},"s":"{symbol}USDT",'
         f'"t":{number},"p":"{price}","q":"0.00100","T":{stamp // 10**6},"m":false,"M":true}}}}\n'
     ).encode()
 
 
 def diff(stamp: int, number: int, symbol: str = "BTC", bids: str = '["1.5","2"]') -> bytes:
     return (
-        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@depth@100ms","data":{{"e":"depthUpdate","E":{stamp // 10**6},'
+        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@depth@100ms","data":{{"e":"depthUpdate",'
+        f'"E":{stamp // 10**6},'
         f'"s":"{symbol}USDT","U":{number},"u":{number},"b":[{bids}],"a":[]}}}}\n'
     ).encode()
 

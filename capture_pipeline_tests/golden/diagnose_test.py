@@ -31,7 +31,6 @@ def test_a_finished_session_is_worth_all(tmp_path: Path) -> None:
 
 
 def test_the_score_follows_its_formula(tmp_path: Path) -> None:
-    """Two files with ten seconds between them, and a fragment that is torn: each part of the score is what the formula says."""
     written(tmp_path / "a.jsonl.gz", trades(1, 201, 0))
     written(tmp_path / "b.jsonl.gz", trades(202, 101, 30))
     torn = packed(trades(303, 41, 40.1), 20)
@@ -79,7 +78,6 @@ def test_missing_ids_end_a_stretch_however_short_they_take(tmp_path: Path, is_on
 
 
 def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
-    """Two recorders side by side: only what neither has is a hole, and ids that meet without overlap are one stretch."""
     lines = trades(1, 101, 0)
     written(tmp_path / "a.jsonl.gz", lines[:30] + lines[40:70])
     written(tmp_path / "b.jsonl.gz", lines[20:50] + lines[60:65] + lines[80:])

@@ -154,7 +154,6 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
 
 @pytest.mark.parametrize("is_torn", [False, True])
 def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> None:
-    """A recorder that takes its file up again counts the same of CR LF, and loses no whole line that lacks its line feed."""
     found = {}
     for name, text in {"LF": TEXT, "CR LF": CRLF, "no line feed": TEXT[:-1]}.items():
         folder = SessionFolder(tmp_path / name.replace(" ", "") / "20250803T143000Z_btcusdt")

@@ -17,14 +17,23 @@ from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.recordings.reader import read_lines
 
 MS = 1_741_000_000_000
-TRADE = "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,IsBuyerMarketMaker,"
-DIFF = "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,{pu}IsAsk,Price,Quantity{ps}"
+TRADE = (
+    "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,"
+    "Quantity,IsBuyerMarketMaker,"
+)
+DIFF = (
+    "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,"
+    "{pu}IsAsk,Price,Quantity{ps}"
+)
 SPOT_TRADE, FUTURES_TRADE = f"{TRADE}MUnknownParameter", f"{TRADE}XUnknownParameter"
 SPOT_DIFF = DIFF.format(t="", pu="", ps="")
 UM_DIFF = DIFF.format(t="TransactionTime,", pu="FinalUpdateIdInLastStream,", ps="")
 CM_DIFF = DIFF.format(t="TransactionTime,", pu="FinalUpdateIdInLastStream,", ps=",PSUnknownField")
 SPOT_BOOK = "TimestampOfReceive,TimestampOfRequest,LastUpdateId,IsAsk,Price,Quantity"
-CM_BOOK = "TimestampOfReceive,TimestampOfRequest,MessageOutputTime,TransactionTime,LastUpdateId,Symbol,Pair,IsAsk,Price,Quantity"
+CM_BOOK = (
+    "TimestampOfReceive,TimestampOfRequest,MessageOutputTime,TransactionTime,LastUpdateId,"
+    "Symbol,Pair,IsAsk,Price,Quantity"
+)
 REPORT = "####\n# Data Quality Report Status: POSITIVE\n####\n"
 
 
@@ -129,7 +138,10 @@ def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
 
     COIN-M is told from them, and a snapshot of it names its symbol.
     """
-    row = f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSD_PERP,7,9,5,0,0.7,1,ADAUSD"
+    row = (
+        f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSD_PERP,7,9,5,"
+        "0,0.7,1,ADAUSD"
+    )
     files = [
         written(tmp_path, "difference_depth_stream", "coin_m_futures", "adausd_perp", CM_DIFF, [row]),
         written(
@@ -199,7 +211,6 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_faulty_row_is_kept_as_a_line_that_validation_fails(tmp_path: Path, row: str, why: str) -> None:
-    """It is neither dropped nor mended: the row stands in the recording as text, is listed with its reason, and fails `line_form`."""
     faulty = row.format(r=MS * 1000 + 2070, e=MS * 1000 + 2050)
     path = written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, [*trades(1), faulty, *trades(3)])
     session, report = imported(tmp_path, path)

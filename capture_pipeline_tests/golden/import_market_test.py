@@ -21,16 +21,28 @@ SPOT_DIFF = '{"e":"depthUpdate","E":1741000000000,"s":"ADAUSDT","U":1,"u":1,"b":
 UM_DIFF = (
     '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","U":1,"u":1,"pu":0,"b":[],"a":[]}'
 )
-CM_DIFF = '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSD_PERP","ps":"ADAUSD","U":1,"u":1,"pu":0,"b":[],"a":[]}'
-UM_TRADE = '{"e":"trade","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","X":"MARKET","m":true}'
+CM_DIFF = (
+    '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSD_PERP","ps":"ADAUSD",'
+    '"U":1,"u":1,"pu":0,"b":[],"a":[]}'
+)
+UM_TRADE = (
+    '{"e":"trade","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1",'
+    '"X":"MARKET","m":true}'
+)
 SPOT_TRADE = (
     '{"e":"trade","E":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","T":1741000000000,"m":true,"M":true}'
 )
-UM_AGGREGATE = '{"e":"aggTrade","E":1741000000000,"a":1,"s":"ADAUSDT","p":"1","q":"1","f":1,"l":1,"T":1741000000000,"m":true}'
+UM_AGGREGATE = (
+    '{"e":"aggTrade","E":1741000000000,"a":1,"s":"ADAUSDT","p":"1","q":"1","f":1,"l":1,'
+    '"T":1741000000000,"m":true}'
+)
 SPOT_TICKER = '{"u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1"}'
 UM_TICKER = '{"e":"bookTicker","u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1","T":1,"E":1}'
 UM_BOOK = '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,"bids":[],"asks":[]}'
-CM_BOOK = '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,"symbol":"ADAUSD_PERP","pair":"ADAUSD","bids":[],"asks":[]}'
+CM_BOOK = (
+    '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,"symbol":"ADAUSD_PERP",'
+    '"pair":"ADAUSD","bids":[],"asks":[]}'
+)
 
 
 def hft(path: Path, *messages: tuple[str, str]) -> Path:

@@ -33,7 +33,10 @@ SECOND = 10**9
 def diff(number: int, at_ms: int = 0, symbol: str = "adausdt", extra: str = "") -> str:
     event = START * 1000 + at_ms
     price = random.Random(number).randint(1000, 9999)  # noqa: S311 - prices that gzip cannot guess
-    data = f'"e":"depthUpdate","E":{event},"s":"{symbol.upper()}","U":{number},"u":{number}{extra},"b":[["0.{price}","{number}.0"]],"a":[]'
+    data = (
+        f'"e":"depthUpdate","E":{event},"s":"{symbol.upper()}","U":{number},"u":{number}{extra},'
+        f'"b":[["0.{price}","{number}.0"]],"a":[]'
+    )
     return f'{{"stream":"{symbol}@depth@100ms","data":{{{data}}}}}'
 
 
@@ -101,7 +104,8 @@ def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_p
     else:
         with pytest.raises(
             MalformedDataError,
-            match=r"5 of 5 stamps differ by more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s",
+            match=r"5 of 5 stamps differ by more than 30 minutes from the event time E, line 1 by "
+            r"-?[0-9,]+ s",
         ):
             imported(tmp_path, path)
 
@@ -123,7 +127,7 @@ def zeros_behind(whole: bytes) -> bytes:
 
 
 def overwritten(whole: bytes) -> bytes:
-    """A finished new file over the head of an older, longer one: hftbacktest opens files of the day without truncating them."""
+    """Write a new file over the head of an older, longer one, as hftbacktest does."""
     older = gzip.compress("".join(hft(3000, first=50_000)).encode(), mtime=0)
     assert len(older) > len(whole)
     return whole + older[len(whole) :]
@@ -178,7 +182,6 @@ def _whole_lines(packed: bytes) -> int:
 def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(
     tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int
 ) -> None:
-    """A prefix of the new recording without the line that the damage may have reached, and nothing made of the older file's bytes."""
     folder = tmp_path_factory.mktemp("o")
     lines = hft(400)
     whole = gzip.compress("".join(lines).encode(), mtime=0)
@@ -199,7 +202,6 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(
 
 
 def test_nothing_behind_a_wrong_line_of_a_damaged_file_is_taken(tmp_path: Path) -> None:
-    """Also where lines in order follow it, and neither is the line before: what the damage made of the bytes between is not known."""
     lines = hft(400)
     lines[50] = "nonsense\n"
     (tmp_path / "a.gz").write_bytes(torn(gzip.compress("".join(lines).encode(), mtime=0)))
@@ -285,7 +287,6 @@ REST = "https://api.binance.com/api/v3"
 
 
 def test_cryptofeed_after_reconnects(tmp_path: Path) -> None:
-    """Address lines anywhere, what was sent, configurations, answers of REST and their pages of errors, a torn end."""
     text = (
         "configuration: {'trades': ['ADA-USDT']}\n"
         f"{URL} <-> {START}.0\n"
@@ -381,7 +382,6 @@ def test_files_of_several_symbols_are_one_session(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_was_done(tmp_path: Path) -> None:
-    """How many stamps it raised and by how much, what it skipped and left out, market and venue with what tells them."""
     lines = hft(4)
     back = f"{(START - 3) * SECOND} {diff(5, 500)}\n"
     error = f'{START * SECOND} {{"code":-1,"msg":"x"}}\n'

@@ -19,7 +19,8 @@ from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.sessions.recordings.reader import read_lines
 
 DIFF = (
-    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ '
+    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,'
+    '"b":[],"a":[ '
     "]}}"
 )  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'
@@ -40,7 +41,6 @@ def lines_of(
 
 
 def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
-    """Data stay byte for byte, a snapshot gets the stream of the only depth stream, answers to subscriptions are left out."""
     first = hft(
         tmp_path / "a.gz",
         [(T * 10**9, BODY), (T * 10**9 + 5, '{"result":null,"id":1}'), (T * 10**9 + 9, DIFF % (7, 8))],
@@ -67,7 +67,6 @@ def test_stamps_that_go_back_are_raised_and_counted(tmp_path: Path) -> None:
 
 
 def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
-    """A snapshot of the REST file stands where its time says, fractions of seconds are exact, also where a stamp went back before it."""
     frames, rest = tmp_path / "ws.txt", tmp_path / "rest.txt"
     rows = [f"{T}.0633569: {DIFF % (1, 7)}", f"{T}.9: {DIFF % (8, 8)}", f"{T}.8: {DIFF % (9, 9)}"]
     frames.write_text("wss://stream.binance.com:9443/stream?streams=x\n" + "\n".join(rows))

@@ -84,7 +84,6 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
     ],
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
-    """Signs, repeated ids, exponents, empty fields, times out of range, too many decimals: file, line, remedy."""
     with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*download the file again") as raised:
         parse_published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
@@ -186,7 +185,6 @@ def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
 
 
 def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
-    """Trades lost at midnight lie between the last of one day and the first of the next: with the session's ids they are missed."""
     trades = some_trades()
     day = trades[:300]
     assert prove_trades(day[:290], day).holds
@@ -269,7 +267,6 @@ def test_the_archives_path() -> None:
 
 
 def test_first_and_last_price_go_by_id() -> None:
-    """Trades in any order, several in one microsecond: open is the smallest id's price, close the largest's."""
     trades = pl.DataFrame(
         {
             "trade_id": [12, 10, 11],
@@ -290,7 +287,6 @@ def test_first_and_last_price_go_by_id() -> None:
 
 
 def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
-    """An id without a trade, and orders that the insurance fund or auto-deleveraging filled, change no bar and differ from nothing."""
     trades = some_trades(120)
     kinds = {3: ("NA", 0), 50: ("INSURANCE_FUND", 1), 51: ("ADL", 9 * 10**15), 119: ("NA", 0)}
     odd = trades.with_columns(

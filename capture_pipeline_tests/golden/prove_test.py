@@ -148,7 +148,6 @@ def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
 
 
 def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
-    """Another quantity in one published trade: that id, both values, and nothing else; the command ends with 1."""
     found = trades(exchange).filter(pl.col("trade_us") < parse_time("2025-02-21"))
     wanted = int(found["trade_id"][50])
     of_day = fetch_trades(exchange.sandbox.deployment, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))

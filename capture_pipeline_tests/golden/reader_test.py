@@ -75,7 +75,6 @@ def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:
 
 
 def test_a_torn_tail_is_found_wherever_it_is_torn(tmp_path: Path) -> None:
-    """Cut at any byte of its last member, a recording gives all lines before and says at which byte that member begins."""
     lines = recording(59)
     sound, last = packed(lines[:40]), packed(lines[40:])
     path = tmp_path / "x.jsonl.gz.part"

@@ -36,7 +36,10 @@ def tables(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden
 def levels(rows: list[dict[str, int]], side: int) -> str:
     """A list of levels as the exchange writes it."""
     texts = [
-        f'["{decimal_text(row["price_e8"], row["price_places"])}","{decimal_text(row["quantity_e8"], row["quantity_places"])}"]'
+        (
+            f'["{decimal_text(row["price_e8"], row["price_places"])}",'
+            f'"{decimal_text(row["quantity_e8"], row["quantity_places"])}"]'
+        )
         for row in rows
         if row["side"] == side
     ]

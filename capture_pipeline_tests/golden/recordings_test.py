@@ -44,7 +44,6 @@ def ether(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Session
 
 
 def test_two_files_over_midnight_are_one_sound_session(ether: SessionFolder) -> None:
-    """No id is missing over both, the book follows from the one snapshot, and 1,056 of 1,056 best prices and quantities are equal."""
     report = validate(ether.path, TEN_MINUTES)
     assert report.verdict is Verdict.PASS
     streams = report.statistics["streams"]

@@ -112,7 +112,6 @@ TWICE = [
     ],
 )
 def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, usual: bool) -> None:
-    """Bytes that are no UTF-8 in a field that is not read, and a second key of the top level, whatever lines stand around."""
     odd = b"" if usual else b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % START_NS
     found = counted(
         SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1))
@@ -224,7 +223,6 @@ def test_two_parts_of_a_rising_recording_always_fit(gone: set[int], cut: int) ->
 
 @pytest.mark.parametrize(("stamp", "fits"), [(START_NS - 1, False), (START_NS, True)])
 def test_parts_whose_stamps_go_back_do_not_fit(stamp: int, fits: bool) -> None:
-    """Where the second part begins before the first ends, the lines that go back can only be counted in one pass."""
     first_half = counted(trade(1, START_NS))
     assert first_half.merge(counted(trade(2, stamp))) is fits
     assert first_half.lines == 1 + fits

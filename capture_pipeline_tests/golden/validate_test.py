@@ -331,7 +331,6 @@ def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) 
 
 
 def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
-    """Without metadata a session is not finished: its checksums are skipped, its growing file is validated."""
     folder = session(tmp_path, recording())
     folder.metadata.unlink()
     folder.recording.rename(folder.growing)
@@ -352,7 +351,6 @@ def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
 def test_a_best_price_or_quantity_that_differs_fails(
     tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict
 ) -> None:
-    """Each bookTicker at a diff's update id is held against the book, whether it comes before the diff or after it."""
     body = '{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}' % (price, quantity)  # noqa: UP031 - braces
     end = START_NS + 60 * STEP_NS
     ticker = b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (end, body.encode())
@@ -397,7 +395,6 @@ def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
 def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(
     diffs: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
-    """`U <= lastUpdateId + 1 <= u` for some diff that stands, or the snapshot is at the end of one that nothing follows yet."""
     stream, kept, at = StreamScan("x@depth", StreamKind.DEPTH), [], 10
     for width, stands in diffs:
         if stands:

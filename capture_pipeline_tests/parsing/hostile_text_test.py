@@ -1,4 +1,4 @@
-"""Hostile text by every entrance, through real commands, servers, files and Dagster: it arrives escaped and cut, or not at all."""
+"""Hostile text through commands, servers, files and Dagster: it is escaped and cut, or refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def list_names(connection: socket.socket, request: str) -> None:
         answer(connection, LONG.encode())
     elif "prefix=" in request.partition("\n")[0]:
         key = f"{MARK}&#x9b;31m&#x202e;" + "A" * 5000
-        item = f"<Contents><Key>{key}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><Size>1</Size><ETag>x</ETag></Contents>"
+        item = (
+            f"<Contents><Key>{key}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
+            "<Size>1</Size><ETag>x</ETag></Contents>"
+        )
         answer(
             connection, f"<ListBucketResult><IsTruncated>true</IsTruncated>{item}</ListBucketResult>".encode()
         )

@@ -1,4 +1,4 @@
-"""Packed bytes that inflate to more than anybody should hold: each reader works in bounded memory, or refuses in one line."""
+"""Compressed bytes that inflate to very much: readers use bounded memory, or refuse in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/exchange.md` against what goes over the wire: requests that the client sends, and answers, frames and files of the sandbox."""
+"""`docs/exchange.md` compared with the requests of the client and the answers of the sandbox."""
 
 from __future__ import annotations
 
@@ -203,7 +203,6 @@ PERIODS = [("monthly", Month(2024, 12)), ("daily", date(2024, 12, 31)), ("daily"
 def test_files_have_the_paths_and_the_form_of_the_page(
     sandbox: SandboxDeployment, granularity: str, period: Month | date
 ) -> None:
-    """The client asks for them there, the archive and its bucket have them there, listed, and the client reads them."""
     settings = sandbox.deployment.settings
     client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)
     rows = rows_of(PAGE.files, settings.market)

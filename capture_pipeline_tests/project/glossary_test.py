@@ -1,4 +1,4 @@
-"""Every word in the name of a module or of a folder is a term of the glossary, or one of its general terms."""
+"""Every word in the name of a module or folder is a term of the glossary or a general term."""
 
 import re
 from pathlib import Path

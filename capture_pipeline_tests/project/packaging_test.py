@@ -1,4 +1,4 @@
-"""What is installed is whole, and nothing in the lock file is older than the version that mended a known vulnerability."""
+"""The installed package is complete, and the lock file has no version with a known vulnerability."""
 
 from __future__ import annotations
 

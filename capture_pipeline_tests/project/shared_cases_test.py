@@ -1,4 +1,4 @@
-"""Recorded inputs on which an earlier version was wrong, through the command line, each with its right outcome.
+"""Recorded inputs on which an earlier version was wrong, each with its correct outcome.
 
 They are read in place and are not part of the project; tests of the same behaviour with values of their own
 stand beside the code they are about.

@@ -88,7 +88,6 @@ def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Pa
 @pytest.mark.parametrize("block_rows", [10, 97, 1 << 17])
 @pytest.mark.parametrize("renamed", [True, False])
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renamed: bool) -> None:
-    """Wherever blocks end, under either name of the times: seeded by the first snapshot, later ones are spare, every value exact."""
     updates = market(300)
     # While the book is thin a snapshot of twenty levels is all of it, so that the whole book is known from
     # then on.
@@ -158,7 +157,6 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
 
 
 def test_floats_are_taken_for_the_decimals_they_were(tmp_path: Path) -> None:
-    """Noise of an addition is forgiven, large quantities of eight places are exact, and tiny prices are not taken for nothing."""
     one = Update(1, START_NS, [(False, Decimal(1), Decimal(1))] * 4)
     values = pa.array([0.1 + 0.2, 0.00001234, 60000.01, 2.675])
     sizes = pa.array([323596.20492261, 0.00000001, 0.0, 8_000_000.5])

@@ -1,4 +1,4 @@
-"""Tests of the replay against the procedure of the exchange in plain Python, for any pieces and both kinds of files."""
+"""The replay compared with the procedure of the exchange in plain Python, for any pieces of a file."""
 
 from __future__ import annotations
 

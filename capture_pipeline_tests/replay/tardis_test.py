@@ -61,7 +61,6 @@ def written(path: Path, rows: list[str], *, packed: bool = True) -> Path:
 @pytest.mark.parametrize("block_bytes", [300, 1 << 14, 1 << 23])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_bytes: int, packed: bool) -> None:
-    """Wherever blocks end, packed or not: what came before the snapshot is dropped, and every price and quantity is exact."""
     updates = market(400, lot="0.00000001")
     source = TardisSource(
         written(tmp_path / "x.csv.gz", seeded(updates, 60), packed=packed), block_bytes=block_bytes

@@ -75,7 +75,6 @@ def same(book: TickBook, plain: Plain) -> bool:
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=30))
 @settings(max_examples=300)
 def test_bests_and_levels_are_those_of_the_plain_book(messages: list[tuple[Levels, Levels]]) -> None:
-    """After every message, wherever the prices lie: in the window, beyond it, beyond the bitmap, far apart; crossed and empty too."""
     book, plain, crossed = TickBook(), Plain(), 0
     bests = book.apply(run_of(messages))
     for number, (bids, asks) in enumerate(messages):

@@ -93,7 +93,7 @@ class Outage:
 
 
 def one_at_a_time(root: Path, pace: Pace) -> Account:
-    """Cut each connection this many times while the other is open, and announce a close: no id may be lost."""
+    """Cut each connection this many times while the other one is open, and announce a close."""
     account = Account("one connection at a time")
     begins = parse_time(NOW)
     last = iso(begins + round(pace.hours * _HOUR_US * 0.93))
@@ -279,7 +279,8 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
     thresholds = replace(
         DEFAULTS,
         min_messages=0 if outages else round(pace.hours * 41_700),
-        end_tolerance_s=math.inf,  # the market runs faster than the plan's clock: the session is stopped early
+        # The market runs faster than the clock of the plan, so the session is stopped early.
+        end_tolerance_s=math.inf,
         duration_s=pace.hours * 3600 / pace.speed * 0.9,
         depth_per_s=RateRange(7.0 * pace.speed, 10.5 * pace.speed),
         max_gap_ratio=1.0 if outages else 1e-4,

@@ -1,4 +1,4 @@
-"""Test of `capture klines backfill` with SIGKILL at random times: the lake must equal that of a normal run."""
+"""`capture klines backfill` with SIGKILL at random times; the lake must equal that of a normal run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the README, taken in headless Chromium from `make demo` and `make ui DEMO=1`: `make pictures`.
+"""Pictures of the README, taken in headless Chromium after `make demo`: `make pictures`.
 
 It needs Debian's Chromium, a font with Chinese characters (Debian's fonts-wqy-zenhei), and the package
 playwright.

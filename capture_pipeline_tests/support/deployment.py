@@ -1,4 +1,4 @@
-"""A whole deployment for tests: the sandbox exchange on loopback, a lake in a temporary folder, quick retries."""
+"""A deployment for tests: sandbox exchange on loopback, lake in a temporary folder, quick retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The structure of the code in figures: `make structure`. Another checkout is measured with `--root FOLDER`."""
+"""Figures of the structure of the code: `make structure`, of another checkout with `--root FOLDER`."""
 
 from __future__ import annotations
 

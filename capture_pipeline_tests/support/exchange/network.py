@@ -1,4 +1,4 @@
-"""A proxy, a certificate authority and an exchange's host on loopback, for tests of the way to the exchange."""
+"""A proxy, a certificate authority and a host on loopback, for tests of the network path."""
 
 from __future__ import annotations
 
