@@ -139,9 +139,9 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
         finally:
             _end(running)
     remedy = (
-        "mend that, or choose another port with --port"
+        "repair that, or choose another port with --port"
         if ended.name == "dagster-webserver"
-        else "mend that, then start it again"
+        else "repair that, then start it again"
     )
     if ended.handle.returncode < 0:
         # Its last line is of what it was doing, and says nothing of who killed it.
@@ -160,13 +160,16 @@ def _answers(path: Path) -> bool:
 
 
 class _Process:
-    """A child process. Its standard error is passed on, and the last error is kept."""
+    """A child process. Its output is passed on until it is ended, and its last error is kept."""
 
     def __init__(self, name: str, command: list[str], root: Path, environment: dict[str, str]) -> None:
         self.name = name
-        self.handle = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - our own program
+        self.handle = subprocess.Popen(  # noqa: S603 - our own program
+            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         self.is_ending = False
         self._last = self._error = ""
+        threading.Thread(target=self._pass_on, args=(self.handle.stdout,), daemon=True).start()
         self._listener = threading.Thread(target=self._listen, args=(self.handle.stderr,), daemon=True)
         self._listener.start()
 
@@ -180,6 +183,11 @@ class _Process:
         # What it started may hold the pipe open for longer than it lived itself.
         self._listener.join(_LAST_WORDS_S)
         return (self._error or self._last or "it did not say why")[:300]
+
+    def _pass_on(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            if not self.is_ending:
+                write_line(_COLOURS.sub("", line.decode(errors="replace")).rstrip())
 
     def _listen(self, pipe: IO[bytes]) -> None:
         for line in pipe:
@@ -202,7 +210,7 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
 def _end(running: list[_Process]) -> None:
     """End all processes, the code server last: a daemon that loses it during a tick reports an error."""
     for process in running:
-        process.is_ending = process.is_running  # what they write about being interrupted is not shown
+        process.is_ending = process.is_running  # what they write about the interruption is not shown
     for some in (running[1:], running[:1]):
         _interrupt(some)
 
