@@ -78,7 +78,7 @@ class Account:
     wrong: list[str] = field(default_factory=list)
 
     def check(self, condition: object, problem: str) -> None:
-        """Record an error if a condition does not hold."""
+        """Record an error if a condition is not met."""
         if not condition:
             self.wrong.append(problem)
 

@@ -18,7 +18,7 @@ def check_shown(text: str) -> None:
 
 
 def check_printable(text: str) -> None:
-    """Fail if an output has a character that a terminal obeys, or a line of any length."""
+    """Fail if an output contains a control character or a line that is too long."""
     for line in text.split("\n"):
         assert line.isprintable(), ascii([letter for letter in line if not letter.isprintable()])
         assert len(line) <= LONGEST_LINE + 1000, len(line)

@@ -1,4 +1,4 @@
-"""Each compiled kernel called once, so that it lies in the cache."""
+"""Calls of each compiled kernel, which fill the cache of compiled code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DATA = {
 
 
 def klines() -> None:
-    """Those of klines."""
+    """Call the kernels of klines."""
     parse_csv(f"{_ROW}\n".encode(), "warm-up")
     fields = _ROW.split(",")
     row = ",".join(field if place in {0, 6, 8} else f'"{field}"' for place, field in enumerate(fields))
@@ -37,13 +37,13 @@ def klines() -> None:
 
 
 def streams() -> None:
-    """That of recordings."""
+    """Call the kernel of recordings."""
     lines = b"".join(_LINE % (name, data) for name, data in _DATA.items())
     CompiledDecoder("warm-up").decode(lines + bytes(PADDING))
 
 
 def books() -> None:
-    """Those of replay: a book of made level updates, in memory, from lines and from tables."""
+    """Call the kernels of replay with generated level updates, in memory, from lines and from tables."""
     for messages in generate_events(1):
         Replay().process(messages)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""The structure of the code in figures: `make structure`. Another checkout is measured with `--root FOLDER`."""
+"""Program `make structure`, which measures the structure of the code.
+
+The option `--root FOLDER` measures another checkout.
+"""
 
 from __future__ import annotations
 
