@@ -455,9 +455,9 @@ def _of_the_demo(deployment: Deployment, _: list[Partition], now_us: int) -> Non
 def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """`recheck` reads the checksums of the others and exits with 1;
+    """A damaged record does not stop the other partitions.
 
-    `topup` writes the damaged ledger again.
+    `recheck` reads their checksums and exits with 1; `topup` writes the damaged ledger again.
     """
     lake = sandbox.deployment.lake
     january, february = (sandbox.deployment.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))

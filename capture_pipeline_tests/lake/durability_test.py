@@ -1,4 +1,4 @@
-"""System calls of an atomic publication: after a kill or an error at any call, readers see a whole file."""
+"""System calls of an atomic publication: readers see a whole file after any kill or error."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ from capture_pipeline.sessions.counts import MergeCounts, SessionCounts
 from capture_pipeline.sessions.models import Cause, Gap, RefillState
 
 GAP = Gap(
-    stream="s", last_good_id=1, first_good_id=3, ids_lost=1, start_ns=5, end_ns=9, cause=Cause.DISK, recoverable=False
+    stream="s", last_good_id=1, first_good_id=3, ids_lost=1, start_ns=5, end_ns=9, cause=Cause.DISK,
+    recoverable=False
 )  # fmt: skip
 LINES: list[tuple[LoggedEvent, str]] = [
     (ConnectionOpened(2, 1), '"event": "connection_opened", "connection": 2, "slot": 1'),

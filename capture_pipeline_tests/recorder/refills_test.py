@@ -1,4 +1,4 @@
-"""Refills of USD-M sessions by real recorders: late trades, trades beyond the exchange's window, and restarts."""
+"""Refills of USD-M sessions: late trades, trades beyond the exchange's window, and restarts."""
 
 from __future__ import annotations
 

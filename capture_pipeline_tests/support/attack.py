@@ -5,9 +5,12 @@ from __future__ import annotations
 from capture_pipeline.printable import LONGEST_LINE
 
 MARK = "MARK"
-"""Stands in each hostile text, so that a test sees that the text arrived at all."""
-ATTACK = f"{MARK}\x1b[31m\x1b]8;;http://evil\x07\x9b0m\x7f\u202e\u200b\r\n\t[bold]b[/bold]<script>s</script>|![i](http://evil/i)"
-"""Text by which a server moves a cursor, sets a link, turns the reading direction, and injects markup of three kinds."""
+"""Part of each hostile text, by which a test finds the text in the output."""
+ATTACK = (
+    f"{MARK}\x1b[31m\x1b]8;;http://evil\x07\x9b0m\x7f\u202e\u200b\r\n\t"
+    f"[bold]b[/bold]<script>s</script>|![i](http://evil/i)"
+)
+"""Text with a cursor movement, a link, a change of the reading direction, and three kinds of markup."""
 LONG = ATTACK + "A" * 20_000
 
 

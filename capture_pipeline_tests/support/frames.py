@@ -19,7 +19,8 @@ def kline_csv(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = 
             opened = start_us + minute * MINUTE_US
             low = 100 + minute % 7
             rows.append(
-                f"{opened},{low + 1},{low + 3}.5,{low},{low + 2},10.5,{opened + MINUTE_US - 1},1050.25,{minute},4,400.5,0"
+                f"{opened},{low + 1},{low + 3}.5,{low},{low + 2},10.5,{opened + MINUTE_US - 1},"
+                f"1050.25,{minute},4,400.5,0"
             )
     return "\n".join(rows) + "\n"
 

@@ -22,8 +22,10 @@ from capture_pipeline.replay.sources.raw import RawSource
 _ROW = "1704067200000,1.0,2.0,0.5,1.5,10.0,1704067259999,15.0,3,5.0,7.5,0"
 _LINE = b'{"capture_ns":1,"stream":"btcusdt@%b","data":%b}\n'
 _DATA = {
-    b"trade": b'{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.00000000","q":"1.00000000","T":1,"m":true,"M":true}',
-    b"depth@100ms": b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1.00000000","1.00000000"]],"a":[]}',
+    b"trade": b'{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.00000000",'
+    b'"q":"1.00000000","T":1,"m":true,"M":true}',
+    b"depth@100ms": b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,'
+    b'"b":[["1.00000000","1.00000000"]],"a":[]}',
     b"depthSnapshot": b'{"lastUpdateId":2,"bids":[["1.00000000","1.00000000"]],"asks":[]}',
 }
 

@@ -47,7 +47,7 @@ def server(handle: Handle) -> Iterator[str]:
     """Serve on loopback; yield the address.
 
     Args:
-        handle: Function that gets a connection and the head of one request; the connection is closed at its end.
+        handle: Function that gets a connection and the head of one request; its return closes the connection.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     open_ones: list[socket.socket] = []

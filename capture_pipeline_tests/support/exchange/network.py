@@ -226,7 +226,10 @@ def proxy_to(
 
 @contextmanager
 def exchange(tls: ssl.SSLContext | None) -> Iterator[int]:
-    """Run a host that answers every GET with `BODY` and sends one message into every stream; yield the port."""
+    """Run a host that answers every GET with `BODY`; yield the port.
+
+    The host sends one message into every stream.
+    """
 
     def answer(connection: ServerConnection, request: Request) -> Response | None:
         if request.headers.get("Upgrade") is not None:

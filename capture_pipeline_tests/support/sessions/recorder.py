@@ -89,7 +89,8 @@ class Live:
         # Only reports about connections and REST are expected.
         assert all(
             re.match(
-                r"\S+Z  (cannot connect to |connection to |every connection |REST: |no message came within 10 s: )",
+                r"\S+Z  (cannot connect to |connection to |every connection |"
+                r"REST: |no message came within 10 s: )",
                 line,
             )
             for line in output.splitlines()
