@@ -1,4 +1,4 @@
-"""Shared fixtures, the order of the test modules, and a hypothesis profile without deadlines."""
+"""Shared fixtures, and a hypothesis profile without deadlines for slow machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ settings.load_profile("default")
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
-    """Real recordings of the exchange; they are not part of the project."""
+    """Return the folder of real recordings, which are no part of the project."""
     if not RECORDINGS.is_dir():
         pytest.skip(f"no recordings at {RECORDINGS}")
     return RECORDINGS
@@ -34,7 +34,7 @@ def recordings() -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The developer's own CAPTURE_ variables, proxies and certificates do not reach the tests."""
+    """Remove the developer's CAPTURE_ variables, proxies and certificates from the environment."""
     import os  # noqa: PLC0415 - only here
 
     from capture_pipeline_tests.support.exchange.network import clear_environment  # noqa: PLC0415
@@ -52,7 +52,10 @@ _WARM_UP = {
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile the kernels before the workers start, so that they are compiled once and then cached."""
+    """Compile the kernels before the workers start.
+
+    Otherwise each worker compiles them at the same time. Later runs read them from a cache.
+    """
     if hasattr(session.config, "workerinput") or not getattr(session.config.option, "numprocesses", None):
         return
     root = Path(__file__).resolve().parents[1]
@@ -110,12 +113,15 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no typ
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """Share the modules out among the workers."""
+    """Distribute the modules among the workers."""
     return _Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest modules: a worker that took one of them last would be the only one at work."""
+    """Put the longest modules first.
+
+    A worker that started one of them last would be the only busy worker at the end.
+    """
     names = (*(name for modules in _DEPLOYMENTS.values() for name in modules), *_LONGEST)
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(names)}
     assert all(path.is_file() for path in ranks), "a module that is named here is gone"
@@ -123,5 +129,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a parameter of bytes by its argument: the bytes of a zip differ between workers."""
+    """Name cases of bytes by their argument.
+
+    The bytes of a zip contain a time, so that a name made from them would differ between workers.
+    """
     return argname if isinstance(val, bytes) else None

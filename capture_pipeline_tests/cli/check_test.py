@@ -24,18 +24,18 @@ Spoil = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def january(sandbox: SandboxDeployment) -> Path:
-    """The Parquet file of January."""
+    """Return the path of the Parquet file of January."""
     return sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
 
 
 def spoil(sandbox: SandboxDeployment, how: Spoil) -> None:
-    """Alter the bars behind the project's back."""
+    """Change the bars without the project's functions."""
     path = january(sandbox)
     how(pl.read_parquet(path, hive_partitioning=False)).write_parquet(path)
 
 
 def at_row(column: str, value: pl.Expr, row: int = 100) -> Spoil:
-    """Replace one value."""
+    """Replace one value of a row."""
     return lambda frame: frame.with_columns(
         pl.when(pl.int_range(pl.len()) == row)
         .then(value)
@@ -63,7 +63,7 @@ IRREGULAR: list[tuple[str, Spoil]] = [
 
 
 def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path) -> None:
-    """Exit 0, with every gate evaluated."""
+    """The exit code is 0, and every gate is evaluated."""
     calendar = tmp_path / "outages.yaml"
     calendar.write_text(CALENDAR)
     environment = {
@@ -78,7 +78,7 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
 
 
 def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
-    """Four hours of 744 are missing: ERROR, with the range and what is known of it."""
+    """Four of 744 hours are missing: the report shows ERROR, the range and its state in the ledger."""
     result = run("check", "--json")
     failed = {entry["gate"]: entry for entry in read_json(result)["results"] if not entry["passed"]}
     assert result.exit_code == 1
@@ -92,7 +92,7 @@ def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
 
 
 def test_progress_is_told_a_year_of_a_symbol_at_a_time(run: Run) -> None:
-    """On standard error, so that what is piped on is the verdict alone; with JSON nothing."""
+    """Progress lines go to standard error; with `--json` there are none."""
     steps = [line for line in run("check").stderr.splitlines() if line.startswith("check ")]
     assert steps == ["check 1/3 BTCUSDT 2025", "check 2/3 coverage of each month", "check 3/3 the whole lake"]
     assert "check " not in run("check", "--json").stderr
@@ -102,7 +102,7 @@ def test_progress_is_told_a_year_of_a_symbol_at_a_time(run: Run) -> None:
 def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
     gate: str, how: Spoil, sandbox: SandboxDeployment, run: Run, tmp_path: Path
 ) -> None:
-    """The failing test case carries gate, symbol and month, and its rows."""
+    """The failing test case names the gate, the symbol, the month and the rows."""
     spoil(sandbox, how)
     junit = tmp_path / "new" / "junit.xml"
     result = run("check", "--gate", gate, "--from", "2025-01", "--to", "2025-01", "--junit", str(junit))
@@ -118,7 +118,7 @@ def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
 def test_an_irregular_row_is_shown_and_exits_0(
     gate: str, how: Spoil, sandbox: SandboxDeployment, run: Run, tmp_path: Path
 ) -> None:
-    """A verified file can hold such a row: the gate warns, and the JUnit case passes with its text."""
+    """A verified file may contain such a row: the gate warns, and the JUnit case passes with the text."""
     spoil(sandbox, how)
     junit = tmp_path / "junit.xml"
     result = run("check", "--gate", gate, "--from", "2025-01", "--to", "2025-01", "--junit", str(junit))
@@ -132,7 +132,7 @@ def test_an_irregular_row_is_shown_and_exits_0(
 
 
 def test_a_price_of_zero_is_shown_as_0(sandbox: SandboxDeployment, run: Run) -> None:
-    """In the table and in JSON; other decimals are shown in full."""
+    """The price is 0 in the table and in JSON; other decimals have all their digits."""
     spoil(sandbox, at_row("low", pl.lit(0)))
     arguments = ("check", "--gate", "prices_positive", "--from", "2025-01", "--to", "2025-01")
     shown = run(*arguments).stdout
@@ -148,7 +148,7 @@ def test_a_price_of_zero_is_shown_as_0(sandbox: SandboxDeployment, run: Run) -> 
 
 
 def test_an_altered_raw_file_fails_its_checksum(sandbox: SandboxDeployment, run: Run) -> None:
-    """One flipped byte in the zip that the bars were made of, and its name is told."""
+    """One byte of the zip from which the bars were built is changed; the report names the zip."""
     raw = next(
         sandbox.deployment.lake.raw(sandbox.deployment.partition("BTCUSDT", Month(2025, 1))).rglob("*.zip")
     )
@@ -163,7 +163,7 @@ def test_an_altered_raw_file_fails_its_checksum(sandbox: SandboxDeployment, run:
 
 
 def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) -> None:
-    """December belongs to the history but was never fetched."""
+    """December belongs to the history but was never downloaded."""
     result = run("check", "--json", CAPTURE_HISTORY_START="2024-12-01")
     december = [entry for entry in read_json(result)["results"] if entry["month"] == "2024-12"]
     assert {entry["gate"]: entry["passed"] for entry in december} == {
@@ -175,7 +175,7 @@ def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) 
 
 
 def test_a_symbol_without_bars_and_an_old_month_are_told(run: Run) -> None:
-    """Both gates of the whole lake fail, with the symbols' names; the newest bar opened 90 minutes ago."""
+    """Both gates of the whole lake fail and name the symbols; the newest bar opened 90 minutes ago."""
     result = run("check", "--json", "--symbol", "BTCUSDT,ETHUSDT", CAPTURE_GATES_FRESHNESS_HOURS="1")
     failed = {
         entry["gate"]: entry["summary"] for entry in read_json(result)["results"] if not entry["passed"]
@@ -198,7 +198,7 @@ def test_a_symbol_without_bars_and_an_old_month_are_told(run: Run) -> None:
 def test_what_keeps_it_from_running_is_one_line_and_exit_2(
     arguments: tuple[str, ...], environment: dict[str, str], said: str, run: Run
 ) -> None:
-    """Never a traceback, never the 1 that means bad data."""
+    """The command prints no traceback and does not exit with 1, which means bad data."""
     result = run("check", *arguments, **environment)
     assert result.exit_code == 2
     assert said in result.stderr
@@ -208,7 +208,7 @@ def test_what_keeps_it_from_running_is_one_line_and_exit_2(
 def test_a_bug_in_a_gate_is_an_error_and_no_verdict_on_the_data(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 2, an <error> in the JUnit file, and no <failure>."""
+    """The exit code is 2; the JUnit file contains an <error> and no <failure>."""
     junit = tmp_path / "junit.xml"
     monkeypatch.setattr(gates_of_the_lake, "is_valid", lambda *_: 1 // 0)
     result = run("check", "--junit", str(junit))
@@ -220,12 +220,12 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict_on_the_data(
 
 
 def test_the_gates_are_listed(run: Run) -> None:
-    """With what each one means."""
+    """The list explains each gate."""
     result = run("check", "--list")
     assert result.exit_code == 0
     assert all(spec.name in result.stdout for spec in list_gates())
 
 
 def test_an_hour_is_an_hour() -> None:
-    """The planted hole is four bars of the interval that these tests use."""
+    """The planted hole is four bars of the interval of these tests."""
     assert parse_time("2025-01-15T06:00:00Z") - parse_time("2025-01-15T02:00:00Z") == 4 * HOUR_US

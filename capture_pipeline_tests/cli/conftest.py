@@ -1,4 +1,4 @@
-"""A lake with two months of one symbol, made once, and the command line over a copy of it."""
+"""Fixtures: a lake with two months of one symbol, and the command line on a copy of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from capture_pipeline_tests.support.deployment import SandboxDeployment, run_san
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
-    """Lake of BTCUSDT 1h, January and February 2025, with an unlisted outage of four hours in January."""
+    """Build January and February 2025 of BTCUSDT 1h, with an unlisted outage of four hours in January.
+
+    The clock shows noon on 20 February.
+    """
     root = tmp_path_factory.mktemp("filled")
     with run_sandbox_deployment(root, {"outages": [OUTAGE], "archive_omissions": [OMITTED]}) as sandbox:
         result = CliRunner().invoke(
@@ -28,7 +31,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployme
 
 @pytest.fixture
 def sandbox(filled: SandboxDeployment, tmp_path: Path) -> SandboxDeployment:
-    """The same lake, a copy that a test may spoil."""
+    """Copy the lake, so that a test may damage it."""
     shutil.copytree(filled.root, tmp_path / "lake")
     filled.faults()
     return SandboxDeployment(filled.url, tmp_path / "lake")

@@ -1,4 +1,4 @@
-"""`capture demo` and `capture ui` as the README starts them."""
+"""The commands `capture demo` and `capture ui`, as the README starts them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def demo(folder: Path) -> str:
-    """Run the demo; what it says."""
+    """Run the demo and return its output."""
     ended = subprocess.run(
         [CAPTURE, "demo", "--out", str(folder), "--port", "0"],
         capture_output=True,
@@ -39,6 +39,10 @@ def demo(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    """The demo has four symbols and four months of the real-world profile.
+
+    Each cause of a missing bar appears, all gates pass, and no file is downloaded twice.
+    """
     first = demo(tmp_path / "demo")
     assert re.search(r"\b(\d+) of \1 gates passed", first)
     for cause in ("exchange_outage", "off_grid", "suspended", "archive_omission"):
@@ -65,7 +69,7 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
 
 @pytest.mark.parametrize("name", ["pipeline.yaml", "outages.yaml", "irregularities.yaml", "sandbox.yaml"])
 def test_the_demo_leaves_files_of_others_alone(name: str, tmp_path: Path) -> None:
-    """One line and exit 2, and nothing is written."""
+    """The command prints one line, exits with 2, and writes nothing."""
     (tmp_path / name).write_text("symbols: [BTCUSDT]\n")
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
@@ -75,7 +79,7 @@ def test_the_demo_leaves_files_of_others_alone(name: str, tmp_path: Path) -> Non
 
 
 def test_the_demo_takes_its_own_files_again(tmp_path: Path) -> None:
-    """They are not even written anew, and one that is gone comes back."""
+    """Existing files of the demo are not rewritten; a deleted one is created again."""
     settings = prepare(tmp_path)
     (tmp_path / "outages.yaml").unlink()
     before = settings.stat().st_ino
@@ -86,7 +90,7 @@ def test_the_demo_takes_its_own_files_again(tmp_path: Path) -> None:
 
 @contextmanager
 def ui(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """Dagster as `make ui` starts it, with an instance of its own."""
+    """Start Dagster as `make ui` does, with a separate instance."""
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTURE_STORAGE_ROOT": str(home / "data")}
@@ -103,7 +107,10 @@ def ui(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> None:
-    """Its port is taken: the last line names it, its reason and the remedy, and the daemon is gone too."""
+    """The port is in use: the last line names the port, the reason and the remedy.
+
+    The daemon is stopped too.
+    """
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -125,7 +132,7 @@ def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
-    """Its last line is of what it was doing and is not quoted as the reason."""
+    """The last log line of the daemon is unrelated and is not quoted as the reason."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -147,7 +154,7 @@ def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
 
 
 def _processes_of(home: Path) -> list[Path]:
-    """Processes of that instance, oldest first."""
+    """Return the processes of that instance, oldest first."""
     folders = [
         each.parent
         for each in Path("/proc").glob("[0-9]*/environ")

@@ -1,4 +1,4 @@
-"""`capture klines backfill`, `topup` and `gaps` in scripts, and the lake after a killed backfill."""
+"""The commands `capture klines backfill`, `topup` and `gaps`, and the files of a killed backfill."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def started(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> 
 def test_a_second_backfill_downloads_nothing_and_changes_no_byte(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """Only the unfinished month asks for its listing, its checksums and its tail."""
+    """Only the open month requests its listing, its checksums and its newest klines."""
     before = {path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*.parquet")}
     sandbox.forget_requests()
     result = run("klines", "backfill", "--json")
@@ -53,9 +53,9 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(
 
 
 def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
-    """Files, bytes and requests are those of the backfill, and nothing is made.
+    """The dry run reports the files, bytes and requests of the backfill, and creates nothing.
 
-    Afterwards there is nothing left to do.
+    A dry run after the backfill reports no work.
     """
     with run_sandbox_deployment(tmp_path) as sandbox:
         dry = partial(
@@ -107,7 +107,10 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
 
 
 def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
-    """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
+    """Without a terminal, stderr has one line for each partition.
+
+    With `--json`, stdout has only the document.
+    """
     with run_sandbox_deployment(tmp_path) as sandbox:
         plain = started(sandbox, "klines", "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
             timeout=60
@@ -123,7 +126,7 @@ def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) ->
 
 
 def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
-    """Without --from and --to, where no earlier month was left unfinished."""
+    """Neither --from nor --to is given, and no earlier month is unfinished."""
     assert [row["month"] for row in read_json(run("klines", "topup", "--json"))["partitions"]] == ["2025-02"]
 
 
@@ -151,7 +154,7 @@ def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
 def test_what_goes_wrong_is_one_line(
     arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str, run: Run
 ) -> None:
-    """Exit 2 where it could not run, 1 where partitions failed."""
+    """The exit code is 2 if the command could not run, and 1 if partitions failed."""
     result = run("klines", "backfill", *arguments, **environment)
     assert result.exit_code == code, result.output
     assert said in result.stderr
@@ -159,7 +162,7 @@ def test_what_goes_wrong_is_one_line(
 
 
 def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
-    """The omission was filled from REST; the outage is seen once, so nothing is proven."""
+    """The omission was filled from REST; the outage was observed once, which is no proof."""
     rows = read_json(run("klines", "gaps", "--json"))
     filled, hole = sorted((row for row in rows if row["month"] == "2025-01"), key=lambda row: row["from"])
     assert (filled["from"], filled["status"], filled["filled_by"]) == (OMITTED["start"], "filled", "rest")
@@ -167,6 +170,10 @@ def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
 
 
 def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> None:
+    """A second empty answer, half an hour later, proves that the hole exists at the exchange.
+
+    The range is not requested again.
+    """
     outage = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
     with run_sandbox_deployment(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as sandbox:
 
@@ -189,6 +196,10 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
 def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
+    """REST refuses, or another process has locked a partition.
+
+    The ledgers of the others are printed, and the error goes to stderr.
+    """
     outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
     with run_sandbox_deployment(
         tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31"
@@ -221,7 +232,7 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
 
 
 def test_a_partition_without_bars_is_in_the_ledger(run: Run, sandbox: SandboxDeployment) -> None:
-    """Its raw files are there, so its month was begun."""
+    """The raw files of the month exist, so that it counts as started."""
     bars = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     bars.unlink()
     rows = [
@@ -233,7 +244,7 @@ def test_a_partition_without_bars_is_in_the_ledger(run: Run, sandbox: SandboxDep
 
 
 def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> None:
-    """Forty rows are shown, the others counted."""
+    """The table shows forty rows and counts the others."""
     path = sandbox.deployment.lake.bars(sandbox.deployment.partition("BTCUSDT", Month(2025, 1)))
     pl.read_parquet(path, hive_partitioning=False).gather_every(2).write_parquet(path)
     found = len(read_json(run("klines", "gaps", "--json", "--to", "2025-01")))
@@ -241,6 +252,10 @@ def test_a_ledger_cut_short_says_so(run: Run, sandbox: SandboxDeployment) -> Non
 
 
 def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: SandboxDeployment) -> None:
+    """Another program writes to the catalogue; the command prints the summary with a warning.
+
+    The views of the copied catalogue contain another root and have to change.
+    """
     catalogue = sandbox.root / "catalog.duckdb"
     holder = (
         "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a "
@@ -260,7 +275,7 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: San
 
 
 def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C gives 130."""
+    """Ctrl-C exits with 130."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -271,21 +286,21 @@ def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 def partials(sandbox: SandboxDeployment) -> list[Path]:
-    """Downloads that were broken off after something of them was on disk."""
+    """Return the incomplete files of interrupted downloads."""
     return [path for path in sandbox.root.rglob("*.partial") if path.stat().st_size > 3_000]
 
 
 def manifests(sandbox: SandboxDeployment) -> list[Path]:
-    """The records of what was fetched and verified."""
+    """Return the records of downloaded and verified files."""
     return list(sandbox.root.rglob("raw/**/archives.json"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> None:
-    """SIGKILL after some files.
+    """The backfill gets SIGKILL after some files.
 
-    The next run fetches the rest, no verified file again, and ends with the same bytes as one undisturbed.
+    The next run downloads only the other files; the result is identical to that of an uninterrupted run.
     """
     months = ("--from", "2024-07", "--to", "2024-12")
     # The first files come at once, the others so slowly that the kill finds them under way on any machine.
@@ -339,7 +354,7 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
 
 
 def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
-    """--archives-only asks REST for no candle; the hours of today are expected once they are published."""
+    """With --archives-only no candle is requested from REST; the hours of today are expected later."""
     with run_sandbox_deployment(tmp_path) as sandbox:
         result = CliRunner().invoke(
             main,
@@ -357,7 +372,7 @@ def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
 
 
 def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> None:
-    """USD-M futures: header, milliseconds in 2025 too, the same gates."""
+    """USD-M files have a header and milliseconds, also in 2025; the gates are the same."""
     with run_sandbox_deployment(tmp_path, CAPTURE_MARKET="um") as sandbox:
         env = sandbox.environment(CAPTURE_HISTORY_START="2024-12-01")
         result = CliRunner().invoke(main, ["klines", "backfill", "--json"], env=env, catch_exceptions=False)
@@ -377,7 +392,7 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
 def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """Both versions are kept."""
+    """Both versions of the file are kept."""
     assert read_json(run("klines", "recheck", "--json")) == {"rechecked": 0, "published_anew": []}
     sandbox.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
     (found,) = read_json(run("klines", "recheck", "--all", "--json"))["published_anew"]
@@ -388,7 +403,7 @@ def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
 
 
 def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
-    """In March the rest of February comes too: nobody else would look there."""
+    """In March the rest of February is downloaded too, because no other command would do so."""
     with run_sandbox_deployment(tmp_path, CAPTURE_HISTORY_START="2025-02-01") as sandbox:
 
         def topup() -> list[tuple[str, int]]:
@@ -405,7 +420,7 @@ def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
 
 @contextmanager
 def interrupted(*_: object, **__: object) -> Iterator[Callable[[str], None]]:
-    """A progress bar during which Ctrl-C is pressed."""
+    """Simulate a progress bar during which a user presses Ctrl-C."""
 
     def tell(_: str) -> None:
         raise KeyboardInterrupt
@@ -417,7 +432,7 @@ def interrupted(*_: object, **__: object) -> Iterator[Callable[[str], None]]:
 def test_an_interrupted_loop_ends_its_work_before_it_is_told(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the traceback is still held no thread goes on for it."""
+    """No thread continues the work while the traceback still exists."""
     with run_sandbox_deployment(tmp_path, CAPTURE_HISTORY_START="2024-06-01") as sandbox:
         deployment, now_us = sandbox.deployment, sandbox.deployment.rest.server_time_us()
         parts = deployment.partitions(["BTCUSDT"], deployment.months(now_us))
@@ -440,6 +455,10 @@ def _of_the_demo(deployment: Deployment, _: list[Partition], now_us: int) -> Non
 def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
+    """A damaged record does not stop the other partitions.
+
+    `recheck` reads their checksums and exits with 1; `topup` writes the damaged ledger again.
+    """
     lake = sandbox.deployment.lake
     january, february = (sandbox.deployment.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
     lake.window(january).write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The help text of every command: an example that the command accepts, and options of one name and form."""
+"""Help texts of all commands: examples that the commands accept, and consistent options."""
 
 import os
 import shlex
@@ -35,7 +35,7 @@ OLD = {
 def commands(
     group: click.Group, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command that does something, with the words that call it."""
+    """Return every executable command with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -62,7 +62,7 @@ def test_help_has_an_example_with_options_that_exist(words: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_options_that_mean_the_same_have_the_same_form(words: tuple[str, ...]) -> None:
-    """JSON is a flag; a folder or a file of results is --out; the file of settings is --config."""
+    """JSON is a flag; an output folder or file is --out; the settings file is --config."""
     for option in ALL[words].params:
         if isinstance(option, click.Option):
             assert not {"--output", "--dir", "--file", "--symbols"} & set(option.opts)

@@ -1,4 +1,4 @@
-"""`capture klines coverage`, `sql` and `config`."""
+"""The commands `capture klines coverage`, `sql` and `config`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from capture_pipeline_tests.support.deployment import SandboxDeployment
 
 
 def test_coverage_counts_what_is_there_and_what_is_not(run: Run, sandbox: SandboxDeployment) -> None:
-    """The same figures as JSON, as CSV and on the page."""
+    """JSON, CSV and the page show the same numbers."""
     document = read_json(run("klines", "coverage", "--json"))
     january = document["partitions"][0]
     figures = {
@@ -49,7 +49,7 @@ def test_coverage_counts_what_is_there_and_what_is_not(run: Run, sandbox: Sandbo
 
 
 def test_months_that_were_never_backfilled_are_named(run: Run) -> None:
-    """They are no part of the percentage, so the line below says how many there are."""
+    """The percentage excludes these months; the line below the table counts them."""
     result = run("klines", "coverage", CAPTURE_HISTORY_START="2024-11-01")
     assert result.exit_code == 0
     assert "2 symbol-months were never backfilled" in result.stdout
@@ -78,7 +78,7 @@ def test_months_that_were_never_backfilled_are_named(run: Run) -> None:
 def test_sql_writes_nothing_and_reads_the_lake_alone(
     run: Run, sandbox: SandboxDeployment, query: str
 ) -> None:
-    """Statements that write are refused, and so are files outside of the lake's tables."""
+    """Statements that write, and files outside the tables of the lake, are refused."""
     (sandbox.root.parent / "secret.txt").write_text("secret")
     bars = next((sandbox.root / "lake" / "bars").rglob("*.parquet"))
     before = {path: path.read_bytes() for path in (sandbox.root / "lake").rglob("*") if path.is_file()}
@@ -104,7 +104,7 @@ def test_sql_writes_nothing_and_reads_the_lake_alone(
     ],
 )
 def test_sql_takes_every_form_of_a_query(run: Run, query: str) -> None:
-    """All forms that only read."""
+    """Each form in the list only reads."""
     assert run("sql", query).exit_code == 0
 
 
@@ -129,21 +129,21 @@ def test_sql_sees_every_table_with_its_keys(run: Run) -> None:
 
 
 def test_sql_changes_nothing(run: Run) -> None:
-    """The catalogue is open for reading only; an error is one line and exit 2."""
+    """The catalogue is opened read-only; an error is one line and exit code 2."""
     result = run("sql", "DROP VIEW bars")
     assert (result.exit_code, "DROP is not allowed" in result.stderr) == (2, True)
     assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_the_catalogue_opens_in_plain_duckdb(run: Run, sandbox: SandboxDeployment) -> None:
-    """Without this project."""
+    """This project is not needed to read the views."""
     assert run("sql", "SELECT 1").exit_code == 0
     with duckdb.connect(str(sandbox.root / "catalog.duckdb"), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM bars").fetchall() == [(1206,)]
 
 
 def test_the_settings_in_force_are_shown(run: Run) -> None:
-    """With what the environment overrides; the schema is JSON and every variable is named."""
+    """The output includes values from the environment; the schema is JSON, and every variable is listed."""
     shown = yaml.safe_load(run("config", "show", CAPTURE_GATES_FRESHNESS_HOURS="7").stdout)
     assert (shown["symbols"], shown["gates"]["freshness_hours"]) == (["BTCUSDT"], 7.0)
     assert "properties" in json.loads(run("config", "schema").stdout)
@@ -152,7 +152,7 @@ def test_the_settings_in_force_are_shown(run: Run) -> None:
 
 
 def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, sandbox: SandboxDeployment) -> None:
-    """With --from only a table is shown."""
+    """With --from the command only prints a table."""
     assert run("klines", "coverage").exit_code == 0
     before = (sandbox.root / "reports" / "coverage.csv").read_bytes()
     result = run("klines", "coverage", "--from", "2025-02")
@@ -162,26 +162,26 @@ def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, sandbox: Sand
 
 
 def test_numbers_of_a_query_can_be_copied(run: Run) -> None:
-    """No separators in them."""
+    """Numbers have no thousands separators."""
     assert "1735689600000000" in run("sql", "SELECT min(open_time_us) AS first FROM bars").stdout
 
 
 def test_columns_of_one_name_are_all_told(run: Run) -> None:
-    """A later one gets a number, in the table and in JSON."""
+    """A later column of the same name gets a number, in the table and in JSON."""
     query = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"
     assert read_json(run("sql", "--json", query)) == [{"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}]
     assert "a_2" in run("sql", query).stdout
 
 
 def test_text_in_brackets_is_text(run: Run) -> None:
-    """It is no markup, nor is what looks like an emoji."""
+    """The output treats it neither as markup nor as an emoji."""
     result = run("sql", "SELECT '[/x]' AS \"[b]\", '[red]' AS c, ':smile:' AS d")
     assert result.exit_code == 0
     assert all(text in result.stdout for text in ("[/x]", "[b]", "[red]", ":smile:"))
 
 
 def test_what_json_has_no_number_for_is_null(run: Run) -> None:
-    """Also inside lists and structs."""
+    """This applies inside lists and structs too."""
     rows = read_json(
         run("sql", "--json", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1] AS b, {'c': '-inf'::DOUBLE} AS d")
     )
@@ -190,7 +190,7 @@ def test_what_json_has_no_number_for_is_null(run: Run) -> None:
 
 @pytest.mark.parametrize("query", ["", " ", "-- nothing"])
 def test_a_query_without_a_statement_is_one_line(query: str, run: Run) -> None:
-    """And exit 2."""
+    """The exit code is 2."""
     result = run("sql", "--", query)
     assert (result.exit_code, result.stderr.strip()) == (2, "Error: the query is empty")
 
@@ -199,7 +199,7 @@ def test_a_query_without_a_statement_is_one_line(query: str, run: Run) -> None:
 def test_sql_works_while_another_process_has_the_catalogue_open(
     mode: str, run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """Read-only always; for writing, where the views have to change."""
+    """A read-only query always works; a query that has to update the views works with a warning."""
     assert run("sql", "SELECT 1").exit_code == 0
     holder = (
         f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={mode}); print(flush=True); input()"
@@ -217,7 +217,7 @@ def test_sql_works_while_another_process_has_the_catalogue_open(
 def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
     run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """One line and exit 2, and nothing was asked."""
+    """The command prints one line, exits with 2 and sends no request."""
     sandbox.forget_requests()
     result = run("klines", "backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
     assert (result.exit_code, "/nowhere/outages.yaml" in result.stderr) == (2, True)
@@ -234,7 +234,7 @@ def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
     ids=["computes", "counts", "answers with many rows"],
 )
 def test_an_interrupt_ends_a_long_query_at_once(query: str, sandbox: SandboxDeployment) -> None:
-    """Ctrl-C gives 130 and one line, whatever DuckDB is doing."""
+    """Ctrl-C exits with 130 and one line, also while DuckDB computes."""
     command = [str(Path(sys.executable).with_name("capture")), "sql", query]
     environment = {**os.environ, **sandbox.environment()}
     with subprocess.Popen(
@@ -251,7 +251,10 @@ def test_an_interrupt_ends_a_long_query_at_once(query: str, sandbox: SandboxDepl
 
 
 def _wait_until_busy(pid: int) -> None:
-    """Wait until a thread other than the main thread has used a second of CPU time."""
+    """Wait until a thread other than the main thread has used one second of processor time.
+
+    The main thread imports modules and then waits for that thread.
+    """
     deadline = time.monotonic() + 60
     while max(
         (_ticks(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)),

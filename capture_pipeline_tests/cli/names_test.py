@@ -1,4 +1,4 @@
-"""A symbol of Chinese letters (spot) and a delivery contract (USD-M), through every command."""
+"""All commands with a symbol of Chinese letters (spot) and with a delivery contract (USD-M)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = [{**BUSY, "symbol": CHINESE}, {**BUSY, "symbol": QUARTERLY}, BUSY]
 
 @dataclass(frozen=True)
 class Case:
-    """A market's symbol, as a user writes it and as the exchange does."""
+    """Symbol of a market, in the spelling of the user and of the exchange."""
 
     market: str
     written: str
@@ -39,19 +39,17 @@ CASES = [Case("spot", "币安人生usdt", CHINESE), Case("um", "btcusdt_240329",
 
 @pytest.fixture(scope="module", params=CASES, ids=["spot", "um"])
 def case(request: pytest.FixtureRequest) -> Case:
-    """A symbol."""
     made: Case = request.param
     return made
 
 
 def capture(sandbox: SandboxDeployment, *arguments: str) -> Result:
-    """Run a command."""
     return CliRunner().invoke(main, list(arguments), env=sandbox.environment(**QUICK), catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
 def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
-    """A lake of one symbol, named in small letters by its settings, from January 2025 on."""
+    """Build a lake of one symbol from January 2025 on; the settings name the symbol in small letters."""
     root = tmp_path_factory.mktemp("names") / "data"
     config = {"symbols": [*QUIET_NAMES, "BTCUSDT"], "listed": "2024-12-20", "now": NOW, "archive_omissions": [
         {"symbol": case.symbol, "start": "2025-01-05T03:00:00Z", "end": "2025-01-05T06:00:00Z"}
@@ -70,7 +68,7 @@ def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[San
 
 
 def test_klines_are_filled_checked_and_shown(case: Case, filled: SandboxDeployment) -> None:
-    """By `--symbol` in small letters too: gaps, check, topup, coverage."""
+    """The commands gaps, check, topup and coverage accept `--symbol` in small letters too."""
     ledger = json.loads(capture(filled, "klines", "gaps", "--symbol", case.written, "--json").stdout)
     assert [(row["symbol"], row["bars"], row["status"]) for row in ledger] == [(case.symbol, 3, "filled")]
     for arguments in (
@@ -87,7 +85,7 @@ def test_klines_are_filled_checked_and_shown(case: Case, filled: SandboxDeployme
 
 
 def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: SandboxDeployment) -> None:
-    """The folder's name is the symbol itself, which every reader of Hive partitions gives back unchanged."""
+    """The folder name is the unchanged symbol, which every reader of Hive partitions returns."""
     query = (
         f"SELECT symbol, month, count(*) AS bars FROM bars WHERE symbol = '{case.symbol}' "  # noqa: S608
         "GROUP BY ALL ORDER BY ALL"
@@ -110,7 +108,7 @@ def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: Sandbox
 
 
 def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: SandboxDeployment) -> None:
-    """With two requests for exchangeInfo in all, whatever the number of months."""
+    """The command sends two requests for exchangeInfo, whatever the number of months."""
     filled.forget_requests()
     wrong = case.symbol.replace("USDT", "USTD")
     told = capture(filled, "klines", "backfill", "--symbol", wrong, "--from", "2024-12")
@@ -135,7 +133,7 @@ def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: Sa
 def test_a_hostile_symbol_is_one_line_in_every_command(
     text: str, command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """It is refused before anything is asked or written."""
+    """The symbol is refused before any request and before any file is written."""
     nowhere = SandboxDeployment("http://127.0.0.1:9", tmp_path / "data")
     told = capture(nowhere, *command, "--symbol", text)
     assert told.exit_code == 2, told.output
@@ -145,7 +143,7 @@ def test_a_hostile_symbol_is_one_line_in_every_command(
 
 
 def recording_of(symbol: str, path: Path) -> Path:
-    """A recording of made-up values: a snapshot, five diffs, a trade."""
+    """Write a recording of generated values: a snapshot, five diffs and a trade."""
     name, start = symbol.lower(), 1_757_100_000_000
     book = {"lastUpdateId": 70, "bids": [["9.50", "1.0"], ["9.00", "2.0"]], "asks": [["10.00", "1.5"]]}
     lines: list[tuple[str, object]] = [(f"{name}@depthSnapshot", book)]
@@ -180,7 +178,7 @@ def recording_of(symbol: str, path: Path) -> Path:
 
 
 def replayed(path: Path, symbol: str) -> dict[str, Any]:
-    """What `replay` and `validate` say of a recording."""
+    """Return the output of `replay` and `validate` for a recording."""
     runner = CliRunner()
     report = json.loads(
         runner.invoke(main, ["session", "validate", str(path), "--json"], catch_exceptions=False).stdout
@@ -197,7 +195,7 @@ def replayed(path: Path, symbol: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("symbol", [CHINESE, QUARTERLY, "ÅUSDT"])
 def test_a_recording_of_any_symbol_is_validated_and_replayed(symbol: str, tmp_path: Path) -> None:
-    """By the symbol's own name."""
+    """The output contains the symbol."""
     told = replayed(recording_of(symbol, tmp_path / "r.jsonl.gz"), symbol)
     assert (told["symbol"], told["state"], told["last_id"], told["best"]["bid_quantity"]) == (
         symbol,
@@ -211,7 +209,7 @@ def test_a_recording_of_any_symbol_is_validated_and_replayed(symbol: str, tmp_pa
     ("name", "symbol"), [("c03_unicode.jsonl.gz", CHINESE), ("c04_quarterly.jsonl.gz", "BTCUSDT_260327")]
 )
 def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) -> None:
-    """Where they lie beside the project."""
+    """The recordings are in a folder next to the project."""
     path = Path(__file__).resolve().parents[3] / "shared" / "cases" / "streams" / name
     if not path.is_file():
         pytest.skip(f"no recording at {path}")
@@ -221,7 +219,7 @@ def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) ->
 
 @pytest.mark.slow
 def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_path: Path) -> None:
-    """From the stream's address to the book at a time, and the sandbox serves the recording again."""
+    """The test covers the stream address, the tables, the book at a time, and the replay by the sandbox."""
     config = {"frozen": False, "speed": 20, "symbols": NAMES}
     with run_sandbox_deployment(
         tmp_path / "data", config, CAPTURE_MARKET=case.market, CAPTURE_SYMBOLS=case.written

@@ -1,4 +1,7 @@
-"""`capture session start` and `preflight` behind a proxy, with an exchange that has own certificates."""
+"""The commands `capture session start` and `preflight` behind a proxy.
+
+The exchange of the tests has certificates of a private authority.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ RECORDER = [sys.executable, "-m", "capture_pipeline.recorder"]
 
 
 def start(command: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a command against the real exchange's names, with no variable of the developer's own network."""
+    """Start a command with the host names of the real exchange, without the developer's network variables."""
     own = {name: value for name, value in os.environ.items() if name.upper() not in VARIABLES}
     settings = {
         "CAPTURE_CONFIG": str(NO_SETTINGS),
@@ -55,7 +58,6 @@ def start(command: list[str], root: Path, **environment: str) -> subprocess.Pope
 
 
 def run(arguments: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start `capture`."""
     return start([*CAPTURE, *arguments], root, **environment)
 
 
@@ -85,7 +87,10 @@ BAD = [
 def test_variable_that_cannot_be_used_ends_before_a_session_begins(
     command: str, environment: dict[str, str], told: str, tmp_path: Path
 ) -> None:
-    """One line with the variable; no folder of a session, no traceback, no password."""
+    """The command prints one line that names the variable.
+
+    There is no session folder, no traceback and no password in the output.
+    """
     arguments = {
         "session": ["session", "start", "--duration", "5s"],
         "preflight": ["session", "preflight", "--seconds", "1"],
@@ -104,7 +109,7 @@ def test_variable_that_cannot_be_used_ends_before_a_session_begins(
 
 
 def test_recorder_of_a_planned_session_leaves_it_as_it_was(tmp_path: Path) -> None:
-    """As Dagster starts it; with a usable variable the same session can be recorded."""
+    """The recorder starts as Dagster starts it; with a valid variable the same session is recorded."""
     settings = load_settings(environ={"CAPTURE_STORAGE_ROOT": str(tmp_path)}, path=NO_SETTINGS)
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     process = start([*RECORDER, str(folder.path)], tmp_path, HTTPS_PROXY="socks5://proxy:1080")
@@ -116,7 +121,7 @@ def test_recorder_of_a_planned_session_leaves_it_as_it_was(tmp_path: Path) -> No
 
 @dataclass
 class Behind:
-    """What a recorder behind the proxy needs."""
+    """Environment of a recorder behind the proxy."""
 
     proxy: Proxy
     environment: dict[str, str]
@@ -124,7 +129,7 @@ class Behind:
 
 @pytest.fixture
 def behind(tmp_path: Path) -> Iterator[Behind]:
-    """Run the sandbox under the names of the real exchange, behind a proxy that requires a login."""
+    """Start the sandbox under the names and ports of the real exchange, behind a proxy with a login."""
     authority = make_authority(tmp_path)
     tls = authority.context()
     with ExitStack() as stack:
@@ -140,7 +145,7 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
 
 
 def wait(root: Path, process: subprocess.Popen[str], condition: Callable[[Status], bool]) -> Status:
-    """Wait until the status of the only session says so."""
+    """Wait until the status of the only session meets a condition."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         found = [
@@ -155,9 +160,9 @@ def wait(root: Path, process: subprocess.Popen[str], condition: Callable[[Status
 
 @pytest.mark.slow
 def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Behind, tmp_path: Path) -> None:
-    """Books are synchronised, so REST and streams both pass.
+    """Books are synchronised, so that both REST and the streams pass through the proxy.
 
-    A proxy that refuses is a reason for a reconnect and nothing else.
+    A refusal by the proxy only causes a reconnect.
     """
     root = tmp_path / "data" / "golden_samples"
     process = run(["session", "start", "--duration", "10m"], tmp_path / "data", **behind.environment)
@@ -189,7 +194,7 @@ def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Be
 
 @pytest.mark.slow
 def test_preflight_names_the_proxy_and_what_it_refuses(behind: Behind, tmp_path: Path) -> None:
-    """It passes through the proxy, and fails with the proxy's reason and the remedy."""
+    """The preflight passes through the proxy; after a refusal it prints the reason and the remedy."""
     passed = run(
         ["session", "preflight", "--seconds", "1", "--json"], tmp_path / "data", **behind.environment
     )

@@ -1,4 +1,4 @@
-"""Two exchanges are never mixed in one lake."""
+"""Refusal to mix data of two exchanges in one lake."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 
 def test_the_first_fetch_says_whose_the_lake_is(filled: SandboxDeployment, tmp_path: Path) -> None:
-    """The sandbox is an exchange of its own, without its port.
+    """The sandbox counts as one exchange, whatever its port.
 
-    For the real one the archive stands beside it.
+    The origin of the real exchange includes the address of its archive.
     """
     assert json.loads(origin(filled).read_text()) == {"venue": "sandbox", "archive": None}
     real = SandboxDeployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
@@ -45,7 +45,7 @@ def test_the_first_fetch_says_whose_the_lake_is(filled: SandboxDeployment, tmp_p
 
 
 def test_another_port_of_the_sandbox_is_the_same_exchange(sandbox: SandboxDeployment) -> None:
-    """It is another one at each start."""
+    """The port of the sandbox changes at each start."""
     with run_sandbox_deployment(sandbox.root) as again:
         assert again.url != sandbox.url
         assert (
@@ -70,7 +70,10 @@ def test_another_port_of_the_sandbox_is_the_same_exchange(sandbox: SandboxDeploy
 def test_another_exchange_is_refused_on_one_line(
     arguments: tuple[str, ...], run: Run, sandbox: SandboxDeployment
 ) -> None:
-    """Exit 2, the file and the remedy, nothing downloaded, no byte of the lake changed."""
+    """The command prints the file and the remedy on one line and exits with 2.
+
+    It downloads nothing and changes no file.
+    """
     origin(sandbox).write_text(json.dumps(BINANCE))
     before = contents(sandbox.root)
     sandbox.forget_requests()
@@ -86,7 +89,7 @@ def test_another_exchange_is_refused_on_one_line(
 def test_no_single_step_touches_the_lake_of_another_exchange(
     step: object, sandbox: SandboxDeployment
 ) -> None:
-    """Dagster runs them one by one."""
+    """Dagster runs the steps separately."""
     origin(sandbox).write_text(json.dumps(BINANCE))
     before = contents(sandbox.root)
     deployment = sandbox.reopened()
@@ -97,7 +100,7 @@ def test_no_single_step_touches_the_lake_of_another_exchange(
 
 
 def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, sandbox: SandboxDeployment) -> None:
-    """What only computes does not say whose it is."""
+    """Steps that only compute do not write the origin."""
     origin(sandbox).unlink()
     assert run("klines", "gaps").exit_code == 0
     assert not origin(sandbox).exists()
@@ -107,7 +110,7 @@ def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, sandbox:
 
 @pytest.mark.parametrize("content", ["", "{}", '{"venue": ""}', "[]"])
 def test_a_damaged_origin_is_one_line(content: str, run: Run, sandbox: SandboxDeployment) -> None:
-    """With the file and how to mend it."""
+    """The line contains the file and the remedy."""
     origin(sandbox).write_text(content)
     result = run("klines", "topup")
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
@@ -116,6 +119,10 @@ def test_a_damaged_origin_is_one_line(content: str, run: Run, sandbox: SandboxDe
 
 
 def test_spot_and_futures_stand_beside_each_other(run: Run, sandbox: SandboxDeployment) -> None:
+    """A download for one market changes no file of the other.
+
+    Both markets have the same symbols, interval and months.
+    """
     kept = {
         path: content
         for path, content in contents(sandbox.root).items()
@@ -131,7 +138,7 @@ def test_spot_and_futures_stand_beside_each_other(run: Run, sandbox: SandboxDepl
 def test_of_two_exchanges_that_begin_at_once_one_is_refused(
     sandbox: SandboxDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds the lock writes; the other one waits and then reads it."""
+    """The process with the lock writes the origin; the other one waits and then reads it."""
     root = tmp_path / "new"
     first, second = (
         SandboxDeployment(sandbox.url, root, CAPTURE_VENUE=venue).deployment

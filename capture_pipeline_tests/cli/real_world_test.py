@@ -1,6 +1,7 @@
-"""The real-world profile end to end, on the command line and in Dagster.
+"""The real-world profile in backfill, check and coverage, and in Dagster.
 
-Hours of the symbols of either market over four months. `profile_worlds.py` counts what the profile plants.
+The lakes contain hourly bars of both markets over four months. `profile_worlds.py` counts the planted
+causes.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ SHIFT_US = 1_694_789_000
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """An exchange with the profile, whose clock stands."""
+    """Start an exchange with the profile and a stopped clock."""
     with SandboxServer(SandboxConfig.model_validate({"profile": "real_world", "frozen": True})) as server:
         yield server.url
 
 
 @pytest.fixture(scope="module", params=WORLDS)
 def world(request: pytest.FixtureRequest) -> World:
-    """One of the markets."""
+    """Return one of the markets."""
     return WORLDS[request.param]
 
 
@@ -59,7 +60,7 @@ def world(request: pytest.FixtureRequest) -> World:
 def filled(
     world: World, url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[SandboxDeployment, Result]:
-    """A lake that was backfilled, and how that ended."""
+    """Build a lake with a backfill; return the lake and the result."""
     sandbox = SandboxDeployment(
         url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT
     )
@@ -74,7 +75,7 @@ def run(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> Resu
 
 
 def table(sandbox: SandboxDeployment, name: str) -> pl.DataFrame:
-    """All rows of a table, with the symbol and month of their partition; empty where it has no file."""
+    """Return all rows of a table with symbol and month of the partition; no rows if it has no file."""
     files = sorted((sandbox.root / "lake" / name).rglob("*.parquet"))
     frames = [
         pl.read_parquet(path, hive_partitioning=False).with_columns(
@@ -90,7 +91,7 @@ def _of_path(path: Path, name: str) -> str:
 
 
 def hours_of(gaps: pl.DataFrame, cause: str, status: str) -> dict[str, int]:
-    """Hours of a cause in the ledgers, by symbol."""
+    """Count the hours of a cause in the ledgers, by symbol."""
     rows = gaps.filter((pl.col("cause") == cause) & (pl.col("status") == status))
     return {
         row["symbol"]: row["bars"] for row in rows.group_by("symbol").agg(pl.col("bars").sum()).to_dicts()
@@ -98,7 +99,7 @@ def hours_of(gaps: pl.DataFrame, cause: str, status: str) -> dict[str, int]:
 
 
 def test_backfill_takes_every_month(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
-    """Exit code 0, nothing quarantined, and the bars of each month are those of the exchange."""
+    """The exit code is 0, no file is quarantined, and the bars of each month are those of the exchange."""
     sandbox, result = filled
     assert result.exit_code == 0, result.output
     rows = read_json(result)["partitions"]
@@ -114,7 +115,7 @@ def test_backfill_takes_every_month(world: World, filled: tuple[SandboxDeploymen
 
 
 def test_ledgers_name_each_cause(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
-    """Off-grid hours, suspended hours and filled omissions, each counted.
+    """The test counts off-grid hours, suspended hours and filled omissions.
 
     No hour is missing for another cause.
     """
@@ -139,7 +140,7 @@ def test_ledgers_name_each_cause(world: World, filled: tuple[SandboxDeployment, 
 def test_rows_off_the_grid_are_kept_in_their_table(
     world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
-    """Each once, as sent, with its cause."""
+    """Each row appears once, unchanged, with its cause."""
     sandbox, _ = filled
     found = table(sandbox, EXCLUSIONS)
     assert Counter(found["symbol"].to_list() if found.height else []) == world.off_grid
@@ -150,7 +151,7 @@ def test_rows_off_the_grid_are_kept_in_their_table(
 def test_irregular_close_times_are_in_the_bars_as_sent(
     world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
-    """The candles before the three halts."""
+    """These are the candles before the three halts."""
     sandbox, _ = filled
     bars = table(sandbox, BARS)
     unit = pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
@@ -167,6 +168,10 @@ def test_irregular_close_times_are_in_the_bars_as_sent(
 def test_check_passes_and_counts_irregular_rows(
     world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
+    """With the demo's calendars every gate of severity ERROR passes.
+
+    All irregular rows are known, except for rows off the grid of the futures market.
+    """
     sandbox, _ = filled
     result = run(sandbox, "check", "--json")
     document = read_json(result)
@@ -190,7 +195,7 @@ def test_check_passes_and_counts_irregular_rows(
 def test_irregular_rows_that_no_calendar_lists_are_a_warning(
     world: World, filled: tuple[SandboxDeployment, Result]
 ) -> None:
-    """The month is kept, the exit code is 0, and they are counted as unknown."""
+    """The month is kept, the exit code is 0, and the rows are counted as unknown."""
     sandbox, _ = filled
     shipped_alone = dict.fromkeys(CALENDARS, "")
     result = run(sandbox, "check", "--json", "--gate", CLOSE_GATE, **shipped_alone)
@@ -199,7 +204,7 @@ def test_irregular_rows_that_no_calendar_lists_are_a_warning(
 
 
 def irregular(document: dict[str, Any], which: str) -> dict[tuple[str, str], dict[str, int]]:
-    """Irregular rows of the gate of close times, known or unknown, by partition."""
+    """Return irregular rows of the gate of close times, known or unknown, by partition."""
     found = {}
     for each in document["results"]:
         counts = {
@@ -217,7 +222,7 @@ def _is_error(result: dict[str, Any]) -> bool:
 
 
 def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[SandboxDeployment, Result]) -> None:
-    """All that is missing is explained."""
+    """All missing hours are explained."""
     sandbox, _ = filled
     result = run(sandbox, "klines", "coverage", "--json")
     assert result.exit_code == 0, result.output
@@ -241,7 +246,7 @@ def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[SandboxD
 def test_a_second_backfill_fetches_nothing_and_changes_nothing(
     filled: tuple[SandboxDeployment, Result],
 ) -> None:
-    """The same bytes, no file asked for twice."""
+    """No file is requested twice, and all files stay identical."""
     sandbox, first = filled
     assert first.exit_code == 0, first.output
     before = {path: path.read_bytes() for path in (sandbox.root / "lake" / BARS).rglob("*.parquet")}
@@ -253,7 +258,7 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(
 def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
     world: World, url: str, tmp_path: Path
 ) -> None:
-    """One run over all partitions succeeds; rows and causes are those of the command line."""
+    """One run over all partitions succeeds; rows and causes equal those of the command line."""
     sandbox = SandboxDeployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
     definitions = build_definitions(sandbox.deployment.settings)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:

@@ -1,4 +1,4 @@
-"""`capture session replay` and `capture session book` as their user calls them."""
+"""The commands `capture session replay` and `capture session book`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECOND = 1_000_000_000
 
 @pytest.fixture
 def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten seconds of a session that has tables, with ids missing in the sixth."""
+    """Record a session of ten seconds with tables; ids are missing in the sixth second."""
     monkeypatch.setenv("CAPTURE_STORAGE_ROOT", str(tmp_path / "root"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipeline.yaml").write_text("{}\n")
@@ -41,6 +41,10 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("kind", ["file", "session"])
 def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
+    """The output counts messages, level updates and missing ids.
+
+    Without a book at the end there are no best prices.
+    """
     told = run("session", "replay", str(recording) if kind == "file" else SESSION)
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output
@@ -54,7 +58,7 @@ def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
 
 
 def test_levels_are_kept_at_a_step(recording: Path, tmp_path: Path) -> None:
-    """Each second with a valid book, as Parquet."""
+    """The Parquet file has a row for each second with a valid book."""
     out = tmp_path / "levels.parquet"
     told = run("session", "replay", str(recording), "--every", "1s", "--depth", "2", "--out", str(out))
     assert told.exit_code == 0, told.output
@@ -63,7 +67,7 @@ def test_levels_are_kept_at_a_step(recording: Path, tmp_path: Path) -> None:
 
 
 def test_the_book_at_a_time(recording: Path) -> None:
-    """Levels of both sides while it is valid; exit code 1 and the reason where it is not."""
+    """A valid book shows levels of both sides; otherwise the exit code is 1, and the reason is printed."""
     del recording
     told = run("session", "book", SESSION, "--at", "2025-08-03T12:30:03.5Z", "--json")
     assert told.exit_code == 0, told.output
@@ -120,9 +124,9 @@ def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path,
 
 
 def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
-    """From the last diff before the missing ids on, though no message says yet that ids are missing.
+    """The hole begins at the last diff before the missing ids.
 
-    Exit code 1 and the hole.
+    No message has shown at that time that ids are missing. The exit code is 1, and the hole is printed.
     """
     del recording
     assert run("session", "book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
@@ -144,7 +148,7 @@ def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: str) -> None:
-    """Tardis' CSV and Crypto Lake's Parquet, with what they hold."""
+    """The report names the formats (CSV of Tardis, Parquet of Crypto Lake) and the contents."""
     path = recording.parent / f"book.{kind}"
     if kind == "csv":
         head = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
@@ -181,7 +185,7 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
     ],
 )
 def test_what_cannot_be_done_is_one_line(recording: Path, arguments: list[str], what: str) -> None:
-    """With what to do instead; never a traceback."""
+    """The line contains a remedy; there is no traceback."""
     del recording
     told = run(*arguments)
     assert (told.exit_code, what in told.output) == (2, True), told.output

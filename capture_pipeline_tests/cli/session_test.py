@@ -1,4 +1,4 @@
-"""`capture session …` and `capture session preflight`, in this process, against the sandbox's streams."""
+"""The commands `capture session …` against the streams of the sandbox."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[SandboxDeployment]:
-    """A deployment whose market runs twenty times as fast as real time."""
+    """Start a deployment whose market runs at twenty times the real speed."""
     with run_sandbox_deployment(
         tmp_path / "data", {"frozen": False, "speed": 20, "symbols": [BUSY]}
     ) as sandbox:
@@ -34,13 +34,16 @@ def exchange(tmp_path: Path) -> Iterator[SandboxDeployment]:
 
 
 def capture(sandbox: SandboxDeployment, *arguments: str, **environment: str) -> Result:
-    """Run a command."""
     return CliRunner().invoke(
         main, list(arguments), env=sandbox.environment(**QUICK, **environment), catch_exceptions=False
     )
 
 
 def test_a_session_is_started_listed_shown_and_validated(exchange: SandboxDeployment) -> None:
+    """Ids are missing during the session: the book is synchronised again, lost trades are downloaded.
+
+    The summary at the end counts both.
+    """
     drop = {"fault": "ws_drop", "times": 2, "after": 60}
     exchange.faults({**drop, "match": {"stream": "*@depth*"}}, {**drop, "match": {"stream": "*@trade"}})
     started = capture(
@@ -75,7 +78,7 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: SandboxDeploy
 
 
 def test_a_session_at_work_is_stopped_from_elsewhere(exchange: SandboxDeployment) -> None:
-    """The request stands in a file, so that it is heard whatever becomes of a signal."""
+    """The request is in a file, so that the recorder sees it even if a signal is lost."""
 
     def stop_soon() -> None:
         root = sessions_root(exchange.deployment.settings)
@@ -100,7 +103,7 @@ def test_a_session_at_work_is_stopped_from_elsewhere(exchange: SandboxDeployment
 
 
 def test_what_was_left_is_finished_by_stop(exchange: SandboxDeployment) -> None:
-    """Nothing was ever recorded of it: it ends as empty and is in nobody's way."""
+    """Nothing was recorded: the session ends as empty and blocks no other session."""
     settings = exchange.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     open_ones = json.loads(capture(exchange, "session", "status", "--json").stdout)
@@ -111,6 +114,10 @@ def test_what_was_left_is_finished_by_stop(exchange: SandboxDeployment) -> None:
 
 
 def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: SandboxDeployment) -> None:
+    """No server answers: the recorder reports it once during the session and again at the end.
+
+    The status contains the reason too.
+    """
     result = capture(
         exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9"
     )
@@ -128,7 +135,7 @@ def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Sand
 
 
 def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: SandboxDeployment) -> None:
-    """The exchange is asked; no session is left behind, and a similar name is offered."""
+    """The recorder requests the symbol list; it creates no session and proposes a similar symbol."""
     result = capture(exchange, "session", "start", "--symbol", "BTCUSTD", "--duration", "60s")
     assert (result.exit_code, "does not know BTCUSTD" in result.stderr, "BTCUSDT" in result.stderr) == (
         2,
@@ -141,6 +148,10 @@ def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: San
 def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
     exchange: SandboxDeployment,
 ) -> None:
+    """REST hangs and the streams deliver.
+
+    The request times out, a line reports it, and the session is complete.
+    """
     exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
     assert exchange.injected() == 1
@@ -152,7 +163,7 @@ def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
 
 
 def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: SandboxDeployment) -> None:
-    """Connections open and bring nothing; the snapshots that REST answers do not count."""
+    """Connections open but deliver no message; snapshots from REST do not count."""
     exchange.faults({"match": {"stream": "*"}, "fault": "ws_drop", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "14s")
     told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
@@ -163,7 +174,7 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Sandbo
 def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(
     exchange: SandboxDeployment,
 ) -> None:
-    """No line says that it is resumed."""
+    """No line reports a resumption."""
     settings = exchange.deployment.settings
     folder = prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 600))
     with session_lock(folder):
@@ -176,16 +187,16 @@ def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told
 
 
 def test_without_sessions_the_list_says_so(exchange: SandboxDeployment) -> None:
-    """Instead of an empty table."""
+    """The message replaces an empty table."""
     assert capture(exchange, "session", "list").stdout.startswith("There is no session in ")
     assert json.loads(capture(exchange, "session", "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize("name", ["session.json", "metadata.json"])
 def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: SandboxDeployment) -> None:
-    """It is named with what is wrong, in the table, in JSON and for `status`.
+    """The table, JSON and `status` name the session and its problem.
 
-    The exit code is 1, as of every list with a damaged part.
+    The exit code is 1, as for every list with a damaged part.
     """
     settings = exchange.deployment.settings
     broken, sound = (
@@ -230,7 +241,7 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
 def test_a_mistake_is_one_line_and_exit_2(
     arguments: list[str], environment: dict[str, str], told: str, exchange: SandboxDeployment
 ) -> None:
-    """And nothing is left behind."""
+    """No file is created."""
     env = exchange.environment(**{**QUICK, **environment})
     result = CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
     assert (result.exit_code, told in result.stderr) == (2, True), result.output
@@ -238,14 +249,14 @@ def test_a_mistake_is_one_line_and_exit_2(
 
 
 def test_the_plan_is_shown_as_a_calendar(exchange: SandboxDeployment) -> None:
-    """Three sessions a week without a plan of one's own."""
+    """The default plan has three sessions a week."""
     rows = json.loads(capture(exchange, "session", "plan", "--days", "7", "--json").stdout)
     assert {row["regime"] for row in rows} == {"high_volume", "low_volume", "special_event"}
     assert "options expiry" in capture(exchange, "session", "plan").stdout
 
 
 def test_a_preflight_passes_against_an_exchange_that_answers(exchange: SandboxDeployment) -> None:
-    """Each check with what it measured."""
+    """Each check prints its measurement."""
     result = capture(exchange, "session", "preflight", "--seconds", "2")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -255,7 +266,7 @@ def test_a_preflight_passes_against_an_exchange_that_answers(exchange: SandboxDe
 
 
 def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: SandboxDeployment) -> None:
-    """Exit code 1; each failing check says what to do."""
+    """The exit code is 1; each failing check prints a remedy."""
     dead = exchange.environment(**QUICK, CAPTURE_SANDBOX_URL="http://127.0.0.1:9", CAPTURE_HTTP_ATTEMPTS="1")
     result = CliRunner().invoke(
         main, ["session", "preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False

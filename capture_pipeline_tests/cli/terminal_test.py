@@ -1,4 +1,4 @@
-"""Output on a terminal: streams, widths, last lines, and remedies that fit the cause."""
+"""Output on a terminal: stream, width, final line, and remedies that fit the cause."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from capture_pipeline_tests.support.exchange.network import clear_environment
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A storage root of its own, on the sandbox."""
+    """Create a storage root with the sandbox as its exchange."""
     clear_environment(monkeypatch)
     for name, value in {
         "STORAGE_ROOT": str(tmp_path),
@@ -49,12 +49,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def begun(root: Path, symbol: str = "BTCUSDT", seconds: float = 600) -> SessionFolder:
-    """An unfinished session."""
+    """Create an unfinished session."""
     return prepare(root, create_plan(load_settings(), [symbol], "custom", seconds))
 
 
 def told(folder: SessionFolder, **figures: object) -> None:
-    """Write its status as a recorder of this process does."""
+    """Write the status of the session as a recorder in this process."""
     now_ns = time.time_ns()
     status = Status(
         session=folder.session,
@@ -72,7 +72,7 @@ def run(*arguments: str) -> Result:
 
 
 def on_terminal(columns: int, *arguments: str) -> str:
-    """Run a command on a terminal of this width; standard output alone, which is the terminal."""
+    """Run a command on a terminal of this width; return its standard output only."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}} | {
@@ -98,7 +98,7 @@ def on_terminal(columns: int, *arguments: str) -> str:
 
 
 def test_status_goes_to_standard_output_and_ends_with_the_state(root: Path) -> None:
-    """Each session's last word is its state: of one at work, one that is gone, and one that ended."""
+    """The last word of each session is its state: at work, without its recorder, or finished."""
     working, gone, ended = (begun(root, symbol) for symbol in ("BTCUSDT", "ETHUSDT", "BNBUSDT"))
     publish_model(ended.ending, Ending(state="complete"))
     with session_lock(working):
@@ -117,7 +117,7 @@ def test_status_goes_to_standard_output_and_ends_with_the_state(root: Path) -> N
 
 @pytest.mark.parametrize("columns", [60, 120])
 def test_status_fits_the_terminal(columns: int, root: Path) -> None:
-    """Nothing is cut off, and nothing is wider."""
+    """No text is cut off, and no line is wider than the terminal."""
     folder = begun(root)
     with session_lock(folder):
         told(
@@ -132,7 +132,7 @@ def test_status_fits_the_terminal(columns: int, root: Path) -> None:
 
 
 def test_watch_ends_with_the_state_once_the_session_is_finished(root: Path) -> None:
-    """It shows what is finished instead of waiting for ever."""
+    """The command shows the finished session and exits."""
     folder = begun(root)
     assert run("session", "stop", folder.session).exit_code == 0
     watched = run("session", "status", folder.session, "--watch")
@@ -144,7 +144,7 @@ def test_watch_ends_with_the_state_once_the_session_is_finished(root: Path) -> N
 def test_age_of_the_event_time_is_shown_where_it_is_known(
     lag_ms: float | None, expected: str, root: Path
 ) -> None:
-    """A recorder of the sandbox, whose clock is its own, leaves it out: see `StatusPublisher.status`."""
+    """A recorder of the sandbox, which has a separate clock, omits it: see `StatusPublisher.status`."""
     folder = begun(root)
     with session_lock(folder):
         told(folder, lag_ms=lag_ms, messages=7)
@@ -154,7 +154,7 @@ def test_age_of_the_event_time_is_shown_where_it_is_known(
 
 
 def test_session_that_is_set_aside_is_named_and_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the path it has now; without --all the list is as before."""
+    """The output contains the new path; without --all the list does not change."""
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
     old = begun(root)
     started = run("session", "start", "--no-resume", "--duration", "1s")
@@ -171,7 +171,7 @@ def test_session_that_is_set_aside_is_named_and_listed(root: Path, monkeypatch: 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_diagnosis_can_be_read_on_any_terminal(columns: int, tmp_path: Path) -> None:
-    """Every figure of every file is there and whole, no line is wider than the terminal."""
+    """Every number of every file is complete, and no line is wider than the terminal."""
     name = "btcusdt_capture_20250803T143000Z.jsonl"
     data = '{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"1","q":"1","T":1,"m":true,"M":true}'
     line = '{"capture_ns":%d,"stream":"btcusdt@trade","data":' + data + "}\n"
@@ -196,7 +196,7 @@ def closed_port() -> int:
 def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not for a time-out there, not for another service on loopback, not for another venue."""
+    """It is not named after a time-out, for another service on loopback, or for another venue."""
     port = closed_port()
     url = f"http://127.0.0.1:{port}"
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", url)
@@ -228,7 +228,7 @@ sys.stderr.write(" ".join(sys.modules))
 
 
 def test_the_list_of_commands_imports_none_of_them() -> None:
-    """Each has one line, and whoever asks for the list does not wait for what the commands need."""
+    """Each command has one line; the list does not wait for imports of the commands."""
     shown = subprocess.run(
         [sys.executable, "-c", IMPORTED_FOR_HELP], capture_output=True, text=True, check=True
     )
@@ -238,5 +238,5 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_of_the_list_can_be_asked_for_help(name: str) -> None:
-    """The list names a module and a function; both exist."""
+    """The list contains a module and a function for each command; both exist."""
     assert run(name, "--help").exit_code == 0

@@ -1,4 +1,7 @@
-"""`capture session times` for sessions and for files of Crypto Lake, with its exit codes."""
+"""The command `capture session times`, which recommends the clock by which to order events.
+
+Its inputs are files of Crypto Lake or a session; failed criteria set the exit code.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trades(path: Path, missing: int) -> Path:
-    """A hundred trades of Crypto Lake, received two milliseconds after they came about.
+    """Create a hundred trades of Crypto Lake, received two milliseconds after their event time.
 
-    Some without a time of their own.
+    Some have no event time.
     """
     receipts = [START_NS + at * STEP_NS for at in range(100)]
     origins = [-1 if at < missing else receipt - 2_000_001 for at, receipt in enumerate(receipts)]
@@ -50,9 +53,9 @@ def run(*arguments: str) -> Result:
 def test_files_of_crypto_lake_are_judged(
     tmp_path: Path, missing: int, code: int, verdict: str, clock: str
 ) -> None:
-    """Below five of a hundred without a time of their own it is the clock, from there on the receipt.
+    """With fewer than five rows of a hundred without an event time, the recommendation is the event time.
 
-    Kept as evidence if asked.
+    From five on it is the receipt time. The evidence is stored on request.
     """
     file, page = trades(tmp_path / "trades.parquet", missing), tmp_path / "times.html"
     told = run("--trades", str(file), "--out", str(page), "--publish")
@@ -69,7 +72,7 @@ def test_files_of_crypto_lake_are_judged(
 
 
 def test_a_session_is_judged_alike(tmp_path: Path) -> None:
-    """By its tables; nothing is published unless asked for."""
+    """The input is the tables of the session; the evidence is stored on request only."""
     path = written(tmp_path / "btcusdt_capture_20250803T143000Z.jsonl.gz", recording())
     convert(path, SESSION, tmp_path / "root" / "lake")
     told = run(SESSION, "--json")
@@ -79,7 +82,7 @@ def test_a_session_is_judged_alike(tmp_path: Path) -> None:
 
 
 def test_one_or_the_other_is_named(tmp_path: Path) -> None:
-    """A session or files; a file of another layout is told in one line."""
+    """The command needs either a session or files; an unknown layout is one line of error."""
     file = trades(tmp_path / "trades.parquet", 0)
     for arguments in ([], [SESSION, "--trades", str(file)]):
         assert "name a session, or files" in run(*arguments).output

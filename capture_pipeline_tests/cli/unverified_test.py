@@ -1,4 +1,4 @@
-"""Downloaded archive files that are not used: text, JSON, state, metadata and exit code."""
+"""Unusable archive files: report as text, JSON, state and metadata, and exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Backfill = Callable[..., Result]
 
 @pytest.fixture
 def fresh(filled: SandboxDeployment, tmp_path: Path) -> SandboxDeployment:
-    """An empty lake at the exchange of the folder."""
+    """Create an empty lake at the exchange of the folder."""
     return SandboxDeployment(
         filled.url, tmp_path / "fresh", CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
     )
@@ -37,7 +37,7 @@ def fresh(filled: SandboxDeployment, tmp_path: Path) -> SandboxDeployment:
 
 @pytest.fixture
 def backfill(fresh: SandboxDeployment) -> Backfill:
-    """Backfill December from archive files alone."""
+    """Backfill December from archive files only."""
 
     def call(*arguments: str, **environment: str) -> Result:
         arguments = ("klines", "backfill", "--archives-only", *arguments)
@@ -56,9 +56,9 @@ def spoil(fresh: SandboxDeployment, fault: str) -> None:
 def test_a_file_whose_checksum_cannot_be_read_is_reported(
     fault: str, fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
-    """Daily files stand in for it.
+    """Daily files replace the monthly file.
 
-    The file, the form, its digest and the remedy are named, and the exit code is 1.
+    The output contains the file, its form, its digest and the remedy, and the exit code is 1.
     """
     spoil(fresh, fault)
     result = backfill("--json")
@@ -90,7 +90,7 @@ def test_a_file_whose_checksum_cannot_be_read_is_reported(
 def test_the_remedy_that_is_named_settles_it(
     setting: str, fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
-    """The file is used from then on, and the exit code is 0."""
+    """After the remedy the file is used, and the exit code is 0."""
     spoil(fresh, "checksum_bom")
     backfill()
     digest = hashlib.sha256(
@@ -102,7 +102,7 @@ def test_the_remedy_that_is_named_settles_it(
 
 
 def test_its_hole_is_ours_where_nothing_stands_in(fresh: SandboxDeployment, backfill: Backfill) -> None:
-    """Also where daily files are as bad: the ledger says that the file is unverified."""
+    """If daily files are bad too, the ledger gives the unverified file as the cause."""
     fresh.faults({"match": {"path": "*/BTCUSDT-1h-2024-12*"}, "fault": "checksum_path"})
     result = backfill("--json")
     (row,) = read_json(result)["partitions"]
@@ -116,7 +116,7 @@ def test_its_hole_is_ours_where_nothing_stands_in(fresh: SandboxDeployment, back
 def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
     fresh: SandboxDeployment, backfill: Backfill
 ) -> None:
-    """What daily files replace whole leaves nothing to be done."""
+    """If daily files replace the whole file, no action is necessary."""
     spoil(fresh, "checksum_wrong")
     replaced = backfill()
     assert (replaced.exit_code, f"quarantined {NAME}: SHA-256" in replaced.stderr) == (0, True)
@@ -129,7 +129,7 @@ def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
 
 
 def test_dagster_counts_it(fresh: SandboxDeployment, backfill: Backfill) -> None:
-    """As metadata of `kline_archives`, beside its trust and its reason."""
+    """The metadata of `kline_archives` contain the count, the trust and the reason."""
     spoil(fresh, "checksum_two_lines")
     backfill()
     part = fresh.deployment.partition("BTCUSDT", Month(2024, 12))

@@ -1,4 +1,4 @@
-"""`capture session status --watch` on a terminal, next to a recorder, until Ctrl-C."""
+"""The command `capture session status --watch` on a terminal with a running recorder, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MESSAGES = re.compile(r"messages *│ ([\d,]+), ([\d,]+\.\d)/s")
 
 
 class Terminal:
-    """What a program shows on a terminal of its own, and the keys that are pressed there."""
+    """Terminal of a program, with simulated keys."""
 
     def __init__(self, master: int, program: subprocess.Popen[bytes]) -> None:
         self.program = program
@@ -33,7 +33,7 @@ class Terminal:
         self._shown = b""
 
     def until(self, told: Callable[[str], bool]) -> str:
-        """Read until what was shown says so."""
+        """Read until the output contains a text."""
         deadline = time.monotonic() + 40
         while not told(text := self._shown.decode(errors="replace")):
             assert time.monotonic() < deadline, text
@@ -43,13 +43,13 @@ class Terminal:
         return text
 
     def press(self, keys: bytes) -> None:
-        """As a keyboard does."""
+        """Send a key to the terminal."""
         os.write(self._master, keys)
 
 
 @contextmanager
 def terminal(one: Live, *arguments: str) -> Iterator[Terminal]:
-    """Run `capture` on a terminal that it is controlled by."""
+    """Run `capture` with this terminal as its controlling terminal."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (50, 150))
     # The first terminal that a session leader opens controls it: Ctrl-C there is a signal.
@@ -65,7 +65,7 @@ def terminal(one: Live, *arguments: str) -> Iterator[Terminal]:
 
 
 def test_a_session_is_watched_until_ctrl_c_and_goes_on(tmp_path: Path) -> None:
-    """Its rate and its gaps are shown and renewed; Ctrl-C ends the view with 130 and not the recorder."""
+    """The view updates rate and gaps. Ctrl-C ends the view with 130; the recorder continues."""
     with live(tmp_path) as one:
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
         one.sandbox.faults(

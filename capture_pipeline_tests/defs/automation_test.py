@@ -1,4 +1,4 @@
-"""Declarative automation: requests after a change of the input, and the effect of failed blocking checks."""
+"""Declarative automation: requests after changed input, and the effect of failed blocking checks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Hostile text in Dagster: Markdown shows it as plain text; events, checks and pages escape and cut it."""
+"""Hostile text in Dagster: it is plain text in Markdown, and escaped and cut elsewhere."""
 
 from __future__ import annotations
 

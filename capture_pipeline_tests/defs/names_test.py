@@ -1,4 +1,4 @@
-"""Partitions of symbols with non-ASCII names, materialized and checked by Dagster in a separate process."""
+"""Partitions of symbols with non-ASCII names, materialized and checked by Dagster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Main workflows in Dagster's pages, clicked in a browser: backfills, a failed check, reports, a session."""
+"""Main workflows in Dagster's pages: backfills, a failed check, reports and a session."""
 
 import datetime as dt
 from collections import Counter

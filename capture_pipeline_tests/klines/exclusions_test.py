@@ -1,4 +1,4 @@
-"""Rows that are not bars: separated before the merge, kept once with their cause, replaced by other files."""
+"""Rows that are not bars: separation before the merge, causes, and replacement by other files."""
 
 from __future__ import annotations
 

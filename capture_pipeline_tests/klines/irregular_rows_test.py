@@ -1,4 +1,4 @@
-"""Irregular rows of verified files: stored as sent, classified and counted, without blocking their month."""
+"""Irregular rows of verified files, which are stored and counted without blocking their month."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_an_unknown_irregular_row_warns_and_blocks_nothing(
     assert result.failing.select("open_time_us", "kind").rows() == [(QUIET, kind)]
     calendar = tmp_path / "known.yaml"
     entry = (
-        "{start: 2023-03-10T05:00:00Z, end: 2023-03-10T05:00:01Z, "
+        f"{{start: 2023-03-10T05:00:00Z, end: 2023-03-10T05:00:01Z, "
         f"kinds: [{kind}], symbols: [{symbol}], reason: explained}}"
     )
     calendar.write_text(f"irregularities:\n  - {entry}\n")

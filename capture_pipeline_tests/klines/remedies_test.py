@@ -68,16 +68,14 @@ def day(index: int, state: Trust, holes: Ranges) -> ArchiveRecord:
     left = intersect(holes, [(start, start + DAY_US)]) if usable else []
     return ArchiveRecord(
         name=f"{index}", granularity=Granularity.DAILY, start_us=start, end_us=start + DAY_US, trust=state,
-        usable=usable,
-        url="", fetched_at_us=0, checked_at_us=0, holes=left, **times,
+        usable=usable, url="", fetched_at_us=0, checked_at_us=0, holes=left, **times,
     )  # fmt: skip
 
 
 def page(asked: tuple[int, int], at: int, there: Ranges) -> RestPage:
     return RestPage(
-        asked_start_us=asked[0], asked_end_us=asked[1], server_time_us=at, answered_end_us=asked[1],
-        url="", path="", sha256="",
-        rows=0, present=intersect([asked], there),
+        asked_start_us=asked[0], asked_end_us=asked[1], server_time_us=at, answered_end_us=asked[1], url="",
+        path="", sha256="", rows=0, present=intersect([asked], there),
     )  # fmt: skip
 
 

@@ -31,9 +31,8 @@ def monthly(state: Trust, holes: Ranges) -> ArchiveRecord:
     usable = state in {Trust.OK, Trust.PINNED}
     return ArchiveRecord(
         name="monthly", granularity=Granularity.MONTHLY, start_us=START, end_us=MONTH.end_us, trust=state,
-        usable=usable,
-        url="", fetched_at_us=0, checked_at_us=0, holes=intersect(holes, [(START,
-        MONTH.end_us)]) if usable else [],
+        usable=usable, url="", fetched_at_us=0, checked_at_us=0,
+        holes=intersect(holes, [(START, MONTH.end_us)]) if usable else [],
     )  # fmt: skip
 
 

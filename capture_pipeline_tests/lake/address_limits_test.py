@@ -59,7 +59,10 @@ def left_s(limits: AddressLimits, clock: Clock, part: HostGroup = HostGroup.REST
 def test_refusal_pauses_the_hosts_that_it_is_about(
     status: int, part: HostGroup, rest: float, streams: float, tmp_path: Path, clock: Clock
 ) -> None:
-    """In every process. A 429 is about weights or handshakes, a ban and the firewall about the address."""
+    """The pause applies to every process.
+
+    A 429 is about weights or handshakes, a ban and the firewall about the address.
+    """
     other = store(tmp_path, clock)
     assert other.pause(HostGroup.REST) is None
     store(tmp_path, clock).refuse(part, status, 60.0)
@@ -117,7 +120,7 @@ def test_ban_of_a_wrong_clock_lasts_as_long_as_it_was_stated(tmp_path: Path, clo
 
 
 def test_no_pause_lasts_longer_than_three_days(tmp_path: Path, clock: Clock) -> None:
-    """Neither a longer stated pause nor a longer one in the file."""
+    """This limits both the stated pause and the one in the file."""
     limits = store(tmp_path, clock)
     limits.refuse(HostGroup.REST, 418, 3650 * DAY_S)
     assert left_s(limits, clock) == 3 * DAY_S
@@ -130,7 +133,7 @@ def test_no_pause_lasts_longer_than_three_days(tmp_path: Path, clock: Clock) -> 
 
 
 def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Path, clock: Clock) -> None:
-    """Half of ten in five minutes, counted over all processes."""
+    """The share is half of ten in five minutes, counted over all processes."""
     for _ in range(5):
         assert store(tmp_path, clock).count_attempt() is None
         clock.now_s += 10
@@ -175,7 +178,7 @@ for number in range(int(sys.argv[3])):
 
 
 def writer(path: Path, kind: str, attempts: int) -> subprocess.Popen[str]:
-    """Run a process that counts attempts, and first records a refusal if requested."""
+    """Run a process that counts attempts; it first records a refusal on request."""
     command = [sys.executable, "-c", WRITER, str(path), kind, str(attempts)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -191,7 +194,7 @@ def attempts_of(path: Path, limits: RateLimits) -> int:
 
 
 def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path) -> None:
-    """Three processes with forty attempts each, one of which records a refusal."""
+    """Three processes record forty attempts each, and one of them records a refusal."""
     path = tmp_path / "limits.json"
     started = [writer(path, kind, 40) for kind in ("attempts", "attempts", "ban")]
     for one in started:
@@ -207,7 +210,7 @@ def test_processes_that_write_together_lose_nothing_of_each_other(tmp_path: Path
 
 
 def test_killed_writer_leaves_a_sound_store(tmp_path: Path) -> None:
-    """At any position of a write: earlier counts and the ban stay, and the lock is free."""
+    """The kill is at any position of a write: earlier counts and the ban stay, and the lock is free."""
     path = tmp_path / "limits.json"
     AddressLimits(path, RateLimits()).refuse(HostGroup.REST, 429, 600.0)
     counted = 0

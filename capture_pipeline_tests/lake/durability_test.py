@@ -1,4 +1,4 @@
-"""System calls of an atomic publication: after a kill or an error at any call, readers see a whole file."""
+"""System calls of an atomic publication: readers see a whole file after any kill or error."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def classify_calls(calls: list[str]) -> list[str]:
 
 
 def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) -> None:
-    """In this order; without one of the fsyncs, a loss of power may leave an empty file or none."""
+    """Without one of the fsyncs, a loss of power may leave an empty file or none."""
     target = create_old_file(tmp_path)
     ended, calls = run_under_strace(target)
     assert ended.returncode == 0
@@ -102,7 +102,7 @@ def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) ->
 
 
 def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) -> None:
-    """The file before the rename, the folder after each mkdir, rename and removal in it."""
+    """The file is flushed before the rename, and the folder after each mkdir, rename and removal in it."""
     target = create_old_file(tmp_path)
     ended, calls = run_under_strace(target, program=LIFE_OF_A_DOWNLOAD)
     assert ended.returncode == 0, ended.stderr
@@ -142,7 +142,7 @@ def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Pa
 
 @pytest.mark.parametrize("call", ["write:1", "fsync:1", "rename:1", "fsync:2"])
 def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_path: Path) -> None:
-    """Never a part of either; the signal arrives before the call takes effect."""
+    """The signal arrives before the system call takes effect."""
     target = create_old_file(tmp_path)
     name, _, when = call.partition(":")
     ended, _ = run_under_strace(

@@ -31,7 +31,7 @@ class Note(BaseModel):
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    """And no temporary file is left."""
+    """No temporary file is left."""
     target = tmp_path / "a" / "f"
     publish_bytes(target, b"before")
 
@@ -57,7 +57,7 @@ def _write_beyond_limit(target: Path) -> None:
 
 
 def test_a_disk_that_takes_no_more_is_a_storage_error(tmp_path: Path) -> None:
-    """With a real short write by the file size limit of the process; the earlier file is unchanged."""
+    """The file size limit of the process causes a real short write; the earlier file is unchanged."""
     target = tmp_path / "f"
     publish_bytes(target, b"before")
     process = SPAWN.Process(target=_write_beyond_limit, args=(target,))
@@ -80,7 +80,7 @@ def test_a_model_comes_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
 
 
 def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
-    """With a remedy."""
+    """The error contains a remedy."""
     with pytest.raises(LakeError, match="is recorded but gone"):
         sha256_file(tmp_path / "no")
 
@@ -97,7 +97,7 @@ def test_tables_lie_in_hive_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("symbol", ["../../etc", "a/b", "X\0Y", "BTC\n"])
 def test_a_symbol_cannot_lead_out_of_the_root(symbol: str, tmp_path: Path) -> None:
-    """Neither with dots nor with control characters."""
+    """The cases contain dots and control characters."""
     with pytest.raises(ConfigError):
         Lake(tmp_path).bars(part(symbol))
 
@@ -110,7 +110,7 @@ def test_a_manifest_cannot_name_a_file_outside(recorded: str, tmp_path: Path) ->
 
 
 def test_a_folder_beside_the_root_is_not_inside_it(tmp_path: Path) -> None:
-    """Also if its name begins with the name of the root."""
+    """The name of the folder begins with the name of the root."""
     with pytest.raises(LakeError, match=r"is outside storage\.root"):
         Lake(tmp_path / "root").resolve("../root2/x")
 

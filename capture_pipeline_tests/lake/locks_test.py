@@ -51,7 +51,7 @@ def _hold(path: Path, ready: object, end: object) -> None:
 
 
 def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None:
-    """Also after SIGKILL; the error names the owner."""
+    """SIGKILL frees the lock too; the error names the owner."""
     path, ready, end = tmp_path / "l.lock", SPAWN.Event(), SPAWN.Event()
     process = SPAWN.Process(target=_hold, args=(path, ready, end))
     process.start()

@@ -1,4 +1,4 @@
-"""The pages of the documentation that are written by hand and must say what the code says."""
+"""Handwritten pages of the documentation, compared with the code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IN_WORDS = {"symbols": "the ten of the shipped file", "sessions": "three a week"
 
 
 def _rows() -> dict[str, dict[str, str]]:
-    """The rows of the page's tables of keys, by key, with their cells by heading."""
+    """Return the rows of the tables of keys on the page, by key, with their cells by heading."""
     found = [row for _, rows in tables(PAGE) for row in rows if "key" in row and row["key"].startswith("`")]
     keys = [row["key"].strip("`") for row in found]
     assert len(set(keys)) == len(keys)
@@ -29,7 +29,7 @@ def _rows() -> dict[str, dict[str, str]]:
 
 
 def _defaults(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
-    """Every key of the schema with its default; of the list of sessions those of an entry too."""
+    """Return every key of the schema with its default, including keys of the entries of lists."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
@@ -46,13 +46,13 @@ for _kind in (LogChannel, WebhookChannel, SmtpChannel, PluginChannel):
 
 
 def test_every_key_of_the_settings_is_documented_and_no_other() -> None:
-    """A key that is added, renamed or removed is so on the page."""
+    """The keys of the page are exactly the keys of the schema."""
     assert _rows().keys() == KEYS.keys()
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_documented_default_is_the_one_in_force(key: str) -> None:
-    """Numbers by value, everything else by its text."""
+    """Numbers are compared by value, other defaults by their text."""
     told, default = _rows()[key]["default"].strip("`"), KEYS[key]
     if key in IN_WORDS:
         assert told == IN_WORDS[key]
@@ -67,7 +67,7 @@ def test_the_documented_default_is_the_one_in_force(key: str) -> None:
 
 
 def test_each_documented_variable_sets_its_key() -> None:
-    """Where a table names variables; elsewhere the rule is told."""
+    """The test applies to tables that name variables."""
     told = {key: row["variable"].strip("`") for key, row in _rows().items() if "variable" in row}
     names = {".".join(path): name for name, path in environment_names().items()}
     assert told == {key: names[key] for key in told}

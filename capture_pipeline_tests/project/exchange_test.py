@@ -1,4 +1,4 @@
-"""`docs/exchange.md` against the constants of the client and, apart from them, those of the sandbox."""
+"""Comparison of `docs/exchange.md` with the constants of the client and of the sandbox."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
 
 @pytest.mark.parametrize(("side", "numbers"), [("client", LIMITS_OF_CLIENT), ("sandbox", LIMITS_OF_SANDBOX)])
 def test_each_side_has_the_limits_of_the_page(side: str, numbers: dict[str, dict[Market, object]]) -> None:
-    """Those that the page says it has, no more and no fewer, with the page's numbers."""
+    """The numbers are those of the page, and no limit is missing or added."""
     told = {row["limit"]: by_market(row) for row in PAGE.limits if row[side] == "yes"}
     assert told == {
         name: {market: str(value) for market, value in values.items()} for name, values in numbers.items()
@@ -128,7 +128,7 @@ def test_each_side_has_the_limits_of_the_page(side: str, numbers: dict[str, dict
 
 
 def test_the_client_keeps_within_the_limits() -> None:
-    """Defaults of settings, and what it asks of depth."""
+    """The test covers the defaults of the settings and the requests for depth."""
     assert Recording().renew_hours * 3600 < CONNECTION_LIFE_S
     assert {depth_limit(Market.UM, levels) for levels in range(1, 5001)} == set(UM_DEPTHS)
     assert {depth_limit(Market.SPOT, levels) for levels in range(1, 6000)} == set(range(1, SPOT_DEPTH + 1))
@@ -136,7 +136,7 @@ def test_the_client_keeps_within_the_limits() -> None:
 
 
 def test_hosts_are_those_of_the_page() -> None:
-    """The defaults of the settings, and where the sandbox has them."""
+    """The test covers the defaults of the settings and the addresses in the sandbox."""
     assert {
         row["setting"].strip("`"): row["host"].strip("`") for row in PAGE.hosts
     } == Endpoints().model_dump(exclude={"extra_hosts"})
@@ -160,7 +160,7 @@ def test_hosts_are_those_of_the_page() -> None:
 
 
 def weights(row: Row) -> dict[int, int]:
-    """Expected weight of each value of `limit` from 1 to the largest."""
+    """Return the expected weight of each value of `limit` from 1 to the largest."""
     most = 1 if row["most rows"] == "none" else int(row["most rows"])
     steps = (
         [tuple(map(int, step.split(": "))) for step in row["weight"].split(", ")]
@@ -173,7 +173,7 @@ def weights(row: Row) -> dict[int, int]:
 
 @pytest.mark.parametrize("key", REQUESTS, ids=lambda key: f"{key[0]} {key[1]}")
 def test_weights_are_those_of_the_page(key: tuple[Market, str]) -> None:
-    """For every value of `limit`."""
+    """The test covers every value of `limit`."""
     (market, path), expected = key, weights(REQUESTS[key])
     endpoint = path.rpartition("/")[2]
     assert {limit: compute_weight(market, endpoint, {"limit": str(limit)}) for limit in expected} == expected
@@ -182,7 +182,7 @@ def test_weights_are_those_of_the_page(key: tuple[Market, str]) -> None:
 
 
 def test_the_sandbox_serves_the_requests_of_the_page_and_no_others() -> None:
-    """By market, with as many rows."""
+    """Each market has its own endpoints and limits of rows."""
     box = Sandbox(SandboxConfig())
     try:
         for market in Market:
@@ -204,7 +204,7 @@ def test_the_sandbox_serves_the_requests_of_the_page_and_no_others() -> None:
 
 
 def test_the_client_knows_the_requests_of_the_page_and_no_others() -> None:
-    """Its table of weights, its page of rows, and one place that joins a root and an endpoint."""
+    """The test covers the weights, the page size, and the only function that joins root and endpoint."""
     for market in Market:
         assert {f"{market.rest_root}/{name}" for name in urls._WEIGHTS[market]} == {
             path for of, path in USED if of is market
@@ -216,14 +216,14 @@ def test_the_client_knows_the_requests_of_the_page_and_no_others() -> None:
 
 
 def test_no_market_offers_an_interval_that_it_lacks() -> None:
-    """The client and the sandbox by themselves."""
+    """Client and sandbox are tested separately."""
     for market in Market:
         assert [step for step in Interval if has_interval(market, step)] == list(constants.INTERVALS[market])
     assert set(Interval) - set(constants.INTERVALS[Market.UM]) == {Interval.S1}
 
 
 def test_streams_are_those_of_the_page() -> None:
-    """What sessions record, fields, endpoints, and what the sandbox sends."""
+    """The test covers the streams of sessions, their fields and endpoints, and the frames of the sandbox."""
     rows = {(Market(row["market"]), row["stream"].strip("`")): row for row in PAGE.streams}
     for market in Market:
         recorded = {
@@ -252,7 +252,7 @@ def client_files() -> list[Path]:
 
 
 def error_codes(files: Iterator[Path] | list[Path]) -> set[int]:
-    """Numbers from -9999 to -1000 in source text."""
+    """Return numbers from -9999 to -1000 in source text."""
     found = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -268,7 +268,7 @@ def error_codes(files: Iterator[Path] | list[Path]) -> set[int]:
 
 
 def test_error_codes_are_those_of_the_page() -> None:
-    """Each side has the codes that the page says it has in its source, no more and no fewer."""
+    """The source of each side contains exactly the codes that the page lists for it."""
     told = {int(row["code"]): row for row in PAGE.errors if row["code"] != "none"}
     interpreted = {
         code for code, row in told.items() if row["the client"] in {"tries again", "no such symbol"}
@@ -285,7 +285,7 @@ def test_error_codes_are_those_of_the_page() -> None:
 
 @pytest.mark.parametrize("row", PAGE.errors, ids=lambda row: f"{row['status']} {row['code']}")
 def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
-    """By its status and code, as a real exchange answers them."""
+    """The error is classified by the status and code of a real answer."""
     code = {} if row["code"] == "none" else {"code": int(row["code"])}
     fault = f"status_{row['status']}"
     with SandboxServer(
@@ -301,7 +301,7 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
 
 
 def test_the_sandbox_takes_no_constant_from_the_client() -> None:
-    """Nothing in capitals and no rule, but for the arithmetic of times and what both are allowed to share."""
+    """Only the arithmetic of times and a list of shared names may be imported."""
     shared = {"periods", "klines"}
     rules = {
         "route_of",
@@ -328,7 +328,7 @@ def test_the_sandbox_takes_no_constant_from_the_client() -> None:
 
 
 def test_every_part_of_the_record_of_a_preflight_answers_a_question(tmp_path: Path) -> None:
-    """And each part that the page names exists."""
+    """Each part that the page names exists."""
     record = ExchangeRecord(Settings.model_validate({"storage": {"root": tmp_path}}), ["BTCUSDT"])
     about = {"time", "venue", "market", "symbols"}
     assert set(record._document(0)) - about == {

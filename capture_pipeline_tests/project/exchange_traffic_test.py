@@ -1,4 +1,7 @@
-"""`docs/exchange.md` compared with the requests of the client and the answers of the sandbox."""
+"""Comparison of `docs/exchange.md` with the traffic of the client and the sandbox.
+
+The traffic consists of requests, answers, frames and files.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ SEND_NOTHING = {"klines_url", "agg_trades_pause_s"}
 def sandbox(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SandboxDeployment]:
-    """An exchange whose clock stands, with files from the end of 2024 on, and a client of one market."""
+    """Start an exchange with a stopped clock and files since the end of 2024, and a client of one market."""
     with run_sandbox_deployment(
         tmp_path_factory.mktemp("exchange"),
         {"symbols": [QUIET], "listed": LISTED},
@@ -82,9 +85,9 @@ def rows_of(rows: list[Row], market: Market) -> list[Row]:
 
 
 def test_every_request_of_the_client_is_on_the_page(sandbox: SandboxDeployment) -> None:
-    """Path and parameters, no more and no fewer.
+    """The path and the parameters equal those of the page.
 
-    Each form is sent for real, and the exchange counts the weight that the page states.
+    Each form of a request is sent, and the exchange counts the weight that the page states.
     """
     methods = {
         name for name, _ in inspect.getmembers(RestClient, inspect.isfunction) if not name.startswith("_")
@@ -121,7 +124,7 @@ def test_every_request_of_the_client_is_on_the_page(sandbox: SandboxDeployment) 
 
 
 def test_answers_have_the_fields_of_the_page(sandbox: SandboxDeployment) -> None:
-    """Those that the client reads; of a list one row."""
+    """The fields are those that the client reads; in a list, those of one row."""
     market = sandbox.deployment.settings.market
     ask = {"symbol": SYMBOL, "interval": "1m", "limit": "10"}
     for row in rows_of(PAGE.requests, market):
@@ -142,7 +145,7 @@ def test_answers_have_the_fields_of_the_page(sandbox: SandboxDeployment) -> None
 
 
 def ids_told(cell: str, data: dict[str, Any]) -> tuple[int, int] | None:
-    """First and last id that the page's cell names, of a message."""
+    """Return the first and the last id of a message, as the cell of the page names their fields."""
     if cell == "none":
         return None
     first, _, last = cell.replace("`", "").partition(" to ")
@@ -152,9 +155,9 @@ def ids_told(cell: str, data: dict[str, Any]) -> tuple[int, int] | None:
 
 @pytest.mark.parametrize("row", PAGE.streams, ids=lambda row: f"{row['market']} {row['stream']}")
 def test_frames_have_the_form_of_the_page(row: Row) -> None:
-    """Fields in order, by the endpoint that the client chooses.
+    """The fields have the order of the page, for the endpoint that the client selects.
 
-    The client takes the ids that the page states.
+    The client reads the ids that the page names.
     """
     market, stream = Market(row["market"]), row["stream"].strip("`").replace("<symbol>", "btcusdt")
     base = "/fstream/{route}" if market is Market.UM else ""
@@ -203,6 +206,7 @@ PERIODS = [("monthly", Month(2024, 12)), ("daily", date(2024, 12, 31)), ("daily"
 def test_files_have_the_paths_and_the_form_of_the_page(
     sandbox: SandboxDeployment, granularity: str, period: Month | date
 ) -> None:
+    """Client, archive, bucket and listing use the paths of the page, and the client reads the files."""
     settings = sandbox.deployment.settings
     client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)
     rows = rows_of(PAGE.files, settings.market)
@@ -222,7 +226,7 @@ def test_files_have_the_paths_and_the_form_of_the_page(
 
 
 def check_csv(row: Row, content: bytes, file: ArchiveFile | TradesFile, *, is_new: bool) -> None:
-    """Columns, header and unit; the client's reader takes the file."""
+    """Compare columns, header and unit, and read the file with the reader of the client."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         head, *lines = archive.read(f"{file.stem}.csv").decode().splitlines()
     assert {len(line.split(",")) for line in [head, *lines]} == {int(row["columns"])}
@@ -237,13 +241,13 @@ def check_csv(row: Row, content: bytes, file: ArchiveFile | TradesFile, *, is_ne
 
 
 def test_every_file_of_the_client_is_on_the_page() -> None:
-    """Its kinds of files are the two that the page's paths are compared with."""
+    """The client knows only the two kinds of files that the other tests compare with the page."""
     assert set(urls._PeriodFile.__subclasses__()) == {ArchiveFile, TradesFile}
     assert {str(kind) for kind in Granularity} == {granularity for granularity, _ in PERIODS}
 
 
 def test_a_listing_is_asked_for_as_the_page_says(tmp_path: Path) -> None:
-    """`marker` comes with the second page; pages have a thousand keys."""
+    """The second request has a `marker`; a page has a thousand keys."""
     with run_sandbox_deployment(tmp_path, {"symbols": [QUIET], "listed": "2023-09-15"}) as made:
         settings = made.deployment.settings
         client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)

@@ -1,4 +1,4 @@
-"""Text leaves the project through a few modules, which make it printable.
+"""Restriction of all output to a few modules, which make text printable.
 
 No other module may write, log, render or report.
 """
@@ -51,14 +51,17 @@ EXITS: dict[str, set[str]] = {
 
 
 def names_of(source: str) -> Iterator[str]:
-    """Names that a module uses, as far as its imports tell; a call has `()` behind the name."""
+    """Return the names that a module uses, resolved by its imports; a call ends with `()`."""
     tree = ast.parse(source)
     imported: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                first = alias.name.partition(".")[0]
-                imported[alias.asname or first] = alias.name if alias.asname else first
+            imported |= {
+                alias.asname or alias.name.partition(".")[0]: alias.name
+                if alias.asname
+                else alias.name.partition(".")[0]
+                for alias in node.names
+            }
         elif isinstance(node, ast.ImportFrom):
             imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -78,7 +81,7 @@ def _dotted(node: ast.expr, imported: dict[str, str]) -> str:
 
 
 def faults_of(module: str, source: str) -> set[str]:
-    """Names that a module uses although it is no exit for them."""
+    """Return the output functions that a module uses without permission."""
     found = set(names_of(source))
     return {
         name
@@ -90,7 +93,7 @@ def faults_of(module: str, source: str) -> set[str]:
 
 
 def modules() -> dict[str, str]:
-    """Source by path: below the package, and below the repository for the sandbox."""
+    """Return the source of the package and of the sandbox by path."""
     product = {
         path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))
     }
@@ -107,7 +110,7 @@ def test_text_leaves_through_the_listed_modules_only() -> None:
 
 
 def test_each_listed_module_is_still_an_exit() -> None:
-    """A module that no longer needs its place in the table would let a later change pass."""
+    """A module that does not need its entry in the table would hide a later violation."""
     sources = modules()
     for rule, allowed in EXITS.items():
         for module in allowed:
@@ -167,7 +170,7 @@ def test_why_a_sensor_starts_nothing_is_printable() -> None:
 
 
 def test_no_program_ends_with_a_text() -> None:
-    """`sys.exit` and `SystemExit` write what they are given to standard error."""
+    """`sys.exit` and `SystemExit` write their argument to standard error."""
     for module, source in modules().items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"sys.exit", "SystemExit"}:

@@ -1,4 +1,4 @@
-"""Every word in the name of a module or folder is a term of the glossary or a general term."""
+"""Words in the names of modules and folders: each is in the glossary or in its list of general terms."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The installed package is complete, and the lock file has no version with a known vulnerability."""
+"""Completeness of the wheel, and minimum versions of dependencies with known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;\\]+)", re.MULTILINE)
 
 @pytest.mark.parametrize(("name", "floor", "mended"), [(name, *floor) for name, floor in FLOORS.items()])
 def test_nothing_is_older_than_its_mended_version(name: str, floor: str, mended: str) -> None:
-    """The lock file decides what is installed."""
+    """The lock file determines the installed versions."""
     pinned = [
         Version(version) for found, version in PIN.findall(LOCKS[0].read_text()) if found.lower() == name
     ]
@@ -38,7 +38,7 @@ def test_nothing_is_older_than_its_mended_version(name: str, floor: str, mended:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=["project", "benchmarks"])
 def test_every_pin_has_a_hash_and_no_host_is_named(lock: Path) -> None:
-    """So that any registry can serve it and none can alter it."""
+    """Any registry can serve the pinned files, and none can change them."""
     text = lock.read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
     assert len(entries) == len(PIN.findall(text))
@@ -48,7 +48,7 @@ def test_every_pin_has_a_hash_and_no_host_is_named(lock: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_holds_everything_that_is_read_at_run_time(tmp_path: Path) -> None:
-    """Templates, queries, calendars and the schema are in it, and the tests are not."""
+    """The wheel contains templates, queries, calendars and the schema, but no tests."""
     command = [
         sys.executable,
         "-m",

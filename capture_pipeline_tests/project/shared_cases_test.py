@@ -1,7 +1,6 @@
-"""Recorded inputs on which an earlier version was wrong, each with its correct outcome.
+"""Recorded inputs that an earlier version handled incorrectly, run through the command line.
 
-They are read in place and are not part of the project; tests of the same behaviour with values of their own
-stand beside the code they are about.
+The inputs are in a folder outside the project. Other tests cover the same behaviour with generated values.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ KLINES = {
 
 @pytest.fixture(params=KLINES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, SandboxDeployment]]:
-    """A deployment whose exchange serves the files of one case."""
+    """Start a deployment whose exchange serves the files of one case."""
     name: str = request.param
     symbol, interval, first, last = KLINES[name]
     environment = {"CAPTURE_SYMBOLS": symbol, "CAPTURE_INTERVAL": interval}
@@ -51,7 +50,7 @@ def run(sandbox: SandboxDeployment, *arguments: str) -> Result:
 
 
 def test_months_of_the_exchange_pass_the_gates(case: tuple[str, SandboxDeployment]) -> None:
-    """Backfill, ledger, gates and coverage end without an error that nobody can repair.
+    """Backfill, ledger, gates and coverage end without an error that has no remedy.
 
     An unverified file is reported.
     """
@@ -66,7 +65,7 @@ def test_months_of_the_exchange_pass_the_gates(case: tuple[str, SandboxDeploymen
 
 
 def _expect(name: str, partitions: list[dict[str, Any]], sandbox: SandboxDeployment) -> None:
-    """What is particular to a case."""
+    """Check the particular results of a case."""
     gaps = [row for _, row in _table(sandbox, "bar_gaps")]
     if name == "early-close":
         (bar,) = [row for _, row in _table(sandbox, "bars") if row["open_time_us"] == 1_679_659_200_000_000]
@@ -107,7 +106,7 @@ IMPORTS = {
 
 @pytest.mark.parametrize("name", IMPORTS)
 def test_recordings_of_tools_are_imported_and_what_is_odd_is_reported(name: str, tmp_path: Path) -> None:
-    """Units, markets, error objects and clocks that go back."""
+    """The cases contain other units and markets, error objects, and clocks that were set back."""
     tool, options, told = IMPORTS[name]
     result = CliRunner().invoke(
         main, ["session", "import", str(STREAMS / name), "--format", tool, "--out", str(tmp_path), *options]
@@ -129,7 +128,7 @@ READ = [
 
 @pytest.mark.parametrize("name", READ)
 def test_recordings_are_read_alike_by_every_command(name: str) -> None:
-    """Names of any script, contracts, levels with a third element, CRLF and plain text."""
+    """The cases contain non-ASCII names, contracts, levels with a third element, CRLF and plain text."""
     report = json.loads(
         CliRunner().invoke(main, ["session", "validate", str(STREAMS / name), "--json"]).stdout
     )
@@ -141,7 +140,7 @@ def test_recordings_are_read_alike_by_every_command(name: str) -> None:
 
 @pytest.mark.parametrize(("second", "exit_code"), [(1, 0), (2, 0), (2.05, 1), (7, 1), (12.15, 1), (13, 0)])
 def test_there_is_no_book_inside_a_hole(second: float, exit_code: int) -> None:
-    """From the last diff before missing ids to the next snapshot."""
+    """The hole lasts from the last diff before the missing ids to the next snapshot."""
     at = f"2025-09-04T15:33:{20 + second:06.3f}Z"
     result = CliRunner().invoke(main, ["session", "book", str(STREAMS / "c20_hole.jsonl.gz"), "--at", at])
     assert result.exit_code == exit_code, result.output
@@ -149,7 +148,7 @@ def test_there_is_no_book_inside_a_hole(second: float, exit_code: int) -> None:
 
 
 def test_a_short_hole_ends_a_stretch() -> None:
-    """Two ids missing within 0.3 s."""
+    """Two ids are missing within 0.3 s."""
     document = json.loads(
         CliRunner()
         .invoke(main, ["session", "diagnose", str(STREAMS / "diagnose-short-gap"), "--json"])

@@ -1,4 +1,4 @@
-"""The structure of the code: modules import each other in one direction."""
+"""Dependencies between modules: imports in one direction only."""
 
 import grimp
 
@@ -6,7 +6,7 @@ from capture_pipeline_tests.support.structure import PACKAGES, import_circle
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports for types count too."""
+    """Imports for type annotations count too."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     arrows = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     assert import_circle(arrows) == []

@@ -32,7 +32,7 @@ from capture_pipeline_tests.support.sessions.system_calls import Calls
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a deployment whose exchange receives no request."""
+    """Create the settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -44,7 +44,7 @@ def folder(settings: Settings) -> SessionFolder:
 
 
 def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, settings: Settings) -> None:
-    """Recorded, duplicate, rejected, control, early and held messages, and snapshots."""
+    """The messages are recorded, duplicate, rejected, control, early or delayed ones, and snapshots."""
     desk = Desk(folder).start()
     desk.send(10, 20)
     desk.pipeline.merge.add_connection(2)
@@ -261,7 +261,7 @@ def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
 
 
 def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
-    """After a loss of power during a write in place."""
+    """The tear is that of a power loss during a write in place."""
     desk = Desk(folder).start()
     desk.send(1, 10)
     desk.end()

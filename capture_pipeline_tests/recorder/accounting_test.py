@@ -159,7 +159,10 @@ def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> None:
-    """After a kill in the middle, the ledger has the ids; after a kill at the end, the account fails."""
+    """After a kill in the middle, the ledger has the ids.
+
+    After a kill at the end, the account is not closed.
+    """
     with live(tmp_path) as session:
         session.start()
         session.recording()

@@ -72,7 +72,6 @@ HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -88,7 +87,7 @@ def folder(settings: Settings) -> SessionFolder:
 def test_it_is_noticed_and_its_ids_are_listed(
     name: str, resumed: bool, folder: SessionFolder, settings: Settings
 ) -> None:
-    """Within the fsync interval, without another message; only the altered lines are lost."""
+    """The check runs at each fsync interval without another message; only the altered lines are lost."""
     harm, cause = HARMS[name]
     desk = Desk(folder).start()
     desk.send(1, 40)
@@ -188,7 +187,7 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
 def test_it_is_noticed_while_nothing_is_written(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a quiet market, after everything was flushed and checked."""
+    """The market is quiet, and all data were flushed and checked before."""
     calls = Calls(monkeypatch)
     desk = Desk(folder)
     desk.send(1, 10)

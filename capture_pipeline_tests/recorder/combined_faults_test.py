@@ -31,7 +31,10 @@ PASSING = [
 def test_both_complete_and_every_id_is_accounted_for(
     market: str, trades: str, connections: int, tmp_path: Path
 ) -> None:
-    """REST lags, temporary errors, a ban stated only in the body that cuts every connection, stale zips."""
+    """REST is late and has temporary errors, and zips are outdated.
+
+    A ban is stated only in the body of the refusal and cuts every connection.
+    """
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
     with exchange(tmp_path, config, CAPTURE_MARKET=market) as sandbox:
         session = Live(sandbox, 600, ["BTCUSDT"])

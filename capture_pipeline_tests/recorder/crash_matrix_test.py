@@ -1,4 +1,4 @@
-"""Every write, fsync, rename and truncation of a small session: killed at it or refused, and then recovered.
+"""Crashes at every write, fsync, rename and truncation of a small session, with recovery.
 
 At the end there is one valid file with valid checksums, and persisted == sent − ledger. CI runs a sample of
 the matrix, `make crash-matrix` all of it.

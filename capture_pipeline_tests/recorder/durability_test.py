@@ -1,4 +1,4 @@
-"""The order of writes and flushes of a recorder, on which its promises after a loss of power depend."""
+"""Order of writes and flushes of a recorder, which makes its data durable."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
 
 
 def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
-    """Flushed before the rename, and its folder after it; then the checksums, and the metadata last."""
+    """The file is flushed before the rename, and its folder after it; checksums and metadata follow."""
     folder, settings = prepared
     folder.growing.write_bytes(build_member(LINE % (1, 1), 1))
     calls.clear()

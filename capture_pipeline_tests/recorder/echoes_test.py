@@ -1,4 +1,4 @@
-"""Copies of messages are found by their bytes and counted as the merger counts them."""
+"""Detection of copies of messages by their bytes, with the counts of the merger."""
 
 from __future__ import annotations
 

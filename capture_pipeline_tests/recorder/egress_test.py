@@ -1,4 +1,4 @@
-"""REST and streams through a real proxy to a real TLS host: the same rules, and one text per failure."""
+"""REST and streams through a real proxy to a real TLS host."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class World:
-    """An exchange with and without TLS, and proxies that alone can resolve its name."""
+    """Exchange with and without TLS, and the only proxies that can resolve its name."""
 
     def __init__(self, stack: ExitStack, authority: Authority) -> None:
         tls = authority.context()
@@ -55,7 +55,7 @@ def shared(authority: Authority) -> Iterator[World]:
 
 @pytest.fixture
 def world(shared: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The servers without requests and with their authority trusted."""
+    """Clear the requests of the servers, and trust their authority."""
     clear_environment(monkeypatch)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
     for proxy in (shared.proxy, shared.tls_proxy):
@@ -123,7 +123,7 @@ def test_address_is_reached_through_the_proxy(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the proxy can resolve the name, so an answer came through it; also with a login."""
+    """Only the proxy can resolve the name, so an answer came through it; one case has a login."""
     world.proxy.login = "usér:p€s:s" if "@" in value else None
     monkeypatch.setenv(variable, value.format(plain=world.proxy.port, tls=world.tls_proxy.port))
     assert not ask(f"{scheme}://{HOST}/api")
@@ -255,7 +255,7 @@ def test_variable_that_cannot_be_used_is_one_text(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also during a recording, because the file may be removed."""
+    """The case during a recording matters because a file of certificates may be removed."""
     del world
     monkeypatch.setenv(variable, value)
     failure = ask(f"https://{HOST}/api")

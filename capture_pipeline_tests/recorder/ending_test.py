@@ -1,4 +1,4 @@
-"""The end of a session: decided once, and finished by the next process after any interruption."""
+"""The end of a session: one decision, and completion by the next process after an interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from capture_pipeline_tests.support.sessions.recorder import live
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a deployment whose exchange receives no request."""
+    """Create the settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    """A prepared session of one hour."""
+    """Prepare a session of one hour."""
     return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT"], "custom", 3600))
 
 
@@ -72,7 +72,7 @@ def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(
 def test_parts_that_were_joined_are_neither_doubled_nor_lost(
     left: int, folder: SessionFolder, settings: Settings
 ) -> None:
-    """For each set of parts that a crash may leave."""
+    """The test covers each set of parts that a crash may leave."""
     parts = [members(1), members(11), members(21)]
     folder.recording.write_bytes(b"".join(parts))
     for number in range(left):
@@ -83,7 +83,7 @@ def test_parts_that_were_joined_are_neither_doubled_nor_lost(
 
 
 def test_parts_are_joined_in_order(folder: SessionFolder, settings: Settings) -> None:
-    """Also with more than nine parts."""
+    """The recording has more than nine parts, so that names in text order would be wrong."""
     for number in range(11):
         folder.segment(number + 1).write_bytes(members(number * 10 + 1))
     stop(folder, settings)
@@ -200,7 +200,7 @@ def test_sessions_that_start_together_do_not_meet(settings: Settings) -> None:
 
 
 def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
-    """Also across a change of the second, which changes the name of the session."""
+    """One case changes the second in between, which changes the name of the session."""
     second = 1_000_000
     for turn in range(5):
         names = [

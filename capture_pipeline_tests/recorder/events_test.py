@@ -1,4 +1,4 @@
-"""Events of a recorder: lines in the event log, order of handlers, and counts of a session."""
+"""Events of a recorder: lines of the event log, order of handlers, and counts of a session."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ LINES: list[tuple[LoggedEvent, str]] = [
 def test_line_of_an_event_has_its_name_and_its_values(
     tmp_path: Path, event: LoggedEvent, values: str
 ) -> None:
-    """With the time of the publication."""
+    """The line also has the time of the publication."""
     EventLog(tmp_path / "events.jsonl", lambda: 17).write(event)
     assert (tmp_path / "events.jsonl").read_text() == f'{{"capture_ns": 17, {values}}}\n'
 

@@ -28,7 +28,7 @@ ENDPOINTS = 2
 
 @pytest.fixture(scope="module")
 def futures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeployment]:
-    """A market twenty times as fast as real time, and a deployment that records its futures."""
+    """Start a market at twenty times the real speed, and a deployment that records its futures."""
     root = tmp_path_factory.mktemp("futures")
     with exchange(root, {"frozen": False, "speed": 20, "symbols": [BUSY]}, CAPTURE_MARKET="um") as sandbox:
         yield sandbox
@@ -36,7 +36,7 @@ def futures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxDeploym
 
 @pytest.fixture
 def session(futures: SandboxDeployment, tmp_path: Path) -> Iterator[Live]:
-    """A session with two connections and its running recorder."""
+    """Start a session with two connections and its recorder."""
     sandbox = SandboxDeployment(futures.url, tmp_path, CAPTURE_MARKET="um")
     one = Live(sandbox, 600, ["BTCUSDT"])
     try:
@@ -54,7 +54,7 @@ def _synced(session: Live) -> None:
 
 
 def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Live, tmp_path: Path) -> None:
-    """At each endpoint. The recording is valid, the book agrees with REST, and the diffs become tables."""
+    """The recording is valid, the book agrees with REST, and tables are built, for each endpoint."""
     _synced(session)
     open_ones = {one["number"]: one["path"] for one in session.streams()["connections"]}
     for endpoint in ("market", "public"):
@@ -88,7 +88,10 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
 
 
 def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) -> None:
-    """Exactly, by stream; lost aggregates are requested by their ids, and the book gets another snapshot."""
+    """The ledger lists the ids by stream.
+
+    Lost aggregates are requested, and the book gets another snapshot.
+    """
     _synced(session)
     session.inject_fault("ws_reset", "all")
     session.wait(lambda status: status.gaps == 2)
@@ -112,7 +115,6 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
 
 
 def _capture(sandbox: SandboxDeployment, *arguments: str) -> subprocess.Popen[str]:
-    """Run a command as a process."""
     environment = {**os.environ, **sandbox.environment(**QUICK)}
     command = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()", *arguments]
     return subprocess.Popen(

@@ -29,7 +29,7 @@ PUBLISHED = "2025-02-22T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A finished session of a delivery contract over whole minutes, with one of two connections cut."""
+    """Record a session of a delivery contract over whole minutes, with one of two connections cut."""
     root = tmp_path_factory.mktemp("futures-trades")
     with exchange(
         root, MARKET, CAPTURE_MARKET="um", CAPTURE_SYMBOLS=CONTRACT, CAPTURE_HTTP_READ_TIMEOUT_S="60"

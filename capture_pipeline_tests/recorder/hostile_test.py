@@ -103,7 +103,7 @@ ENDLESS: dict[str, Behaviour] = {
 
 @contextmanager
 def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: float = 600) -> Iterator[Live]:
-    """A session with one connection to a hostile server whose REST never answers."""
+    """Start a session with one connection to a hostile server whose REST never answers."""
     with hostile_server(*behaviours, answer=answer) as server:
         sandbox = SandboxDeployment(server.url, root, CAPTURE_HTTP_ATTEMPTS="1")
         live = Live(sandbox, seconds, ["BTCUSDT"], connections=1)
@@ -116,7 +116,7 @@ def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: f
 
 @pytest.mark.slow
 def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> None:
-    """At once, with the close code; valid messages are recorded, and the next connection continues."""
+    """The connection ends at once with the close code; messages before it are recorded."""
     last = send_pieces(
         *(frame(FIN | TEXT, trade(number)) for number in range(len(VIOLATIONS) + 2, len(VIOLATIONS) + 50))
     )
@@ -164,7 +164,7 @@ def test_the_planned_end_is_obeyed_in_a_flood(tmp_path: Path) -> None:
 
 
 def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path) -> None:
-    """In a message of the combined stream, as the value of an id or next to the ids."""
+    """The nesting is in a message of the combined stream, in the value of an id or next to the ids."""
     deep = b"[" * 100_000 + b"]" * 100_000
     beside = trade(2).replace(b'"M":true', b'"M":' + deep)
     instead = trade(2).replace(b'"t":2', b'"t":' + deep)

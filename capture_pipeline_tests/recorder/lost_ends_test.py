@@ -30,7 +30,7 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a deployment whose exchange receives no request."""
+    """Create the settings of a deployment whose exchange receives no request."""
     return Settings.model_validate(
         {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
     )
@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def folder(settings: Settings) -> SessionFolder:
-    """A prepared session of one hour."""
+    """Prepare a session of one hour."""
     return prepare(sessions_root(settings), create_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
@@ -103,7 +103,10 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
 def test_a_recording_that_ends_before_its_checkpoint_is_told(
     left: int, folder: SessionFolder, settings: Settings
 ) -> None:
-    """Flushed messages that are gone, of each stream; also if the whole file is gone."""
+    """The checkpoint counts flushed messages of each stream that are gone.
+
+    In one case the whole file is gone.
+    """
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
     write_recording(folder, parts)
     folder.growing.write_bytes(b"".join(parts[:left]))

@@ -1,4 +1,4 @@
-"""Gzip members are readable by every tool, and a scan finds every cut, flipped bit and zero."""
+"""Gzip members: readable by every tool, with detection of every cut, flipped bit and zero."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_same_lines_give_the_same_bytes() -> None:
 
 
 def test_a_sound_file_is_read_whole() -> None:
-    """All lines, and a clean ending."""
+    """The scan returns all lines and reports no damage."""
     out, found = scan_bytes(FILE)
     assert out == b"".join(BATCHES)
     assert (found.findings, found.sound_end, out.count(b"\n"), found.members) == ([], len(FILE), 40, 4)
@@ -84,7 +84,7 @@ def test_a_flipped_bit_costs_one_member_and_is_told(at: int, bit: int) -> None:
 
 @pytest.mark.parametrize("zeros", [1, 10, 5000])
 def test_zeros_at_the_end_are_told(zeros: int) -> None:
-    """As after a loss of power; Python's gzip treats zeros as padding."""
+    """A loss of power can leave such zeros; Python's gzip treats them as padding."""
     assert gzip.decompress(FILE + b"\0" * zeros) == b"".join(BATCHES)
     _, found = scan_bytes(FILE + b"\0" * zeros)
     assert (kinds(found), found.sound_end) == ([FindingKind.ZERO_TAIL], len(FILE))
@@ -98,7 +98,7 @@ def test_a_member_that_lies_about_its_lines_is_damage() -> None:
 
 
 def test_what_follows_a_member_in_its_length_is_no_member() -> None:
-    """Two members under one length, or lines without an end, are refused."""
+    """The scan refuses two members under one length, and lines without an end."""
     assert inflate_member(MEMBERS[0] + MEMBERS[1]) is None
     assert inflate_member(gzip.compress(b"no newline")) is None
     assert inflate_member(MEMBERS[0][:-1]) is None

@@ -1,4 +1,4 @@
-"""Merging of connections: each message once, in order; no hole is skipped that a live connection can fill."""
+"""Merging of connections: each message once, in order, without avoidable holes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
 
 
 def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
-    """The held messages are released by the next `flush_expired`."""
+    """The delayed messages are released by the next `flush_expired`."""
     one = desk(1, 2)
     one.push(1, 1)
     one.push(2, 1)
@@ -91,7 +91,7 @@ def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
 
 
 def test_a_single_connection_is_not_waited_for() -> None:
-    """Only the grace for messages out of order is waited."""
+    """The wait is only the grace for messages out of order."""
     one = desk(1)
     one.push(1, 1)
     assert one.push(1, 3) == []
@@ -183,7 +183,7 @@ def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
 
 @given(journeys())
 def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple[int, str]]]) -> None:
-    """For any order of two connections; a cut one continues after the position of the faster one."""
+    """Two connections deliver in any order; a cut one continues after the position of the faster one."""
     count, steps = journey
     merge, numbers = Merger(), [1, 2]
     at = [0, 0]
@@ -216,7 +216,7 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(1, 3))
 def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -> None:
-    """Any ids in any order on any connection: each is emitted at most once, in order."""
+    """For any ids in any order, each is emitted at most once, in order."""
     merge = Merger()
     for number in range(connections):
         merge.add_connection(number)
@@ -234,7 +234,7 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
 
 @pytest.mark.parametrize("streams", [2, 5])
 def test_streams_do_not_wait_for_each_other(streams: int) -> None:
-    """A hole in one stream holds back no message of another."""
+    """A hole in one stream delays no message of another."""
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)
@@ -364,7 +364,7 @@ def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
 
 
 def test_a_closed_connection_delays_no_hole() -> None:
-    """Only the grace is waited, not the wait for a connection without messages."""
+    """The wait is only the grace, not the time for a connection without messages."""
     one = desk(1, 2)
     for connection in (1, 2):
         one.push(connection, 1)
@@ -438,7 +438,7 @@ def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
 def test_every_message_is_passed_once_or_counted(
     steps: list[tuple[int, int, int, int]], data: st.DataObject
 ) -> None:
-    """For any messages: emitted once, or counted as duplicate, late, early or stray; none is left."""
+    """For any messages, each is emitted once or counted as duplicate, late, early or stray; none is left."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
     for connection in (1, 2, 3):
@@ -480,7 +480,10 @@ def test_every_message_is_passed_once_or_counted(
     )
 )
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
-    """Without a reset: a duplicate was emitted, a late one is within a gap, an early one before the first."""
+    """A duplicate was emitted, a late one is within a gap, an early one precedes the first message.
+
+    No count of ids is reset.
+    """
     merge = Merger()
     merge.add_connection(1)
     merge.add_connection(2)

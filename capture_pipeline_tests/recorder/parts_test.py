@@ -69,7 +69,7 @@ def test_stamps_follow_the_time_and_never_repeat() -> None:
 
 
 def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
-    """Back or forward."""
+    """The step is backwards or forwards."""
     clocks = Clocks()
     clock = clocks.clock()
     clocks.wall -= 700_000
@@ -83,7 +83,7 @@ def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
 
 
 def test_a_new_process_stamps_behind_the_last_one() -> None:
-    """Also after the wall clock was set back; the capture clock continues from the last time."""
+    """The wall clock was set back; the capture clock continues from the last time."""
     clocks = Clocks()
     clock = clocks.clock(floor=5_000_000)
     assert clock.stamp(clock.now_ns()) == 5_000_001
@@ -93,7 +93,7 @@ def test_a_new_process_stamps_behind_the_last_one() -> None:
 
 @given(st.lists(st.tuples(st.integers(-(10**9), 10**9), st.integers(0, 10**6)), max_size=50))
 def test_stamps_increase_whatever_the_wall_clock_does(steps: list[tuple[int, int]]) -> None:
-    """For any steps and any passing of time."""
+    """The test generates steps and waits of any length."""
     clocks = Clocks()
     clock = clocks.clock()
     stamps = []
@@ -144,7 +144,7 @@ def test_an_outage_that_still_lasts_is_a_cause() -> None:
 
 
 def test_the_journal_only_grows_and_reads_back(tmp_path: Path) -> None:
-    """Also across two openings."""
+    """The journal is opened twice."""
     path = tmp_path / "x.gz"
     for number in range(2):
         with Journal(path) as journal:
@@ -238,7 +238,7 @@ def test_a_message_is_placed_by_its_ids() -> None:
 
 @given(st.binary(max_size=60))
 def test_a_line_holds_the_exchanges_bytes_unchanged(noise: bytes) -> None:
-    """For any data that are JSON on one line."""
+    """The test generates data that are JSON on one line."""
     data = json.dumps({"x": noise.decode("latin-1")}, separators=(",", ":")).encode()
     raw = b'{"stream":"a@trade","data":%b}' % data
     name, start = split_envelope(raw)
@@ -269,7 +269,7 @@ def test_a_weekly_session_is_due_every_week_at_its_time() -> None:
 
 
 def test_a_dated_session_is_due_once() -> None:
-    """And not outside its range."""
+    """A range without the date contains no session."""
     plan = [
         PlannedSession(regime="special_event", date=dt.date(2026, 8, 7), time=dt.time(8, 0), duration_hours=2)
     ]
@@ -307,7 +307,7 @@ def test_a_regime_cannot_lead_out_of_its_folder(name: str) -> None:
 
 
 def test_names_of_sessions() -> None:
-    """As in the documentation."""
+    """The names follow the documentation."""
     assert symbols_label(["BTCUSDT"]) == "btcusdt"
     assert re.fullmatch("s0-plus9-[0-9a-f]{4}", symbols_label([f"S{n}" for n in range(10)]))
     session = session_id(["BTCUSDT"], parse_time("2026-08-03T14:30:00Z"), "high_volume")

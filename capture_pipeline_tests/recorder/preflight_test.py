@@ -51,7 +51,7 @@ DEPTH_FIELDS = {
 
 @pytest.fixture(params=["spot", "um"])
 def sandbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SandboxDeployment]:
-    """A market twenty times as fast as real time that pings each second."""
+    """Start a market at twenty times the real speed that pings each second."""
     market = {"frozen": False, "speed": 20, "symbols": [BUSY, "ETHUSDT"], "suspensions": [SUSPENDED]}
     unusual = {
         "ping_every_s": 0.5,
@@ -136,7 +136,7 @@ def test_what_no_document_describes_is_printed_and_recorded(sandbox: SandboxDepl
 
 
 def test_refusals_are_recorded_with_their_status_and_wait(sandbox: SandboxDeployment) -> None:
-    """Of REST and of the handshake; a foreign message is named, escaped and cut."""
+    """The refusals are those of REST and of the handshake; foreign text is escaped and cut."""
     sandbox.faults(
         {"fault": "status_429", "retry_after": 1, "match": {"path": "*/time"}},
         {"fault": "status_400", "code": -1120, "times": "always", "match": {"path": "*/klines"}},
@@ -156,7 +156,7 @@ def test_refusals_are_recorded_with_their_status_and_wait(sandbox: SandboxDeploy
 
 
 def test_a_refused_handshake_is_recorded(sandbox: SandboxDeployment) -> None:
-    """With its status and headers."""
+    """The record contains status and headers."""
     sandbox.faults({"fault": "ws_refuse", "status": 429, "retry_after": 9, "times": "always"})
     said, record = preflight(sandbox)
     assert "FAIL  test capture" in said
@@ -166,7 +166,7 @@ def test_a_refused_handshake_is_recorded(sandbox: SandboxDeployment) -> None:
 
 
 def test_entries_for_people_are_escaped_and_cut() -> None:
-    """On one line of bounded length, for any names of headers and fields."""
+    """Each entry is one line of bounded length, for any names of headers and fields."""
     assert join_entries([]) == join_entries({}) == "none"
     assert join_entries({HIDDEN: 2}) == r"z\u202ez 2"
     assert join_entries([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"

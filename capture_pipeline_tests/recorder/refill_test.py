@@ -1,4 +1,4 @@
-"""Progress of one refill: which pages are requested, what is written, and when a gap is complete."""
+"""Progress of one refill: requested pages, written lines, and the state of the gap."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ class PagesOfTrades:
         return self._page(0)
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
-        """Return a later page."""
         del symbol
         return self._page(0 if self.is_stuck else agg_id)
 
@@ -110,7 +109,7 @@ def test_gap_is_complete_only_once_every_lost_id_came_back(
 
 
 def test_lost_ids_beyond_a_page_are_asked_for(tmp_path: Path) -> None:
-    """Page by page until the last lost id is returned."""
+    """Pages are requested until the last lost id is returned."""
     rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
     assert run_refill(rest, build_gap(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl").is_complete
     assert rest.calls == 3

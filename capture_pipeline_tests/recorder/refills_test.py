@@ -1,4 +1,4 @@
-"""Refills of USD-M sessions: late trades, trades that are too old for REST, and restarts."""
+"""Refills of USD-M sessions: late trades, trades beyond the exchange's window, and restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOUR_S = 3600
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Live]:
-    """A running recorder of futures in a market twenty times as fast as real time."""
+    """Start a recorder of futures in a market at twenty times the real speed."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY]}
     with exchange(tmp_path, config, CAPTURE_MARKET="um") as sandbox:
         one = Live(sandbox, 600, ["BTCUSDT"])

@@ -58,7 +58,7 @@ def test_nothing_there_is_a_fresh_start(folder: SessionFolder) -> None:
 
 
 def test_a_sound_recording_is_taken_up_as_it_is(folder: SessionFolder) -> None:
-    """With the ids and times of its last messages."""
+    """The state contains the ids and times of the last messages."""
     content = batch(0)[1] + batch(10)[1]
     folder.growing.write_bytes(content)
     state = recover_session(folder)
@@ -83,7 +83,7 @@ def test_a_torn_tail_is_kept_apart_and_what_is_whole_of_it_saved(folder: Session
 
 
 def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
-    """As after a loss of power."""
+    """A loss of power can leave such zeros."""
     lines, member = batch(0)
     folder.growing.write_bytes(member + b"\0" * 4096)
     state = recover_session(folder)
@@ -93,7 +93,10 @@ def test_a_tail_of_zeros_is_cut_off(folder: SessionFolder) -> None:
 
 
 def test_damage_in_the_middle_is_set_aside_and_becomes_a_gap(folder: SessionFolder) -> None:
-    """An event, a file in quarantine, and the lost ids in the ledger with the disk as cause."""
+    """The recorder logs an event and moves the bytes to the quarantine.
+
+    The ledger lists the lost ids with the disk as cause.
+    """
     parts = [batch(0), batch(10), batch(20)]
     bad = bytearray(parts[1][1])
     bad[60] ^= 1
@@ -159,7 +162,7 @@ def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: Ses
 
 
 def test_a_gap_that_was_filled_supersedes_its_first_line(folder: SessionFolder) -> None:
-    """And a torn last line of the ledger is ignored."""
+    """A torn last line of the ledger is ignored."""
     gap = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
     filled = gap.model_copy(update={"filled_by": "refilled_trades.jsonl"})
     folder.gaps.write_text(gap.model_dump_json() + "\n" + filled.model_dump_json() + '\n{"stream":"x"')

@@ -74,7 +74,7 @@ def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> Non
 def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(
     rule: dict[str, object], tmp_path: Path
 ) -> None:
-    """On both connections; no id is lost or recorded twice."""
+    """Both connections repeat, reorder or split messages; no id is lost or recorded twice."""
     with live(tmp_path) as session:
         session.sandbox.faults({**rule, "times": "always"})
         session.start()
@@ -114,7 +114,7 @@ def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) 
 
 
 def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path) -> None:
-    """Exactly, with the cause."""
+    """The ledger lists exactly the lost ids, with the cause."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
@@ -219,7 +219,7 @@ def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) 
 
 
 def test_a_full_disk_loses_only_what_does_not_fit_in_the_queue_and_says_so(tmp_path: Path) -> None:
-    """With a limit on the file: state `disk`, then recovery, and the ledger lists the dropped messages."""
+    """A limit on the file causes state `disk` and then a recovery; the ledger lists the dropped messages."""
     with live(tmp_path, speed=400, seconds=600) as session:
         session.start(CAPTURE_RECORDING_QUEUE_MB="1")
         session.recording()
@@ -237,7 +237,7 @@ def test_a_full_disk_loses_only_what_does_not_fit_in_the_queue_and_says_so(tmp_p
 
 
 def test_numbers_of_a_session_are_served_to_prometheus(tmp_path: Path) -> None:
-    """On loopback, during the recording."""
+    """The metrics are on loopback during the recording."""
     import socket  # noqa: PLC0415
 
     with socket.socket() as probe:

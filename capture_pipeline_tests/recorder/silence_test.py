@@ -1,4 +1,4 @@
-"""The rules for silent connections: events and times in, pings and replacements out."""
+"""Rules for silent connections: times of events as input, pings and replacements as output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Course:
         self.replaced: list[tuple[float, int, str]] = []
 
     def run(self, until_s: float, every_s: float | None, *, wires: list[Wire] | None = None) -> None:
-        """Simulate until a time, with a message each `every_s` on some connections, and with replacements."""
+        """Simulate until a time.
+
+        Some connections get a message each `every_s`; replaced connections start again.
+        """
         first_s = self.now_s
         while self.now_s < until_s:
             self.now_s += 1
@@ -66,7 +69,7 @@ class Course:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("every_s", [1, 9, 15, 20, 300, None])
 def test_a_quiet_stream_whose_peer_answers_pings_is_never_replaced(count: int, every_s: float | None) -> None:
-    """For an hour, with one connection or two."""
+    """The simulation covers an hour with one connection or two."""
     course = Course(count)
     course.run(HOUR_S - 1, every_s)
     assert course.replaced == []
@@ -96,7 +99,7 @@ def test_a_dead_peer_is_noticed_within_the_limit(every_s: float, count: int) -> 
 def test_a_connection_that_lacks_what_another_one_brings_is_replaced_though_it_answers_pings(
     every_s: float,
 ) -> None:
-    """Within the limit after the first missing message, which comes `every_s` later."""
+    """The replacement comes within the limit after the first missing message, which comes `every_s` later."""
     course = Course(2)
     course.run(150, every_s)
     course.run(150 + every_s + LIMIT_S + 3, every_s, wires=course.wires[1:])
@@ -116,7 +119,10 @@ def test_one_message_that_comes_seconds_apart_on_two_connections_replaces_none()
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_busy_market_that_falls_silent_is_asked_again_at_growing_intervals(count: int) -> None:
-    """First after the limit, one connection at a time, and at most about once an hour within a day."""
+    """The first attempt comes after the limit, one connection at a time.
+
+    Later attempts become rare, up to one an hour within a day.
+    """
     course = Course(count)
     course.run(200, 1)
     course.run(200 + 24 * HOUR_S, None)

@@ -1,4 +1,4 @@
-"""Both sockets of a connection against a real server: the same messages, ends and signs of life."""
+"""Both sockets of a connection against a real server: messages, ends and signs of life."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MESSAGES = [b"{}", b"x" * 126, "\u20ac".encode() * 400, b"y" * 70_000]
 
 @pytest.fixture(params=[ParsingSocket, LibrarySocket], autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
-    """The socket that connections use."""
+    """Return the socket class of the connections."""
     chosen: type = request.param
     if chosen is LibrarySocket:
         monkeypatch.setattr(sockets, "TESTED_VERSIONS", frozenset({"1.0"}))
@@ -50,7 +50,7 @@ async def run_connection(
 
 
 def test_messages_arrive_in_order_with_the_close_code() -> None:
-    """Those that the server sends together with its answer to the handshake are not lost."""
+    """Messages in the same packet as the answer to the handshake are not lost."""
 
     async def handler(peer: ServerConnection) -> None:
         for message in MESSAGES:
@@ -73,7 +73,7 @@ def test_a_connection_that_breaks_has_code_1006() -> None:
 
 
 def test_an_answered_ping_is_a_sign_of_life() -> None:
-    """Also where no message arrives."""
+    """No message arrives in this test."""
 
     async def handler(peer: ServerConnection) -> None:
         await peer.wait_closed()

@@ -29,7 +29,7 @@ from capture_pipeline_tests.support.sessions.recorder import Live, live
 
 
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
-    """Twenty per second from the first call on, also after a time without samples."""
+    """The rate is twenty per second from the first call on, and after a time without samples."""
     rate = Rate()
     rate.add_sample(90.0, 0)
     assert rate.per_s(99.0, 0) == 0
@@ -95,7 +95,7 @@ def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
 
 
 def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
-    """They are only in the event log."""
+    """Both are only in the event log."""
     case = _Ended()
     case.end(Cause.CLOSED, "1006", opened=True)
     case.look(1, is_whole=True)
@@ -109,7 +109,7 @@ def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
 
 
 def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
-    """And again if its end changes; the status shows it while it lasts."""
+    """A changed end is reported again; the status shows the pause while it lasts."""
     now_s = [1_800_000_000.0]
     limits, reports, events = (
         AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]),
@@ -232,7 +232,7 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
 
 @pytest.mark.slow
 def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path) -> None:
-    """Also lines before the last checkpoint that belong to no trade or diff stream."""
+    """The count includes lines before the last checkpoint that belong to no trade or diff stream."""
     with live(tmp_path) as session:
         session.start()
         session.wait(
@@ -293,7 +293,7 @@ def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_session_that_begins_late_says_by_how_much(tmp_path: Path) -> None:
-    """In its status, in its output and in its metadata."""
+    """The delay is in the status, in the output and in the metadata."""
     with live(tmp_path) as session:
         session.plan(start_us=time.time_ns() // 1000 - 30_000_000)
         session.start()

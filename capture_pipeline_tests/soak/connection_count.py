@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether each connection was attempted once and no id is missing; a quiet stream may be silent."""
+        """Return whether each connection was attempted once and no id is missing; a stream may be silent."""
         failed = [check for check in self.failed if not check.startswith("streams: ")]
         return (self.attempts, self.refused, self.ids_lost, failed) == (self.connections, 0, 0, [])
 

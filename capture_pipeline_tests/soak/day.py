@@ -1,4 +1,4 @@
-"""A day of the market in minutes, recorded by a real process under repeated faults, with all ids counted.
+"""A day of the market in minutes, recorded by a real process under repeated faults.
 
 There are two days. In the first one, only one connection at a time is lost, and no id may be lost. In the
 second one, everything is lost four times. The missing ids must be exactly those of the ledger, and only from
@@ -78,7 +78,7 @@ class Account:
     wrong: list[str] = field(default_factory=list)
 
     def check(self, condition: object, problem: str) -> None:
-        """Record an error if a condition does not hold."""
+        """Record an error if a condition is not met."""
         if not condition:
             self.wrong.append(problem)
 
@@ -93,7 +93,10 @@ class Outage:
 
 
 def one_at_a_time(root: Path, pace: Pace) -> Account:
-    """Cut each connection this many times while the other one is open, and announce a close."""
+    """Cut each connection this many times while the other is open, and announce a close.
+
+    No id may be lost.
+    """
     account = Account("one connection at a time")
     begins = parse_time(NOW)
     last = iso(begins + round(pace.hours * _HOUR_US * 0.93))
@@ -233,7 +236,7 @@ def _until_market(session: Live, until_us: int) -> None:
 
 
 def _is_drained(session: Live) -> bool:
-    """Return whether the clock stands, everything up to it was sent, and the recorder has written it."""
+    """Return whether the clock is stopped and the recorder has written all messages."""
     sent_streams, status = session.streams(), session.status()
     now = requests.get(f"{session.sandbox.url}/_sandbox/clock", timeout=30).json()["now"]
     last = {stream: sent["last_id"] for stream, sent in sent_streams["streams"].items()}
@@ -279,8 +282,7 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
     thresholds = replace(
         DEFAULTS,
         min_messages=0 if outages else round(pace.hours * 41_700),
-        # The market runs faster than the clock of the plan, so the session is stopped early.
-        end_tolerance_s=math.inf,
+        end_tolerance_s=math.inf,  # the market is faster than the plan's clock: the session is stopped early
         duration_s=pace.hours * 3600 / pace.speed * 0.9,
         depth_per_s=RateRange(7.0 * pace.speed, 10.5 * pace.speed),
         max_gap_ratio=1.0 if outages else 1e-4,

@@ -1,4 +1,7 @@
-"""`capture klines backfill` with SIGKILL at random times; the lake must equal that of a normal run."""
+"""Test of `capture klines backfill` with SIGKILL at random times.
+
+The lake must equal that of a normal run.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ class BackfillKills:
 
 
 def kill_backfill(root: Path, *, kills: int, seed: int, max_kills_per_lake: int = 8) -> BackfillKills:
-    """Fill lakes with killed and repeated backfills, and compare each lake with that of an uninterrupted run.
+    """Fill lakes with killed and repeated backfills.
+
+    Each lake is compared with that of an uninterrupted run.
 
     Args:
         root: Empty folder.

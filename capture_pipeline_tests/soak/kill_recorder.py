@@ -1,4 +1,4 @@
-"""Test of a recorder with SIGKILL at random times: its recording is compared with an independent observer."""
+"""Comparison of a recorder that gets SIGKILL at random times with an independent observer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pictures of the README, taken in headless Chromium after `make demo`: `make pictures`.
+"""Program `make pictures`, which takes the pictures of the README.
+
+The pictures are taken in headless Chromium from `make demo` and `make ui DEMO=1`.
 
 It needs Debian's Chromium, a font with Chinese characters (Debian's fonts-wqy-zenhei), and the package
 playwright.
@@ -34,7 +36,7 @@ _LONGEST_S = 600.0
 
 
 def list_unfinished(ui: Ui) -> list[str]:
-    """Return assets that lack a materialization, of each partition, and checks that have not passed."""
+    """Return assets without a materialization of a partition, and checks that have not passed."""
     names = []
     for node in ui.query(_STATES)["assetNodes"]:
         asset, stats = node["assetKey"]["path"][-1], node["partitionStats"]
@@ -53,7 +55,7 @@ def wait_until_green(ui: Ui) -> None:
     """Wait until every asset of the demo is materialized and every check has passed.
 
     Raises:
-        AssertionError: This is not so after ten minutes; the message names assets and checks.
+        AssertionError: An asset or a check is not ready after ten minutes; the message contains its name.
     """
     deadline = time.monotonic() + _LONGEST_S
     while unfinished := list_unfinished(ui):
@@ -66,9 +68,9 @@ def take(browser: Browser, address: str, path: Path, *, text: str, size: tuple[i
 
     Args:
         browser: Chromium.
-        address: Of the page.
-        path: Of the picture.
-        text: What the page shows when it is complete.
+        address: Address of the page.
+        path: File of the picture.
+        text: Text that the page shows when it is complete.
         size: Width and height in pixels.
     """
     width, height = size
@@ -81,7 +83,7 @@ def take(browser: Browser, address: str, path: Path, *, text: str, size: tuple[i
 
 
 def main() -> None:
-    """Make the demo in a temporary folder, open it in Dagster, and take the pictures."""
+    """Create the demo in a temporary folder, open it in Dagster, and take the pictures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "images", help="folder of the pictures")
     into: Path = parser.parse_args().into

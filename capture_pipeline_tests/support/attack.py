@@ -5,9 +5,12 @@ from __future__ import annotations
 from capture_pipeline.printable import LONGEST_LINE
 
 MARK = "MARK"
-"""Stands in each hostile text, so that a test sees that the text arrived at all."""
-ATTACK = f"{MARK}\x1b[31m\x1b]8;;http://evil\x07\x9b0m\x7f\u202e\u200b\r\n\t[bold]b[/bold]<script>s</script>|![i](http://evil/i)"
-"""Text that moves a cursor, sets a link, reverses the reading direction, and contains markup."""
+"""Part of each hostile text, by which a test finds the text in the output."""
+ATTACK = (
+    f"{MARK}\x1b[31m\x1b]8;;http://evil\x07\x9b0m\x7f\u202e\u200b\r\n\t"
+    f"[bold]b[/bold]<script>s</script>|![i](http://evil/i)"
+)
+"""Text with a cursor movement, a link, a change of the reading direction, and three kinds of markup."""
 LONG = ATTACK + "A" * 20_000
 
 
@@ -18,7 +21,7 @@ def check_shown(text: str) -> None:
 
 
 def check_printable(text: str) -> None:
-    """Fail if an output has a character that a terminal obeys, or a line of any length."""
+    """Fail if an output contains a control character or a line that is too long."""
     for line in text.split("\n"):
         assert line.isprintable(), ascii([letter for letter in line if not letter.isprintable()])
         assert len(line) <= LONGEST_LINE + 1000, len(line)

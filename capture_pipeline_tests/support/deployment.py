@@ -1,4 +1,4 @@
-"""A deployment for tests: sandbox exchange on loopback, lake in a temporary folder, quick retries."""
+"""A whole deployment for tests: a sandbox exchange, a temporary lake and quick retries."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ SHORT_READ_TIMEOUT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "1.5"}
 
 
 class SandboxDeployment:
-    """A sandbox exchange, the controls of its faults and clock, and a deployment that uses it."""
+    """A sandbox exchange with control of its faults and clock, and a deployment that uses it."""
 
     def __init__(self, url: str, root: Path, **environment: str) -> None:
-        """Point a deployment at the exchange."""
+        """Set the addresses of the deployment to those of the exchange."""
         self.url = url
         self.root = root
         self._environment = environment
         self.deployment = self.reopened()
 
     def reopened(self, **environment: str) -> Deployment:
-        """A deployment as a new process would have it, with further settings."""
+        """Return the deployment as a new process loads it, with additional settings."""
         return Deployment(load_settings(environ=self.environment(**environment), path=NO_SETTINGS))
 
     def environment(self, **environment: str) -> dict[str, str]:
-        """The variables by which another process finds this deployment."""
+        """Return the variables by which another process finds this deployment."""
         here = {
             "CAPTURE_CONFIG": str(NO_SETTINGS),
             "CAPTURE_SANDBOX_URL": self.url,
@@ -58,11 +58,11 @@ class SandboxDeployment:
         self._send("PUT", "faults", list(rules))
 
     def injected(self) -> int:
-        """How often faults were injected since the script was set."""
+        """Return the number of injections of each rule since the script was set."""
         return sum(rule["injected"] for rule in self._send("GET", "faults")["faults"])
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was asked since they were forgotten."""
+        """Return the requests since the log was cleared."""
         return list(self._send("GET", "requests"))
 
     def forget_requests(self) -> None:
@@ -70,11 +70,11 @@ class SandboxDeployment:
         self._send("DELETE", "requests")
 
     def clock(self, **change: object) -> None:
-        """Set, advance or speed the exchange's clock."""
+        """Set, advance or accelerate the clock of the exchange."""
         self._send("POST", "clock", change)
 
     def republish(self, key: str) -> None:
-        """Publish a file anew."""
+        """Publish a new version of a file."""
         self._send("POST", "republish", {"key": key})
 
     def _send(self, method: str, what: str, document: object = None) -> Any:
@@ -87,7 +87,7 @@ class SandboxDeployment:
 def run_sandbox_deployment(
     root: Path, config: dict[str, Any] | None = None, **environment: str
 ) -> Iterator[SandboxDeployment]:
-    """An exchange of its own for one test."""
+    """Start an exchange for one test."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": NOW, "frozen": True, **(config or {})})
     ) as server:

@@ -1,4 +1,4 @@
-"""Small tables for tests: bars that are as they should be, to be broken by the case that needs it."""
+"""Small valid tables, which tests change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START_US = parse_time("2025-01-01")
 
 
 def kline_csv(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = frozenset()) -> str:
-    """CSV rows of consecutive one-minute klines in microseconds."""
+    """Return CSV rows of consecutive one-minute klines in microseconds."""
     rows = []
     for minute in range(minutes):
         if minute not in skip:
@@ -26,21 +26,21 @@ def kline_csv(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = 
 
 
 def klines(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = frozenset()) -> pl.DataFrame:
-    """A kline frame of consecutive one-minute klines."""
+    """Return a frame of consecutive one-minute klines."""
     return parse_csv(kline_csv(minutes, start_us, skip=skip).encode(), "made")
 
 
 def bars(
     minutes: int, start_us: int = START_US, *, source: str = "monthly", skip: frozenset[int] = frozenset()
 ) -> pl.DataFrame:
-    """The same as bars of one source."""
+    """Return consecutive one-minute klines as bars of one source."""
     return (
         klines(minutes, start_us, skip=skip).with_columns(pl.lit(source).alias("source")).select(*BARS.schema)
     )
 
 
 def changed(frame: pl.DataFrame, row: int, column: str, value: pl.Expr) -> pl.DataFrame:
-    """A frame with one value replaced by an expression's."""
+    """Return a frame with one value replaced by that of an expression."""
     kind = frame.schema[column]
     here = pl.int_range(pl.len()) == row
     return frame.with_columns(pl.when(here).then(value.cast(kind)).otherwise(pl.col(column)).alias(column))

@@ -1,4 +1,4 @@
-"""Each compiled kernel called once, so that it lies in the cache."""
+"""Calls of each compiled kernel, which fill the cache of compiled code."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ from capture_pipeline.replay.sources.raw import RawSource
 _ROW = "1704067200000,1.0,2.0,0.5,1.5,10.0,1704067259999,15.0,3,5.0,7.5,0"
 _LINE = b'{"capture_ns":1,"stream":"btcusdt@%b","data":%b}\n'
 _DATA = {
-    b"trade": (
-        b'{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.00000000","q":"1.00000000","T":1,"m":true,"M":true}'
-    ),
-    b"depth@100ms": (
-        b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1.00000000","1.00000000"]],"a":[]}'
-    ),
+    b"trade": b'{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.00000000",'
+    b'"q":"1.00000000","T":1,"m":true,"M":true}',
+    b"depth@100ms": b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,'
+    b'"b":[["1.00000000","1.00000000"]],"a":[]}',
     b"depthSnapshot": b'{"lastUpdateId":2,"bids":[["1.00000000","1.00000000"]],"asks":[]}',
 }
 
 
 def klines() -> None:
-    """Those of klines."""
+    """Call the kernels of klines."""
     parse_csv(f"{_ROW}\n".encode(), "warm-up")
     fields = _ROW.split(",")
     row = ",".join(field if place in {0, 6, 8} else f'"{field}"' for place, field in enumerate(fields))
@@ -41,13 +39,13 @@ def klines() -> None:
 
 
 def streams() -> None:
-    """That of recordings."""
+    """Call the kernel of recordings."""
     lines = b"".join(_LINE % (name, data) for name, data in _DATA.items())
     CompiledDecoder("warm-up").decode(lines + bytes(PADDING))
 
 
 def books() -> None:
-    """Those of replay: a book of made level updates, in memory, from lines and from tables."""
+    """Call the kernels of replay with generated level updates, in memory, from lines and from tables."""
     for messages in generate_events(1):
         Replay().process(messages)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Tables of the pages that are written by hand, read so that tests compare them with the code."""
+"""Reader of the tables in handwritten pages, for comparisons with the code."""
 
 from __future__ import annotations
 

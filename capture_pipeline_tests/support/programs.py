@@ -1,4 +1,4 @@
-"""Commands of the project as processes, and the limits that the sandbox exchange gives their address."""
+"""Commands of the project as processes, and the sandbox exchange's limits for their address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Process:
 
 
 def limits(sandbox: SandboxDeployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the exchange's limits after it was made to refuse this address."""
+    """Return the limits of the exchange after a forced refusal of this address."""
     url = f"{sandbox.url}/_sandbox/limits"
     answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
     answer.raise_for_status()

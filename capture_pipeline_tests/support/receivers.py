@@ -1,4 +1,7 @@
-"""Receivers of alerts on loopback: an HTTP server and aiosmtpd. Their ports stay the same after a stop."""
+"""Receivers of alerts on loopback, an HTTP server and aiosmtpd.
+
+Their ports stay the same after a stop.
+"""
 
 from __future__ import annotations
 

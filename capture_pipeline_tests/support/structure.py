@@ -1,4 +1,7 @@
-"""Figures of the structure of the code: `make structure`, of another checkout with `--root FOLDER`."""
+"""Program `make structure`, which measures the structure of the code.
+
+The option `--root FOLDER` measures another checkout.
+"""
 
 from __future__ import annotations
 

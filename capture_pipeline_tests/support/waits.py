@@ -11,9 +11,10 @@ def wait_for(
     *,
     every_s: float = 0.05,
 ) -> None:
-    """Return once the condition holds, which is asked every `every_s`.
+    """Return once the condition is true; evaluate it every `every_s` seconds.
 
-    AssertionError with `what` after `seconds`.
+    Raises:
+        AssertionError: The condition is still false after `seconds`; the message is `what`.
     """
     deadline = time.monotonic() + seconds
     while not condition():

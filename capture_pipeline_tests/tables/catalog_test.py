@@ -81,7 +81,7 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("has_newer", [False, True])
 def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: Path) -> None:
-    """With and without a newer file next to them."""
+    """A newer file is next to them in one of the cases."""
     lake = create_lake(tmp_path)
     newer = replace(BARS, columns=(*BARS.columns, Column("kind", TEXT, "A text", optional=True)))
     if has_newer:

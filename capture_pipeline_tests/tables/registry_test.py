@@ -1,4 +1,4 @@
-"""Schemas of the files, written down here once more: a file of an earlier version must stay readable."""
+"""Schemas of the files, repeated in this test: a file of an earlier version must stay readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuzz targets that read files: settings, recordings of this and other tools, tables and session files."""
+"""Fuzz targets that read files: settings, recordings, tables and session files."""
 
 from __future__ import annotations
 

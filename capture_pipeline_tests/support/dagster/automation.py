@@ -38,7 +38,7 @@ class Automation:
     cursor: Any = None
 
     def tick(self) -> dict[str, set[str | None]]:
-        """Return the requests after an update: those of the second tick that sees it, or of the first."""
+        """Return the requests after an update, of the second tick that sees it or of the first."""
         first, second = self.evaluate(), self.evaluate()
         assert not first.keys() & second.keys()
         return first | second

@@ -1,4 +1,4 @@
-"""A server on loopback that answers with the bytes of a test, at the speed of the test."""
+"""A server on loopback that sends the bytes of a test at the speed of the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handle = Callable[[socket.socket, str], None]
 
 
 def answer(connection: socket.socket, body: object, status: str = "200 OK", **headers: str) -> None:
-    """Send a whole answer, of JSON or of bytes."""
+    """Send a complete answer of JSON or of bytes."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(content)), "Connection": "close", **headers}
     head = f"HTTP/1.1 {status}\r\n" + "".join(
@@ -44,10 +44,10 @@ def close_web_socket(connection: socket.socket, request: str, code: int, reason:
 
 @contextmanager
 def server(handle: Handle) -> Iterator[str]:
-    """Serve on loopback; yields the address.
+    """Serve on loopback; yield the address.
 
     Args:
-        handle: Takes a connection with one request's head; the connection is closed when it returns.
+        handle: Function that gets a connection and the head of one request; its return closes the connection.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     open_ones: list[socket.socket] = []

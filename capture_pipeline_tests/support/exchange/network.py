@@ -1,4 +1,4 @@
-"""A proxy, a certificate authority and a host on loopback, for tests of the network path."""
+"""A proxy, a certificate authority and a host of the exchange on loopback."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority and what it signed.
+    """A certificate authority with one signed certificate.
 
     Attributes:
-        bundle: Its own certificate.
+        bundle: Certificate of the authority.
         signed: Certificate and key of a server for the given names.
     """
 
@@ -53,7 +53,7 @@ class Authority:
     signed: Path
 
     def context(self) -> ssl.SSLContext:
-        """Return a server's context."""
+        """Return the TLS context of a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.signed)
         return context
@@ -106,7 +106,7 @@ def make_authority(folder: Path, names: str = f"DNS:{HOST},DNS:*.binance.vision,
 
 @contextmanager
 def _served(begin: Callable[[], Coroutine[Any, Any, asyncio.AbstractServer]]) -> Iterator[int]:
-    """Run a server on an event loop of its own thread; yields its port."""
+    """Run a server on an event loop in a thread; yield the port of the server."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -134,11 +134,11 @@ class Proxy:
     """An HTTP proxy: CONNECT, and absolute addresses for http.
 
     Attributes:
-        targets: Where a `host:port` is really found; another one is refused with 502.
-        login: `user:password` that is required.
-        answer: Sent instead of doing anything: a status, or bytes; empty bytes close the connection.
+        targets: Real address of each `host:port`; another `host:port` is refused with 502.
+        login: Required `user:password`.
+        answer: Replaces every answer: a status, or bytes; empty bytes close the connection.
         seen: First line of each request.
-        port: Where it listens.
+        port: Port of the proxy.
     """
 
     targets: dict[str, int]
@@ -149,7 +149,7 @@ class Proxy:
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def close_tunnels(self) -> None:
-        """Break every connection that passes through."""
+        """Close every connection through the proxy."""
         for writer in list(self._open):
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
@@ -226,9 +226,9 @@ def proxy_to(
 
 @contextmanager
 def exchange(tls: ssl.SSLContext | None) -> Iterator[int]:
-    """Run a host that answers every GET with `BODY` and sends one message into every stream.
+    """Run a host that answers every GET with `BODY`; yield the port.
 
-    Yields its port.
+    The host sends one message into every stream.
     """
 
     def answer(connection: ServerConnection, request: Request) -> Response | None:
@@ -251,7 +251,7 @@ def exchange(tls: ssl.SSLContext | None) -> Iterator[int]:
 
 @contextmanager
 def tls_front(port: int, tls: ssl.SSLContext) -> Iterator[int]:
-    """Run a TLS endpoint in front of a plain server; yields its port."""
+    """Run a TLS endpoint in front of a plain server; yield the port of the endpoint."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         above_reader, above_writer = await asyncio.open_connection("127.0.0.1", port)

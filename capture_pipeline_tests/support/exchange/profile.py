@@ -1,4 +1,4 @@
-"""What the real-world profile plants in each market, counted by hand over the hours of four months."""
+"""Faults of the real-world profile in each market, counted by hand over the hours of four months."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Part = tuple[str, str]
 
 @dataclass(frozen=True)
 class World:
-    """What the profile has in one market.
+    """Content of the profile in one market.
 
     Attributes:
         market: `spot` or `um`.
@@ -36,7 +36,7 @@ class World:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Variables of a deployment that keeps these bars."""
+        """Return the environment variables of a deployment that stores these bars."""
         return {"CAPTURE_MARKET": self.market, "CAPTURE_SYMBOLS": ",".join(self.bars), **HISTORY}
 
 

@@ -24,7 +24,7 @@ Behaviour = Callable[[socket.socket], None]
 
 
 def frame(kind: int, payload: bytes = b"", *, mask: bool = False, size: int | None = None) -> bytes:
-    """Build a frame; `size` is the length that its head states."""
+    """Build a frame whose header states the length `size`."""
     size = len(payload) if size is None else size
     bit = 0x80 if mask else 0
     if size < 126:
@@ -54,7 +54,9 @@ def trade(number: int) -> bytes:
 
 
 class HostileServer(socketserver.ThreadingTCPServer):
-    """Server whose n-th connection sends one valid trade, then runs the n-th behaviour or the last one.
+    """Server with one behaviour for each connection.
+
+    Each connection sends one valid trade. The last behaviour is repeated.
 
     Attributes:
         behaviours: Behaviours by connection.

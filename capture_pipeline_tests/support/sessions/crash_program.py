@@ -52,7 +52,7 @@ def main(path: Path, first: int, last: int) -> None:
 
 
 def feed(folder: SessionFolder, first: int, last: int) -> None:
-    """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
+    """Recover the recording, and write the messages in batches of four with an fsync each."""
     resumed = recover_session(folder)
     events = EventLog(folder.events, lambda: 0)
     for line in resumed.repairs:
@@ -84,7 +84,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
 
 
 def _clock(floor_ns: int) -> CaptureClock:
-    """A clock that goes on by 10 ms at each look: every run makes the same calls."""
+    """Return a clock that advances by 10 ms at each call, so that every run has the same system calls."""
     ticks = itertools.count(1)
     return CaptureClock(floor_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
 

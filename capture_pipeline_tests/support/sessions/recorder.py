@@ -1,4 +1,4 @@
-"""A recorder as a real process against the sandbox: start, watch, inject faults, kill, check the files."""
+"""A recorder as a real process against the sandbox, with faults, kills and checks of its files."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Live:
         # Only reports about connections and REST are expected.
         assert all(
             re.match(
-                r"\S+Z  (cannot connect to |connection to |every connection |REST: "
-                r"|no message came within 10 s: )",
+                r"\S+Z  (cannot connect to |connection to |every connection |"
+                r"REST: |no message came within 10 s: )",
                 line,
             )
             for line in output.splitlines()
@@ -149,12 +149,12 @@ class Live:
 
     @property
     def metadata(self) -> SessionMetadata:
-        """Metadata of the finished session."""
+        """Return the metadata of the finished session."""
         return SessionMetadata.model_validate_json(self.folder.metadata.read_bytes())
 
     @property
     def gaps(self) -> list[Gap]:
-        """Ledger of the session."""
+        """Return the ledger of the session."""
         return read_gaps(self.folder.gaps)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
@@ -200,7 +200,7 @@ def live(
     connections: int = 2,
     config: dict[str, Any] | None = None,
 ) -> Iterator[Live]:
-    """Prepare a session against a market that runs `speed` times as fast as real time."""
+    """Prepare a session on a market that runs at `speed` times the real speed."""
     settings = {"frozen": False, "speed": speed, "symbols": [BUSY], **(config or {})}
     with run_sandbox_deployment(root, settings) as sandbox:
         one = Live(sandbox, seconds, ["BTCUSDT"], connections)
