@@ -1,4 +1,4 @@
-"""Tests of the replay against the procedure of the exchange in plain Python, for any pieces and both kinds of files."""
+"""Tests of the replay against the procedure of the exchange in plain Python, for all kinds of input."""
 
 from __future__ import annotations
 
