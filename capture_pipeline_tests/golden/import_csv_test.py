@@ -17,8 +17,14 @@ from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.recordings.reader import read_lines
 
 MS = 1_741_000_000_000
-TRADE = "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,IsBuyerMarketMaker,"
-DIFF = "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,{pu}IsAsk,Price,Quantity{ps}"
+TRADE = (
+    "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,"
+    "IsBuyerMarketMaker,"
+)
+DIFF = (
+    "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,{pu}IsAsk,Price,"
+    "Quantity{ps}"
+)
 SPOT_TRADE, FUTURES_TRADE = f"{TRADE}MUnknownParameter", f"{TRADE}XUnknownParameter"
 SPOT_DIFF = DIFF.format(t="", pu="", ps="")
 UM_DIFF = DIFF.format(t="TransactionTime,", pu="FinalUpdateIdInLastStream,", ps="")

@@ -381,7 +381,7 @@ def test_parts_in_any_order_are_one_sequence(
 
 
 def test_files_of_several_symbols_are_one_session(tmp_path: Path) -> None:
-    """hftbacktest writes a file for each symbol.
+    """The tool hftbacktest writes a file for each symbol.
 
     A bare snapshot belongs to the symbol of its file, for any other imported files.
     """

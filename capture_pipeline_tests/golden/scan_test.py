@@ -135,10 +135,16 @@ def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
     "line",
     [
         b'{"capture_ns":1,"stream":"!miniTicker@arr","data":[{"u":"x"}]}',
-        b'{"capture_ns":1,"stream":"btcusdt@bookTicker","data":{"u":5,"s":"BTCUSDT","b":"1","B":"1","a":"1","A":"1"}}',
+        (
+            b'{"capture_ns":1,"stream":"btcusdt@bookTicker","data":{"u":5,"s":"BTCUSDT","b":"1","B":"1",'
+            b'"a":"1","A":"1"}}'
+        ),
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"t":1, "x": {"t": "y"}}}',
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"\\"data\\":{","t":1}}',
-        b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":{"y":{}},"data":{"data":2},"stream":3,"capture_ns":4,"t":1}}',
+        (
+            b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":{"y":{}},"data":{"data":2},"stream":3,'
+            b'"capture_ns":4,"t":1}}'
+        ),
         '{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"é𝄞","t":1}}'.encode(),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
 
 
 def test_names_that_the_command_line_itself_refuses(tmp_path: Path) -> None:
-    """click quotes a missing file, an unknown option and an unknown command."""
+    """The library click quotes a missing file, an unknown option and an unknown command."""
     for arguments in (
         ("session", "validate", str(tmp_path / NAME)),
         ("session", "validate", f"--{NAME}"),
