@@ -255,9 +255,9 @@ def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
 def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> None:
     """An empty third element of a level changes neither the tables nor the book."""
     book = (
-        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n'
-        % START_NS
-    )
+        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,'
+        b'"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n'
+    ) % START_NS
     plain = [book, *(diff(START_NS + number, number) for number in range(10, 20))]
     old = [line.replace(b'"]', b'",[]]') for line in plain]
     found = []

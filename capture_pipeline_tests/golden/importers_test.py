@@ -19,7 +19,8 @@ from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.sessions.recordings.reader import read_lines
 
 DIFF = (
-    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ '
+    '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,'
+    '"b":[],"a":[ '
     "]}}"
 )  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'

@@ -27,7 +27,10 @@ KNOWN = {
     ),
     "futures' aggregate": message(
         "btcusdt@aggTrade",
-        '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,"T":1,"m":false}',
+        (
+            '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,'
+            '"T":1,"m":false}'
+        ),
     ),
     "futures' diff": message(
         "btcusdt@depth@100ms",
