@@ -41,8 +41,7 @@ COUNTS = {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0,
 
 def ticker(last: int, stamp: int) -> bytes:
     body = (
-        ('{"u":%d,"s":"BTCUSDT","b":"10.00000000","B":"1.00000000","a":"11.00000000","A":"1.00000000"}')
-        % last  # noqa: UP031
+        '{"u":%d,"s":"BTCUSDT","b":"10.00000000","B":"1.00000000","a":"11.00000000","A":"1.00000000"}' % last  # noqa: UP031
     )
     return b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (stamp, body.encode())
 

@@ -356,7 +356,7 @@ def test_a_best_price_or_quantity_that_differs_fails(
     tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict
 ) -> None:
     """Each `bookTicker` with the id of a diff is compared with the book, before or after the diff."""
-    body = ('{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}') % (price, quantity)  # noqa: UP031 - braces
+    body = '{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}' % (price, quantity)  # noqa: UP031 - braces
     end = START_NS + 60 * STEP_NS
     ticker = b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (end, body.encode())
     lines = [depth(91, 93, end), ticker] if late else [ticker, depth(91, 93, end)]
