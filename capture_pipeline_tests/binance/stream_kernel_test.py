@@ -19,18 +19,34 @@ from capture_pipeline.binance.streams.decoders import CompiledDecoder, ParsedBlo
 from capture_pipeline.errors import MalformedDataError
 
 MOST = 2**63 - 1
-TRADE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":1520538925,"p":"2683.80000000","q":"0.00200000","T":1723161255611,"m":true,"M":true}}\n'  # noqa: E501 - a line is a line
-DIFF = b'{"capture_ns":1723161254340863868,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"ETHUSDT","U":35,"u":39,"b":[["2683.80000000","3.02920000"],["12.5","0"]],"a":[["2733.70000000","0.00000000"]]}}\n'  # noqa: E501
+TRADE = (
+    b'{"capture_ns":1723161254340863867,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,'
+    b'"s":"ETHUSDT","t":1520538925,"p":"2683.80000000","q":"0.00200000","T":1723161255611,"m":true,'
+    b'"M":true}}\n'
+)
+DIFF = (
+    b'{"capture_ns":1723161254340863868,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate",'
+    b'"E":1723161255308,"s":"ETHUSDT","U":35,"u":39,"b":[["2683.80000000","3.02920000"],["12.5","0"]],'
+    b'"a":[["2733.70000000","0.00000000"]]}}\n'
+)
 SNAPSHOT = (
     b'{"capture_ns":1723161254340863869,"stream":"ethusdt@depthSnapshot",'
     b'"data":{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}}\n'
 )
 TICKER = (
-    b'{"capture_ns":1723161254340863870,"stream":"ethusdt@bookTicker","data":{"u":35346513501,'
-    b'"s":"ETHUSDT","b":"2683.8","B":"3.0"}}\n'
+    b'{"capture_ns":1723161254340863870,"stream":"ethusdt@bookTicker",'
+    b'"data":{"u":35346513501,"s":"ETHUSDT","b":"2683.8","B":"3.0"}}\n'
 )
-UM_TRADE = b'{"capture_ns":1723161254340863871,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"T":1723161255611,"s":"ETHUSDT","t":1520538925,"p":"2683.80","q":"0.002","X":"MARKET","m":true,"st":1}}\n'  # noqa: E501
-UM_DIFF = b'{"capture_ns":1723161254340863872,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"T":1723161255301,"s":"ETHUSDT","ps":"ETHUSDT","U":35,"u":39,"pu":34,"b":[["2683.80","3.029"],["12.5","0"]],"a":[["2733.70","0.000"]],"st":1}}\n'  # noqa: E501
+UM_TRADE = (
+    b'{"capture_ns":1723161254340863871,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,'
+    b'"T":1723161255611,"s":"ETHUSDT","t":1520538925,"p":"2683.80","q":"0.002","X":"MARKET","m":true,'
+    b'"st":1}}\n'
+)
+UM_DIFF = (
+    b'{"capture_ns":1723161254340863872,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate",'
+    b'"E":1723161255308,"T":1723161255301,"s":"ETHUSDT","ps":"ETHUSDT","U":35,"u":39,"pu":34,'
+    b'"b":[["2683.80","3.029"],["12.5","0"]],"a":[["2733.70","0.000"]],"st":1}}\n'
+)
 UM_SNAPSHOT = SNAPSHOT.replace(b'39,"bids"', b'39,"E":1723161255308,"T":1723161255301,"bids"')
 KNOWN = TRADE + DIFF + SNAPSHOT + TICKER
 UM_LINES = (UM_TRADE, UM_DIFF, UM_SNAPSHOT)
@@ -247,6 +263,7 @@ def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
 
 @given(st.lists(st.lists(lines(), max_size=5).map(b"".join), min_size=1, max_size=3), st.booleans())
 def test_both_decoders_give_the_same_for_the_blocks_of_a_recording(blocks: list[bytes], is_new: bool) -> None:
+    """Values, order of streams and counts are equal, also when the columns are used again."""
     compiled, reference = CompiledDecoder("made.gz"), ReferenceDecoder("made.gz")
     for block in blocks if is_new else [KNOWN, *blocks]:
         assert outcome(compiled, block) == outcome(reference, block)
@@ -284,7 +301,10 @@ def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], captu
     """Otherwise the decoder would become slow without an error."""
     decoder = new_decoder()
     parse(
-        b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n',
+        (
+            b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT",'
+            b'"U":1,"u":1,"b":[],"a":[]}}\n'
+        ),
         decoder,
     )
     content = b"".join(
@@ -350,7 +370,7 @@ def check_mutant(content: bytes) -> None:
         return
     if expected is not None:
         assert found == expected
-    else:  # only what stands inside passed-over data may be unsound
+    else:  # only the inside of skipped data may be invalid
         assert b"bookTicker" in content, content
 
 
@@ -472,8 +492,8 @@ def test_many_streams_keep_their_numbers() -> None:
 def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     """The kernel checks the capacities and never writes outside of the arrays."""
     small = Columns(
-        np.empty((11, room), np.int64), np.empty((10, room), np.int64), np.empty((2, room), np.int64),
-        np.empty((2, room), np.uint8),
+        np.empty((11, room), np.int64), np.empty((10, room), np.int64),
+        np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
         np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
     )  # fmt: skip
     content = (TRADE + DIFF + SNAPSHOT) * 5

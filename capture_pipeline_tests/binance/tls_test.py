@@ -59,7 +59,8 @@ def certificate(folder: Path, name: str, *, until: str) -> Path:
     (folder / "index.txt").touch()
     (folder / "serial").write_text("01")
     (folder / "ca.cnf").write_text(
-        f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index.txt\nserial={folder}/serial\nnew_certs_dir={folder}/ca\n"
+        f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index.txt\n"
+        f"serial={folder}/serial\nnew_certs_dir={folder}/ca\n"
         f"default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
     )
     sign = [

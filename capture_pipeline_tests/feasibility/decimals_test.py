@@ -136,6 +136,7 @@ def test_sixty_four_bits_refuse_what_overflows_and_say_where(found: DecimalBench
 
 
 def test_each_of_the_other_forms_shows_where_it_is_not_exact(found: DecimalBenchmark) -> None:
+    """Floats give wrong sums and joins, polars rounds products, and Arrow has too few digits."""
     assert found.cell(FLOAT, Operation.NOTIONAL).markets["wrong"] >= {"smallest", "largest"}
     assert found.cell(FLOAT, Operation.JOIN).markets["wrong"] >= {"BTC-USDT", "SHIB-USDT"}
     assert found.cell(FLOAT, Operation.PARQUET).markets["wrong"] == {"largest"}
@@ -183,7 +184,7 @@ def test_a_lacking_result_is_no_exact_one() -> None:
 
 
 def test_int128_refuses_what_not_even_it_holds() -> None:
-    """The sum of three products of the largest values; polars itself would wrap around."""
+    """The sum of three products of the largest values overflows. polars itself would wrap around."""
     largest = np.full(3, LARGEST_E8)
     rows = Rows(SCALES[-1], largest, largest, np.zeros(3, np.int64))
     dataset = PROJECT.build(rows)

@@ -50,7 +50,7 @@ def test_made_level_updates_are_a_market(found: ReplayInput) -> None:
 
 
 def test_each_way_is_measured_and_held_to_its_gates(found: ReplayInput) -> None:
-    """Every replay has all level updates; the slowest one and the largest memory decide."""
+    """Every replay has all level updates. The slowest one and the largest memory decide."""
     result = measure(found, 1, 4096)
     assert {kind: run.events for kind, run in result.runs.items()} == dict.fromkeys(
         ("memory", "parquet", "raw"), EVENTS

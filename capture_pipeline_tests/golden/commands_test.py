@@ -20,7 +20,7 @@ def run(command: click.Command, *arguments: object) -> Result:
 
 
 def test_validate_tells_what_fails_and_ends_with_one(tmp_path: Path) -> None:
-    """A short recording fails as a golden sample; the table names every check, the last line what failed."""
+    """The table lists every check, and the last line lists the failed ones."""
     path = written(tmp_path / "x.jsonl.gz", recording())
     result = run(validate_command, path)
     assert result.exit_code == 1
@@ -29,7 +29,7 @@ def test_validate_tells_what_fails_and_ends_with_one(tmp_path: Path) -> None:
 
 
 def test_validate_as_json_is_one_document(tmp_path: Path) -> None:
-    """Verdict, reasons, checks and statistics, with the book left out where it was not wanted."""
+    """The document has verdict, reasons, checks and statistics. `--no-book` leaves the book out."""
     document = json.loads(
         run(validate_command, session(tmp_path, recording()).path, "--json", "--no-book").stdout
     )
@@ -40,7 +40,7 @@ def test_validate_as_json_is_one_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none.gz", "."])
 def test_validate_without_a_recording_ends_with_two(tmp_path: Path, name: str) -> None:
-    """What cannot be read is one line and no verdict."""
+    """A path that cannot be read gives one line of error and no verdict."""
     result = run(validate_command, tmp_path / name)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
@@ -48,7 +48,7 @@ def test_validate_without_a_recording_ends_with_two(tmp_path: Path, name: str) -
 
 
 def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
-    """A sound file passes, one of nothing fails; both are told."""
+    """A folder with a sound file passes, and a folder with empty files fails."""
     written(
         tmp_path / "x.jsonl.gz",
         [trade(number, 1_754_224_200_000_000_000 + number) for number in range(1, 50)],
@@ -64,6 +64,7 @@ def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
 
 
 def test_a_diagnosis_is_readable_and_says_what_its_score_is_of(tmp_path: Path) -> None:
+    """File names are not wrapped, and the length of a gap is rounded to a tenth of a second."""
     name = "btcusdt-plus3-47bb_capture_20260803T143000Z.jsonl.gz.part"
     start = 1_754_224_200_000_000_000
     written(tmp_path / name, [trade(number, start + number) for number in range(1, 50)])
@@ -78,7 +79,7 @@ def test_a_diagnosis_is_readable_and_says_what_its_score_is_of(tmp_path: Path) -
 
 
 def test_thresholds_are_those_of_the_settings(tmp_path: Path) -> None:
-    """What the settings ask for decides, as it does for the asset checks."""
+    """The commands use the thresholds of the settings file."""
     path = written(tmp_path / "x.jsonl.gz", recording())
     config = tmp_path / "c.yaml"
     config.write_text("session_gates: {least_messages: 50, least_hours: 0, quality_score_least: 100}")
@@ -89,7 +90,7 @@ def test_thresholds_are_those_of_the_settings(tmp_path: Path) -> None:
 
 
 def test_import_says_where_the_session_is(tmp_path: Path) -> None:
-    """A session is made once; the second time it is one line and exit code 2, as is a wrong regime."""
+    """A second import of the same session, or a wrong regime, gives one line of error and exit code 2."""
     session(tmp_path, recording())
     source = tmp_path / "source.gz"
     arguments = ("--format", "hftbacktest", "--out", tmp_path / "o", source)

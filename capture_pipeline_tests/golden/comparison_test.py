@@ -23,7 +23,7 @@ MADE = "20260803T123000Z_ethusdt"
 
 
 def made_session(folder: Path) -> GoldenTables:
-    """Five minutes: a snapshot, a diff a second that moves the ask, a trade a minute."""
+    """Convert five minutes: a snapshot, a diff per second that moves the ask, and a trade per minute."""
     lines = [
         format_line(
             START_NS,
@@ -60,14 +60,13 @@ def metadata() -> SessionMetadata:
         start_us=START_NS // 1000, duration_s=300, connections=2,
     )  # fmt: skip
     return SessionMetadata(
-        plan=plan, state="complete", started_ns=None, ended_ns=None, files=[], statistics={"gaps": 3,
-        "reconnects": 2}, audits=[],
-        clock={}, host={}, versions={}, configuration={},
+        plan=plan, state="complete", started_ns=None, ended_ns=None, files=[],
+        statistics={"gaps": 3, "reconnects": 2}, audits=[], clock={}, host={}, versions={}, configuration={},
     )  # fmt: skip
 
 
 def test_figures_by_hand(tmp_path: Path) -> None:
-    """Spread, depth, latency, rates and volatility of a made session are what arithmetic says."""
+    """Spread, depth, latency, rates and volatility equal figures computed by hand."""
     found = compare_sessions([ComparedSession(made_session(tmp_path), "ETHUSDT", metadata())]).sessions[0]
     assert (found.regime, found.gaps, found.reconnects, found.trades, found.diffs) == (
         "low_volume",
@@ -93,6 +92,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 
 
 def test_latency_is_classed() -> None:
+    """Of the four classes of latency, only two are measured."""
     frame = pl.DataFrame({"capture_ns": [1_000, 2_000, 5_000_000, 9_000_000], "event_us": [2, 2, 0, 1_000]})
     found = classify_latency(frame)
     assert (found.negative, found.receipt_filled, found.missing, found.native) == (1, 1, 1, 1)
@@ -101,7 +101,7 @@ def test_latency_is_classed() -> None:
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:
-    """No script, no address, every name escaped; the Markdown has a column a session."""
+    """The page has no script and no address, and escapes names. Each session is a column of the Markdown."""
     tables = made_session(tmp_path)
     comparison = compare_sessions(
         [ComparedSession(tables, "ETHUSDT", metadata()), ComparedSession(tables, "ETHUSDT")]
@@ -121,9 +121,9 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 
 
 def test_the_recorded_session(recordings: Path, tmp_path: Path) -> None:
-    """ETH: the recorder's clock ran behind, so every latency is negative.
+    """The clock of the ETH recorder was behind, so every latency is negative.
 
-    The book is valid from its snapshot on.
+    The book is valid from the snapshot on.
     """
     convert(import_eth(recordings, tmp_path / "eth.jsonl.gz"), SESSION, tmp_path / "lake")
     found = compare_sessions([ComparedSession(GoldenTables(tmp_path / "lake", SESSION), "ETHUSDT")]).sessions[

@@ -1,4 +1,4 @@
-"""Tests of the conversion: complete files or none, equal bytes in each run, one line per error."""
+"""Tests of the conversion: complete files or none, equal bytes in each run, one line for each error."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ START_NS = 1_785_760_200_000_000_000 // HOUR_NS * HOUR_NS
 
 def trade(stamp: int, number: int, symbol: str = "BTC", price: str = "64175.83000000") -> bytes:
     return (
-        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@trade","data":{{"e":"trade",'
-        f'"E":{stamp // 10**6},"s":"{symbol}USDT",'
+        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@trade","data":'
+        f'{{"e":"trade","E":{stamp // 10**6},"s":"{symbol}USDT",'
         f'"t":{number},"p":"{price}","q":"0.00100","T":{stamp // 10**6},"m":false,"M":true}}}}\n'
     ).encode()
 
 
 def diff(stamp: int, number: int, symbol: str = "BTC", bids: str = '["1.5","2"]') -> bytes:
     return (
-        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@depth@100ms","data":{{"e":"depthUpdate",'
-        f'"E":{stamp // 10**6},'
+        f'{{"capture_ns":{stamp},"stream":"{symbol.lower()}usdt@depth@100ms","data":'
+        f'{{"e":"depthUpdate","E":{stamp // 10**6},'
         f'"s":"{symbol}USDT","U":{number},"u":{number},"b":[{bids}],"a":[]}}}}\n'
     ).encode()
 
@@ -76,7 +76,10 @@ def files_below(root: Path) -> dict[str, str]:
 
 
 def test_symbols_and_hours_are_apart_and_every_message_is_there(tmp_path: Path) -> None:
-    """A file an hour of a symbol; rows in the recording's order; a diff without levels keeps its ids."""
+    """Each symbol has a file per hour, with rows in the order of the recording.
+
+    A diff without levels keeps its ids.
+    """
     lines = some_lines()
     manifest = convert(recording(tmp_path, lines), SESSION, tmp_path / "lake", block_bytes=5000)
     tables = GoldenTables(tmp_path / "lake", SESSION)
@@ -97,7 +100,7 @@ def test_symbols_and_hours_are_apart_and_every_message_is_there(tmp_path: Path) 
 
 
 def test_prices_come_back_as_sent(tmp_path: Path) -> None:
-    """With two, five, eight or no decimals, and at the ends of the range."""
+    """The cases have two, five, eight or no decimals, and include the ends of the range."""
     prices = ["64175.83", "0.00000001", "92233720368.54775807", "7", "100000000.5", "1.00000000", "12.340"]
     convert(
         recording(tmp_path, [trade(START_NS, n, price=price) for n, price in enumerate(prices)]),
@@ -111,7 +114,7 @@ def test_prices_come_back_as_sent(tmp_path: Path) -> None:
 
 
 def test_a_second_run_gives_the_same_bytes_and_removes_what_is_stale(tmp_path: Path) -> None:
-    """Deterministic; an hour that the recording no longer has goes, as does nothing of another session."""
+    """Files of hours that the recording no longer has are removed. Other sessions are not changed."""
     path = recording(tmp_path, some_lines())
     convert(path, SESSION, tmp_path / "lake", block_bytes=5000)
     convert(path, "20260803T143000Z_other", tmp_path / "lake", block_bytes=5000)
@@ -164,7 +167,7 @@ def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, d
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, lines: list[bytes], said: str) -> None:
-    """File, line and remedy, whatever is wrong with it."""
+    """The error contains the file, the line and the remedy."""
     with pytest.raises(MalformedDataError, match=said) as raised:
         convert(recording(tmp_path, some_lines(320) + lines), SESSION, tmp_path / "lake", block_bytes=5000)
     assert "made.jsonl.gz" in str(raised.value)
@@ -172,34 +175,34 @@ def test_a_bad_line_is_named(tmp_path: Path, lines: list[bytes], said: str) -> N
 
 
 def test_a_last_line_without_its_line_feed_is_a_line(tmp_path: Path) -> None:
-    """Only what is cut off inside is lost."""
+    """Only a last line that is cut off inside is lost."""
     lines = some_lines(10)
     assert convert(recording(tmp_path, [*lines[:-1], lines[-1][:-1]]), SESSION, tmp_path / "lake").lines == 10
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b""), b"no gzip at all"])
 def test_files_without_lines(tmp_path: Path, content: bytes) -> None:
-    """Empty, or no gzip: told as such."""
+    """An empty recording, or one that is not a gzip file, raises an error with the name of the file."""
     (tmp_path / "made.jsonl.gz").write_bytes(content)
     with pytest.raises(MalformedDataError, match=r"made\.jsonl\.gz"):
         convert(tmp_path / "made.jsonl.gz", SESSION, tmp_path / "lake")
 
 
 def test_a_recording_that_is_not_there(tmp_path: Path) -> None:
-    """A wrong name is no traceback."""
+    """A missing recording raises an error of the project."""
     with pytest.raises(LakeError, match="does not exist"):
         convert(tmp_path / "made.jsonl.gz", SESSION, tmp_path / "lake")
 
 
 def test_a_disk_that_refuses(tmp_path: Path) -> None:
-    """A file where a folder has to be: StorageError, no manifest."""
+    """If a file is in the place of the folder, a `StorageError` is raised."""
     (tmp_path / "lake").write_text("in the way")
     with pytest.raises(StorageError):
         convert(recording(tmp_path, some_lines(10)), SESSION, tmp_path / "lake")
 
 
 def test_a_disk_that_fills_up_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third file cannot be renamed: StorageError, no manifest, nothing half-written beside."""
+    """If a file cannot be renamed, neither a manifest nor a temporary file remains."""
     done: list[Path] = []
     rename = Path.replace
 
@@ -218,7 +221,7 @@ def test_a_disk_that_fills_up_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) -> None:
-    """A missing file of a table is an error that names it."""
+    """A missing file of a table is an error that names the file."""
     manifest = convert(recording(tmp_path, some_lines()), SESSION, tmp_path / "lake")
     tables = GoldenTables(tmp_path / "lake", SESSION)
     assert not altered(tables)
@@ -231,7 +234,7 @@ def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) ->
 
 
 def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
-    """As sent, null where none was; a table made before the column reads as null."""
+    """The order type is null for trades without one, and for tables without the column."""
     kinds = ["MARKET", "NA", None, "INSURANCE_FUND"]
     lines = [
         trade(START_NS, number)
@@ -250,11 +253,11 @@ def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
 
 
 def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> None:
-    """An empty third element changes nothing, neither in the tables nor in the book."""
+    """An empty third element of a level changes neither the tables nor the book."""
     book = (
-        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n'
-        % START_NS
-    )
+        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,'
+        b'"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n'
+    ) % START_NS
     plain = [book, *(diff(START_NS + number, number) for number in range(10, 20))]
     old = [line.replace(b'"]', b'",[]]') for line in plain]
     found = []

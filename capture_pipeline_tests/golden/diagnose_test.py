@@ -16,12 +16,12 @@ from capture_pipeline_tests.support.sessions.lines import START_NS, packed, reco
 
 
 def trades(first: int, count: int, start_s: float) -> list[bytes]:
-    """Ten trades a second from a number of seconds on."""
+    """Generate ten trades per second, from a given second on."""
     return [trade(first + number, START_NS + int((start_s + number / 10) * 1e9)) for number in range(count)]
 
 
 def test_a_finished_session_is_worth_all(tmp_path: Path) -> None:
-    """Ledger and events are not recordings; files in quarantine are ignored."""
+    """The ledger and the events are not recordings, and files in quarantine are ignored."""
     folder = session(tmp_path, recording())
     folder.quarantine.mkdir()
     (folder.quarantine / "torn.jsonl.gz").write_bytes(b"x")
@@ -31,6 +31,7 @@ def test_a_finished_session_is_worth_all(tmp_path: Path) -> None:
 
 
 def test_the_score_follows_its_formula(tmp_path: Path) -> None:
+    """Two files are ten seconds apart, and a fragment is torn. Each part of the score follows its formula."""
     written(tmp_path / "a.jsonl.gz", trades(1, 201, 0))
     written(tmp_path / "b.jsonl.gz", trades(202, 101, 30))
     torn = packed(trades(303, 41, 40.1), 20)
@@ -54,7 +55,7 @@ def test_the_score_follows_its_formula(tmp_path: Path) -> None:
 
 
 def test_missing_ids_end_a_stretch_and_lower_the_score(tmp_path: Path) -> None:
-    """A gap inside a file is time that is not covered."""
+    """Time inside a gap is not covered, even if the gap is inside one file."""
     lines = trades(1, 301, 0)
     written(tmp_path / "a.jsonl.gz", lines[:100] + lines[250:])
     result = diagnose(tmp_path)
@@ -65,7 +66,7 @@ def test_missing_ids_end_a_stretch_and_lower_the_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_one_file", [True, False])
 def test_missing_ids_end_a_stretch_however_short_they_take(tmp_path: Path, is_one_file: bool) -> None:
-    """Two ids within 0.3 s, inside a file and between two."""
+    """Two ids are missing within 0.3 s, inside one file or between two files."""
     lines = trades(1, 41, 0)
     if is_one_file:
         written(tmp_path / "a.jsonl.gz", lines[:20] + lines[22:])
@@ -78,6 +79,10 @@ def test_missing_ids_end_a_stretch_however_short_they_take(tmp_path: Path, is_on
 
 
 def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
+    """Of two recorders that run in parallel, only ids that both of them miss are a gap.
+
+    Files whose ids are consecutive, without overlap, form one stretch.
+    """
     lines = trades(1, 101, 0)
     written(tmp_path / "a.jsonl.gz", lines[:30] + lines[40:70])
     written(tmp_path / "b.jsonl.gz", lines[20:50] + lines[60:65] + lines[80:])
@@ -87,9 +92,9 @@ def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("silent_s", "holes"), [(1.9, 0), (2.0, 0), (2.5, 1)])
 def test_silence_ends_a_stretch_within_a_file_too(tmp_path: Path, silent_s: float, holes: int) -> None:
-    """More than two seconds without a message, though no id is missing.
+    """More than two seconds without a message are a gap, even if no id is missing.
 
-    Not where another file has messages meanwhile.
+    Messages of another file in this time close the gap.
     """
     written(tmp_path / "a.jsonl.gz", trades(1, 50, 0) + trades(51, 50, 4.9 + silent_s))
     (series,) = diagnose(tmp_path).series
@@ -100,7 +105,7 @@ def test_silence_ends_a_stretch_within_a_file_too(tmp_path: Path, silent_s: floa
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=1, max_size=6))
 def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]]) -> None:
-    """Whatever the files overlap or lack, against a search of every tenth of a second."""
+    """The stretches of overlapping and incomplete files equal those of a search over every id."""
     kept = [range(first, first + count) for first, count in parts]
     scans = []
     for ids in kept:
@@ -119,7 +124,7 @@ def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]
 
 @pytest.mark.parametrize("damage", ["member", "cut", "line", "unreadable"])
 def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -> None:
-    """One damaged file limits the score; the torn end of a growing file does not."""
+    """One damaged file limits the score. The torn end of a growing file does not."""
     for number in range(30):
         written(tmp_path / f"{number:02}.jsonl.gz", trades(number * 20 + 1, 20, number * 2))
     assert diagnose(tmp_path).score == 100
@@ -150,7 +155,7 @@ def test_fragments_every_minute_fail_the_gate(tmp_path: Path) -> None:
 
 
 def test_symbols_are_series_of_their_own(tmp_path: Path) -> None:
-    """A hole in one symbol's files is not covered by another's."""
+    """A gap in the files of one symbol is not covered by the files of another symbol."""
     written(tmp_path / "a.jsonl.gz", trades(1, 50, 0))
     written(tmp_path / "b.jsonl.gz", trades(51, 50, 60))
     written(tmp_path / "c.jsonl.gz", [line.replace(b"btcusdt", b"ethusdt") for line in trades(1, 650, 0)])
@@ -174,13 +179,13 @@ def test_symbols_are_series_of_their_own(tmp_path: Path) -> None:
 def test_stretches_join_where_they_meet(
     spans: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
-    """Overlapping and touching stretches are one."""
+    """Stretches that overlap or touch become one stretch."""
     assert join_spans(spans, 0) == expected
 
 
 @pytest.mark.parametrize("content", [None, b""])
 def test_nothing_to_look_at_is_told(tmp_path: Path, content: bytes | None) -> None:
-    """No folder and a folder without captures are errors; an empty file is a capture without worth."""
+    """A missing folder and a folder without captures are errors. An empty file is a capture with score 0."""
     if content is None:
         with pytest.raises(ConfigError, match="is not a folder"):
             diagnose(tmp_path / "none")

@@ -47,7 +47,7 @@ def ticker(last: int, stamp: int) -> bytes:
 
 
 def evidence() -> list[bytes]:
-    """A recording in which every check finds what it looks for."""
+    """Build a recording that has the evidence of every check."""
     end = START_NS + 60 * STEP_NS
     return [
         *recording(),
@@ -59,7 +59,7 @@ def evidence() -> list[bytes]:
 
 
 def made(root: Path, lines: list[bytes]) -> SessionFolder:
-    """A finished session with the counts and the account of a recorder."""
+    """Create a finished session with the counts and the accounting of a recorder."""
     folder = session(root, lines)
     account = {
         "received": 2 * len(lines),
@@ -74,7 +74,7 @@ def made(root: Path, lines: list[bytes]) -> SessionFolder:
 
 
 def change(folder: SessionFolder, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Edit `metadata.json`, which no checksum of a recorder's session covers."""
+    """Edit `metadata.json` and remove its checksum, because a recorder's checksums do not include it."""
     document = json.loads(folder.metadata.read_bytes())
     edit(document)
     folder.metadata.write_text(json.dumps(document))
@@ -85,7 +85,7 @@ def change(folder: SessionFolder, edit: Callable[[dict[str, Any]], object]) -> N
 
 
 def statistics(**changed: object) -> Callable[[SessionFolder], None]:
-    """Set figures, or remove those that are None."""
+    """Set statistics, or remove those with the value None."""
 
     def harm(folder: SessionFolder) -> None:
         def edit(document: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ def statistics(**changed: object) -> Callable[[SessionFolder], None]:
 
 
 def account(**changed: object) -> Callable[[SessionFolder], None]:
-    """Set figures of the account, or remove those that are None."""
+    """Set figures of the accounting, or remove those with the value None."""
 
     def edit(document: dict[str, Any]) -> None:
         figures = document["statistics"]["accounting"]
@@ -113,7 +113,7 @@ def account(**changed: object) -> Callable[[SessionFolder], None]:
 
 
 def unlisted(*suffixes: str) -> Callable[[SessionFolder], None]:
-    """Take files out of the list of `metadata.json`."""
+    """Remove files from the list of `metadata.json`."""
 
     def edit(document: dict[str, Any]) -> None:
         document["files"] = [one for one in document["files"] if not one["name"].endswith(suffixes)]
@@ -122,7 +122,7 @@ def unlisted(*suffixes: str) -> Callable[[SessionFolder], None]:
 
 
 def without_line(text: str) -> Callable[[SessionFolder], None]:
-    """Take a line out of `checksums.txt`."""
+    """Remove a line from `checksums.txt`."""
 
     def harm(folder: SessionFolder) -> None:
         lines = [line for line in folder.checksums.read_text().splitlines(keepends=True) if text not in line]
@@ -143,7 +143,7 @@ def unfinished(folder: SessionFolder) -> None:
 
 
 def never_came(folder: SessionFolder) -> None:
-    """One of the planned streams is not in the recording."""
+    """Plan a stream that the recording does not contain."""
     plan(streams=["btcusdt@trade", "btcusdt@depth@100ms", "ethusdt@trade"])(folder)
 
 
@@ -157,13 +157,13 @@ def emptied(folder: SessionFolder) -> None:
 
 
 def garbled(folder: SessionFolder) -> None:
-    """One line of a recording that cannot be read."""
+    """Insert a line that cannot be read."""
     lines = evidence()
     written(folder.recording, [*lines[:9], b"nonsense\n", *lines[9:]])
 
 
 def only(*parts: bytes) -> Callable[[SessionFolder], None]:
-    """A recording of these streams alone."""
+    """Keep only the lines that contain one of the parts."""
 
     def harm(folder: SessionFolder) -> None:
         written(folder.recording, [line for line in evidence() if any(part in line for part in parts)])
@@ -172,7 +172,7 @@ def only(*parts: bytes) -> Callable[[SessionFolder], None]:
 
 
 def no_ledger_anywhere(folder: SessionFolder) -> None:
-    """Neither there nor listed."""
+    """Remove the ledger, its entry in the list of files, and its checksum."""
     folder.gaps.unlink()
     unlisted("gaps.jsonl")(folder)
     without_line("gaps")(folder)
@@ -184,7 +184,7 @@ def no_ledger_and_unfinished(folder: SessionFolder) -> None:
 
 
 def with_a_gap(folder: SessionFolder) -> None:
-    """The data miss a message, the ledger is empty."""
+    """Remove a message from the recording and leave the ledger empty."""
     lines = evidence()
     written(folder.recording, [*lines[:20], *lines[21:]])
 
@@ -284,7 +284,7 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
 def test_a_check_without_its_evidence_does_not_pass(
     name: str, kind: str, harm: Callable[[SessionFolder], object], expected: Verdict, tmp_path: Path
 ) -> None:
-    """The table: a check, what is wrong with its evidence, and its verdict."""
+    """Each case is a check, the fault of its evidence, and the expected verdict."""
     folder = made(tmp_path, evidence())
     harm(folder)
     check = validate(folder.path, SMALL, book=True).check(name)
@@ -293,21 +293,21 @@ def test_a_check_without_its_evidence_does_not_pass(
 
 
 def test_with_its_evidence_every_check_passes(tmp_path: Path) -> None:
-    """Else the table would show nothing."""
+    """With complete evidence no verdict depends on missing evidence."""
     report = validate(made(tmp_path, evidence()).path, SMALL, book=True)
     assert {check.spec.name: check.verdict for check in report.checks} == dict.fromkeys(NAMES, Verdict.PASS)
 
 
 def test_every_check_is_in_the_table() -> None:
-    """With evidence that is not whole, and with evidence that is missing or empty."""
+    """Every check has a case of partial evidence, and a case of missing or empty evidence."""
     of_kind = {kind: {name for name, case, *_ in TABLE if case == kind} for kind in (MISSING, EMPTY, PARTIAL)}
     assert of_kind[MISSING] | of_kind[EMPTY] == set(NAMES)
-    # Of a count any part is a lower bound.
+    # A part of a count is a lower bound of the count.
     assert of_kind[PARTIAL] == set(NAMES) - {"messages"}
 
 
 def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
-    """The missing evidence of `file` is an error."""
+    """A missing recording is an error, not a failed check."""
     folder = made(tmp_path, evidence())
     folder.recording.unlink()
     with pytest.raises(MalformedDataError, match="contains no recording"):
@@ -315,7 +315,7 @@ def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
 
 
 def test_an_audit_of_one_book_says_nothing_of_another(tmp_path: Path) -> None:
-    """Two symbols, and a snapshot while the book of one was synced."""
+    """Only the book of one of two symbols has a snapshot after it was synced."""
     other = [line.replace(b"btcusdt", b"ethusdt").replace(b"BTCUSDT", b"ETHUSDT") for line in recording()]
     stamped = sorted(evidence() + other, key=lambda line: int(line[14:33]))
     check = validate(written(tmp_path / "x.jsonl.gz", stamped), SMALL, book=True).check("book_audits")
@@ -346,13 +346,13 @@ LIMIT = 0.125
 def test_a_threshold_at_exactly_its_value(
     name: str, thresholds: dict[str, Any], expected: Verdict, tmp_path: Path
 ) -> None:
-    """At least and at most hold at the value itself."""
+    """A value equal to an inclusive limit passes."""
     report = validate(made(tmp_path, evidence()).path, replace(SMALL, **thresholds), book=True)
     assert report.check(name).verdict is expected, report.check(name).reason
 
 
 def test_limits_that_are_exclusive_fail_at_their_value(tmp_path: Path) -> None:
-    """A gap ratio must be below its limit, uptime above its own."""
+    """A gap ratio must be below its limit, and the uptime must be above its limit."""
     lines = evidence()
     folder = made(tmp_path, [*lines[:20], *lines[21:]])
     report = validate(folder.path, SMALL)
@@ -376,11 +376,11 @@ def test_limits_that_are_exclusive_fail_at_their_value(tmp_path: Path) -> None:
 def test_the_last_message_may_come_as_early_as_the_tolerance(
     early_ns: int, expected: Verdict, tmp_path: Path
 ) -> None:
-    """Before the planned end of the session."""
+    """The tolerance is counted back from the planned end of the session."""
     folder = made(tmp_path, evidence())
     last_ns = json.loads(folder.metadata.read_bytes())["ended_ns"]
     start_us = last_ns // 1000 - 10_000_000
-    # The planned end lies exactly 4 s, or a nanosecond more, behind the last message.
+    # The planned end is exactly 4 s, or 4 s and a nanosecond, after the last message.
     plan(start_us=start_us, duration_s=round((last_ns + 4 * 10**9 + early_ns - start_us * 1000) / 1e9, 9))(
         folder
     )
@@ -392,7 +392,7 @@ def test_the_last_message_may_come_as_early_as_the_tolerance(
 def test_a_stream_may_be_silent_as_long_as_the_limit(
     silence_s: float, expected: Verdict, tmp_path: Path
 ) -> None:
-    """At the end, exactly."""
+    """The stream is silent at the end of the recording, for exactly the limit or longer."""
     lines = [line for line in evidence() if b"@depth" in line or int(line[14:33]) <= START_NS + 21 * STEP_NS]
     folder = made(tmp_path, [*lines, depth(96, 97, START_NS + 61 * STEP_NS)])
     plan(streams=["btcusdt@trade", "btcusdt@depth@100ms"])(folder)

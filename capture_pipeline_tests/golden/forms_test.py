@@ -1,4 +1,4 @@
-"""Tests that all commands and readers read the same from every form of a recording."""
+"""Tests that all commands and readers give the same results for every form of a recording."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ READERS: list[Callable[[Path], Any]] = [
 
 @pytest.mark.parametrize("reader", READERS)
 def test_every_form_is_read_alike(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
-    """Counts, digests, books and bytes do not depend on packing and line ends."""
+    """Counts, digests, books and bytes do not depend on compression and line ends."""
     outcomes = {}
     for name, content in FORMS.items():
         path = tmp_path / name.replace(" ", "_") / "btcusdt_capture.jsonl"
@@ -138,7 +138,7 @@ def test_every_form_is_read_alike(tmp_path: Path, reader: Callable[[Path], Any])
 
 @pytest.mark.parametrize("form", NOTHING)
 def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> None:
-    """No reader fails with anything but one line, and none finds a message."""
+    """Each reader finds no message, and each error is one line."""
     path = tmp_path / "btcusdt_capture.jsonl.gz"
     path.write_bytes(NOTHING[form])
     assert json.loads(run(validate_command, path, "--json").stdout)["statistics"]["messages"] == 0
@@ -154,6 +154,10 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
 
 @pytest.mark.parametrize("is_torn", [False, True])
 def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> None:
+    """A recorder that resumes a file with CR LF counts the same messages.
+
+    A whole last line without its line feed is not lost.
+    """
     found = {}
     for name, text in {"LF": TEXT, "CR LF": CRLF, "no line feed": TEXT[:-1]}.items():
         folder = SessionFolder(tmp_path / name.replace(" ", "") / "20250803T143000Z_btcusdt")
@@ -177,7 +181,7 @@ def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> Non
 
 
 def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
-    """Whatever was read of it."""
+    """The digest does not depend on the lines that were read."""
     for name, content in FORMS.items():
         path = tmp_path / f"{name.replace(' ', '_')}.jsonl"
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Tests of the import of Binance-Data-Processor's CSV files; validation finds faulty rows."""
+"""Tests of the import of Binance-Data-Processor's CSV files, and of the validation of faulty rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from capture_pipeline.sessions.recordings.reader import read_lines
 
 MS = 1_741_000_000_000
 TRADE = (
-    "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,"
-    "Quantity,IsBuyerMarketMaker,"
+    "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,"
+    "IsBuyerMarketMaker,"
 )
 DIFF = (
-    "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,"
-    "{pu}IsAsk,Price,Quantity{ps}"
+    "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,{pu}IsAsk,Price,"
+    "Quantity{ps}"
 )
 SPOT_TRADE, FUTURES_TRADE = f"{TRADE}MUnknownParameter", f"{TRADE}XUnknownParameter"
 SPOT_DIFF = DIFF.format(t="", pu="", ps="")
@@ -74,9 +74,9 @@ def diffs(*numbers: int) -> list[str]:
 
 
 def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
-    """Trades, diffs and snapshots of three files in order of their stamps.
+    """Trades, diffs and snapshots of three files are sorted by their stamps.
 
-    Rows of one diff are one message, in the exchange's form.
+    The rows of one diff become one message in the exchange's form.
     """
     files = [
         written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, diffs(1, 2, 3)),
@@ -134,13 +134,13 @@ def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
 
 
 def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
-    """The previous id, the kind of a trade, the pair.
+    """The import keeps the previous id, the order type and the pair.
 
-    COIN-M is told from them, and a snapshot of it names its symbol.
+    These fields show that the market is COIN-M. A COIN-M snapshot contains its symbol.
     """
     row = (
-        f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSD_PERP,7,9,5,"
-        "0,0.7,1,ADAUSD"
+        f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},"
+        "ADAUSD_PERP,7,9,5,0,0.7,1,ADAUSD"
     )
     files = [
         written(tmp_path, "difference_depth_stream", "coin_m_futures", "adausd_perp", CM_DIFF, [row]),
@@ -169,7 +169,7 @@ def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
 
 
 def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
-    """By its symbol and its columns."""
+    """The market follows from the symbol and from the columns."""
     row = f"{MS + 109},adausdt@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSDT,7,9,5,1,0.7,1"
     path = written(tmp_path, "difference_depth_stream", "usd_m_futures", "adausdt", UM_DIFF, [row])
     assert imported(tmp_path, path)[1]["market"] == "um"
@@ -211,6 +211,7 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_faulty_row_is_kept_as_a_line_that_validation_fails(tmp_path: Path, row: str, why: str) -> None:
+    """A faulty row is kept as text, is listed with its reason, and fails `line_form`."""
     faulty = row.format(r=MS * 1000 + 2070, e=MS * 1000 + 2050)
     path = written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, [*trades(1), faulty, *trades(3)])
     session, report = imported(tmp_path, path)
@@ -223,7 +224,7 @@ def test_a_faulty_row_is_kept_as_a_line_that_validation_fails(tmp_path: Path, ro
 
 
 def test_what_the_rows_lack_is_found_by_validation(tmp_path: Path) -> None:
-    """A trade that is missing is a gap, one that stands twice a duplicate, a diff that is missing a gap."""
+    """Missing trades and diffs are gaps, and a repeated trade is a duplicate."""
     files = [
         written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, trades(1, 2, 2, 5)),
         written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, diffs(1, 2, 4)),
@@ -235,7 +236,7 @@ def test_what_the_rows_lack_is_found_by_validation(tmp_path: Path) -> None:
 
 
 def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
-    """The diff's other levels are one message."""
+    """The other levels of the diff remain one message."""
     rows = diffs(1)
     path = written(
         tmp_path,
@@ -258,7 +259,7 @@ def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_layout_that_is_not_known_is_refused(tmp_path: Path, header: str) -> None:
-    """Merged files and those of early versions, which name no symbol."""
+    """Merged files and files of early versions contain no symbol."""
     path = written(tmp_path, "trade_stream", "spot", "adausdt", header, ["1,2,3"])
     with pytest.raises(MalformedDataError, match="line 4 is not a header of Binance-Data-Processor"):
         imported(tmp_path, path)

@@ -22,26 +22,26 @@ UM_DIFF = (
     '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","U":1,"u":1,"pu":0,"b":[],"a":[]}'
 )
 CM_DIFF = (
-    '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSD_PERP","ps":"ADAUSD",'
-    '"U":1,"u":1,"pu":0,"b":[],"a":[]}'
+    '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,'
+    '"s":"ADAUSD_PERP","ps":"ADAUSD","U":1,"u":1,"pu":0,"b":[],"a":[]}'
 )
 UM_TRADE = (
-    '{"e":"trade","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1",'
-    '"X":"MARKET","m":true}'
+    '{"e":"trade","E":1741000000000,"T":1741000000000,'
+    '"s":"ADAUSDT","t":1,"p":"1","q":"1","X":"MARKET","m":true}'
 )
 SPOT_TRADE = (
     '{"e":"trade","E":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","T":1741000000000,"m":true,"M":true}'
 )
 UM_AGGREGATE = (
-    '{"e":"aggTrade","E":1741000000000,"a":1,"s":"ADAUSDT","p":"1","q":"1","f":1,"l":1,'
-    '"T":1741000000000,"m":true}'
+    '{"e":"aggTrade","E":1741000000000,"a":1,'
+    '"s":"ADAUSDT","p":"1","q":"1","f":1,"l":1,"T":1741000000000,"m":true}'
 )
 SPOT_TICKER = '{"u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1"}'
 UM_TICKER = '{"e":"bookTicker","u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1","T":1,"E":1}'
 UM_BOOK = '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,"bids":[],"asks":[]}'
 CM_BOOK = (
-    '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,"symbol":"ADAUSD_PERP",'
-    '"pair":"ADAUSD","bids":[],"asks":[]}'
+    '{"lastUpdateId":1,"E":1741000000000,"T":1741000000000,'
+    '"symbol":"ADAUSD_PERP","pair":"ADAUSD","bids":[],"asks":[]}'
 )
 
 
@@ -78,13 +78,13 @@ def read_plan(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, *
 def test_the_market_is_told_from_the_form_of_events(
     tmp_path: Path, stream: str, data: str, market: str
 ) -> None:
-    """Each form that only one market has; plan and metadata hold it."""
+    """Each case is a form of event that only one market has. The plan contains the market."""
     plan = read_plan(tmp_path, hft(tmp_path / "a.dat", (stream, data)))
     assert (plan.market, plan.venue) == (market, "binance")
 
 
 def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
-    """Best prices look alike in both; no default is taken."""
+    """Best prices have the same form in two markets, and there is no default."""
     path = hft(tmp_path / "a.dat", ("adausdt@bookTicker", SPOT_TICKER))
     with pytest.raises(ConfigError, match=r"show the market.*--market spot, um, cm"):
         read_plan(tmp_path, path)
@@ -107,14 +107,14 @@ def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
 def test_contradictory_evidence_is_refused(
     tmp_path: Path, messages: list[tuple[str, str]], market: str | None, words: str
 ) -> None:
-    """Both sides are named with what tells them, and nothing is left behind."""
+    """The error names both markets with their evidence, and no file remains."""
     with pytest.raises(MalformedDataError, match=f"the market is contradictory: {words}"):
         read_plan(tmp_path, hft(tmp_path / "a.dat", *messages), market=market)
     assert not (tmp_path / "out").exists()
 
 
 def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None:
-    """The same stream name is of either market; every file is looked at."""
+    """The stream name is the same in both markets, so every file is examined."""
     one, other = (
         hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)),
         hft(tmp_path / "b.dat", ("adausdt@trade", UM_TRADE)),
@@ -144,7 +144,7 @@ def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None
     ],
 )
 def test_hosts_tell_market_and_venue(url: str, market: str, venue: str) -> None:
-    """Every host of the exchange, and none that only looks like one."""
+    """The cases are hosts of the exchange, and hosts with similar names."""
     evidence = Evidence()
     evidence.inspect_url(url, "here")
     assert (list(evidence.markets), list(evidence.venues)) == ([market] * bool(market), [venue] * bool(venue))
@@ -160,13 +160,13 @@ def test_hosts_tell_market_and_venue(url: str, market: str, venue: str) -> None:
     ],
 )
 def test_cryptofeed_names_the_venue(tmp_path: Path, name: str, head: str, venue: str) -> None:
-    """In its addresses, and in the names of its files."""
+    """The venue follows from an address in the file, or from the name of the file."""
     (tmp_path / name).write_text(f'{head}{T}.5: {{"stream":"adausdt@depth","data":{SPOT_DIFF}}}\n')
     assert read_plan(tmp_path, tmp_path / name, origin=Origin.CRYPTOFEED).venue == venue
 
 
 def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
-    """A host that is not known is named."""
+    """The error names the unknown host."""
     (tmp_path / "a").write_text(
         f'wss://example.org/stream\n{T}.5: {{"stream":"adausdt@depth","data":{SPOT_DIFF}}}\n'
     )
@@ -185,7 +185,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     "option", [{"market": "margin"}, {"venue": "../x"}, {"venue": ""}, {"symbol": "a/b"}, {"symbol": ".."}]
 )
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, option: dict[str, Any]) -> None:
-    """Nothing that could become a path is taken from them."""
+    """A value that could become part of a path is rejected."""
     with pytest.raises(ConfigError):
         read_plan(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), **option)
     assert not (tmp_path / "out").exists()
@@ -201,7 +201,7 @@ def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, optio
     ],
 )
 def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue: str, words: str) -> None:
-    """Where nothing is published that it could be compared with, the reason is given."""
+    """The reason is given for a session whose market or venue has no published files."""
     plan: dict[str, Any] = {
         "session": "s",
         "symbols": [],
@@ -217,7 +217,7 @@ def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue:
 
 
 def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
-    """One line with the folder and what else can be done."""
+    """The error is one line with the folder and a remedy."""
     session = import_session(
         Origin.HFTBACKTEST,
         [hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))],
@@ -232,7 +232,7 @@ def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
 
 
 def test_plans_of_before_are_read(tmp_path: Path) -> None:
-    """A plan without market and venue is of binance, spot."""
+    """A plan without market and venue belongs to the venue binance and the market spot."""
     plan = read_plan(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))).model_dump()
     del plan["market"], plan["venue"]
     read = SessionPlan.model_validate_json(json.dumps(plan))

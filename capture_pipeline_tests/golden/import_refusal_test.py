@@ -139,7 +139,7 @@ def refused(folder: Path, origin: str, path: Path) -> str:
 @pytest.mark.parametrize("origin", ORIGINS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_refusal_says_what_the_file_is(tmp_path: Path, origin: str, kind: str) -> None:
-    """Whatever it was taken for, in one line with the file, the kind and the remedy."""
+    """For every `--format`, the error is one line with the file, its kind and the remedy."""
     content, what, remedy = KINDS[kind]
     path = tmp_path / "given.dat"
     path.write_bytes(content)
@@ -150,7 +150,7 @@ def test_a_refusal_says_what_the_file_is(tmp_path: Path, origin: str, kind: str)
 
 @pytest.mark.parametrize("kind", ["text", "Tardis", "klines with a header", "a picture", "bytes"])
 def test_it_is_told_through_gzip(tmp_path: Path, kind: str) -> None:
-    """Packed text is told as what it is; packed binary data too."""
+    """Compressed text and compressed binary data are recognised too."""
     content, what, _ = KINDS[kind]
     (tmp_path / "given.csv.gz").write_bytes(gzip.compress(content))
     said = refused(tmp_path, "hftbacktest", tmp_path / "given.csv.gz")
@@ -170,14 +170,14 @@ def test_it_is_told_through_gzip(tmp_path: Path, kind: str) -> None:
 def test_another_tool_s_recording_is_named_with_the_right_option(
     tmp_path: Path, text: str, fits: str
 ) -> None:
-    """For every wrong `--from`."""
+    """The error names the right option for every wrong one."""
     (tmp_path / "given").write_text(text)
     for origin in set(ORIGINS) - {fits}:
         assert f"--from {fits} fits it" in refused(tmp_path, origin, tmp_path / "given")
 
 
 def test_folders_and_missing_files_are_named(tmp_path: Path) -> None:
-    """A folder is not a recording, and neither is what is not there."""
+    """A folder and a missing file are errors that name the path."""
     (tmp_path / "given").mkdir()
     assert "given: is a folder (name the files in it)" in refused(tmp_path, "cryptofeed", tmp_path / "given")
     result = CliRunner().invoke(

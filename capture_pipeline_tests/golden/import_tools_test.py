@@ -32,7 +32,7 @@ SECOND = 10**9
 
 def diff(number: int, at_ms: int = 0, symbol: str = "adausdt", extra: str = "") -> str:
     event = START * 1000 + at_ms
-    price = random.Random(number).randint(1000, 9999)  # noqa: S311 - prices that gzip cannot guess
+    price = random.Random(number).randint(1000, 9999)  # noqa: S311 - prices that gzip cannot compress well
     data = (
         f'"e":"depthUpdate","E":{event},"s":"{symbol.upper()}","U":{number},"u":{number}{extra},'
         f'"b":[["0.{price}","{number}.0"]],"a":[]'
@@ -45,7 +45,7 @@ def snapshot(last: int) -> str:
 
 
 def hft(count: int, *, first: int = 1, unit: int = 1, ahead_s: int = 0) -> list[str]:
-    """Lines of hftbacktest, one each 100 ms; `unit` is the nanoseconds of its stamps."""
+    """Build lines of hftbacktest, one per 100 ms. `unit` is the unit of the stamps in nanoseconds."""
     stamps = (
         (number, (START + ahead_s) * SECOND + number * SECOND // 10) for number in range(first, first + count)
     )
@@ -83,7 +83,7 @@ def test_the_unit_of_stamps_is_told_from_their_digits(tmp_path: Path, unit: int,
 
 @pytest.mark.parametrize("digits", [10, 12, 14, 15, 17, 18, 20])
 def test_a_stamp_of_any_other_length_is_refused(tmp_path: Path, digits: int) -> None:
-    """Its digits are named, and what they could be."""
+    """The error contains the number of digits, and the numbers that are accepted."""
     path = written(tmp_path / "a.gz", [f"{'1741000000000000000000'[:digits]} {diff(1)}\n"])
     with pytest.raises(MalformedDataError, match=rf"line 1 has a stamp of {digits} digits.*microseconds 16"):
         imported(tmp_path, path)
@@ -94,9 +94,9 @@ def test_a_stamp_of_any_other_length_is_refused(tmp_path: Path, digits: int) -> 
     [(-2, True), (600, True), (-1500, True), (3600, False), (-7200, False), (10**6, False)],
 )
 def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_plausible: bool) -> None:
-    """A clock that is off by minutes is taken.
+    """A clock that is wrong by minutes is accepted.
 
-    One by an hour and more is local time, or a wrong unit, and is refused.
+    A difference of an hour or more is local time or a wrong unit, and is rejected.
     """
     path = written(tmp_path / "a.gz", hft(5, ahead_s=ahead_s))
     if is_plausible:
@@ -104,14 +104,16 @@ def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_p
     else:
         with pytest.raises(
             MalformedDataError,
-            match=r"5 of 5 stamps differ by more than 30 minutes from the event time E, line 1 by "
-            r"-?[0-9,]+ s",
+            match=(
+                r"5 of 5 stamps differ by more than 30 minutes from the event time E, "
+                r"line 1 by -?[0-9,]+ s"
+            ),
         ):
             imported(tmp_path, path)
 
 
 def test_single_stamps_far_from_event_times_are_reported(tmp_path: Path) -> None:
-    """Few of them are no reason to refuse a file, and none goes unseen."""
+    """Few such stamps do not reject a file, but each of them is reported."""
     lines = [*hft(5), *hft(1, first=6, ahead_s=7200)]
     session, report = imported(tmp_path, written(tmp_path / "a.gz", lines))
     assert ids(session) == [1, 2, 3, 4, 5, 6]
@@ -127,14 +129,17 @@ def zeros_behind(whole: bytes) -> bytes:
 
 
 def overwritten(whole: bytes) -> bytes:
-    """Write a new file over the head of an older, longer one, as hftbacktest does."""
+    """Write a new file over the start of an older, longer file.
+
+    hftbacktest opens the files of the day without truncating them.
+    """
     older = gzip.compress("".join(hft(3000, first=50_000)).encode(), mtime=0)
     assert len(older) > len(whole)
     return whole + older[len(whole) :]
 
 
 def overwritten_and_killed(whole: bytes) -> bytes:
-    """The same, killed before the new file was finished."""
+    """Write a part of a new file over the start of an older file, as after a kill."""
     older = gzip.compress("".join(hft(3000, first=50_000)).encode(), mtime=0)
     return torn(whole) + older[len(torn(whole)) :]
 
@@ -151,9 +156,9 @@ def overwritten_and_killed(whole: bytes) -> bytes:
 def test_of_a_damaged_file_the_sound_part_is_taken(
     tmp_path: Path, damage: Callable[[bytes], bytes], kind: str
 ) -> None:
-    """Every whole line before the damage, no line that was never written.
+    """The import takes every whole line before the damage.
 
-    The rest is reported, and validation fails `disk` for it.
+    The rest is reported, and the check `disk` fails.
     """
     path = tmp_path / "adausdt_20250303.gz"
     lines = hft(400)
@@ -164,7 +169,7 @@ def test_of_a_damaged_file_the_sound_part_is_taken(
         if damage is not overwritten
         else 400
     )
-    whole -= damage is overwritten_and_killed  # its last line may hold bytes of the older file
+    whole -= damage is overwritten_and_killed  # its last line may contain bytes of the older file
     assert ids(session) == list(range(1, whole + 1))
     assert whole > 100
     assert report["left_out"][0].startswith(f"adausdt_20250303.gz: {kind}")
@@ -182,6 +187,10 @@ def _whole_lines(packed: bytes) -> int:
 def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(
     tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int
 ) -> None:
+    """The import takes lines of the new file only.
+
+    The last line before the damage may be left out.
+    """
     folder = tmp_path_factory.mktemp("o")
     lines = hft(400)
     whole = gzip.compress("".join(lines).encode(), mtime=0)
@@ -202,6 +211,10 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(
 
 
 def test_nothing_behind_a_wrong_line_of_a_damaged_file_is_taken(tmp_path: Path) -> None:
+    """Later lines are left out even if they are sound.
+
+    The line before the wrong one is left out too, because the damage may have changed it.
+    """
     lines = hft(400)
     lines[50] = "nonsense\n"
     (tmp_path / "a.gz").write_bytes(torn(gzip.compress("".join(lines).encode(), mtime=0)))
@@ -211,7 +224,7 @@ def test_nothing_behind_a_wrong_line_of_a_damaged_file_is_taken(tmp_path: Path) 
 
 
 def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
-    """Of a plain file too; one that only lacks its line feed is whole."""
+    """The same is true for a plain file. A line that only lacks its line feed is whole."""
     text = "".join(hft(5))
     (tmp_path / "a.dat").write_text(text[:-30])
     (tmp_path / "b.dat").write_text(text[:-1])
@@ -223,7 +236,7 @@ def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
 
 
 def test_a_wrong_line_of_a_sound_file_is_refused(tmp_path: Path) -> None:
-    """Damage explains rubbish; without damage it has to be looked at."""
+    """Without damage there is no explanation for a wrong line, so a person has to examine the file."""
     with pytest.raises(MalformedDataError, match="line 3 is not a line of hftbacktest"):
         imported(tmp_path, written(tmp_path / "a.gz", [*hft(2), "rubbish\n", *hft(2, first=3)]))
 
@@ -239,7 +252,7 @@ def test_a_wrong_line_of_a_sound_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_answers_between_messages_are_skipped_and_counted(tmp_path: Path, text: str, kind: str) -> None:
-    """By kind, of either tool; error objects are shown as they were sent."""
+    """The answers are counted by kind for both tools. Error objects are reported unchanged."""
     lines = hft(2)
     (tmp_path / "a.dat").write_text(f"{lines[0]}{START * SECOND + 5} {text}\n{lines[1]}")
     session, report = imported(tmp_path, tmp_path / "a.dat")
@@ -251,7 +264,7 @@ def test_answers_between_messages_are_skipped_and_counted(tmp_path: Path, text: 
 
 
 def test_an_envelope_in_another_form_is_a_message(tmp_path: Path) -> None:
-    """Written again with blanks, or with its keys in another order; the data stay byte for byte."""
+    """The envelope may contain blanks or another order of keys. The bytes of the data do not change."""
     data = diff(1).split('"data":', 1)[1][:-1]
     forms = [
         f'{{"stream": "adausdt@depth@100ms", "data": {data}}}',
@@ -267,7 +280,7 @@ def test_an_envelope_in_another_form_is_a_message(tmp_path: Path) -> None:
     ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 51 + "@trade"],
 )
 def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
-    """Nothing that could lead out of the folder, or break a line, is taken for a symbol."""
+    """A name that could leave the folder or break a line is not accepted as a symbol."""
     (tmp_path / "a.dat").write_text(f'{START * SECOND} {{"stream":"{name}","data":{{"t":1}}}}\n')
     if name == "@trade":
         session, _ = imported(tmp_path, tmp_path / "a.dat", market="spot")
@@ -287,6 +300,7 @@ REST = "https://api.binance.com/api/v3"
 
 
 def test_cryptofeed_after_reconnects(tmp_path: Path) -> None:
+    """Addresses may be anywhere, between requests, configurations, REST answers and a torn end."""
     text = (
         "configuration: {'trades': ['ADA-USDT']}\n"
         f"{URL} <-> {START}.0\n"
@@ -321,7 +335,7 @@ def test_cryptofeed_after_reconnects(tmp_path: Path) -> None:
 
 
 def test_a_torn_snapshot_at_the_end_is_no_other_answer(tmp_path: Path) -> None:
-    """It is reported as left out and not counted among what holds no market data."""
+    """The torn snapshot is reported as left out, and is not counted as an answer without market data."""
     (tmp_path / "a.0").write_text(
         f"{URL}\n{feed(1, 100)}{REST}/depth?symbol=ADAUSDT -> {START}.2: {snapshot(3)[:-9]}"
     )
@@ -336,9 +350,9 @@ def test_a_torn_snapshot_at_the_end_is_no_other_answer(tmp_path: Path) -> None:
 def test_parts_in_any_order_are_one_sequence(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], back_ms: int
 ) -> None:
-    """Parts of two connections and a file of snapshots.
+    """The parts are those of two connections and a file of snapshots.
 
-    The clock goes back between two parts, and no id is out of its place.
+    The clock goes back between two parts, but the ids are in order.
     """
     folder = tmp_path_factory.mktemp("p")
     ranges = [range(part * 9 + 1, part * 9 + 10) for part in range(3)]
@@ -367,9 +381,9 @@ def test_parts_in_any_order_are_one_sequence(
 
 
 def test_files_of_several_symbols_are_one_session(tmp_path: Path) -> None:
-    """There is a file a symbol in hftbacktest.
+    """The tool hftbacktest writes a file for each symbol.
 
-    A bare snapshot is of the symbol of its file, whatever else is imported with it.
+    A bare snapshot belongs to the symbol of its file, for any other imported files.
     """
     for symbol in ("adausdt", "xrpusdt"):
         lines = [f"{(START * 10 + n) * SECOND // 10} {diff(n, n * 100, symbol)}\n" for n in range(1, 6)]
@@ -382,6 +396,7 @@ def test_files_of_several_symbols_are_one_session(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_was_done(tmp_path: Path) -> None:
+    """The command reports raised stamps, skipped and omitted lines, and the evidence of market and venue."""
     lines = hft(4)
     back = f"{(START - 3) * SECOND} {diff(5, 500)}\n"
     error = f'{START * SECOND} {{"code":-1,"msg":"x"}}\n'

@@ -41,6 +41,10 @@ def lines_of(
 
 
 def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
+    """Bytes of data are unchanged, and answers to subscriptions are left out.
+
+    A snapshot gets the stream of the only depth stream.
+    """
     first = hft(
         tmp_path / "a.gz",
         [(T * 10**9, BODY), (T * 10**9 + 5, '{"result":null,"id":1}'), (T * 10**9 + 9, DIFF % (7, 8))],
@@ -55,7 +59,7 @@ def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
 
 
 def test_stamps_that_go_back_are_raised_and_counted(tmp_path: Path) -> None:
-    """The order of arrival stands; a stamp below the one before it becomes that one."""
+    """Messages keep their order of arrival. A stamp below the previous one becomes equal to it."""
     path = hft(
         tmp_path / "a.gz",
         [(T * 10**9 + at, DIFF % (number, number)) for number, at in enumerate((5, 3, 4, 9), 1)],
@@ -67,6 +71,10 @@ def test_stamps_that_go_back_are_raised_and_counted(tmp_path: Path) -> None:
 
 
 def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
+    """A snapshot of the REST file is inserted at its time, even after a stamp that went back.
+
+    Fractions of seconds are exact.
+    """
     frames, rest = tmp_path / "ws.txt", tmp_path / "rest.txt"
     rows = [f"{T}.0633569: {DIFF % (1, 7)}", f"{T}.9: {DIFF % (8, 8)}", f"{T}.8: {DIFF % (9, 9)}"]
     frames.write_text("wss://stream.binance.com:9443/stream?streams=x\n" + "\n".join(rows))
@@ -84,7 +92,10 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Path) -> None:
-    """The URL in the first line is the plan; a stream that it does not name belongs to it once it came."""
+    """The URL in the first line is the plan.
+
+    A stream that the URL does not contain is added to the plan if it has messages.
+    """
     frames = tmp_path / "ws.txt"
     frames.write_text(
         "wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> "
@@ -100,7 +111,7 @@ def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Pat
 
 
 def test_an_imported_session_is_listed_with_its_figures(tmp_path: Path) -> None:
-    """The same figures as of a recorded one."""
+    """An imported session has the same figures as a recorded one."""
     path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
     row = session_row(import_session(Origin.HFTBACKTEST, [path], tmp_path / "out"))
     assert {name: row[name] for name in ("state", "messages", "gaps", "ids_lost")} == {
@@ -112,9 +123,9 @@ def test_an_imported_session_is_listed_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> None:
-    """Ledger and checksums are there and hold.
+    """The ledger exists, and the checksums are correct.
 
-    A second import of the same changes nothing and leaves nothing behind.
+    A second import of the same files changes nothing and leaves no file.
     """
     path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
     session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
@@ -165,7 +176,7 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
     ],
 )
 def test_what_is_no_recording_is_one_line(tmp_path: Path, origin: Origin, text: str, words: str) -> None:
-    """A line that the tool does not write is told by file and number; nothing is published."""
+    """A line in another form is an error with file and line number, and no session is published."""
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(MalformedDataError, match=words) as caught:
@@ -176,7 +187,7 @@ def test_what_is_no_recording_is_one_line(tmp_path: Path, origin: Origin, text: 
 
 
 def test_snapshots_of_several_symbols_want_a_name(tmp_path: Path) -> None:
-    """Which of two symbols a bare snapshot belongs to is asked, not guessed."""
+    """A bare snapshot needs the name of its symbol if there are several symbols."""
     other = (DIFF % (1, 1)).replace("btcusdt", "ethusdt")
     path = hft(tmp_path / "a.gz", [(T * 10**9, BODY), (T * 10**9, DIFF % (7, 8)), (T * 10**9, other)])
     with pytest.raises(MalformedDataError, match="--symbol"):

@@ -1,4 +1,4 @@
-"""Tests that duplicate keys are found, and that the layouts of the exchange take the fast path."""
+"""Tests that duplicate keys are found, and that the layouts of the exchange use the fast path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ KNOWN = {
     ),
     "futures' aggregate": message(
         "btcusdt@aggTrade",
-        '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,"T":1,"m":false}',
+        (
+            '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,'
+            '"T":1,"m":false}'
+        ),
     ),
     "futures' diff": message(
         "btcusdt@depth@100ms",
@@ -44,7 +47,7 @@ OTHER = {
 
 
 def test_known_layouts_are_read_at_once_and_others_line_by_line() -> None:
-    """Only a line of another layout leaves the fast path, not those around it."""
+    """A line in another layout leaves the fast path, and the lines around it do not."""
     known, odd = b"".join(KNOWN.values()), OTHER["snapshot"]
     assert list(split_by_layout(known)) == [(known, True)]
     assert list(split_by_layout(known + odd + odd + known)) == [
@@ -59,9 +62,9 @@ def test_known_layouts_are_read_at_once_and_others_line_by_line() -> None:
 
 @pytest.mark.parametrize("line", [*KNOWN.values(), OTHER["snapshot"]], ids=[*KNOWN, "snapshot"])
 def test_a_key_that_stands_twice_is_a_bad_line(line: bytes) -> None:
-    """Each key of each message, put in again before each other one and at the end, spelled out or escaped.
+    """Each key is repeated before each other key and at the end, plain or escaped.
 
-    The lines around it count.
+    The lines around the bad line are counted.
     """
     start = line.index(b'"data":') + len(b'"data":') + 1
     keys = {found[1]: start + found.start() for found in re.finditer(rb'"(\w+)":', line[start:])}
@@ -80,7 +83,7 @@ def test_a_key_that_stands_twice_is_a_bad_line(line: bytes) -> None:
 
 @pytest.mark.parametrize("line", KNOWN.values(), ids=KNOWN)
 def test_a_key_in_the_place_of_another_is_a_bad_line(line: bytes) -> None:
-    """As many keys as ever, one of them twice and another one missing."""
+    """The number of keys is right, but one key is repeated and another one is missing."""
     start = line.index(b'"data":') + len(b'"data":') + 1
     keys = re.findall(rb'"(\w+)":', line[start:])
     for key, other in itertools.permutations(keys, 2):
@@ -89,13 +92,12 @@ def test_a_key_in_the_place_of_another_is_a_bad_line(line: bytes) -> None:
 
 
 def test_the_key_is_named() -> None:
-    """So that a person finds it."""
     bad = KNOWN["trade"].replace(b'"t":7,', b'"t":6,"t":7,')
     assert "line 1: has the key 't' twice" in counted(bad).bad_examples[0]
 
 
 def test_a_key_of_an_inner_object_is_none_of_the_outer() -> None:
-    """An event with a `t` of its own inside is sound."""
+    """An inner object may contain a key `t` of its own."""
     assert not counted(b"".join(OTHER.values())).bad_count
 
 
@@ -104,11 +106,11 @@ ODD = [b"\n", b"[]\n", b"}}\n", b" }}\n", b'"x"\n', b'{"capture_ns":\n']
 
 @given(st.lists(st.sampled_from([*KNOWN.values(), *OTHER.values(), *ODD]), max_size=12))
 def test_runs_are_the_block(lines: list[bytes]) -> None:
-    """No byte is lost or doubled."""
+    """No byte is lost or repeated."""
     assert b"".join(piece for piece, _ in split_by_layout(b"".join(lines))) == b"".join(lines)
 
 
 @given(st.lists(st.sampled_from([*KNOWN.values(), *ODD]), max_size=12))
 def test_lines_that_are_none_are_counted_each(lines: list[bytes]) -> None:
-    """Whatever stands before and behind them."""
+    """Invalid lines are counted one by one, for any lines around them."""
     assert counted(b"".join(lines)).bad_count == sum(line not in KNOWN.values() for line in lines)

@@ -11,7 +11,7 @@ from capture_pipeline_tests.support.sessions.lines import START_NS, recording, s
 
 
 def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> None:
-    """In words from some seconds on, and always as a figure."""
+    """The delay is always a figure, and is part of the reason from some seconds on."""
     folder = session(tmp_path, recording())
     plan = SessionPlan.model_validate_json(folder.plan.read_bytes())
     for late_s, told in ((0.0, False), (2.5, False), (70.0, True)):

@@ -27,7 +27,7 @@ START = 1_785_715_200_000_000
 
 
 def some_trades(count: int = 600) -> pl.DataFrame:
-    """Ten minutes of trades, one a second."""
+    """Generate ten minutes of trades, one per second."""
     return pl.DataFrame(
         {
             "trade_id": list(range(1000, 1000 + count)),
@@ -59,7 +59,7 @@ def zipped(
 
 @pytest.mark.parametrize(("unit", "header"), [(1, False), (1000, False), (1000, True)])
 def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) -> None:
-    """Spot in microseconds without a header, older files and futures in milliseconds, with one."""
+    """Spot files have microseconds and no header. Older files and futures have milliseconds and a header."""
     trades = some_trades()
     read = parse_published_trades(zipped(trades, unit=unit, header=header), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
@@ -84,6 +84,7 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
     ],
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
+    """The error contains file, line and remedy."""
     with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*download the file again") as raised:
         parse_published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
@@ -95,7 +96,7 @@ def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int
 def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str) -> None:
     """`maxQty` of LOT_SIZE has eleven digits before the point.
 
-    Sums of such trades have more, in proofs and bars.
+    Sums of such trades have more digits, in proofs and in bars.
     """
     trades = some_trades(20)
     units = decimal_e8(largest)[0]
@@ -116,9 +117,9 @@ def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str
     st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]),
 )
 def test_each_fault_is_named(at: int, fault: str) -> None:
-    """A trade that is lost, invented or altered is found with its id.
+    """A lost, invented or altered trade is reported with its id.
 
-    A lost one at either end is outside the session.
+    A trade lost at either end is outside the session.
     """
     trades = some_trades()
     captured = published = trades
@@ -127,7 +128,7 @@ def test_each_fault_is_named(at: int, fault: str) -> None:
     elif fault == "unknown":
         published = trades.filter(pl.col("trade_id") != 1000 + at)
     else:
-        # The trades are in milliseconds: within one nobody can tell.
+        # Times are in milliseconds, so an order within a millisecond is unknown.
         other = ~pl.col(fault) if fault == "buyer_maker" else pl.col(fault) + 1000
         captured = trades.with_columns(
             pl.when(pl.col("trade_id") == 1000 + at).then(other).otherwise(pl.col(fault)).alias(fault)
@@ -139,9 +140,9 @@ def test_each_fault_is_named(at: int, fault: str) -> None:
 
 
 def test_times_are_compared_in_the_coarser_unit() -> None:
-    """Streams tell milliseconds where files tell microseconds.
+    """A difference below a millisecond is ignored if the stream has milliseconds.
 
-    Where both tell microseconds each one counts.
+    If both sides have microseconds, each microsecond counts.
     """
     fine = some_trades().with_columns(pl.col("trade_us") + pl.col("trade_id") % 997)
     coarse = fine.with_columns(pl.col("trade_us") // 1000 * 1000)
@@ -163,9 +164,9 @@ def test_times_are_compared_in_the_coarser_unit() -> None:
 
 
 def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
-    """Ranges of the ledger, one within another.
+    """The ledger lists ranges of lost ids, one inside another.
 
-    A trade lost beside them is a difference, and so is its minute.
+    A lost trade outside of these ranges is a difference, and so is its minute.
     """
     trades = some_trades()
     lost = [(1100, 1112), (1105, 1106), (1400, 1400)]
@@ -185,6 +186,10 @@ def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
 
 
 def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
+    """Trades lost at midnight are between the last trade of a day and the first one of the next day.
+
+    The ids of the whole session show that they are missing.
+    """
     trades = some_trades()
     day = trades[:300]
     assert prove_trades(day[:290], day).holds
@@ -194,7 +199,10 @@ def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
 
 
 def test_rows_that_stand_twice_count_once() -> None:
-    """The exchange has published blocks of trades twice; a verified file of that kind proves its day."""
+    """The exchange has published blocks of trades twice.
+
+    A verified file with such a block proves its day.
+    """
     trades = some_trades(20)
     twice = pl.concat([trades[:12], trades[5:12], trades[12:]])
     read = parse_published_trades(zipped(twice), STEM, 1 << 24)
@@ -208,14 +216,17 @@ def test_rows_that_stand_twice_count_once() -> None:
 
 
 def test_a_trade_of_another_day_is_refused() -> None:
-    """A row of the next period in a file is told by its line."""
+    """The error contains the line of a row of the next day."""
     trades = some_trades(20)
     with pytest.raises(MalformedDataError, match="csv, line 11: time is not"):
         parse_published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
 
 
 def test_only_what_the_session_covers_is_compared() -> None:
-    """Published trades before and after the session are no loss; a session without trades proves nothing."""
+    """Published trades before and after the session are no loss.
+
+    A session without trades proves nothing.
+    """
     trades = some_trades()
     assert prove_trades(trades[100:500], trades).holds
     assert not prove_trades(trades[:0], trades).holds
@@ -226,7 +237,7 @@ def test_only_what_the_session_covers_is_compared() -> None:
 
 
 def test_bars_that_differ_are_listed_by_field() -> None:
-    """One trade that is lost shows in its minute; a quiet minute of the exchange is no loss."""
+    """A lost trade changes the bar of its minute. A minute without trades is no loss."""
     trades = some_trades()
     official = build_trade_bars(trades, Interval.M1)
     quiet = official[5:6].with_columns(
@@ -242,7 +253,7 @@ def test_bars_that_differ_are_listed_by_field() -> None:
 
 @given(st.sampled_from(list(Interval)))
 def test_bars_keep_the_rules_of_the_bars_table(interval: Interval) -> None:
-    """Bars of captured trades pass the gates that official ones pass."""
+    """Bars of captured trades pass the same gates as official bars."""
     bars = build_trade_bars(some_trades(), interval)
     assert bars.schema == pl.Schema(BARS.schema)
     for rule in rules(interval, 2 * START):
@@ -261,12 +272,15 @@ def test_sums_beyond_64_bits_are_exact() -> None:
 
 
 def test_the_archives_path() -> None:
-    """Where the exchange keeps daily trades."""
     file = TradesFile(Market.SPOT, "ETHUSDT", date(2026, 8, 3))
     assert file.path == "data/spot/daily/trades/ETHUSDT/ETHUSDT-trades-2026-08-03.zip"
 
 
 def test_first_and_last_price_go_by_id() -> None:
+    """The open is the price of the smallest id, and the close is the price of the largest id.
+
+    Trades are in any order, with several of them in one microsecond.
+    """
     trades = pl.DataFrame(
         {
             "trade_id": [12, 10, 11],
@@ -287,6 +301,10 @@ def test_first_and_last_price_go_by_id() -> None:
 
 
 def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
+    """An id without a trade changes no bar and is no difference.
+
+    The same applies to orders that the insurance fund or auto-deleveraging filled.
+    """
     trades = some_trades(120)
     kinds = {3: ("NA", 0), 50: ("INSURANCE_FUND", 1), 51: ("ADL", 9 * 10**15), 119: ("NA", 0)}
     odd = trades.with_columns(

@@ -47,14 +47,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A session without a gap."""
+    """Record a session without a gap."""
     with live(tmp_path_factory.mktemp("whole"), speed=4, config=MARKET) as one:
         yield recorded(one)
 
 
 @pytest.fixture
 def exchange(whole: Live) -> Iterator[Live]:
-    """The same with a lake without proofs and an exchange without faults, when everything is published."""
+    """Run an exchange that has published everything, with a lake that contains the session and no proofs."""
     whole.sandbox.clock(now=BOTH_OUT)
     yield whole
     whole.sandbox.faults()
@@ -73,7 +73,7 @@ def parts(day: DayProof) -> tuple[Any, Any]:
 
 
 def trades(one: Live) -> pl.DataFrame:
-    """What was captured, from tables made now."""
+    """Convert the session, and return the captured trades."""
     root = one.sandbox.deployment.lake.tables()
     convert(one.folder.recording, one.folder.session, root)
     return GoldenTables(root, one.folder.session).scan(TRADES, "BTCUSDT").collect()
@@ -84,9 +84,9 @@ def run(one: Live, *arguments: str) -> Result:
 
 
 def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
-    """Every id between its first and its last trade, and each whole minute, on both days.
+    """Every id between the first and the last trade, and each whole minute, agree on both days.
 
-    From tables and from the recording alike.
+    Tables and recording give the same result.
     """
     found = trades(exchange)
     proof = proof_of(exchange)
@@ -111,7 +111,7 @@ def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
 
 
 def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
-    """Nothing, then the first day, then both; a day that is not over is not even asked for."""
+    """No file is published, then the first day, then both. No file of an unfinished day is requested."""
     states = []
     for now in (OVER, FIRST_OUT, BOTH_OUT):
         exchange.sandbox.clock(now=now)
@@ -126,9 +126,9 @@ def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
 
 
 def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
-    """The second proof asks for checksums alone.
+    """The second proof requests checksums only.
 
-    The zips lie in the lake under their digests, as they were sent.
+    The lake contains the unchanged zips under their digests.
     """
     proof = proof_of(exchange)
     lake = exchange.sandbox.deployment.lake
@@ -148,6 +148,7 @@ def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
 
 
 def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
+    """The report has the id and both values of the changed trade, and the command exits with 1."""
     found = trades(exchange).filter(pl.col("trade_us") < parse_time("2025-02-21"))
     wanted = int(found["trade_id"][50])
     of_day = fetch_trades(exchange.sandbox.deployment, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
@@ -170,7 +171,7 @@ def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
 
 
 def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
-    """The trades agree and one candle does not: minute and field."""
+    """The trades agree, and one candle differs. The report has its minute and field."""
     fault = {
         "match": {"path": KLINES},
         "fault": "csv_negative",
@@ -207,9 +208,9 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
 def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     exchange: Live, fault: dict[str, Any], said: str
 ) -> None:
-    """It goes to the quarantine with its reason, and the report has it.
+    """The file goes to the quarantine, and the report contains the reason.
 
-    The command ends with 2. Without the fault the next proof holds.
+    The command exits with 2. Without the fault, the next proof passes.
     """
     exchange.sandbox.faults({"match": {"path": ZIP}, **fault})
     proof = proof_of(exchange)
@@ -236,7 +237,10 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
 
 
 def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -> None:
-    """And the other way round; a difference is one whatever else could not be compared."""
+    """Trades that cannot be trusted leave the klines proved as well.
+
+    A difference is reported even if other data could not be compared.
+    """
     exchange.sandbox.faults({"match": {"path": KLINES}, "fault": "zip_truncated"})
     proof = proof_of(exchange)
     day = proof.days[0]
@@ -252,7 +256,7 @@ def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -
 
 
 def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> None:
-    """What may be otherwise in a minute ends the proof and publishes nothing."""
+    """A temporary failure ends the proof, and no report is published."""
     exchange.sandbox.faults({"match": {"path": ZIP}, "fault": "status_500", "times": 99})
     with pytest.raises(TransientError):
         proof_of(exchange)
@@ -260,7 +264,7 @@ def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> Non
 
 
 def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
-    """A range for the rest, and the whole holds."""
+    """The client requests the rest of the file as a range, and the whole file is verified."""
     exchange.sandbox.faults({"match": {"path": ZIP}, "fault": "truncated_body"})
     assert proof_of(exchange).state is State.HOLDS
     assert exchange.sandbox.injected() == 1
@@ -273,7 +277,7 @@ def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
 
 
 def test_bars_of_the_lake_are_preferred_where_they_reach(exchange: Live) -> None:
-    """With the month's 1m bars in the lake no daily klines are fetched."""
+    """If the lake contains the 1m bars of the month, no daily klines are fetched."""
     deployment = exchange.sandbox.reopened(CAPTURE_INTERVAL="1m")
     partitions = deployment.partitions(["BTCUSDT"], [deployment.months(deployment.now_us())[1]])
     list(backfill(deployment, partitions, deployment.now_us()))
@@ -284,7 +288,7 @@ def test_bars_of_the_lake_are_preferred_where_they_reach(exchange: Live) -> None
 
 
 def test_a_file_published_anew_is_fetched_beside_the_first(exchange: Live) -> None:
-    """Raw files are never changed: both versions are kept, and the proof is by the newer one."""
+    """Raw files are never changed: both versions are kept, and the proof uses the newer one."""
     first = proof_of(exchange).days[0].files
     exchange.sandbox.republish(TradesFile(Market.SPOT, "BTCUSDT", THURSDAY).path)
     second = proof_of(exchange).days[0].files
@@ -295,7 +299,7 @@ def test_a_file_published_anew_is_fetched_beside_the_first(exchange: Live) -> No
 
 
 def test_commands_convert_and_prove(exchange: Live) -> None:
-    """Files and rows, then counts by day; waiting is exit code 0 and told."""
+    """The commands print files and rows, then counts per day. Exit code 0 includes a proof that waits."""
     session = exchange.folder.session
     result = run(exchange, "session", "convert", session)
     assert result.exit_code == 0, result.output
@@ -314,7 +318,7 @@ def test_commands_convert_and_prove(exchange: Live) -> None:
 
 
 def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
-    """A recording of the sandbox is never held against the real exchange, and nothing is asked for."""
+    """A recording of the sandbox is not compared with the real exchange, and no request is sent."""
     environment = {**exchange.sandbox.environment(), "CAPTURE_VENUE": "binance"}
     deployment = Deployment(load_settings(environ=environment, path=NO_SETTINGS))
     with pytest.raises(ConfigError, match="was recorded at venue sandbox"):
@@ -322,9 +326,9 @@ def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
 
 
 def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
-    """They lie after the last captured one of a day and before the first of the next.
+    """The trades are after the last captured trade of a day and before the first one of the next day.
 
-    Each is told with its day.
+    Each trade is reported with its day.
     """
     trades(exchange)
     tables, midnight = (
@@ -346,15 +350,15 @@ def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
 
 
 def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
-    """Trades of several blocks are those of the tables: no block writes over the one before."""
+    """Trades of several blocks equal those of the tables: no block overwrites the previous one."""
     found = trades(exchange).select(COLUMNS)
     assert _read_recording(exchange.folder, ["BTCUSDT"], 1 << 19)["BTCUSDT"].collect().equals(found)
 
 
 def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
-    """Not without tables, not before, not once they are proved, not after two weeks.
+    """A session is due if it has tables, no proof, and its last day ended recently enough.
 
-    Again while the proof waits or lacks a file.
+    A session is due again while its proof waits or lacks a file.
     """
     deployment, folder = exchange.sandbox.deployment, exchange.folder
 
@@ -384,9 +388,9 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
 
 
 def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
-    """Trades that no connection was sent are counted and the proof holds.
+    """Trades that no connection received are counted, and the proof passes.
 
-    Without the ledger each of them is a difference.
+    Without the ledger, each of them is a difference.
     """
     with live(tmp_path, speed=4, config=MARKET) as one:
         one.sandbox.faults(

@@ -27,9 +27,9 @@ def read(path: Path, block_bytes: int = 2 << 20) -> tuple[list[bytes], Recording
 def test_blocks_are_whole_lines_and_nothing_is_lost(
     tmp_path_factory: pytest.TempPathFactory, a_member: int, block_bytes: int, plain: bool
 ) -> None:
-    """However lines are packed and blocks are cut, all lines come, in order.
+    """All lines are returned in order, for any gzip members and any size of block.
 
-    Size and SHA-256 are the file's.
+    Size and SHA-256 are those of the file.
     """
     lines = recording(80)
     path = tmp_path_factory.mktemp("r") / "x.jsonl.gz"
@@ -49,7 +49,7 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(
 def test_blocks_of_a_strict_reader_do_not_depend_on_members(
     tmp_path_factory: pytest.TempPathFactory, a_member: int, block_bytes: int, padding: int
 ) -> None:
-    """A block ends with the last line that fits, and has the padding after it."""
+    """A block ends with the last line that fits, followed by padding."""
     lines, found = recording(80), []
     folder = tmp_path_factory.mktemp("r")
     for name, content in (("plain", b"".join(lines)), ("packed", packed(lines, a_member))):
@@ -65,7 +65,7 @@ def test_blocks_of_a_strict_reader_do_not_depend_on_members(
 
 
 def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:
-    """Lines may continue in the next gzip member, as other tools write them."""
+    """Other tools write lines that continue in the next gzip member."""
     whole = b"".join(recording(40))
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(whole[:1234]) + gzip.compress(whole[1234:]))
@@ -75,6 +75,10 @@ def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:
 
 
 def test_a_torn_tail_is_found_wherever_it_is_torn(tmp_path: Path) -> None:
+    """The recording is cut at any byte of its last member.
+
+    All lines before this member are returned, and the finding contains the byte at which it begins.
+    """
     lines = recording(59)
     sound, last = packed(lines[:40]), packed(lines[40:])
     path = tmp_path / "x.jsonl.gz.part"
@@ -97,7 +101,7 @@ def test_a_torn_tail_is_found_wherever_it_is_torn(tmp_path: Path) -> None:
     ],
 )
 def test_what_follows_the_last_member_is_told(tmp_path: Path, tail: bytes, kind: FindingKind) -> None:
-    """A tail of zeros, which gzip itself passes over, and foreign bytes are findings with their place."""
+    """Zeros, which gzip itself ignores, and foreign bytes are findings with their position."""
     lines = recording(40)
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(packed(lines) + tail)
@@ -108,7 +112,7 @@ def test_what_follows_the_last_member_is_told(tmp_path: Path, tail: bytes, kind:
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5000])
 def test_a_file_of_nothing_is_told(tmp_path: Path, content: bytes) -> None:
-    """An empty file and one of zeros hold no line and are found."""
+    """An empty file and a file of zeros have no line and give a finding."""
     path = tmp_path / "x.jsonl.gz.part"
     path.write_bytes(content)
     blocks, opened = read(path)
@@ -117,7 +121,7 @@ def test_a_file_of_nothing_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_flipped_bit_is_found_by_the_crc(tmp_path: Path) -> None:
-    """A member whose CRC does not fit is damaged, by its byte; those before it are read."""
+    """A member with a wrong CRC is reported with its byte, and the members before it are read."""
     lines = recording(60)
     members = [packed(lines[:20]), packed(lines[20:40]), packed(lines[40:])]
     spoiled = bytearray(members[1])
@@ -142,7 +146,7 @@ def test_a_last_line_without_its_end_is_told(tmp_path: Path) -> None:
 
 
 def test_reading_may_stop_anywhere(tmp_path: Path) -> None:
-    """A reader that leaves early leaves no thread behind."""
+    """No thread remains after a reader stops early."""
     path = written(tmp_path / "x.jsonl.gz", recording(400))
     before = threading.active_count()
     with Recording(path, 100) as opened:
@@ -157,7 +161,7 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
 
 
 def test_lines_come_with_their_numbers_until_one_is_bad(tmp_path: Path) -> None:
-    """An invalid line ends the reading with an error that names its number."""
+    """An invalid line ends the reading with an error that contains its number."""
     path = written(tmp_path / "x.jsonl.gz", [trade(1, 1), trade(2, 2), b"{}\n"])
     lines = read_lines(path)
     assert [next(lines)[0], next(lines)[0]] == [1, 2]

@@ -34,12 +34,10 @@ def tables(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden
 
 
 def levels(rows: list[dict[str, int]], side: int) -> str:
-    """A list of levels as the exchange writes it."""
+    """Format a list of levels like the exchange does."""
     texts = [
-        (
-            f'["{decimal_text(row["price_e8"], row["price_places"])}",'
-            f'"{decimal_text(row["quantity_e8"], row["quantity_places"])}"]'
-        )
+        f'["{decimal_text(row["price_e8"], row["price_places"])}",'
+        f'"{decimal_text(row["quantity_e8"], row["quantity_places"])}"]'
         for row in rows
         if row["side"] == side
     ]
@@ -73,7 +71,10 @@ def rebuilt_books(tables: GoldenTables) -> Iterator[tuple[int, str]]:
 
 
 def test_every_message_can_be_written_again_byte_for_byte(tables: GoldenTables, recordings: Path) -> None:
-    """Trades, diffs and the snapshot: ids, times, prices, quantities and their decimals are all there."""
+    """The tables contain all ids, times, prices and quantities of trades, diffs and the snapshot.
+
+    The number of decimals is kept as well.
+    """
     built = {**dict(rebuilt_trades(tables)), **dict(rebuilt_books(tables))}
     sent = {
         number: raw.decode()
@@ -87,7 +88,7 @@ def test_every_message_can_be_written_again_byte_for_byte(tables: GoldenTables, 
 def test_counts_and_capture_times_are_the_recordings(tables: GoldenTables, recordings: Path) -> None:
     """The manifest counts every stream.
 
-    Capture times are kept to the nanosecond; hours are cut by capture time.
+    Capture times have nanoseconds, and the hour of a file follows from the capture time.
     """
     manifest = tables.manifest()
     assert sum(manifest.messages.values()) == manifest.lines == sum(1 for _ in raw_lines(recordings))
@@ -103,7 +104,7 @@ def test_counts_and_capture_times_are_the_recordings(tables: GoldenTables, recor
 
 
 def test_the_ten_minute_bars(tables: GoldenTables, recordings: Path) -> None:
-    """Bars by exchange time, equal in every figure to those computed from the recording by others."""
+    """The bars equal those that an independent program computed from the recording by exchange time."""
     expected = pl.read_csv(recordings / "binance_spot_stream" / "ethusdt_minute_bars.csv", infer_schema=False)
     bars = build_trade_bars(tables.scan(TRADES, "ETHUSDT").collect(), Interval.M1)
     bars = bars.filter(

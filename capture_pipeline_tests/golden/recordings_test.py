@@ -44,6 +44,10 @@ def ether(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Session
 
 
 def test_two_files_over_midnight_are_one_sound_session(ether: SessionFolder) -> None:
+    """No id is missing, and the single snapshot is the base of the book.
+
+    All 1,056 best prices and quantities are equal.
+    """
     report = validate(ether.path, TEN_MINUTES)
     assert report.verdict is Verdict.PASS
     streams = report.statistics["streams"]
@@ -62,7 +66,7 @@ def test_two_files_over_midnight_are_one_sound_session(ether: SessionFolder) -> 
 
 
 def test_the_exchange_s_bytes_are_unchanged(ether: SessionFolder, recordings: Path) -> None:
-    """Every line's data are the source's, byte for byte, and its stamp the source's."""
+    """The data and the stamp of every line are those of the source, byte for byte."""
     source = [
         line.rstrip(b"\n").split(b" ", 1)
         for day in (8, 9)
@@ -80,7 +84,7 @@ def test_the_exchange_s_bytes_are_unchanged(ether: SessionFolder, recordings: Pa
 
 
 def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Path) -> None:
-    """The ten complete minutes by exchange time have the known open, high, low, close, volumes and counts."""
+    """The ten complete minutes by exchange time have the known prices, volumes and counts."""
     bars: dict[int, Bar] = {}
     for _, line in read_lines(ether.recording):
         if kind_of(line.stream) is StreamKind.TRADE:
@@ -108,7 +112,7 @@ def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Pa
 
 
 def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> None:
-    """Without a snapshot no book can be built, and that is said; its ids are sound all the same."""
+    """Without a snapshot no book can be built, and the report says so. The ids are sound."""
     file = recordings / "binance_spot_stream" / "ethusdt_20240809.gz"
     report = validate(import_session(Origin.HFTBACKTEST, [file], tmp_path).path, TEN_MINUTES)
     assert {"seed", "book_valid"} <= {check.spec.name for check in report.failed}
@@ -121,7 +125,7 @@ def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> 
 
 
 def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder, tmp_path: Path) -> None:
-    """Three trades and two diffs taken out are three gaps with the ids they had."""
+    """Three removed trades and two removed diffs are three gaps with the removed ids."""
     lines = gzip.decompress(ether.recording.read_bytes()).splitlines(keepends=True)
     numbered = list(read_lines(ether.recording))
     trades = [number for number, line in numbered if kind_of(line.stream) is StreamKind.TRADE]
@@ -148,10 +152,10 @@ def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder,
 
 
 def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: Path) -> None:
-    """All four snapshots bridge; the one whose id is the first diff's last one drops it and finds no gap.
+    """All four snapshots fit. The last id of the first diff of one symbol equals the id of its snapshot.
 
-    Of the twenty streams that the recording subscribed to five never came in its half minute, and that is all
-    that it fails for.
+    This diff is dropped, and no gap is found. Five of the twenty subscribed streams have no message within
+    the half minute, which is the only reason for failure.
     """
     files = [
         recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")

@@ -1,4 +1,4 @@
-"""Tests that the fast scan has the result of a simple one: lines, stamps, ids."""
+"""Tests that the fast scan has the same result as a simple one: lines, stamps and ids."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
     ],
 )
 def test_a_bad_line_is_told_by_its_number(bad: bytes) -> None:
-    """Whatever is not exactly the line form, or has no sound ids, is counted and named.
+    """A line with another form or without valid ids is counted and reported.
 
-    The lines around it count as ever.
+    The lines around it are counted as usual.
     """
     found = counted(SOUND + bad + b"\n" + trade(2, START_NS + 1))
     assert (found.lines, found.bad_count) == (3, 1)
@@ -112,6 +112,7 @@ TWICE = [
     ],
 )
 def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, usual: bool) -> None:
+    """The line contains invalid UTF-8 in an unused field, or a second key at the top level."""
     odd = b"" if usual else b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % START_NS
     found = counted(
         SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1))
@@ -122,7 +123,7 @@ def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, u
 
 
 def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8 keep their line number where two processes would share the file."""
+    """A line with invalid UTF-8 keeps its number even if two processes share the file."""
     lines = recording(2000)
     bad = lines[1500].replace(b'"e":"trade"', b'"e":"tr\xffade"')
     path = written(tmp_path / "x.jsonl.gz", [*lines[:1500], bad, *lines[1501:]])
@@ -134,22 +135,28 @@ def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
     "line",
     [
         b'{"capture_ns":1,"stream":"!miniTicker@arr","data":[{"u":"x"}]}',
-        b'{"capture_ns":1,"stream":"btcusdt@bookTicker","data":{"u":5,"s":"BTCUSDT","b":"1","B":"1","a":"1","A":"1"}}',
+        (
+            b'{"capture_ns":1,"stream":"btcusdt@bookTicker","data":{"u":5,"s":"BTCUSDT","b":"1","B":"1",'
+            b'"a":"1","A":"1"}}'
+        ),
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"t":1, "x": {"t": "y"}}}',
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"\\"data\\":{","t":1}}',
-        b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":{"y":{}},"data":{"data":2},"stream":3,"capture_ns":4,"t":1}}',
+        (
+            b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":{"y":{}},"data":{"data":2},"stream":3,'
+            b'"capture_ns":4,"t":1}}'
+        ),
         '{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"é𝄞","t":1}}'.encode(),
     ],
 )
 def test_what_the_exchange_may_send_is_a_good_line(line: bytes) -> None:
-    """Arrays, other streams, blanks and escapes inside the data are the exchange's business."""
+    """Data may contain arrays, other streams, blanks and escapes."""
     found = counted(line + b"\n")
     assert (found.lines, found.bad_count) == (1, 0)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_stamps_that_go_back_are_counted(steps: list[int]) -> None:
-    """A stamp below the highest before it is told with its line; equal stamps are in order."""
+    """A stamp below an earlier one is reported with its line. Equal stamps are in order."""
     found = counted(b"".join(trade(number + 1, START_NS + step) for number, step in enumerate(steps)))
     expected = [number for number, step in enumerate(steps) if step < max(steps[:number], default=0)]
     assert found.disorder_count == len(expected)
@@ -160,14 +167,14 @@ def test_stamps_that_go_back_are_counted(steps: list[int]) -> None:
 
 
 def test_a_range_that_runs_backwards_is_no_continuation() -> None:
-    """A diff that would continue but ends before it begins is a bad line and moves nothing."""
+    """A diff whose last id is below its first id is a bad line and does not advance the stream."""
     found = counted(depth(1, 3, START_NS) + depth(4, 2, START_NS) + depth(4, 5, START_NS))
     assert found.bad_count == 1
     assert found.streams["btcusdt@depth@100ms"].track == Track(1, 5, 2)
 
 
 def test_futures_continue_by_their_predecessor(tmp_path: Path) -> None:
-    """A diff whose `pu` is the last `u` continues, whatever its `U`."""
+    """A diff whose `pu` equals the previous `u` continues the stream, for any `U`."""
     lines = [
         depth(first, last, START_NS).replace(b',"b"', b',"pu":%d,"b"' % previous)
         for first, last, previous in ((5, 9, 3), (20, 30, 9), (40, 50, 31))
@@ -177,7 +184,7 @@ def test_futures_continue_by_their_predecessor(tmp_path: Path) -> None:
 
 
 def test_a_sound_recording_is_sound(tmp_path: Path) -> None:
-    """The recording the other tests spoil has nothing to find."""
+    """The other tests damage this recording, which has no fault itself."""
     found = scan(written(tmp_path / "x.gz", recording(200)))
     assert (found.lines, found.bad_count, found.disorder_count, found.findings) == (201, 0, 0, [])
     assert all(not stream.track.gaps for stream in found.streams.values())
@@ -198,7 +205,7 @@ def same(ours: Scan, theirs: Scan) -> bool:
     st.integers(0, 40),
 )
 def test_two_parts_give_what_one_pass_gives(messages: list[tuple[bool, int, int, int]], cut: int) -> None:
-    """Wherever a recording is cut, its parts put together are the whole, or they say that they cannot be."""
+    """For any cut, the merged parts equal one pass, or the merge is rejected."""
     stamp, lines = START_NS, []
     for is_trade, first, width, step in messages:
         stamp += step
@@ -214,7 +221,7 @@ def test_two_parts_give_what_one_pass_gives(messages: list[tuple[bool, int, int,
 
 @given(st.sets(st.integers(0, 300), max_size=12), st.integers(0, 301))
 def test_two_parts_of_a_rising_recording_always_fit(gone: set[int], cut: int) -> None:
-    """Gaps anywhere, also at the cut, and streams that only one part has, are put together exactly."""
+    """The parts are merged exactly, even with a gap at the cut or a stream in only one part."""
     lines = [line for number, line in enumerate(recording(300)) if number not in gone]
     first_half = counted(b"".join(lines[:cut]))
     assert first_half.merge(counted(b"".join(lines[cut:])))
@@ -223,13 +230,14 @@ def test_two_parts_of_a_rising_recording_always_fit(gone: set[int], cut: int) ->
 
 @pytest.mark.parametrize(("stamp", "fits"), [(START_NS - 1, False), (START_NS, True)])
 def test_parts_whose_stamps_go_back_do_not_fit(stamp: int, fits: bool) -> None:
+    """If the second part begins before the first one ends, only one pass can count the lines that go back."""
     first_half = counted(trade(1, START_NS))
     assert first_half.merge(counted(trade(2, stamp))) is fits
     assert first_half.lines == 1 + fits
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
-    """A file cut near its middle gives the same figures, size and digest."""
+    """A file that is cut near its middle gives the same figures, size and digest."""
     path = written(
         tmp_path / "x.jsonl.gz",
         [line for number, line in enumerate(recording(2000)) if number not in {5, 1000, 1500}],
@@ -241,7 +249,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 
 def test_a_torn_second_half_is_found_at_its_byte(tmp_path: Path) -> None:
-    """A finding of the other process tells the place in the whole file."""
+    """A finding of the second process contains the position in the whole file."""
     path = written(tmp_path / "x.jsonl.gz", recording(2000))
     path.write_bytes(path.read_bytes()[:-5])
     halves, whole = scan_halves(path, 0), scan_part(path)
@@ -252,7 +260,7 @@ def test_a_torn_second_half_is_found_at_its_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [b"nonsense\n", trade(1, 1)])
 def test_halves_that_do_not_fit_are_left_to_one_pass(tmp_path: Path, harm: bytes) -> None:
-    """Bad lines and stamps that go back want their numbers, which only one pass knows."""
+    """Only one pass knows the line numbers of bad lines and of stamps that go back."""
     lines = recording(2000)
     path = written(tmp_path / "x.jsonl.gz", [*lines[:1500], harm, *lines[1500:]])
     assert scan_halves(path, 0) is None
@@ -261,7 +269,7 @@ def test_halves_that_do_not_fit_are_left_to_one_pass(tmp_path: Path, harm: bytes
 
 
 def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
-    """Plain lines, and one single member, are read in one pass."""
+    """Plain lines and a single gzip member are read in one pass."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"".join(recording(100)))
     assert find_cut(path, 100) is None
@@ -272,7 +280,7 @@ def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     "extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"]
 )
 def test_aggregates_continue_by_their_own_ids(extra: str) -> None:
-    """Aggregate trades are tracked by their own ids; a diff has its asks under the same key."""
+    """Aggregate trades have ids of their own, under the key that a diff uses for its asks."""
     form = (
         '{"capture_ns":%d,"stream":"btcusdt@aggTrade","data":'
         '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":%d,"p":"1.0","q":"1.0","f":%d,"l":%d,"T":1,"m":true%s}}\n'

@@ -38,7 +38,7 @@ def passes(checks: list[CheckResult], name: str) -> bool:
 
 @pytest.mark.parametrize(("lines", "passed"), [(1_000_000, True), (999_999, False)])
 def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
-    """A golden sample has at least so many."""
+    """The number of messages may be equal to the minimum."""
     assert passes(check_size(scan_of(lines, SECOND_NS), DEFAULTS), "messages") is passed
 
 
@@ -46,13 +46,13 @@ def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
     ("duration_ns", "passed"), [(86_340 * SECOND_NS, True), (86_340 * SECOND_NS - 1, False)]
 )
 def test_duration_at_its_threshold(duration_ns: int, passed: bool) -> None:
-    """The tolerance included."""
+    """The tolerance is part of the limit."""
     assert passes(check_size(scan_of(1, duration_ns), DEFAULTS), "duration") is passed
 
 
 @pytest.mark.parametrize(("gap_ns", "passed"), [(249_999_999, True), (250_000_000, False)])
 def test_uptime_at_its_threshold(gap_ns: int, passed: bool) -> None:
-    """Exactly the limit fails: uptime has to be above it."""
+    """A value equal to the limit fails, because the uptime has to be above it."""
     stream = StreamScan(TRADES, StreamKind.TRADE, Track(gaps=1), breaks=[Break(TRADES, 1, 3, 0, gap_ns)])
     assert (
         passes(check_size(scan_of(1, SECOND_NS, stream), replace(DEFAULTS, min_uptime=0.75)), "uptime")
@@ -76,7 +76,7 @@ def test_rate_at_its_thresholds(messages: int, passed: bool) -> None:
 
 @pytest.mark.parametrize(("limit", "passed"), [(0.25, False), (0.2500001, True)])
 def test_gap_ratios_at_their_threshold(limit: float, passed: bool) -> None:
-    """Exactly the limit fails: each of the ratios has to be below it."""
+    """A value equal to the limit fails, because each ratio has to be below it."""
     ids = Track(first=1, last=4, messages=3, gaps=1, lost=1)
     places = Track(first=1, last=5, messages=4, gaps=1, lost=1)
     for name, track in (
@@ -96,7 +96,7 @@ def test_gap_ratios_at_their_threshold(limit: float, passed: bool) -> None:
     ("first_s", "last_s", "silent"), [(600, 3000, False), (600.001, 3000, True), (600, 2999.999, True)]
 )
 def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, silent: bool) -> None:
-    """A planned stream may begin and end exactly so late and so early."""
+    """The silence at the start or the end of a planned stream may be equal to the limit."""
     stream = StreamScan(
         TRADES, StreamKind.TRADE, first_ns=round(first_s * SECOND_NS), last_ns=round(last_s * SECOND_NS)
     )
@@ -113,7 +113,10 @@ def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, sil
     ],
 )
 def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: set[str]) -> None:
-    """Share of valid diffs and match ratio may be exactly the limit, and no diff may cross the book."""
+    """The share of valid diffs and the match ratio may be equal to their limits.
+
+    No diff may cross the book.
+    """
     side = SideAudit(
         matched=99, differing=0, missing=1, ghosts=0, unknown=0, straddled=0, ratios={1000: ratio}
     )
@@ -125,7 +128,7 @@ def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: 
 
 @pytest.mark.parametrize(("share", "passed"), [(1.0, False), (1.01, True)])
 def test_score_of_a_diagnosis_at_its_gate(share: float, passed: bool) -> None:
-    """The score has to exceed the gate."""
+    """The score has to be above the gate."""
     parts = {"coverage": share, "continuity": 0.5, "wholeness": 1.0, "completeness": 0.0}
     found = Diagnosis(Path(), [], [], parts, gate=70.0)
     assert found.passed is passed

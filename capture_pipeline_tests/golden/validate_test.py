@@ -57,7 +57,7 @@ def test_a_sound_session_passes(tmp_path: Path) -> None:
         "book_audits",
         "disk",
         "accounting",
-    }  # an import knows nothing of the disk and of what was received
+    }  # an import has no figures of the disk and of the received messages
     assert {check.spec.name for check in report.checks if check.verdict is Verdict.SKIPPED} == skipped
 
 
@@ -99,7 +99,7 @@ def test_each_fault_fails_its_checks_and_no_other(
 
 
 def test_missing_messages_are_named_by_their_ids(tmp_path: Path) -> None:
-    """Continuity names stream and ids of each gap, with the capture times around it."""
+    """Continuity reports the stream, the ids and the surrounding capture times of each gap."""
     check = validate(written(tmp_path / "x.gz", without(20, 21, 41)(recording())), SMALL).check("continuity")
     places = [
         (place["stream"], place["last_good_id"], place["first_good_id"]) for place in check.figures["places"]
@@ -108,9 +108,9 @@ def test_missing_messages_are_named_by_their_ids(tmp_path: Path) -> None:
 
 
 def test_uptime_counts_overlapping_gaps_once(tmp_path: Path) -> None:
-    """Time inside gaps runs from the message before to the message after.
+    """A gap lasts from the message before it to the message after it.
 
-    What both streams miss together is one stretch.
+    Time that both streams miss is counted once.
     """
     lines = [line for number, line in enumerate(recording(), 1) if not 20 <= number <= 29]
     report = validate(written(tmp_path / "x.gz", lines), SMALL)
@@ -121,7 +121,7 @@ def test_uptime_counts_overlapping_gaps_once(tmp_path: Path) -> None:
 
 
 def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
-    """Where the ledger accounts for every gap, and the ratios and the uptime allow it, the sample passes."""
+    """If the ledger lists every gap, and ratios and uptime are within limits, the sample passes."""
     folder = session(tmp_path, without(21)(recording()))
     lenient = replace(
         DEFAULTS,
@@ -144,7 +144,7 @@ def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
 
 
 def test_a_later_line_of_the_ledger_supersedes_an_earlier_one(tmp_path: Path) -> None:
-    """The same stream and last good id again says what is true now."""
+    """A later line with the same stream and last good id replaces the earlier line."""
     folder = session(tmp_path, without(21)(recording()))
     gap = json.loads(folder.gaps.read_bytes())
     folder.gaps.write_text(
@@ -187,7 +187,7 @@ def _flip(path: Path) -> None:
 def test_a_changed_session_fails_its_checksums(
     tmp_path: Path, harm: Callable[[SessionFolder], object], words: str
 ) -> None:
-    """Each altered file is named."""
+    """The report names each altered file."""
     folder = session(tmp_path, recording())
     harm(folder)
     check = validate(folder.path, SMALL).check("checksums")
@@ -204,7 +204,7 @@ TRADE, DEPTH, SNAPSHOT = "btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@depthS
 
 
 def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes]], list[bytes]]:
-    """Of the stream, whose messages are at odd numbers, only those between."""
+    """Keep only the lines of a stream from a first to a last line number, and all lines of other streams."""
     return lambda lines: [
         line for number, line in enumerate(lines) if name.encode() not in line or first <= number <= last
     ]
@@ -243,7 +243,7 @@ def test_a_planned_stream_that_is_silent_fails(
 ) -> None:
     """Each planned stream has messages from the start to the end.
 
-    REST snapshots come when they are asked for.
+    REST snapshots are exempt, because they arrive only on request.
     """
     folder = session(tmp_path, spoil(recording()))
     replanned(folder, planned)
@@ -253,13 +253,13 @@ def test_a_planned_stream_that_is_silent_fails(
 
 
 def test_a_deployment_says_how_long_a_stream_may_be_silent() -> None:
-    """The setting reaches the thresholds; its default is theirs."""
+    """The setting changes the threshold, and both have the same default."""
     assert Thresholds.from_settings(SessionGates(stream_silence_s=5)).stream_silence_s == 5
     assert Thresholds.from_settings(SessionGates()).stream_silence_s == DEFAULTS.stream_silence_s == 600
 
 
 def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
-    """Without a plan nothing is known of what should have come; a damaged one fails."""
+    """Without a plan, the expected streams are unknown. A damaged plan fails."""
     folder = session(tmp_path, recording())
     folder.plan.write_text("{}")
     assert "is damaged" in validate(folder.path, SMALL).check("streams").reason
@@ -301,7 +301,7 @@ def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
 def test_what_the_disk_lost_fails(
     tmp_path: Path, counts: dict[str, int], files: list[str], words: str
 ) -> None:
-    """Counts of the recorder and files in quarantine are told with their figures."""
+    """Counts of the recorder and files in quarantine are reported with their figures."""
     folder = session(tmp_path, recording())
     metadata = json.loads(folder.metadata.read_bytes())
     metadata["statistics"] |= {
@@ -319,7 +319,7 @@ def test_what_the_disk_lost_fails(
 
 
 def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) -> None:
-    """Of a session as of a bare file, which skips those of a folder."""
+    """A report of a bare file skips the checks of a folder."""
     folder = session(tmp_path, recording())
     assert [check.spec.name for check in validate(folder.path, SMALL).checks] == NAMES
     report = validate(folder.recording, SMALL)
@@ -331,6 +331,10 @@ def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) 
 
 
 def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
+    """A session without metadata is not finished.
+
+    Its checksums are skipped, and its growing file is validated.
+    """
     folder = session(tmp_path, recording())
     folder.metadata.unlink()
     folder.recording.rename(folder.growing)
@@ -351,6 +355,7 @@ def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
 def test_a_best_price_or_quantity_that_differs_fails(
     tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict
 ) -> None:
+    """Each `bookTicker` with the id of a diff is compared with the book, before or after the diff."""
     body = '{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}' % (price, quantity)  # noqa: UP031 - braces
     end = START_NS + 60 * STEP_NS
     ticker = b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (end, body.encode())
@@ -360,7 +365,7 @@ def test_a_best_price_or_quantity_that_differs_fails(
 
 
 def test_a_level_that_is_no_decimal_fails_the_book_by_its_line(tmp_path: Path) -> None:
-    """What the book cannot be built of is a failed check with the line's number, not an error."""
+    """A level from which no book can be built is a failed check with the line's number, not an error."""
     lines = [*recording(), depth(91, 92, START_NS + 60 * STEP_NS, '["1e5","1.00000000"]')]
     check = validate(written(tmp_path / "x.gz", lines), SMALL).check("book_valid")
     assert check.verdict is Verdict.FAIL
@@ -368,7 +373,7 @@ def test_a_level_that_is_no_decimal_fails_the_book_by_its_line(tmp_path: Path) -
 
 
 def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:
-    """Of a session that grows in two parts half would be judged as the whole."""
+    """A session with two growing parts is rejected, because one part is not the whole session."""
     folder = session(tmp_path, recording())
     folder.recording.rename(folder.segment(1))
     folder.segment(2).write_bytes(b"")
@@ -377,7 +382,7 @@ def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:
 
 
 def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
-    """A finished session has a whole ledger; a whole line that is no gap is told by its number."""
+    """A finished session has a complete ledger. A whole line that is no gap is reported by its number."""
     folder = session(tmp_path, recording())
     folder.gaps.write_bytes(b'{"stream":"btcusdt@tr')
     assert "half a line" in validate(folder.path, SMALL).check("ledger").reason
@@ -386,7 +391,7 @@ def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
-    """A folder without a recording is an error that names it."""
+    """A folder without a recording is an error that names the folder."""
     with pytest.raises(MalformedDataError, match="contains no recording"):
         validate(tmp_path)
 
@@ -395,6 +400,10 @@ def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
 def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(
     diffs: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
+    """A snapshot fits if `U <= lastUpdateId + 1 <= u` for a diff that was not dropped.
+
+    It also fits at the end of a diff that no other diff follows.
+    """
     stream, kept, at = StreamScan("x@depth", StreamKind.DEPTH), [], 10
     for width, stands in diffs:
         if stands:

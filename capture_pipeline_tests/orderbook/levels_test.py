@@ -53,6 +53,7 @@ def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
     ],
 )
 def test_what_is_no_decimal_is_refused(text: str) -> None:
+    """Signs, exponents, blanks, underscores, other digits and a ninth decimal are errors."""
     with pytest.raises(MalformedDataError):
         to_units(text)
     with pytest.raises(MalformedDataError):

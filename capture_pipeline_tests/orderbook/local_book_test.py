@@ -198,6 +198,7 @@ def test_an_audit_compares_the_book_as_it_was() -> None:
 
 
 def test_an_audit_tells_what_disagrees() -> None:
+    """Another quantity differs, a level only in the snapshot is missing, one only in the book is a ghost."""
     sync = synced(100)
     sync.start_audit()
     _, bids = audited(sync, snapshot(101, [("10.00000000", TWO), ("9.50000000", ONE), ("8.00000000", ONE)]))

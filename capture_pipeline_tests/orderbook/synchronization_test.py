@@ -44,6 +44,10 @@ def feeds(draw: st.DrawFn) -> tuple[list[Ids], list[bool]]:
 def test_a_book_is_synced_exactly_without_missing_ids(
     feed: tuple[list[Ids], list[bool]], data: st.DataObject
 ) -> None:
+    """A synced book contains every diff up to its id.
+
+    A book is synced if all diffs after a snapshot arrived.
+    """
     diffs, arrivals = feed
     sync, contained, seed = Synchronization[Ids](1_000), set[Ids](), len(diffs)
     for number, (diff, arrives) in enumerate(zip(diffs, arrivals, strict=True)):

@@ -1,4 +1,4 @@
-"""Hostile text through commands, servers, files and Dagster: it is escaped and cut, or refused."""
+"""Tests that hostile text from any source is escaped and cut, or rejected."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def redirect(connection: socket.socket, _: str) -> None:
 
 
 def list_names(connection: socket.socket, request: str) -> None:
-    """A listing of hostile keys, whose next page does not advance; a checksum file of hostile text."""
+    """Return a listing of hostile keys whose next page does not advance, or a hostile checksum file."""
     if ".CHECKSUM" in request.partition("\n")[0]:
         answer(connection, LONG.encode())
     elif "prefix=" in request.partition("\n")[0]:
@@ -87,7 +87,7 @@ def test_an_answer_of_rest_or_of_the_archive(
 
 
 def test_a_symbol_that_the_exchange_lists(tmp_path: Path) -> None:
-    """It is like the one that was asked for, so that it is offered."""
+    """The listed symbol is similar to the requested one, so that the error suggests it."""
 
     def handle(connection: socket.socket, request: str) -> None:
         if "symbols=" in request.partition("\n")[0]:
@@ -119,7 +119,7 @@ def read_status(folder: Path) -> str:
 
 
 def test_the_reason_of_a_closed_connection(tmp_path: Path) -> None:
-    """On standard error, in `status.json`, in `capture session status`, in the log of events."""
+    """The reason appears on standard error, in `status.json`, in the status command and in the log."""
 
     def handle(connection: socket.socket, request: str) -> None:
         if "upgrade: websocket" in request.lower():
@@ -159,7 +159,7 @@ def test_the_reason_of_a_closed_connection(tmp_path: Path) -> None:
 
 @pytest.fixture
 def captures(tmp_path: Path) -> Path:
-    """A folder with a recording of a hostile name and a hostile stream."""
+    """Create a folder with a recording of a hostile name and a hostile stream."""
     folder = tmp_path / "captures"
     folder.mkdir()
     line = json.dumps({"capture_ns": 1_740_047_400_000_000_000, "stream": LONG, "data": {"e": LONG}})
@@ -170,7 +170,7 @@ def captures(tmp_path: Path) -> Path:
 
 
 def test_names_and_streams_of_recordings(captures: Path, tmp_path: Path) -> None:
-    """`diagnose`, `validate` and `import` name files, streams and lines."""
+    """`diagnose`, `validate` and `import` print names of files and streams, and numbers of lines."""
     for file in captures.iterdir():
         check_printable(run("session", "validate", str(file)).output)
     check_shown(run("session", "validate", str(captures / f"{NAME}.jsonl.gz")).output)
@@ -183,7 +183,7 @@ def test_names_and_streams_of_recordings(captures: Path, tmp_path: Path) -> None
 
 
 def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
-    """The stream is refused, named and cut."""
+    """The stream is rejected, and the error contains its cut name."""
     message = {"stream": f"btcusdt@trade{LONG}", "data": {"e": "trade", "s": "BTCUSDT"}}
     path = tmp_path / "capture"
     path.write_text("1740047400000000000 " + json.dumps(message) + "\n")
@@ -193,7 +193,7 @@ def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
 
 
 def test_names_that_the_command_line_itself_refuses(tmp_path: Path) -> None:
-    """What click quotes: a missing file, an unknown option, an unknown command."""
+    """The library click quotes a missing file, an unknown option and an unknown command."""
     for arguments in (
         ("session", "validate", str(tmp_path / NAME)),
         ("session", "validate", f"--{NAME}"),
@@ -209,7 +209,7 @@ def test_names_that_the_command_line_itself_refuses(tmp_path: Path) -> None:
 
 
 def test_values_of_settings(tmp_path: Path) -> None:
-    """Of the environment, and of the file, whose own name may be hostile too."""
+    """The values are in the environment and in the file, whose own name may be hostile too."""
     path = tmp_path / f"{NAME}.yaml"
     path.write_text(json.dumps({"interval": LONG, LONG: 1}))
     check_shown(run("config", "show", "--config", str(path)).output)
@@ -217,7 +217,7 @@ def test_values_of_settings(tmp_path: Path) -> None:
 
 
 def test_a_junit_file_is_xml_whatever_its_errors_quote(tmp_path: Path) -> None:
-    """The lake's root is a hostile name, and something else stands where a folder should."""
+    """The root of the lake has a hostile name, and a file is in the place of a folder."""
     root = tmp_path / NAME
     root.mkdir()
     (root / "state").write_text("no folder")
@@ -232,7 +232,7 @@ def test_a_junit_file_is_xml_whatever_its_errors_quote(tmp_path: Path) -> None:
 
 
 def test_a_table_and_a_line_of_a_console(capsys: pytest.CaptureFixture[str]) -> None:
-    """Cells, headings and titles; markup of rich stays text."""
+    """Cells, headings and titles are escaped, and markup of rich is printed as text."""
     emit_table(ATTACK, (ATTACK, "b"), [{ATTACK: LONG, "b": ATTACK}])
     emit_table(ATTACK, (ATTACK,), [{ATTACK: LONG}], plain=True)
     output_console().print(ATTACK)
@@ -242,7 +242,7 @@ def test_a_table_and_a_line_of_a_console(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_folder_of_sessions_with_a_hostile_name(tmp_path: Path) -> None:
-    """`session list` and `session status` read what a folder holds."""
+    """`session list` and `session status` read the folder."""
     folder = SessionFolder(tmp_path / "sessions" / "custom" / NAME[:100])
     folder.path.mkdir(parents=True)
     folder.plan.write_text("{")
@@ -253,6 +253,6 @@ def test_a_folder_of_sessions_with_a_hostile_name(tmp_path: Path) -> None:
 
 
 def test_no_raw_character_is_in_the_line_of_an_error() -> None:
-    """The error class itself."""
+    """The error class escapes its own text."""
     result = run("sql", f"select '{MARK}' as \"\x1b\u202e\"", "--config", "/nowhere\x1b/x.yaml")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.output)

@@ -1,4 +1,4 @@
-"""Compressed bytes that inflate to very much: readers use bounded memory, or refuse in one line."""
+"""Tests that readers of compressed bytes use bounded memory, or reject the input in one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HUGE_MB = 1200
 
 @contextmanager
 def memory_below(max_waiting_bytes: int) -> Iterator[None]:
-    """Fail where more memory was held at once than allowed."""
+    """Fail if the peak of memory is above a limit."""
     tracemalloc.start()
     try:
         yield
@@ -57,7 +57,7 @@ def memory_below(max_waiting_bytes: int) -> Iterator[None]:
 
 
 def hostile_member(megabytes: int, stated: int) -> bytes:
-    """A member of a recording that inflates to so many megabytes and states so many bytes."""
+    """Build a member that inflates to a number of megabytes and declares a number of bytes."""
     packed = gzip_bomb(megabytes)[10:-4]
     head = bytearray(build_member(b"x\n", 1)[:HEAD_BYTES])
     size = HEAD_BYTES + len(packed) + 4
@@ -75,9 +75,9 @@ def member_sizes(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("stated", [HUGE_MB * MB, MAX_LINES_BYTES, 10 * MB, 0])
 def test_a_member_of_a_recording(stated: int) -> None:
-    """One that states too much is not inflated.
+    """A member that declares too many bytes is not inflated.
 
-    One that states less than it holds is, up to what it states.
+    A member that declares too few is inflated up to the declared number.
     """
     member = hostile_member(HUGE_MB, stated)
     with memory_below(min(stated, MAX_LINES_BYTES if stated <= MAX_LINES_BYTES else 0) * 2 + 16 * MB):
@@ -85,7 +85,7 @@ def test_a_member_of_a_recording(stated: int) -> None:
 
 
 def test_a_torn_tail_of_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is saved of it is bounded, and so is what is read of it."""
+    """Both the saved and the read part of the tail are bounded."""
     monkeypatch.setattr(gzip_members, "MAX_LINES_BYTES", 8 * MB)
     (tail := tmp_path / "tail.gz").write_bytes(hostile_member(200, 0)[:-100])
     with memory_below(64 * MB), Source.open(tail, policy=DamagePolicy.SKIP) as found:
@@ -95,7 +95,7 @@ def test_a_torn_tail_of_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_member_is_written_before_its_lines_are_too_many(tmp_path: Path) -> None:
-    """By the recorder: bytes end a batch as messages do."""
+    """The recorder ends a batch after a number of bytes or of messages."""
     desk = Desk(SessionFolder(tmp_path), max_waiting_bytes=1 << 30).start()
     desk.pipeline._settings = RecordingSettings(flush_messages=100_000)
     for number in range(20):
@@ -107,7 +107,7 @@ def test_a_member_is_written_before_its_lines_are_too_many(tmp_path: Path) -> No
 
 
 def test_a_member_of_an_import_is_bounded(tmp_path: Path) -> None:
-    """Messages of a megabyte."""
+    """The messages have a megabyte each."""
     pad = "x" * MB
     lines = [
         f"{1_741_000_000_000_000_000 + number} "
@@ -126,7 +126,7 @@ def test_a_member_of_an_import_is_bounded(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bomb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gzip of many zeros and no line end."""
+    """Build a gzip file of many zeros without a line end."""
     path = tmp_path_factory.mktemp("bomb") / "bomb.jsonl.gz"
     path.write_bytes(gzip_bomb(HUGE_MB))
     return path
@@ -142,7 +142,7 @@ def test_a_file_of_another_tool_comes_in_pieces(bomb: Path) -> None:
 
 
 def test_a_damaged_bomb_is_salvaged_in_pieces(tmp_path: Path) -> None:
-    """Behind the damage nothing is read."""
+    """Nothing behind the damage is read."""
     path = tmp_path / "damaged.gz"
     content = bytearray(gzip_bomb(100))
     content[-2000] ^= 0xFF
@@ -164,7 +164,7 @@ def test_a_line_of_a_recording_is_bounded(bomb: Path) -> None:
 
 
 def test_a_line_of_a_csv_is_bounded(bomb: Path, tmp_path: Path) -> None:
-    """A file of Tardis without any line end."""
+    """The file of Tardis has no line end."""
     path = tmp_path / "BTCUSDT.csv.gz"
     path.write_bytes(bomb.read_bytes())
     with (
@@ -175,7 +175,7 @@ def test_a_line_of_a_csv_is_bounded(bomb: Path, tmp_path: Path) -> None:
 
 
 def test_a_zip_of_many_entries_is_not_listed() -> None:
-    """Its directory alone would take gigabytes as objects."""
+    """The directory alone would need gigabytes as objects."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for number in range(1001):
@@ -197,7 +197,7 @@ COMMANDS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:3]))
 def test_a_command_on_a_bomb_stays_small(command: tuple[str, ...], bomb: Path, tmp_path: Path) -> None:
-    """The program's whole memory is far below what the file inflates to, and it ends in words."""
+    """The memory of the whole process is far below the inflated size, and the output is an error message."""
     settings = tmp_path / "sandbox.yaml"
     settings.write_text(json.dumps({"replay": str(bomb)}))
     places = {"bomb": bomb, "folder": bomb.parent, "out": tmp_path / "out", "sandbox": settings}
@@ -206,7 +206,7 @@ def test_a_command_on_a_bomb_stays_small(command: tuple[str, ...], bomb: Path, t
     most_kb = 0
     with said.open("wb") as out, subprocess.Popen(arguments, stdout=out, stderr=subprocess.STDOUT) as process:
         while process.poll() is None:
-            # Not that of `wait4`, which begins with the memory of the process that was forked.
+            # `wait4` is not used, because its value begins with the memory of the forked process.
             with contextlib.suppress(OSError):
                 found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
                 most_kb = max(most_kb, int(found[1]) if found else 0)

@@ -151,7 +151,7 @@ def test_an_error_is_one_printable_line_of_bounded_length(kind: type[CaptureErro
 def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
     wrong = "a\x9b" + "x" * 9000
     status = Status(session="s", state="recording", pid=1, updated_ns=0, started_us=0, ends_us=1,
-    last_error=wrong, trouble=wrong,
+        last_error=wrong, trouble=wrong,
                     altered=[wrong])  # fmt: skip
     for text in (status.last_error, status.trouble, *status.altered):
         assert text.startswith("a\\x9b")

@@ -15,7 +15,7 @@ from capture_pipeline.orderbook.compiled._bitmap import clear_bit, next_occupied
 
 GUARD = 1 << 13
 GUARD_WORD = np.uint64(2)
-"""Set the second bit of the guard; the first bit after a layer is `SPAN`, which means no level."""
+"""Guard word with the second bit set. The first bit after a layer is `SPAN`, which means no level."""
 FLOORS = ("bitmap_l0", "bitmap_l1", "bitmap_l2", "bitmap_l3")
 EDGES = [SPAN >> shift for shift in (0, 1, 2)] + [1 << bits for bits in (6, 12, 18, 24)]
 PROGRESS_SIZE = st.builds(
@@ -26,7 +26,7 @@ PROGRESS_SIZE = st.builds(
 
 
 class GuardedSide:
-    """Create a side with guard words after its layers, so that a read past a layer finds a wrong level."""
+    """Side with guard words after its layers, where a read past a layer finds a level that does not exist."""
 
     def __init__(self) -> None:
         side = new_side(4)

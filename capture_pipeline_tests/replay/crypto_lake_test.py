@@ -88,9 +88,13 @@ def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Pa
 @pytest.mark.parametrize("block_rows", [10, 97, 1 << 17])
 @pytest.mark.parametrize("renamed", [True, False])
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renamed: bool) -> None:
+    """The first snapshot is the base of the book, and every value is exact.
+
+    The cases differ in the size of blocks and in the names of the times. Later snapshots change nothing.
+    """
     updates = market(300)
-    # While the book is thin a snapshot of twenty levels is all of it, so that the whole book is known from
-    # then on.
+    # A snapshot of twenty levels contains the whole book while the book has few levels, so that all of it
+    # is known afterwards.
     thin = next(at for at in range(1, 300) if max(map(len, book_of(updates[:at]))) == LEVELS)
     source = CryptoLakeSource(
         deltas(tmp_path, updates, renamed=renamed), books(tmp_path, updates, 40, thin), block_rows=block_rows
@@ -136,9 +140,9 @@ def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: 
 
 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
-    """From the block with the first finer price on messages have a finer scale.
+    """Messages have a finer scale from the block with the first finer price on.
 
-    Levels of before stay what they were.
+    Earlier levels are unchanged.
     """
     coarse = market(100, tick="0.5")
     fine = [
@@ -157,6 +161,10 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
 
 
 def test_floats_are_taken_for_the_decimals_they_were(tmp_path: Path) -> None:
+    """The noise of an addition is ignored, and tiny prices do not become zero.
+
+    Large quantities of eight decimals are exact.
+    """
     one = Update(1, START_NS, [(False, Decimal(1), Decimal(1))] * 4)
     values = pa.array([0.1 + 0.2, 0.00001234, 60000.01, 2.675])
     sizes = pa.array([323596.20492261, 0.00000001, 0.0, 8_000_000.5])

@@ -1,4 +1,4 @@
-"""The replay compared with the procedure of the exchange in plain Python, for any pieces of a file."""
+"""Tests of the replay against the procedure of the exchange in plain Python, for all kinds of input."""
 
 from __future__ import annotations
 

@@ -58,9 +58,9 @@ def replayed(source: Iterable[Messages]) -> tuple[Replay, dict[int, Best]]:
 
 
 def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenTables) -> None:
-    """1,056 of 1,056 at the ids of book tickers, from lines and from tables, never crossed.
+    """All 1,056 best prices at the ids of book tickers are equal, and the book is never crossed.
 
-    Both give the same bests throughout.
+    Lines and tables give the same best prices throughout.
     """
     replay, bests = replayed(RawSource(recording, block_bytes=1 << 20))
     again, from_tables = replayed(GoldenSource(tables, "ETHUSDT"))
@@ -115,11 +115,14 @@ def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
 
 
 def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) -> None:
-    """Coinbase, 18,376 bids and 27,017 asks, from a cent to millions: all of it is there, best first."""
-    import json  # noqa: PLC0415 - of this test alone
-    from decimal import Decimal  # noqa: PLC0415 - likewise
+    """A Coinbase book of 18,376 bids and 27,017 asks is complete and sorted.
 
-    import numpy as np  # noqa: PLC0415 - likewise
+    Its prices range from a cent to millions.
+    """
+    import json  # noqa: PLC0415 - only this test uses it
+    from decimal import Decimal  # noqa: PLC0415 - only this test uses it
+
+    import numpy as np  # noqa: PLC0415 - only this test uses it
 
     document = json.loads(
         gzip.decompress((recordings / "venue_books" / "coinbase_btcusd_level2_full.json.gz").read_bytes())

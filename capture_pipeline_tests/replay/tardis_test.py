@@ -61,6 +61,10 @@ def written(path: Path, rows: list[str], *, packed: bool = True) -> Path:
 @pytest.mark.parametrize("block_bytes", [300, 1 << 14, 1 << 23])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_bytes: int, packed: bool) -> None:
+    """Updates before the snapshot are dropped, and every price and quantity is exact.
+
+    The cases differ in the size of blocks and in compression.
+    """
     updates = market(400, lot="0.00000001")
     source = TardisSource(
         written(tmp_path / "x.csv.gz", seeded(updates, 60), packed=packed), block_bytes=block_bytes
@@ -121,9 +125,9 @@ def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -
 
 
 def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
-    """A second snapshot replaces the book, levels that went unseen included.
+    """A second snapshot replaces the book, including levels that were not seen before.
 
-    That something was lost is a gap, never hidden.
+    The loss is reported as a gap.
     """
     updates = market(300)
     path = written(tmp_path / "x.csv", seeded(updates[:200], 40) + from_snapshot(updates, 260), packed=False)
@@ -137,9 +141,9 @@ def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
-    """From the block with the first finer price on messages have a finer scale.
+    """Messages have a finer scale from the block with the first finer price on.
 
-    Levels of before stay what they were.
+    Earlier levels are unchanged.
     """
     coarse, fine = market(200, tick="0.5"), market(200, tick="0.001", seed=8)
     fine = [Update(each.number, each.capture_ns + 60 * 10**9, each.changes) for each in fine]

@@ -75,6 +75,10 @@ def same(book: TickBook, plain: Plain) -> bool:
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=30))
 @settings(max_examples=300)
 def test_bests_and_levels_are_those_of_the_plain_book(messages: list[tuple[Levels, Levels]]) -> None:
+    """The books are equal after every message, also if they are crossed or empty.
+
+    Prices are in the window, beyond it, beyond the bitmap, and far apart.
+    """
     book, plain, crossed = TickBook(), Plain(), 0
     bests = book.apply(run_of(messages))
     for number, (bids, asks) in enumerate(messages):
@@ -115,7 +119,7 @@ def test_a_snapshot_takes_the_place_of_everything(
 
 
 def test_tables_grow_as_far_as_a_market_goes() -> None:
-    """A book of 45,000 far levels a side is held whole; prices beyond all reason are refused."""
+    """A book with 45,000 distant levels per side is complete. Extreme prices are rejected."""
     far = np.arange(45_000, dtype=np.int64) * WINDOW
     book = TickBook()
     book.load((-far, far + 1), (far, far + 1))
