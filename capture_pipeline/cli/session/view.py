@@ -50,8 +50,8 @@ def _add_rows(table: Table, status: Status, state: str) -> None:
     late = f", began {status.late_s:,.0f} s late" if status.late_s >= _LATE_S else ""
     table.add_row("time", f"{iso(status.started_us)} to {iso(status.ends_us)}{late}")
     if status.dead_since_ns is not None:
-        # One that holds its session and tells nothing hangs, or its disk refuses; another state than its own
-        # says that it is gone.
+        # A recorder that has its session but reports nothing hangs, or its disk fails. If the state differs
+        # from the reported one, the recorder has ended.
         what = f"told nothing since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
         table.add_row(
             "recorder",
