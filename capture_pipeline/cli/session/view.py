@@ -52,7 +52,7 @@ def _add_rows(table: Table, status: Status, state: str) -> None:
     if status.dead_since_ns is not None:
         # A recorder that has its session but reports nothing hangs, or its disk fails. If the state differs
         # from the reported one, the recorder has ended.
-        what = f"told nothing since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
+        what = f"no status since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
         table.add_row(
             "recorder",
             f"pid {status.pid}, {'ended at ' + _at(status) if status.state == 'interrupted' else what}",
@@ -108,8 +108,8 @@ def _add_state(table: Table, status: Status) -> None:
         if text:
             table.add_row(name, text)
     for one in status.connections:
-        told = f"open {one.age_s:,.0f} s, {one.messages:,} messages, last {one.silent_s:.1f} s ago"
-        table.add_row(f"connection {one.number}", told)
+        figures = f"open {one.age_s:,.0f} s, {one.messages:,} messages, last {one.silent_s:.1f} s ago"
+        table.add_row(f"connection {one.number}", figures)
     if status.reconnects:
         table.add_row(
             "reconnects",

@@ -113,5 +113,5 @@ def _build_row(each: Timing) -> dict[str, str | float]:
         "read_mb_s": round(each.read_rate / _MB, 1),
         "plain_write_mb_s": round(each.plain_bytes / each.write_s / _MB, 1),
         "plain_read_mb_s": round(each.plain_bytes / each.read_s / _MB, 1),
-        "cached": "not told" if each.cached is None else f"{each.cached:.0%}",
+        "cached": "unknown" if each.cached is None else f"{each.cached:.0%}",
     }

@@ -255,7 +255,7 @@ class ArchiveFiles:
 
     def _keep_known(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
         """Keep the verified version of a file; record a newer version that is not usable as superseded."""
-        known.detail = f"a version published anew is not usable ({newer.trust}): {newer.detail}"
+        known.detail = f"a version published again is not usable ({newer.trust}): {newer.detail}"
         if newer.path and all(newer.sha256_own != record.sha256_own for record in self.manifest.superseded):
             self.manifest.superseded.append(newer)
         return known
@@ -286,7 +286,7 @@ def _mark(record: ArchiveRecord, published: str) -> None:
         # Files in the quarantine expire, so the record of a file to download again does not name one.
         record.path = None
     why = (
-        f"published anew with SHA-256 {published}"
+        f"published again with SHA-256 {published}"
         if _is_new(record, published)
         else "its zip did not match its checksum"
     )
