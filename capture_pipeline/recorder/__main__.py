@@ -12,7 +12,7 @@ from capture_pipeline.printable import printable
 from capture_pipeline.recorder.app import record
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import EMPTY
+from capture_pipeline.sessions.models import SessionState
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import show_traceback, write_line
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _EXIT_COULD_NOT_RUN
     if ended.metadata is None:
         return _EXIT_INTERRUPTED
-    if ended.metadata.state == EMPTY:
+    if ended.metadata.state is SessionState.EMPTY:
         write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         return _EXIT_EMPTY
     return 0

@@ -38,7 +38,7 @@ from capture_pipeline.recorder.telemetry.incidents import publish_file_faults
 from capture_pipeline.recorder.telemetry.metrics import serve_metrics
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import session_lock
-from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan, SessionState
 from capture_pipeline.settings.models import Settings
 
 LEAD_S = 10.0
@@ -100,7 +100,7 @@ class Recorder:
         parts.writer.start()
         ended = asyncio.create_task(self._wait_for_end())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
-        parts.publisher.state = "finishing"
+        parts.publisher.state = SessionState.FINISHING
         await parts.supervisor.stop()
         until_ns = parts.clock.now_ns()
         for task in (*tasks, ended):
@@ -176,12 +176,12 @@ class Recorder:
             parts.pipeline.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=parts.health.current
         )
 
-    def _activity(self) -> str:
+    def _activity(self) -> SessionState:
         if self.parts.writer.trouble:
-            return "disk"
+            return SessionState.DISK
         if self.parts.supervisor.live:
-            return "recording"
-        return "waiting" if self._due_in_s > 0 else "connecting"
+            return SessionState.RECORDING
+        return SessionState.WAITING if self._due_in_s > 0 else SessionState.CONNECTING
 
 
 def record(
@@ -213,7 +213,8 @@ def record(
             if outcome is Outcome.INTERRUPTED and not folder.ending.exists():
                 return RecorderResult(folder, None)
             if not folder.ending.exists():
-                state = "complete" if outcome is Outcome.COMPLETE else "interrupted"
+                is_complete = outcome is Outcome.COMPLETE
+                state = SessionState.COMPLETE if is_complete else SessionState.INTERRUPTED
                 publish_model(folder.ending, Ending(state=state))
         return RecorderResult(folder, finish_session(folder, plan, settings))
 

@@ -21,7 +21,7 @@ from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.recorder.storage.completion import finish_session
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, session_id, symbols_label, valid_regime
 from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
-from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.models import Ending, SessionMetadata, SessionPlan, SessionState
 from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import report
 
@@ -202,7 +202,8 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
     if folder.metadata.exists():
         return read_model(folder.metadata, SessionMetadata)
     if not folder.ending.exists():
-        publish_model(folder.ending, Ending(state="complete" if is_over(plan) else "interrupted"))
+        state = SessionState.COMPLETE if is_over(plan) else SessionState.INTERRUPTED
+        publish_model(folder.ending, Ending(state=state))
     holder = lock_owner_pid(folder)
     if holder is not None:
         with contextlib.suppress(ProcessLookupError):

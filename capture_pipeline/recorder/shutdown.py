@@ -10,6 +10,7 @@ from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thr
 from capture_pipeline.recorder.events import AccountDiffers, Outcome, RecorderEnded
 from capture_pipeline.recorder.factory import Parts
 from capture_pipeline.recorder.telemetry.incidents import publish_file_faults
+from capture_pipeline.sessions.models import SessionState
 
 
 async def end_recording(parts: Parts, outcome: Outcome, until_ns: int) -> None:
@@ -43,7 +44,9 @@ async def end_recording(parts: Parts, outcome: Outcome, until_ns: int) -> None:
         with contextlib.suppress(StorageError):  # the checkpoint only saves a scan; the account decides
             _publish_checkpoint(parts)
     _close_account(parts, until_ns, is_written=is_written)
-    parts.publisher.publish("interrupted" if outcome is Outcome.INTERRUPTED else "finishing")
+    parts.publisher.publish(
+        SessionState.INTERRUPTED if outcome is Outcome.INTERRUPTED else SessionState.FINISHING
+    )
 
 
 def _publish_checkpoint(parts: Parts) -> None:
@@ -62,7 +65,7 @@ def _close_account(parts: Parts, until_ns: int, *, is_written: bool) -> None:
     if is_written and not refused:
         return
     trouble = parts.writer.trouble or refused or "the disk is too slow"
-    parts.publisher.publish("interrupted")
+    parts.publisher.publish(SessionState.INTERRUPTED)
     raise StorageError(
         f"ended with {parts.writer.waiting_messages:,} messages that could not be written: {trouble}",
         where=str(parts.setup.folder.path),

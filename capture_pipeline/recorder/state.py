@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import is_ending, read_plan
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
-from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.models import SessionMetadata, SessionState
 from capture_pipeline.sessions.status import Status, read_status
 
 OLD_S = 15.0
 """Age in seconds above which a status is stale; a recorder at work writes one each second."""
-_RENEWED = {"waiting", "connecting", "recording", "disk"}
+_RENEWED = {SessionState.WAITING, SessionState.CONNECTING, SessionState.RECORDING, SessionState.DISK}
 
 
-def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
+class CurrentState(NamedTuple):
+    """State of a session, and the last status of its recorder; None before the first."""
+
+    state: SessionState
+    status: Status | None
+
+
+def session_state(folder: SessionFolder) -> CurrentState:
     """Return the state of a session and its last status.
 
     If no recorder is at work, the live values of the status are cleared.
@@ -27,18 +35,18 @@ def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
     status = read_status(folder.status)
     if folder.metadata.exists():
         metadata = read_model(folder.metadata, SessionMetadata)
-        return (metadata.state if metadata else "complete"), status
+        return CurrentState(metadata.state if metadata else SessionState.COMPLETE, status)
+    past = status.without_live_values() if status else None
     holder = lock_owner_pid(folder)
     if holder is None:
         plan = read_plan(folder)
-        state = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
-        return (
-            "ended, not finished" if is_ending(folder, plan) else state
-        ), status.without_live_values() if status else None
+        is_due = time.time_ns() >= plan.start_us * 1000
+        state = SessionState.INTERRUPTED if is_due else SessionState.PLANNED
+        return CurrentState(SessionState.ENDED if is_ending(folder, plan) else state, past)
     if status is None or status.pid != holder:
-        return "starting", status.without_live_values() if status else None
+        return CurrentState(SessionState.STARTING, past)
     is_old = status.state in _RENEWED and time.time_ns() - status.updated_ns > OLD_S * 1e9
-    return status.state, status.without_live_values() if is_old else status
+    return CurrentState(status.state, past if is_old else status)
 
 
 def live_status(folder: SessionFolder) -> Status | None:

@@ -57,7 +57,28 @@ class RefillState(StrEnum):
     """The session ended before every id was returned."""
 
 
-EMPTY = "empty"
+class SessionState(StrEnum):
+    """State of a session or of its recorder; a finished session is complete, interrupted or empty."""
+
+    PLANNED = "planned"
+    STARTING = "starting"
+    """A recorder is at work that has not written a status."""
+    WAITING = "waiting"
+    """The recorder waits for a planned start."""
+    CONNECTING = "connecting"
+    RECORDING = "recording"
+    DISK = "disk"
+    """Messages cannot be written; they wait in memory."""
+    FINISHING = "finishing"
+    ENDED = "ended, not finished"
+    """The recording is over; the next command that opens the session finishes it."""
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    """The session ended before its time, or its recorder is gone and it can be resumed."""
+    EMPTY = "empty"
+    """Nothing was recorded."""
+
+
 """State of a session without any recorded message."""
 
 
@@ -213,9 +234,9 @@ class Checkpoint(_Record):
 
 
 class Ending(_Record):
-    """Decision that a session ends, with its state (`complete` or `interrupted`); recording is then over."""
+    """Decision that a session ends, with its state (complete or interrupted); recording is then over."""
 
-    state: str
+    state: SessionState
 
 
 class FileRecord(_Record):
@@ -231,7 +252,7 @@ class SessionMetadata(_Record):
 
     Attributes:
         plan: Plan of the session.
-        state: `complete`, `interrupted` if it ended before its time, or `empty` if nothing was recorded.
+        state: Complete, interrupted or empty.
         started_ns: Capture time of the first message.
         ended_ns: Capture time of the last message.
         files: All files except `metadata.json` and `checksums.txt`.
@@ -244,7 +265,7 @@ class SessionMetadata(_Record):
     """
 
     plan: SessionPlan
-    state: str
+    state: SessionState
     started_ns: Int64 | None
     ended_ns: Int64 | None
     files: list[FileRecord]

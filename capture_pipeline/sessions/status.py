@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.printable import printable
-from capture_pipeline.sessions.models import Int64, RefillCount, TimeUs
+from capture_pipeline.sessions.models import Int64, RefillCount, SessionState, TimeUs
 
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 
@@ -42,8 +42,7 @@ class Status(_Figures):
 
     Attributes:
         session: Id of the session.
-        state: starting, waiting (for a planned start), connecting, recording, disk, finishing, interrupted,
-            complete or empty.
+        state: What the recorder does, or how the session ended.
         pid: Process id of the recorder.
         updated_ns: Time of this status, nanoseconds UTC.
         dead_since_ns: Time of the last status of a recorder that is gone or silent; None while at work.
@@ -76,7 +75,7 @@ class Status(_Figures):
     """
 
     session: str
-    state: str
+    state: SessionState
     pid: Int64
     updated_ns: Int64
     dead_since_ns: Int64 | None = None

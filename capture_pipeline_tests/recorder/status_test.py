@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,18 +17,21 @@ from rich.console import Console
 
 from capture_pipeline.binance.http.pauses import HostGroup
 from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.session.view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
 from capture_pipeline.recorder.events import ConnectionClosed, ConnectionRefused, EventBus, RestPaused
 from capture_pipeline.recorder.process import follow
-from capture_pipeline.recorder.state import session_state
+from capture_pipeline.recorder.state import OLD_S, session_state
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import Status
 from capture_pipeline_tests.support.sessions.desk import metrics_text
 from capture_pipeline_tests.support.sessions.recorder import Live, live
+
+CAPTURE = str(Path(sys.executable).with_name("capture"))
 
 
 def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
@@ -228,6 +234,53 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         assert ended is not None
         assert sum("Snapshot" in line["stream"] for line in lines) >= 2
         assert ended.messages == session.metadata.statistics["messages"] == len(lines)
+
+
+@pytest.mark.slow
+def test_a_recorder_that_reports_nothing_is_shown_with_its_last_status(tmp_path: Path) -> None:
+    """The row appears after `OLD_S` without a status, and disappears when the recorder goes on."""
+    with live(tmp_path) as session:
+        session.start()
+        session.recording()
+        assert session.process is not None
+        session.process.send_signal(signal.SIGSTOP)
+        try:
+            left = _settled(session)
+            assert "no status since" not in _command(session)
+            assert time.time_ns() - left.updated_ns < OLD_S * 1e9
+            while time.time_ns() - left.updated_ns < (OLD_S + 1) * 1e9:
+                time.sleep(0.2)
+            shown = _command(session)
+        finally:
+            session.process.send_signal(signal.SIGCONT)
+        since = iso(left.updated_ns // 10**9 * 10**6)
+        assert f"pid {left.pid}, no status since {since}" in shown
+        assert f"{session.folder.session}: recording" in shown
+        assert "connection 1" not in shown
+        session.recording()
+        assert "no status since" not in _command(session)
+        session.finish()
+
+
+def _settled(session: Live) -> Status:
+    """Return the last status of a recorder that is stopped."""
+    while True:
+        before = session.status()
+        time.sleep(0.5)
+        after = session.status()
+        if after is not None and after == before:
+            return after
+
+
+def _command(session: Live) -> str:
+    """Return the output of `capture session status`."""
+    return subprocess.run(
+        [CAPTURE, "session", "status"],
+        env={**os.environ, **session.sandbox.environment(), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.mark.slow

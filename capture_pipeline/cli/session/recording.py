@@ -28,7 +28,7 @@ from capture_pipeline.recorder.lifecycle import (
 )
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import EMPTY, SessionPlan
+from capture_pipeline.sessions.models import SessionPlan, SessionState
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import Settings
@@ -156,7 +156,7 @@ def _report_end(ended: RecorderResult) -> None:
             err=True,
         )
         click.get_current_context().exit(EXIT_INTERRUPTED)
-    if ended.metadata.state == EMPTY:
+    if ended.metadata.state is SessionState.EMPTY:
         write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics

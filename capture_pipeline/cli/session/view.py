@@ -13,7 +13,7 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import read_plan, read_plan_if_valid
 from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.models import SessionMetadata, SessionState
 from capture_pipeline.sessions.status import Status
 
 DAMAGED = "damaged"
@@ -46,17 +46,16 @@ def _one(folder: SessionFolder) -> Table:
     return table
 
 
-def _add_rows(table: Table, status: Status, state: str) -> None:
+def _add_rows(table: Table, status: Status, state: SessionState) -> None:
     late = f", began {status.late_s:,.0f} s late" if status.late_s >= _LATE_S else ""
     table.add_row("time", f"{iso(status.started_us)} to {iso(status.ends_us)}{late}")
     if status.dead_since_ns is not None:
         # A recorder that has its session but reports nothing hangs, or its disk fails. If the state differs
         # from the reported one, the recorder has ended.
-        what = f"no status since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
-        table.add_row(
-            "recorder",
-            f"pid {status.pid}, {'ended at ' + _at(status) if status.state == 'interrupted' else what}",
-        )
+        what = f"no status since {_at(status)}" if state is status.state else f"dead since {_at(status)}"
+        if status.state is SessionState.INTERRUPTED:
+            what = f"ended at {_at(status)}"
+        table.add_row("recorder", f"pid {status.pid}, {what}")
         table.add_row("messages", f"{status.messages:,}")
     else:
         table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.1f}/s{_lag(status)}")

@@ -24,7 +24,7 @@ from capture_pipeline.recorder.lifecycle import stop
 from capture_pipeline.recorder.process import follow, read_finished_metadata
 from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import EMPTY, SessionMetadata
+from capture_pipeline.sessions.models import SessionMetadata, SessionState
 from capture_pipeline.sessions.status import Status, free_bytes
 
 POOL = "recordings"
@@ -74,7 +74,7 @@ def golden_samples(
                 _finish(context, deployment, folder)
             raise
         metadata = read_finished_metadata(folder)
-        if metadata.state == EMPTY:
+        if metadata.state is SessionState.EMPTY:
             raise MalformedDataError(
                 empty_session_reason(folder),
                 where=str(folder.path),
@@ -180,7 +180,7 @@ def _describe(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any
     recording = next((file for file in metadata.files if file.name == folder.recording.name), None)
     return {
         ROWS: figures["messages"],
-        "state": metadata.state,
+        "state": str(metadata.state),
         "regime": metadata.plan.regime,
         "symbols": ", ".join(metadata.plan.symbols),
         "path": folder.recording,

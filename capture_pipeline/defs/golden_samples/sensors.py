@@ -23,7 +23,7 @@ from capture_pipeline.recorder.lifecycle import create_plan, is_ending, list_ses
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
-from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan, SessionState
 from capture_pipeline.sessions.schedule import Window, list_windows
 
 AHEAD_S = 120.0
@@ -174,7 +174,7 @@ def _is_empty(folder: SessionFolder) -> bool:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError:
         return False
-    return metadata is not None and metadata.state == EMPTY
+    return metadata is not None and metadata.state is SessionState.EMPTY
 
 
 def _write_plan(deployment: Deployment, window: Window) -> None:

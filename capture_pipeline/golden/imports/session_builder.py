@@ -29,7 +29,14 @@ from capture_pipeline.parsing import guard_parser
 from capture_pipeline.sessions.gzip_members import FULL_BYTES, build_member
 from capture_pipeline.sessions.layout import SessionFolder, session_id, valid_regime
 from capture_pipeline.sessions.line_format import format_line
-from capture_pipeline.sessions.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.models import (
+    Cause,
+    FileRecord,
+    Gap,
+    SessionMetadata,
+    SessionPlan,
+    SessionState,
+)
 
 MESSAGES_A_MEMBER = 500
 
@@ -196,7 +203,7 @@ def _write_metadata(
     listed = [partial.path / recording, partial.plan, partial.gaps]
     metadata = SessionMetadata(
         plan=plan,
-        state="complete",
+        state=SessionState.COMPLETE,
         started_ns=found.first_ns,
         ended_ns=found.last_ns,
         files=[

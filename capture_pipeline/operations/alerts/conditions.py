@@ -10,10 +10,10 @@ from capture_pipeline.binance.periods import SECOND_US, iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.recorder.lifecycle import list_sessions, read_plan_if_valid
-from capture_pipeline.recorder.state import session_state
+from capture_pipeline.recorder.state import CurrentState, session_state
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import SessionPlan
-from capture_pipeline.sessions.status import Status, free_bytes
+from capture_pipeline.sessions.models import SessionPlan, SessionState
+from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Settings
 
@@ -80,19 +80,20 @@ def _check_session(folder: SessionFolder, key: str, now_us: int) -> Alert | None
             key=key, level=Level.CRITICAL, title=f"Session {folder.session} has no usable plan", text=text
         )
     try:
-        state, status = session_state(folder)
+        current = session_state(folder)
     except LakeError as error:
         return Alert(
             key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error)
         )
-    problem = _find_problem(plan, state, status, now_us)
+    problem = _find_problem(plan, current, now_us)
     if problem is None:
         return None
     fields = {
-        "state": state,
+        "state": str(current.state),
         "symbols": ", ".join(plan.symbols),
         "ends": iso(plan.end_ns // 1000 // SECOND_US * SECOND_US),
     }
+    status = current.status
     if status is not None and (trouble := status.trouble or status.last_error):
         fields["last error"] = trouble
     title = f"Session {folder.session} {problem.what}"
@@ -106,17 +107,18 @@ class _Problem:
     text: str
 
 
-def _find_problem(plan: SessionPlan, state: str, status: Status | None, now_us: int) -> _Problem | None:
+def _find_problem(plan: SessionPlan, current: CurrentState, now_us: int) -> _Problem | None:
     """Return the problem of an unfinished session.
 
     None if the session has no problem, or the problem is younger than `GRACE_US`.
     """
+    state, status = current
     seen_us = status.updated_ns // 1000 if status is not None else plan.start_us
     silent_us = now_us - max(seen_us, plan.start_us)
     restart = (
         f"Start it again: capture session start --symbol {','.join(plan.symbols)} --regime {plan.regime}"
     )
-    if state == "ended, not finished":
+    if state is SessionState.ENDED:
         is_due = now_us - max(seen_us, plan.end_ns // 1000) > GRACE_US
         return (
             _Problem(
@@ -126,9 +128,9 @@ def _find_problem(plan: SessionPlan, state: str, status: Status | None, now_us: 
             else None
         )
     if silent_us > GRACE_US and (
-        state == "interrupted" or (status is not None and status.dead_since_ns is not None)
+        state is SessionState.INTERRUPTED or (status is not None and status.dead_since_ns is not None)
     ):
-        is_gone = state == "interrupted"
+        is_gone = state is SessionState.INTERRUPTED
         text = (
             restart
             if is_gone
@@ -136,7 +138,7 @@ def _find_problem(plan: SessionPlan, state: str, status: Status | None, now_us: 
         )
         since = iso((now_us - silent_us) // SECOND_US * SECOND_US)
         return _Problem(Level.CRITICAL, f"has been down since {since}", text)
-    if state == "disk":
+    if state is SessionState.DISK:
         return _Problem(
             Level.CRITICAL,
             "cannot write",

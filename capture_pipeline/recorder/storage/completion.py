@@ -34,13 +34,13 @@ from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import (
-    EMPTY,
     Ending,
     FileRecord,
     Gap,
     RefillCount,
     SessionMetadata,
     SessionPlan,
+    SessionState,
     count_refills,
 )
 from capture_pipeline.sessions.status import publish_status, read_status
@@ -73,7 +73,7 @@ def finish_session(
     _join(folder)
     metadata = SessionMetadata(
         plan=plan,
-        state=state if read.messages else EMPTY,
+        state=state if read.messages else SessionState.EMPTY,
         started_ns=read.first_ns or None,
         ended_ns=read.last_ns or None,
         files=_files(folder),
@@ -98,13 +98,13 @@ def finish_session(
     return metadata
 
 
-def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
+def _final_state(folder: SessionFolder, plan: SessionPlan) -> SessionState:
     """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
     account, ending = read_account(folder.account), read_model(folder.ending, Ending)
     if account is None:
-        return ending.state if ending else "interrupted"
+        return ending.state if ending else SessionState.INTERRUPTED
     is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
-    return "complete" if is_whole else "interrupted"
+    return SessionState.COMPLETE if is_whole else SessionState.INTERRUPTED
 
 
 def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:

@@ -18,7 +18,7 @@ from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import SessionPlan
+from capture_pipeline.sessions.models import SessionPlan, SessionState
 from capture_pipeline.sessions.status import ConnectionStatus, Status, free_bytes, publish_status
 
 _PROCESS = psutil.Process()
@@ -44,7 +44,7 @@ class StatusPublisher:
     accounting: Accounting
     refills: Refills
     pauses: RestPauses
-    state: str = "starting"
+    state: SessionState = SessionState.STARTING
     latest: Status | None = None
     rate: Rate = field(default_factory=Rate)
 
@@ -52,7 +52,7 @@ class StatusPublisher:
         """Start to measure the rate at the first open connection."""
         self.rate.begin(time.monotonic(), self.pipeline.merge.counts.passed)
 
-    def publish(self, state: str) -> None:
+    def publish(self, state: SessionState) -> None:
         """Write the status."""
         self.state = state
         self.latest = self._status()
