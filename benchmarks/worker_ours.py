@@ -58,7 +58,7 @@ def _convert(deployment: Deployment, path: Path, raw: Path) -> int:
     partition = partition_of(file)
     published = parse_checksum(Path(f"{path}.CHECKSUM").read_text(encoding="ascii"), file.name)
     own = sha256_file(raw)
-    trust, _ = evaluate_digest(own, published, None, fresh=False)
+    trust = evaluate_digest(own, published, None, fresh=False).trust
     if trust is not Trust.OK:
         raise ValueError(f"{file.name}: {trust}")
     record = ArchiveRecord(

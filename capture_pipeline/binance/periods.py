@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import MINYEAR, UTC, date, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from capture_pipeline.errors import ConfigError
 
@@ -18,6 +19,13 @@ DAY_US = 24 * HOUR_US
 
 _UNIT_US = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US}
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+
+class TimeRange(NamedTuple):
+    """Half-open range of times `[start_us, end_us)`, microseconds UTC."""
+
+    start_us: int
+    end_us: int
 
 
 class Interval(StrEnum):
@@ -106,6 +114,11 @@ class Month:
         """First microsecond after the month."""
         return self.start_us + calendar.monthrange(self.year, self.month)[1] * DAY_US
 
+    @property
+    def bounds(self) -> TimeRange:
+        """Range of the month."""
+        return TimeRange(self.start_us, self.end_us)
+
     def days(self) -> Iterator[date]:
         """Yield the days of the month in order."""
         for day in range(1, calendar.monthrange(self.year, self.month)[1] + 1):
@@ -126,10 +139,10 @@ def from_us(time_us: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 
 
-def day_bounds(day: date) -> tuple[int, int]:
-    """Return `[start, end)` of a UTC day in microseconds."""
+def day_bounds(day: date) -> TimeRange:
+    """Return the range of a UTC day."""
     start = to_us(datetime(day.year, day.month, day.day, tzinfo=UTC))
-    return start, start + DAY_US
+    return TimeRange(start, start + DAY_US)
 
 
 def iso(time_us: int) -> str:

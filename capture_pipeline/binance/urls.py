@@ -11,7 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Protocol
 
-from capture_pipeline.binance.periods import Interval, Month, day_bounds
+from capture_pipeline.binance.periods import Interval, Month, TimeRange, day_bounds
 from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.errors import ConfigError
 
@@ -116,10 +116,10 @@ class _PeriodFile:
         return f"{self.stem}.zip"
 
     @property
-    def bounds(self) -> tuple[int, int]:
-        """`[start, end)` of the period in microseconds UTC."""
+    def bounds(self) -> TimeRange:
+        """Range of the period."""
         period = self.period
-        return (period.start_us, period.end_us) if isinstance(period, Month) else day_bounds(period)
+        return period.bounds if isinstance(period, Month) else day_bounds(period)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from capture_pipeline.binance.streams.messages import Level
 from capture_pipeline.orderbook.diffs import Diff
-from capture_pipeline.orderbook.levels import Side
+from capture_pipeline.orderbook.levels import BestQuotes, BookSides, PriceLevel, Side
 
 
 class Book:
@@ -101,28 +101,28 @@ class Book:
             self.bids.merge(bids)
             self.asks.merge(asks)
 
-    def best(self) -> tuple[int, int, int, int] | None:
-        """Return best bid, its quantity, best ask, its quantity, in units of 1e-8; None if one is missing.
+    def best(self) -> BestQuotes[int] | None:
+        """Return the best prices and quantities, in units of 1e-8; None if a side is empty.
 
         Raises:
             MalformedDataError: See `apply_pending`.
         """
         bid, ask = self.bids.best_level(), self._asks.best_level()
-        return None if bid is None or ask is None else (*bid, *ask)
+        return None if bid is None or ask is None else BestQuotes(*bid, *ask)
 
-    def top(self, count: int | None = None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Return the best bids and asks, best first, as (price, quantity); all levels if `count` is None.
+    def top(self, count: int | None = None) -> BookSides[list[PriceLevel]]:
+        """Return the best bids and asks, best first; all levels if `count` is None.
 
         Raises:
             MalformedDataError: See `apply_pending`.
         """
-        return self.bids.top(count), self.asks.top(count)
+        return BookSides(self.bids.top(count), self.asks.top(count))
 
     @property
     def crossed(self) -> bool:
         """True if the best bid is not below the best ask, which is impossible in a correct book."""
         best = self.best()
-        return best is not None and best[0] >= best[2]
+        return best is not None and best.bid >= best.ask
 
     def copy(self) -> Book:
         """Return an independent copy.

@@ -9,11 +9,14 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from capture_pipeline.binance.decimals import EIGHT_DECIMALS, PLACES, UNIT
 from capture_pipeline.binance.streams.messages import Level
 from capture_pipeline.errors import MalformedDataError
 
+N = TypeVar("N")
+T = TypeVar("T")
 _DECIMAL = re.compile(rf"[0-9]{{1,30}}(?:\.[0-9]{{0,{PLACES}}}0*)?")
 """More general than the format of the exchange, because files of other tools are parsed too."""
 _EIGHT_DECIMAL_TEXTS = re.compile(rf"(?:{EIGHT_DECIMALS} )*+")
@@ -22,6 +25,29 @@ _MAX_CACHED_PRICES = 1 << 16
 _price_cache: dict[str, int] = {}
 """Parsed price texts. Nearly all prices recur, and a look-up takes a fifth of the time of parsing."""
 _MAX_REMOVED = 4096
+
+
+class PriceLevel(NamedTuple):
+    """Price and quantity of a level, in units of 1e-8."""
+
+    price: int
+    quantity: int
+
+
+class BestQuotes(NamedTuple, Generic[N]):
+    """Best price of each side, and its quantity."""
+
+    bid: N
+    bid_quantity: N
+    ask: N
+    ask_quantity: N
+
+
+class BookSides(NamedTuple, Generic[T]):
+    """A value for each side of a book."""
+
+    bids: T
+    asks: T
 
 
 def to_units(text: str) -> int:
@@ -45,6 +71,11 @@ def to_units(text: str) -> int:
 def decimal_text(value: int) -> str:
     """Format units of 1e-8 as the exchange does: 268380000000 as `2683.80000000`."""
     return f"{value // UNIT}.{value % UNIT:0{PLACES}d}"
+
+
+class _RankedPrice(NamedTuple):
+    rank: int
+    price: str
 
 
 class Side:
@@ -71,7 +102,7 @@ class Side:
         self.sign = sign
         self.known_rank: int | None = None
         self._quantities: dict[str, str] = {}
-        self._heap: list[tuple[int, str]] | None = None
+        self._heap: list[_RankedPrice] | None = None
         self._compact_above = _MAX_REMOVED
 
     @property
@@ -103,7 +134,7 @@ class Side:
                 if changes[price] == ZERO:
                     del changes[price]
                 else:
-                    heapq.heappush(self._heap, (self.sign * _parse_price(price), price))
+                    heapq.heappush(self._heap, _RankedPrice(self.sign * _parse_price(price), price))
         self._quantities.update(changes)
         if len(self._quantities) > self._compact_above:
             self._compact()
@@ -148,16 +179,16 @@ class Side:
     def best(self) -> int | None:
         """Return the best price; None if there are no levels."""
         level = self.best_level()
-        return None if level is None else level[0]
+        return None if level is None else level.price
 
-    def best_level(self) -> tuple[int, int] | None:
-        """Return the best price and its quantity, in units of 1e-8; None if there are no levels."""
+    def best_level(self) -> PriceLevel | None:
+        """Return the best level; None if there are no levels."""
         heap, quantities = self._ranked(), self._quantities
         while heap:
             rank, price = heap[0]
             quantity = quantities[price]
             if quantity != ZERO:
-                return rank * self.sign, to_units(quantity)
+                return PriceLevel(rank * self.sign, to_units(quantity))
             heapq.heappop(heap)
             del quantities[price]
         return None
@@ -166,9 +197,9 @@ class Side:
         """Return the quantity at a price, in units of 1e-8; 0 if there is no such level."""
         return to_units(self._quantities.get(decimal_text(price), ZERO))
 
-    def top(self, count: int | None) -> list[tuple[int, int]]:
-        """Return the best levels, best first, as (price, quantity); all levels if `count` is None."""
-        return [(price, self.quantity(price)) for price in self.sorted_prices(count)]
+    def top(self, count: int | None) -> list[PriceLevel]:
+        """Return the best levels, best first; all levels if `count` is None."""
+        return [PriceLevel(price, self.quantity(price)) for price in self.sorted_prices(count)]
 
     def sorted_prices(self, count: int | None = None) -> list[int]:
         """Return the best prices, best first; all prices if `count` is None."""
@@ -187,11 +218,11 @@ class Side:
         other._compact_above = self._compact_above
         return other
 
-    def _ranked(self) -> list[tuple[int, str]]:
+    def _ranked(self) -> list[_RankedPrice]:
         """Return the heap; build it if the levels were replaced or compacted since the last read."""
         if self._heap is None:
             self._compact()
-            self._heap = [(self.sign * _parse_price(price), price) for price in self._quantities]
+            self._heap = [_RankedPrice(self.sign * _parse_price(price), price) for price in self._quantities]
             heapq.heapify(self._heap)
         return self._heap
 

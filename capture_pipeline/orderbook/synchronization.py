@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class DiffIds(Protocol):
@@ -77,6 +77,18 @@ class Step(StrEnum):
     """The snapshot is loaded; the book is synced if the next diff continues it."""
     TOO_OLD = "too old"
     """Ids are missing between the snapshot and the buffered diffs: fetch another snapshot."""
+
+
+class SnapshotDecision(NamedTuple, Generic[D]):
+    """Use of a snapshot.
+
+    Attributes:
+        step: DROPPED, TOO_OLD, LOADED or BRIDGED.
+        kept: Buffered diffs to apply after the snapshot. The first may begin before the id of the snapshot.
+    """
+
+    step: Step
+    kept: list[D]
 
 
 def first_covered_id(first_id: int, previous_id: int | None) -> int:
@@ -161,21 +173,17 @@ class Synchronization(Generic[D]):
         self.state, self.is_loaded = State.SYNCED, False
         return Step.BRIDGED
 
-    def judge_snapshot(self, snapshot_id: int) -> tuple[Step, list[D]]:
+    def judge_snapshot(self, snapshot_id: int) -> SnapshotDecision[D]:
         """Decide the use of a snapshot.
 
         If the step is LOADED or BRIDGED, the caller loads the snapshot and calls `start_from`.
-
-        Returns:
-            The step, and the buffered diffs to apply after the snapshot. The first of them may begin before
-            the id of the snapshot.
         """
         if self.state is State.SYNCED or (self.is_loaded and snapshot_id <= self.last_id):
-            return Step.DROPPED, []
+            return SnapshotDecision(Step.DROPPED, [])
         kept = [diff for diff in self._buffer if diff.last_id > snapshot_id]
         if kept and _relate(kept[0], snapshot_id) is Relation.GAP:
-            return Step.TOO_OLD, []
-        return (Step.BRIDGED if kept else Step.LOADED), kept
+            return SnapshotDecision(Step.TOO_OLD, [])
+        return SnapshotDecision(Step.BRIDGED if kept else Step.LOADED, kept)
 
     def start_from(self, snapshot_id: int, kept: Sequence[D]) -> None:
         """Continue from a loaded snapshot and the diffs that were applied after it (see `judge_snapshot`)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +73,9 @@ def find_book(source: Iterable[Messages], at_ns: int, replay: Replay | None = No
     coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
         relation, coming = (
-            (Relation.CONTINUES, coming) if replay.is_known(at_ns, None) else _find_relation(replay, coming)
+            _NextDiff(Relation.CONTINUES, coming)
+            if replay.is_known(at_ns, None)
+            else _find_relation(replay, coming)
         )
         if relation is Relation.CONTINUES:
             return found
@@ -106,20 +109,23 @@ def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Mes
     return None
 
 
-def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> tuple[Relation | None, Iterator[Messages]]:
-    """Find the relation of the next diff to the book. Replay up to that diff if ids are missing before it.
+class _NextDiff(NamedTuple):
+    """Relation of the next diff to the book, and the messages that are not replayed yet."""
 
-    Returns:
-        The relation, and the messages that were not replayed.
-    """
+    relation: Relation | None
+    pieces: Iterator[Messages]
+
+
+def _find_relation(replay: Replay, pieces: Iterator[Messages]) -> _NextDiff:
+    """Find the relation of the next diff to the book. Replay up to that diff if ids are missing before it."""
     for messages in pieces:
         at, relation = find_next_diff(messages, replay.last_id)
         if relation is Relation.GAP:
             replay.process(messages, at + 1)
-            return relation, chain([slice_view(messages, at + 1, len(messages))], pieces)
+            return _NextDiff(relation, chain([slice_view(messages, at + 1, len(messages))], pieces))
         if relation is Relation.CONTINUES:
-            return relation, pieces
-    return None, pieces
+            return _NextDiff(relation, pieces)
+    return _NextDiff(None, pieces)
 
 
 def _replay_while(replay: Replay, pieces: Iterator[Messages], is_wanted: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
+from capture_pipeline.orderbook.compiled.book import LevelArrays
 from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import BookAt, find_book
 from capture_pipeline.replay.engine import Replay
@@ -34,6 +36,13 @@ EVERY_NS = 600_000_000_000
 """Ten minutes, about 6,000 diffs."""
 _LAYOUT = 2
 """Version of the file layout. Files of another version are written again."""
+
+
+class _StartedReplay(NamedTuple):
+    """Replay at a checkpoint, and the messages after it."""
+
+    replay: Replay
+    source: GoldenSource
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ class Checkpoints:
         replay, source = self._start_replay(at_ns)
         return find_book(source, at_ns, replay)
 
-    def _start_replay(self, at_ns: int) -> tuple[Replay, GoldenSource]:
-        """Load the last checkpoint up to a time, and open the messages after it."""
+    def _start_replay(self, at_ns: int) -> _StartedReplay:
+        """Load the last checkpoint up to a time."""
         self.ensure()
         replay, line = Replay(), 0
         with self._guard(), pq.ParquetFile(self.path) as file:
@@ -93,7 +102,7 @@ class Checkpoints:
             if earlier:
                 replay.capture_ns, line, last_id, reached_ns = heads[earlier[-1]]
                 _seed(replay, file, earlier[-1], last_id, reached_ns)
-        return replay, GoldenSource(self.tables, self.symbol, line)
+        return _StartedReplay(replay, GoldenSource(self.tables, self.symbol, line))
 
     def _guard(self) -> AbstractContextManager[None]:
         return guard_parquet(self.path, remedy="remove the file; it is written again")
@@ -160,5 +169,5 @@ def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int, reache
     table = file.read_row_group(group, columns=list(CHECKPOINT_LEVEL))
     side, price, quantity = (table[name].to_numpy() for name in CHECKPOINT_LEVEL)
     tick = int(np.gcd.reduce(price)) or 1
-    bids, asks = ((price[side == number] // tick, quantity[side == number]) for number in (0, 1))
+    bids, asks = (LevelArrays(price[side == number] // tick, quantity[side == number]) for number in (0, 1))
     replay.seed(bids, asks, last_id, Scale(E8 * tick, E8), reached_ns)

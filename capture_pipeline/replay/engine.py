@@ -18,7 +18,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from capture_pipeline.orderbook.compiled.book import TickBook
+from capture_pipeline.orderbook.compiled.book import LevelArrays, TickBook
+from capture_pipeline.orderbook.levels import BestQuotes
 from capture_pipeline.orderbook.synchronization import (
     Relation,
     State,
@@ -189,8 +190,8 @@ class Replay:
 
     def seed(
         self,
-        bids: tuple[Ints, Ints],
-        asks: tuple[Ints, Ints],
+        bids: LevelArrays,
+        asks: LevelArrays,
         last_id: int,
         scale: Scale,
         reached_ns: int | None = None,
@@ -198,8 +199,8 @@ class Replay:
         """Start with a known book, for example from a checkpoint.
 
         Args:
-            bids: Ticks and lots.
-            asks: Ticks and lots.
+            bids: All bids.
+            asks: All asks.
             last_id: Update id of the book.
             scale: Value of a tick and a lot.
             reached_ns: Capture time of the diff that ended with `last_id`. With None the book counts as known
@@ -221,13 +222,15 @@ class Replay:
             return False
         return relation is Relation.CONTINUES or (self.reached_ns is not None and at_ns <= self.reached_ns)
 
-    def best(self) -> tuple[Decimal, Decimal, Decimal, Decimal] | None:
-        """Return best bid, its quantity, best ask, its quantity; None without a valid book or side."""
+    def best(self) -> BestQuotes[Decimal] | None:
+        """Return the best prices and quantities; None without a valid book or side."""
         best = self.book.best()
         if self.state is not State.SYNCED or best is None or self.scale is None:
             return None
         price, quantity = self.scale.price, self.scale.quantity
-        return price(best[0]), quantity(best[1]), price(best[2]), quantity(best[3])
+        return BestQuotes(
+            price(best.bid), quantity(best.bid_quantity), price(best.ask), quantity(best.ask_quantity)
+        )
 
     def _process_diffs(self, messages: Messages, at: int, end: int) -> int:
         """Process the run of diffs that begins at `at`. Returns the number of the next message."""
@@ -289,7 +292,10 @@ class Replay:
             return
         start, middle, end = (int(bound) for bound in messages.batch.bounds[:, at])
         prices, lots = messages.batch.prices, messages.batch.lots
-        self.book.load((prices[start:middle], lots[start:middle]), (prices[middle:end], lots[middle:end]))
+        self.book.load(
+            LevelArrays(prices[start:middle], lots[start:middle]),
+            LevelArrays(prices[middle:end], lots[middle:end]),
+        )
         self._loaded_ns = int(messages.rows[CAPTURE, at])
         self.counts.snapshots += 1
         if kept:
@@ -313,7 +319,7 @@ class Replay:
         scale = common_scale(self.scale, messages.scale)
         if scale != self.scale:
             by_tick, by_lot = int(self.scale.tick / scale.tick), int(self.scale.lot / scale.lot)
-            bids, asks = ((prices * by_tick, lots * by_lot) for prices, lots in self.book.top())
+            bids, asks = (LevelArrays(prices * by_tick, lots * by_lot) for prices, lots in self.book.top())
             self.book.load(bids, asks)
             self.scale = scale
         return to_scale(messages, scale)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.lake.files import atomic_write, storage_errors
+from capture_pipeline.orderbook.compiled.book import LevelArrays
 from capture_pipeline.orderbook.synchronization import Relation, State
 from capture_pipeline.replay.discontinuities import find_next_diff
 from capture_pipeline.replay.engine import Replay
@@ -36,15 +37,15 @@ class Sample:
     Attributes:
         sampled_ns: The time, nanoseconds UTC.
         last_id: Last update id of the book.
-        bids: Ticks and lots, best first.
-        asks: Ticks and lots, best first.
+        bids: Best bids, best first.
+        asks: Best asks, best first.
         scale: Value of a tick and a lot.
     """
 
     sampled_ns: int
     last_id: int
-    bids: tuple[Ints, Ints]
-    asks: tuple[Ints, Ints]
+    bids: LevelArrays
+    asks: LevelArrays
     scale: Scale
 
 
@@ -198,8 +199,8 @@ def _long(samples: list[Sample], symbol: str) -> pa.Table:
     )
 
 
-def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
-    """Convert prices and quantities to units of 1e-8.
+def _in_units(levels: LevelArrays, scale: Scale) -> LevelArrays:
+    """Convert ticks and lots to units of 1e-8.
 
     Raises:
         MalformedDataError: A tick or a lot is not a multiple of 1e-8.
@@ -210,4 +211,4 @@ def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
             f"the tick {scale.tick} or the lot {scale.lot} is not a multiple of 1e-8",
             remedy="the file of samples can store multiples of 1e-8 only; run the command without --out",
         )
-    return levels[0] * int(tick), levels[1] * int(lot)
+    return LevelArrays(levels.ticks * int(tick), levels.lots * int(lot))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from capture_pipeline.binance.archive.protocol import ListedFile, parse_checksum, parse_listing
 from capture_pipeline.binance.http.retries import raise_if_cancelled, retry_transient
@@ -44,6 +44,18 @@ class Download:
     seconds: float = 0.0
 
 
+class PublishedDigest(NamedTuple):
+    """SHA-256 that the archive publishes for a zip.
+
+    Attributes:
+        sha256: 64 hex digits; None if no checksum is published or it is unreadable.
+        problem: Reason why there is none; None with a digest.
+    """
+
+    sha256: str | None
+    problem: str | None
+
+
 class ArchiveClient:
     """Client of the public archive; at most `http.parallel_downloads` downloads run at once."""
 
@@ -73,17 +85,12 @@ class ArchiveClient:
         """Return the address of a file."""
         return f"{self._archive_url}/{file.path}"
 
-    def checksum(
-        self, file: PublishedFile, cancel: threading.Event | None = None
-    ) -> tuple[str | None, str | None]:
+    def checksum(self, file: PublishedFile, cancel: threading.Event | None = None) -> PublishedDigest:
         """Download the published SHA-256 of a zip.
 
         Args:
             file: The zip.
             cancel: Event that stops further attempts.
-
-        Returns:
-            `(digest, None)`, or `(None, reason)` if no checksum is published or it is unreadable.
         """
         answer = retry_transient(
             self._http.settings,
@@ -91,11 +98,11 @@ class ArchiveClient:
             cancel,
         )
         if answer.status == 404:  # noqa: PLR2004
-            return None, "no checksum is published"
+            return PublishedDigest(None, "no checksum is published")
         try:
-            return parse_checksum(answer.body.decode("utf-8", "replace"), file.name), None
+            return PublishedDigest(parse_checksum(answer.body.decode("utf-8", "replace"), file.name), None)
         except MalformedDataError as error:
-            return None, str(error)
+            return PublishedDigest(None, str(error))
 
     def listing(self, prefix: str, cancel: threading.Event | None = None) -> list[ListedFile]:
         """List all keys that begin with `prefix`.

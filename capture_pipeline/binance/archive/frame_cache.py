@@ -6,6 +6,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
 from capture_pipeline.binance.archive.klines.parser import parse_blocks
 from capture_pipeline.binance.archive.zip_file import read_entry_blocks
-from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.periods import Interval, TimeRange
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.memory import release_freed_memory
 
@@ -46,7 +47,7 @@ class ParsedFiles:
             return self._read_frames.pop((name, sha256), None)
 
 
-def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
+def read_zip(content: bytes, stem: str, max_bytes: int, bounds: TimeRange) -> pl.DataFrame:
     """Read the klines of a zip.
 
     A verified file may contain single rows of other periods or intervals, which are classified later. A file
@@ -67,9 +68,14 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     return found
 
 
-def read_open_times(
-    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
-) -> tuple[NDArray[np.int64], pl.DataFrame | None]:  # fmt: skip
+class OpenTimes(NamedTuple):
+    """Open times of a zip, and its klines; None if there are more than `_MAX_ROWS`."""
+
+    open_us: NDArray[np.int64]
+    frame: pl.DataFrame | None
+
+
+def read_open_times(content: bytes, stem: str, max_bytes: int, bounds: TimeRange) -> OpenTimes:
     """Verify a zip like `read_zip` does, with bounded memory.
 
     Args:
@@ -77,9 +83,6 @@ def read_open_times(
         stem: Name of the zip without `.zip`.
         max_bytes: Maximum size of the inflated file.
         bounds: `[start, end)` of the file's period.
-
-    Returns:
-        The open times, and the klines if their number is at most `_MAX_ROWS`.
 
     Raises:
         MalformedDataError: The zip is damaged, or contains no klines of that period and interval.
@@ -92,12 +95,11 @@ def read_open_times(
         if sum(part.height for part in kept) > _MAX_ROWS:
             kept = []
     found = np.concatenate(opens)
-    return found, pl.concat(kept, rechunk=False) if sum(part.height for part in kept) == found.size else None
+    is_complete = sum(part.height for part in kept) == found.size
+    return OpenTimes(found, pl.concat(kept, rechunk=False) if is_complete else None)
 
 
-def _read_frames(
-    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
-) -> Iterator[pl.DataFrame]:
+def _read_frames(content: bytes, stem: str, max_bytes: int, bounds: TimeRange) -> Iterator[pl.DataFrame]:
     """Yield the klines of a zip block by block.
 
     Raises:

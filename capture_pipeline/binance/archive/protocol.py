@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from capture_pipeline.binance.periods import HOUR_US, day_bounds, to_us
 from capture_pipeline.errors import MalformedDataError, ProtocolViolationError
@@ -62,6 +63,13 @@ class NextStep(StrEnum):
     QUARANTINE = "quarantine"
 
 
+class DigestDecision(NamedTuple):
+    """State of the verification of a download, and the next step."""
+
+    trust: Trust
+    next_step: NextStep
+
+
 def parse_checksum(text: str, name: str) -> str:
     """Parse a `.CHECKSUM` file.
 
@@ -91,9 +99,7 @@ def _describe_problem(text: str, found: re.Match[str] | None, name: str) -> str:
     return next((form for form, pattern in _OTHER_FORMS if pattern.fullmatch(text)), "is in an unknown form")
 
 
-def evaluate_digest(
-    own: str, published: str | None, pinned: str | None, *, fresh: bool
-) -> tuple[Trust, NextStep]:
+def evaluate_digest(own: str, published: str | None, pinned: str | None, *, fresh: bool) -> DigestDecision:
     """Compare the digest of a downloaded zip with the expected one and decide the next step.
 
     Args:
@@ -103,16 +109,13 @@ def evaluate_digest(
         fresh: Checksum and zip are the second download, after a mismatch of the first one.
     """
     if pinned:
-        return (
-            (Trust.PINNED, NextStep.ACCEPT)
-            if own == pinned
-            else (Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH)
-        )
-    if published is None:
-        return Trust.CHECKSUM_MISSING, NextStep.ACCEPT
-    if own == published:
-        return Trust.OK, NextStep.ACCEPT
-    return Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH
+        if own == pinned:
+            return DigestDecision(Trust.PINNED, NextStep.ACCEPT)
+    elif published is None:
+        return DigestDecision(Trust.CHECKSUM_MISSING, NextStep.ACCEPT)
+    elif own == published:
+        return DigestDecision(Trust.OK, NextStep.ACCEPT)
+    return DigestDecision(Trust.MISMATCH, NextStep.QUARANTINE if fresh else NextStep.FETCH_AFRESH)
 
 
 @dataclass(frozen=True)

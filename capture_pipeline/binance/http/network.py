@@ -16,6 +16,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from socket import inet_aton
+from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies
 
@@ -184,15 +185,23 @@ def parse_proxy(text: str, variable: str) -> Proxy:
     )
 
 
-def _parse_login(parts: SplitResult) -> tuple[str, str] | None:
+class _Login(NamedTuple):
+    user: str
+    password: str
+
+
+def _parse_login(parts: SplitResult) -> _Login | None:
     if parts.username is None:
         return None
-    return unquote(parts.username, errors="strict"), unquote(parts.password or "", errors="strict")
+    return _Login(unquote(parts.username, errors="strict"), unquote(parts.password or "", errors="strict"))
 
 
 def certificate_source() -> str:
     """Describe the source of `trusted_certificates`: variables with their paths, or the defaults."""
-    return " and ".join(f"{name}={path}" for name, path in _list_named_paths()) or "the system and certifi"
+    return (
+        " and ".join(f"{each.variable}={each.path}" for each in _list_certificate_paths())
+        or "the system and certifi"
+    )
 
 
 def trusted_certificates() -> ssl.SSLContext:
@@ -205,69 +214,75 @@ def trusted_certificates() -> ssl.SSLContext:
         ConfigError: A variable names a path that is missing, unreadable or without certificates.
     """
     return _build_context(
-        tuple((variable, path, _read_modified_ns(variable, path)) for variable, path in _list_named_paths())
+        tuple(each._replace(modified_ns=_read_modified_ns(each)) for each in _list_certificate_paths())
     )
 
 
-def _list_named_paths() -> list[tuple[str, Path]]:
+class _CertificatePath(NamedTuple):
+    """File or folder of certificates that a variable names, and the time of its last change."""
+
+    variable: str
+    path: Path
+    modified_ns: int = 0
+
+
+def _list_certificate_paths() -> list[_CertificatePath]:
     for name in _BUNDLES:
         if value := os.environ.get(name):
-            return [(name, Path(value))]
-    file = [("SSL_CERT_FILE", Path(value))] if (value := os.environ.get("SSL_CERT_FILE")) else []
-    folders = [
-        ("SSL_CERT_DIR", Path(part)) for part in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if part
+            return [_CertificatePath(name, Path(value))]
+    file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+    return [
+        *([_CertificatePath("SSL_CERT_FILE", Path(file))] if file else []),
+        *(_CertificatePath("SSL_CERT_DIR", Path(part)) for part in folders if part),
     ]
-    return [*file, *folders]
 
 
-def _unusable(variable: str, path: Path, problem: str) -> ConfigError:
+def _unusable(named: _CertificatePath, problem: str) -> ConfigError:
     return ConfigError(
         problem,
-        where=f"{variable}={path}",
-        remedy=f"set {variable} to a file of PEM certificates, or unset it",
+        where=f"{named.variable}={named.path}",
+        remedy=f"set {named.variable} to a file of PEM certificates, or unset it",
     )
 
 
-def _read_modified_ns(variable: str, path: Path) -> int:
+def _read_modified_ns(named: _CertificatePath) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return named.path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
-        raise _unusable(
-            variable, path, f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise _unusable(named, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 @lru_cache(maxsize=8)
-def _build_context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
+def _build_context(named: tuple[_CertificatePath, ...]) -> ssl.SSLContext:
     """Build the context from paths, or from the defaults; modification times are part of the cache's key."""
     if not named:
         context = ssl.create_default_context()
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
         return context
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for variable, path, _ in named:
-        _load_certificates(context, variable, path)
+    for each in named:
+        _load_certificates(context, each)
     return context
 
 
-def _load_certificates(context: ssl.SSLContext, variable: str, path: Path) -> None:
+def _load_certificates(context: ssl.SSLContext, named: _CertificatePath) -> None:
     """Add the certificates of a path.
 
     OpenSSL ignores a folder without certificates, and its errors do not name the file, so both are handled
     here.
     """
+    path = named.path
     try:
-        if path.is_dir() and variable != "SSL_CERT_FILE":
+        if path.is_dir() and named.variable != "SSL_CERT_FILE":
             if not any(_HASH_NAME.fullmatch(entry.name) for entry in path.iterdir()):
                 raise _unusable(
-                    variable,
-                    path,
+                    named,
                     f"contains no certificate named by its hash; openssl rehash {path} creates these names",
                 )
             context.load_verify_locations(capath=str(path))
         else:
             context.load_verify_locations(cafile=str(path))
     except ssl.SSLError:
-        raise _unusable(variable, path, "contains no PEM certificate") from None
+        raise _unusable(named, "contains no PEM certificate") from None
     except OSError as error:
-        raise _unusable(variable, path, f"cannot be read: {error.strerror}") from None
+        raise _unusable(named, f"cannot be read: {error.strerror}") from None

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -30,13 +30,20 @@ class _Error(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Error).decode
 
 
-def parse_error(body: bytes) -> tuple[int | None, str]:
-    """Parse the body of an error: code and short text; None and an empty text if it is not the exchange's."""
+class ErrorBody(NamedTuple):
+    """Body of an error: code and short text; None and an empty text if it is not the exchange's."""
+
+    code: int | None
+    text: str
+
+
+def parse_error(body: bytes) -> ErrorBody:
+    """Parse the body of an error."""
     try:
         found = _decode(body)
     except PARSE_ERRORS:
-        return None, ""
-    return found.code, f": {found.code} {found.msg[:_MAX_TEXT]!r}"
+        return ErrorBody(None, "")
+    return ErrorBody(found.code, f": {found.code} {found.msg[:_MAX_TEXT]!r}")
 
 
 def parse_retry_after(value: str | None, default: float) -> float:

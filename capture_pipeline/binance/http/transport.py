@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -51,6 +52,13 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class StreamedAnswer(NamedTuple):
+    """Answer without its body, and the chunks of the body."""
+
+    answer: Answer
+    chunks: Iterator[bytes]
 
 
 class Http:
@@ -115,7 +123,7 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str | int] | None = None,
-    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    ) -> Iterator[StreamedAnswer]:
         """Send a GET and yield the body in chunks, without a limit of time while the download is fast enough.
 
         A body that ends early raises `NetworkError`. So does a download slower than
@@ -172,7 +180,7 @@ class Http:
         params: Mapping[str, str | int] | None,
         min_bytes: float | None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
-    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    ) -> Iterator[StreamedAnswer]:
         """Send a GET with a deadline.
 
         Args:
@@ -192,7 +200,7 @@ class Http:
                 if on_headers is not None:
                     on_headers(response.headers)
                 self._raise_for_status(response, url, egress.proxy)
-                yield (
+                yield StreamedAnswer(
                     Answer(response.status_code, response.headers, b""),
                     self._read_chunks(response, url, egress.proxy, deadline, min_bytes),
                 )

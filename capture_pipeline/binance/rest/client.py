@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlencode
 
 from capture_pipeline.binance.http.pauses import Limits
 from capture_pipeline.binance.http.retries import retry_transient
@@ -69,16 +70,9 @@ class RestClient:
         answer = self._get("time", {})
         return parse_time(answer.body, f"{self._base} time")
 
-    def klines_url(
-        self, symbol: str, interval: Interval, start_us: int, end_us: int
-    ) -> tuple[str, dict[str, str | int]]:
+    def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> str:
         """Return endpoint and parameters of one page of klines that open in `[start_us, end_us)`."""
-        params: dict[str, str | int] = {
-            "symbol": symbol,
-            "interval": str(interval),
-            "startTime": start_us // 1000,
-        }
-        return "klines", {**params, "endTime": end_us // 1000 - 1, "limit": PAGE_ROWS}
+        return f"klines?{urlencode(_klines_params(symbol, interval, start_us, end_us))}"
 
     def klines(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> bytes:
         """Request a page of at most 1000 klines that open in `[start_us, end_us)`; return the body as sent.
@@ -87,8 +81,7 @@ class RestClient:
             RequestRefusedError: The exchange refuses the request, for instance because of an unknown symbol
                 (-1121).
         """
-        endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
-        return self._get(endpoint, params).body
+        return self._get("klines", _klines_params(symbol, interval, start_us, end_us)).body
 
     def edge_klines(self, symbol: str, interval: Interval, *, first: bool) -> bytes:
         """Request the first kline of a symbol, or the newest one; the body is returned as sent."""
@@ -192,3 +185,13 @@ class RestClient:
             if not self._limiter.record_refusal(error):
                 raise
             return None
+
+
+def _klines_params(symbol: str, interval: Interval, start_us: int, end_us: int) -> dict[str, str | int]:
+    return {
+        "symbol": symbol,
+        "interval": str(interval),
+        "startTime": start_us // 1000,
+        "endTime": end_us // 1000 - 1,
+        "limit": PAGE_ROWS,
+    }

@@ -65,6 +65,7 @@ from capture_pipeline.binance.streams.columns import (
 )
 
 DONE, OTHER_LAYOUT, FULL = range(3)
+# Kernels take and return plain tuples, which they unpack into names at once.
 
 _njit = numba.njit(cache=True, nogil=True)
 _1 = np.uint64(1)

@@ -16,6 +16,7 @@ from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, UNIT, WHOLE_DIG
 
 LONGEST_NAME = 64
 
+# A kernel returns a plain tuple; its caller unpacks it into names at once.
 _njit = numba.njit(cache=True, nogil=True)
 _inlined = numba.njit(cache=True, nogil=True, inline="always")
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)

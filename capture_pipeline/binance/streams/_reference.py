@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,21 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     data: msgspec.Raw
 
 
+class ParsedDecimal(NamedTuple):
+    """Price or quantity in units of 1e-8, and its number of decimals."""
+
+    units: int
+    places: int
+
+
+class ParsedLevel(NamedTuple):
+    """Price and quantity in units of 1e-8; `places` is 16 times the price's decimals plus the quantity's."""
+
+    price: int
+    quantity: int
+    places: int
+
+
 @dataclass
 class ParsedLine:
     """A line with its values in the form of the kernel's outputs.
@@ -49,21 +64,21 @@ class ParsedLine:
         stream: Name of the stream.
         kind: `TRADE`, `DEPTH`, `SNAPSHOT` or `SKIP`.
         row: First values of the kernel's row: of a trade up to `T_PLACES`, of a book up to `D_PREVIOUS`.
-        bids: Price, quantity and places of each bid.
-        asks: Price, quantity and places of each ask.
+        bids: Levels of the bids.
+        asks: Levels of the asks.
         order_type: `X` of a trade as sent; None without `X`. The kernel accepts only `MARKET`.
     """
 
     stream: str
     kind: int
     row: list[int] = field(default_factory=list)
-    bids: list[tuple[int, int, int]] = field(default_factory=list)
-    asks: list[tuple[int, int, int]] = field(default_factory=list)
+    bids: list[ParsedLevel] = field(default_factory=list)
+    asks: list[ParsedLevel] = field(default_factory=list)
     order_type: str | None = None
 
 
-def decimal_e8(text: str) -> tuple[int, int]:
-    """Parse a price or quantity: (value in units of 1e-8, number of decimals).
+def decimal_e8(text: str) -> ParsedDecimal:
+    """Parse a price or quantity.
 
     Raises:
         ValueError: The text has a sign, an exponent, superfluous leading zeros or more than eight decimals,
@@ -76,7 +91,7 @@ def decimal_e8(text: str) -> tuple[int, int]:
     value = int(found[1]) * UNIT + int(fraction.ljust(PLACES, "0"))
     if value > MAX_UNITS:
         raise ValueError(f"{text!r} does not fit 64 bits in units of 1e-8")
-    return value, len(fraction)
+    return ParsedDecimal(value, len(fraction))
 
 
 def kernel_kind(stream: str) -> int:
@@ -145,9 +160,9 @@ def _parse_line(line: bytes) -> ParsedLine:
     return found
 
 
-def _parse_level(level: Level) -> tuple[int, int, int]:
+def _parse_level(level: Level) -> ParsedLevel:
     (price, price_places), (quantity, quantity_places) = decimal_e8(level[0]), decimal_e8(level[1])
-    return price, quantity, price_places * 16 + quantity_places
+    return ParsedLevel(price, quantity, price_places * 16 + quantity_places)
 
 
 def _convert_order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value

@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -24,8 +25,6 @@ from capture_pipeline.tables.table import Table
 
 _SECOND_NS = 1_000_000_000
 _DEPTH_EVERY = 10
-Message = tuple[int, int, DepthDiff | DepthSnapshot]
-"""Line, capture time, message."""
 
 SAMPLE_SCHEMA: dict[str, pl.DataType] = {
     "second": pl.Int64(),
@@ -37,7 +36,20 @@ SAMPLE_SCHEMA: dict[str, pl.DataType] = {
 """`second` since 1970, of capture; depths are null between their samples."""
 
 
-Row = tuple[int, int, int, int | None, int | None]
+class _BookMessage(NamedTuple):
+    line: int
+    capture_ns: int
+    message: DepthDiff | DepthSnapshot
+
+
+class _Row(NamedTuple):
+    """Row of `SAMPLE_SCHEMA`."""
+
+    second: int
+    bid_e8: int
+    ask_e8: int
+    bid_depth_e8: int | None
+    ask_depth_e8: int | None
 
 
 @dataclass
@@ -49,9 +61,9 @@ class _Sampler:
     """
 
     levels: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
     second: int = -1
-    _waiting: list[Row] = field(default_factory=list)
+    _waiting: list[_Row] = field(default_factory=list)
 
     def end_seconds(self, capture_ns: int, sync: LocalBook) -> None:
         """Add a row for the last second with a message, if it ended before this message."""
@@ -62,8 +74,8 @@ class _Sampler:
         if best is not None:
             depths: list[int | None] = [None, None]
             if self.second % _DEPTH_EVERY == 0:
-                depths = [sum(quantity for _, quantity in side) for side in sync.book.top(self.levels)]
-            self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
+                depths = [sum(level.quantity for level in side) for side in sync.book.top(self.levels)]
+            self._waiting.append(_Row(self.second, best.bid, best.ask, *depths))
         self.second = second
 
     def decide(self, step: Step) -> None:
@@ -87,7 +99,7 @@ def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.Da
     """
     sync, sampler = LocalBook(), _Sampler(levels)
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
-    for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
+    for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found.line):
         sampler.end_seconds(capture_ns, sync)
         if isinstance(message, DepthDiff):
             sampler.decide(sync.process_diff(message))
@@ -96,7 +108,7 @@ def sample_seconds(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.Da
     return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
 
 
-def _messages(paths: list[Path], table: Table, symbol: str) -> Iterator[Message]:
+def _messages(paths: list[Path], table: Table, symbol: str) -> Iterator[_BookMessage]:
     """Iterate over the messages of a table. Only one row group is in memory."""
     for path in paths:
         for read in read_row_groups(path):
@@ -106,7 +118,7 @@ def _messages(paths: list[Path], table: Table, symbol: str) -> Iterator[Message]
             yield from _parse_rows(frame, table, symbol)
 
 
-def _parse_rows(frame: pl.DataFrame, table: Table, symbol: str) -> Iterator[Message]:
+def _parse_rows(frame: pl.DataFrame, table: Table, symbol: str) -> Iterator[_BookMessage]:
     line = pl.col("line")
     lists = [
         pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name)
@@ -122,14 +134,13 @@ def _parse_rows(frame: pl.DataFrame, table: Table, symbol: str) -> Iterator[Mess
     for row in rows.iter_rows(named=True):
         bids, asks = _pairs(row["bids"]), _pairs(row["asks"])
         if table is SNAPSHOTS:
-            yield row["line"], row["capture_ns"], DepthSnapshot(row["last_id"], bids, asks)
+            message: DepthDiff | DepthSnapshot = DepthSnapshot(row["last_id"], bids, asks)
         else:
             previous = None if row["previous_id"] < 0 else row["previous_id"]
-            yield (
-                row["line"],
-                row["capture_ns"],
-                DepthDiff(row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous),
+            message = DepthDiff(
+                row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous
             )
+        yield _BookMessage(row["line"], row["capture_ns"], message)
 
 
 def _text(column: str) -> pl.Expr:

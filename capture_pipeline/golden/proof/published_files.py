@@ -78,7 +78,7 @@ def _find_stored(deployment: Deployment, file: ArchiveFile | TradesFile, kind: s
         LakeError: The stored file was altered.
     """
     pinned = deployment.settings.archive.pinned_checksums.get(file.name)
-    digest = pinned or deployment.archive.checksum(file)[0]
+    digest = pinned or deployment.archive.checksum(file).sha256
     path = (
         deployment.lake.published_file(file.market, kind, file.symbol, file.name, digest) if digest else None
     )

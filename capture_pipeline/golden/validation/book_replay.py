@@ -25,14 +25,13 @@ from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_o
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
-from capture_pipeline.orderbook.levels import decimal_text, to_units
+from capture_pipeline.orderbook.levels import BestQuotes, decimal_text, to_units
 from capture_pipeline.orderbook.local_book import LocalBook
 from capture_pipeline.orderbook.synchronization import State, Step
 from capture_pipeline.sessions.recordings.reader import read_lines
 
 _MAX_PENDING = 4096
 _MAX_EXAMPLES = 5
-Best = tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -64,7 +63,7 @@ class SymbolReplay:
     audits: list[Audit] = field(default_factory=list)
     _buffered: int = 0
     _ahead: list[DepthSnapshot] = field(default_factory=list)
-    _bests: OrderedDict[int, Best | None] = field(default_factory=OrderedDict)
+    _bests: OrderedDict[int, BestQuotes[int] | None] = field(default_factory=OrderedDict)
     _tickers: OrderedDict[int, BookTicker] = field(default_factory=OrderedDict)
 
     def process_depth(self, data: bytes) -> None:
@@ -116,7 +115,7 @@ class SymbolReplay:
     def _record_best(self, update_id: int) -> None:
         """Store the best prices at an update id, and compare a bookTicker that arrived earlier."""
         best = self.sync.book.best()
-        if best and best[0] >= best[2]:
+        if best and best.bid >= best.ask:
             self.crossed += 1
         self._bests[update_id] = best
         if len(self._bests) > _MAX_PENDING:
@@ -124,8 +123,8 @@ class SymbolReplay:
         if ticker := self._tickers.pop(update_id, None):
             self._compare(ticker, best)
 
-    def _compare(self, ticker: BookTicker, best: Best | None) -> None:
-        theirs = (
+    def _compare(self, ticker: BookTicker, best: BestQuotes[int] | None) -> None:
+        theirs = BestQuotes(
             to_units(ticker.bid),
             to_units(ticker.bid_quantity),
             to_units(ticker.ask),

@@ -109,7 +109,7 @@ class ArchiveFiles:
         """
         marked = []
         for record in self.manifest.downloaded():
-            published, _ = self._deployment.archive.checksum(_find_file(record, self._partition))
+            published = self._deployment.archive.checksum(_find_file(record, self._partition)).sha256
             record.checked_at_us = self._now_us
             if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)
@@ -202,12 +202,13 @@ class ArchiveFiles:
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Parse a download and complete its record; a file without klines of its period is malformed."""
         try:
-            opens, frame = read_open_times(
+            found = read_open_times(
                 partial.read_bytes(), file.stem, self._deployment.settings.http.max_csv_mb * _MB, file.bounds
             )
         except MalformedDataError as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
+        opens, frame = found.open_us, found.frame
         inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
         record.rows, record.first_open_us, record.last_open_us = (
             opens.size,

@@ -108,12 +108,12 @@ def _from_bucket(
     if bucket is None:
         return None
     try:
-        published, _ = bucket.checksum(file, cancel)
+        published = bucket.checksum(file, cancel).sha256
         download = _download(bucket, file, bucket_partial, cancel)
         if download is None:
             return None
         own = sha256_file(bucket_partial)
-        trust, _ = evaluate_digest(own, published, pinned, fresh=True)
+        trust = evaluate_digest(own, published, pinned, fresh=True).trust
         if trust not in {Trust.OK, Trust.PINNED}:
             return None
         discard_partial(partial)

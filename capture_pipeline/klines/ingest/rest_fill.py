@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import polars as pl
 
@@ -239,8 +238,7 @@ def _request_page(
     after the answer is used because a request may wait for the weight budget and be repeated before it is
     answered. Holes are rare, so these additional requests are rare too.
     """
-    endpoint, params = deployment.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
-    where = f"{endpoint}?{urlencode(params)}"
+    where = deployment.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
     try:
         body = deployment.rest.klines(partition.symbol, partition.interval, start_us, end_us)
     except RequestRefusedError as error:

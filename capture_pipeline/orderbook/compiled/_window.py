@@ -117,7 +117,7 @@ def prune(side: SideArrays, furthest: np.int64) -> int:
 
 @allocating_kernel  # type: ignore[untyped-decorator, unused-ignore]
 def list_levels(side: SideArrays, most: int) -> tuple[Ints, Ints]:
-    """Return the best levels, best first: (ranks, lots)."""
+    """Return the best levels, best first: (ranks, lots). A kernel returns a plain tuple."""
     count = min(most, side.stats[LEVEL_COUNT])
     ranks, lots = np.empty(count, np.int64), np.empty(count, np.int64)
     rank = side.stats[BEST]

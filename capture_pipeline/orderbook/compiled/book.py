@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.orderbook.compiled._arrays import BEST, EMPTY, LEVEL_COUNT, MAX_TICK, Ints, new_side
+from capture_pipeline.orderbook.compiled._arrays import (
+    BEST,
+    EMPTY,
+    LEVEL_COUNT,
+    MAX_TICK,
+    Ints,
+    LevelArrays,
+    new_side,
+)
 from capture_pipeline.orderbook.compiled._levels import quantity
 from capture_pipeline.orderbook.compiled._messages import (
     ASKS_FULL,
@@ -23,6 +31,7 @@ from capture_pipeline.orderbook.compiled._messages import (
 )
 from capture_pipeline.orderbook.compiled._table import with_larger_table
 from capture_pipeline.orderbook.compiled._window import list_levels, load, prune, remove_all
+from capture_pipeline.orderbook.levels import BestQuotes, BookSides
 
 _SIGNS = (-1, 1)
 _MIN_SLOTS, _MAX_SLOTS = 1 << 12, 1 << 24
@@ -64,12 +73,12 @@ class TickBook:
         for side in self._sides:
             remove_all(side)
 
-    def load(self, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints]) -> None:
+    def load(self, bids: LevelArrays, asks: LevelArrays) -> None:
         """Replace all levels by those of a snapshot.
 
         Args:
-            bids: Ticks and lots, in any order.
-            asks: Ticks and lots, in any order.
+            bids: Levels in any order.
+            asks: Levels in any order.
 
         Raises:
             MalformedDataError: See `apply`.
@@ -113,28 +122,29 @@ class TickBook:
                 raise _price_error(int(batch.prices[progress[LEVEL]]))
             self._enlarge_table(int(status == ASKS_FULL))
 
-    def best(self) -> tuple[int, int, int, int] | None:
-        """Return best bid, its lots, best ask, its lots; None if a side is empty."""
+    def best(self) -> BestQuotes[int] | None:
+        """Return the best prices in ticks and their lots; None if a side is empty."""
         ranks = [int(side.stats[BEST]) for side in self._sides]
         if EMPTY in ranks:
             return None
         lots = [int(quantity(side, np.int64(rank))) for side, rank in zip(self._sides, ranks, strict=True)]
-        return -ranks[0], lots[0], ranks[1], lots[1]
+        return BestQuotes(-ranks[0], lots[0], ranks[1], lots[1])
 
-    def top(self, count: int | None = None) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
-        """Return ticks and lots of the best bids and asks, best first; all levels if `count` is None."""
-        found = [list_levels(side, MAX_TICK if count is None else count) for side in self._sides]
-        return (-found[0][0], found[0][1]), found[1]
+    def top(self, count: int | None = None) -> BookSides[LevelArrays]:
+        """Return the best bids and asks, best first; all levels if `count` is None."""
+        bids, asks = (
+            LevelArrays(*list_levels(side, MAX_TICK if count is None else count)) for side in self._sides
+        )
+        return BookSides(LevelArrays(-bids.ticks, bids.lots), asks)
 
     def lots(self, side: int, tick: int) -> int:
         """Return the lots of a bid (`side` 0) or an ask (1) at a price; 0 if there is no level."""
         return int(quantity(self._sides[side], np.int64(tick * _SIGNS[side])))
 
     @property
-    def level_counts(self) -> tuple[int, int]:
-        """Number of bids, number of asks."""
-        bids, asks = self._sides
-        return int(bids.stats[LEVEL_COUNT]), int(asks.stats[LEVEL_COUNT])
+    def level_counts(self) -> BookSides[int]:
+        """Number of levels of each side."""
+        return BookSides(*(int(side.stats[LEVEL_COUNT]) for side in self._sides))
 
     def prune(self, corridor: float) -> int:
         """Remove levels that are further from the best price than this share of it. Returns their number."""

@@ -7,6 +7,8 @@ speed and memory.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ SCALE_DIGITS = PLACES
 
 OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD, TOO_WIDE = range(8)
 
+# A kernel returns a plain tuple; its caller unpacks it into names at once.
 # Positions are unsigned, so that numba does not test each index for a negative value. All operands are
 # unsigned too: numba converts a mix of signed and unsigned integers to floats.
 _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
@@ -285,24 +288,36 @@ def parse_rows(
     return row, OK, 0, int(np.int64(at))
 
 
-def parse(
-    text: NDArray[np.uint8], max_rows: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
+class ParseEnd(NamedTuple):
+    """Number of parsed rows, and status; with a status other than `OK`, column and position of the error."""
+
+    rows: int
+    status: int
+    column: int
+    position: int
+
+
+class ParsedRows(NamedTuple):
+    """Low and high 64 bits of the values as in `parse_rows`; `high` is None if every decimal fits 64 bits."""
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64] | None
+    end: ParseEnd
+
+
+def parse(text: NDArray[np.uint8], max_rows: int) -> ParsedRows:
     """Allocate the arrays and parse rows; see `parse_rows`.
 
     Args:
         text: The CSV without a header, with a line feed at its end.
         max_rows: Upper limit of the number of rows.
-
-    Returns:
-        `low`; `high`, or None if every decimal fits 64 bits; and the result of `parse_rows`.
     """
     low, is_decimal = (
         np.empty((VALUES, max_rows), np.int64),
         np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8),
     )
-    found = parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64))
-    if found[1] != TOO_WIDE:
-        return low, None, found
+    end = ParseEnd(*parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64)))
+    if end.status != TOO_WIDE:
+        return ParsedRows(low, None, end)
     high = np.zeros((VALUES, max_rows), np.int64)
-    return low, high, parse_rows(text, is_decimal, low, high)
+    return ParsedRows(low, high, ParseEnd(*parse_rows(text, is_decimal, low, high)))

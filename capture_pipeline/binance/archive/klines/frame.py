@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -50,18 +52,22 @@ def build_frame(
     return frame.with_columns(unit.alias("time_unit"))
 
 
-def _detect_unit(
-    opens: NDArray[np.int64], where: str, first_line: int
-) -> tuple[NDArray[np.int64] | int, pl.Expr]:
-    """Return the factor to microseconds and the unit's name, for all rows or for each row if they differ."""
+class _TimeUnit(NamedTuple):
+    """Factor to microseconds and name of a unit, for all rows or for each row if they differ."""
+
+    factor: NDArray[np.int64] | int
+    name: pl.Expr
+
+
+def _detect_unit(opens: NDArray[np.int64], where: str, first_line: int) -> _TimeUnit:
     is_us = (opens >= _US_FROM) & (opens < _US_TO)
     is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
     if is_us.all():
-        return 1, pl.lit("us")
+        return _TimeUnit(1, pl.lit("us"))
     if is_ms.all():
-        return 1000, pl.lit("ms")
+        return _TimeUnit(1000, pl.lit("ms"))
     _reject_times("open", opens, ~(is_us | is_ms), where, first_line)
-    return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
+    return _TimeUnit(np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms"))))
 
 
 def _convert_close_times(

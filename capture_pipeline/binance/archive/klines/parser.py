@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -85,7 +86,7 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
     """
     first_line = 0
     for lines in _split_into_lines(blocks):
-        start, offset = (first_line, 0) if first_line else _find_first_row(lines, where)
+        start, offset = _RowPosition(first_line, 0) if first_line else _find_first_row(lines, where)
         frame = _parse(lines, offset, where, start)
         first_line = start + frame.height
         yield frame
@@ -107,8 +108,14 @@ def _split_into_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield pending
 
 
-def _find_first_row(content: bytes, where: str) -> tuple[int, int]:
-    """Return line number and offset of the first row."""
+class _RowPosition(NamedTuple):
+    """Number of a line, from 1, and its offset in bytes."""
+
+    line: int
+    offset: int
+
+
+def _find_first_row(content: bytes, where: str) -> _RowPosition:
     offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     first_line = 1
     if content[offset : offset + 1].isalpha():
@@ -117,7 +124,7 @@ def _find_first_row(content: bytes, where: str) -> tuple[int, int]:
         first_line = 2
     if offset >= len(content):
         raise MalformedDataError("contains no rows", where=where, remedy=REMEDY)
-    return first_line, offset
+    return _RowPosition(first_line, offset)
 
 
 def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
