@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from capture_pipeline.binance.archive.client import ArchiveClient, Download
+from capture_pipeline.binance.archive.client import ArchiveClient, Download, PublishedDigest
 from capture_pipeline.binance.archive.protocol import parse_checksum
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Month, parse_time
@@ -34,14 +34,12 @@ class OfflineArchive(ArchiveClient):
     def _read_file(self, file: PublishedFile) -> tuple[bytes, str] | None:
         return self._read(file) if isinstance(file, ArchiveFile) else None
 
-    def checksum(
-        self, file: PublishedFile, cancel: threading.Event | None = None
-    ) -> tuple[str | None, str | None]:
+    def checksum(self, file: PublishedFile, cancel: threading.Event | None = None) -> PublishedDigest:
         """Return the published digest, or the reason for its absence."""
         content = self._read_file(file)
-        return (
-            (parse_checksum(content[1], file.name), None) if content else (None, "no checksum is published")
-        )
+        if content is None:
+            return PublishedDigest(None, "no checksum is published")
+        return PublishedDigest(parse_checksum(content[1], file.name), None)
 
     def download(
         self, file: PublishedFile, sink: BinaryIO, state: Download, cancel: threading.Event | None = None

@@ -27,6 +27,11 @@ class TimeRange(NamedTuple):
     start_us: int
     end_us: int
 
+    @property
+    def length_us(self) -> int:
+        """Length in microseconds."""
+        return self.end_us - self.start_us
+
 
 class Interval(StrEnum):
     """Kline intervals that divide a day, so that every day and month contains whole klines.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import click
 
 from capture_pipeline.binance.periods import Interval, Month, from_us, parse_time
 from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.binance.urls import NO_UM_SECONDS, has_interval
-from capture_pipeline.cli.console import one_line_errors
+from capture_pipeline.cli.console import one_line_errors, progress
 from capture_pipeline.cli.deployment import open_deployment
 from capture_pipeline.cli.options import CONFIG
 from capture_pipeline.deployment.deployment import Deployment
@@ -20,8 +20,31 @@ from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import History, Settings
 
+T = TypeVar("T")
 Failures = dict[Partition, CaptureError]
 """The error of each partition that failed."""
+
+
+class PartitionResults(NamedTuple, Generic[T]):
+    """Results of the partitions that succeeded, and the errors of the others."""
+
+    results: list[T]
+    failures: Failures
+
+
+def run_each(
+    name: str, parts: list[Partition], work: Callable[[Partition], T], *, quiet: bool
+) -> PartitionResults[T]:
+    """Call `work` for each partition and show the progress; an error ends only its partition."""
+    done = PartitionResults[T]([], {})
+    with progress(name, len(parts), quiet=quiet) as tell:
+        for part in parts:
+            try:
+                done.results.append(work(part))
+            except CaptureError as error:
+                done.failures[part] = error
+            tell(str(part))
+    return done
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import NamedTuple
 
 import click
 import duckdb
@@ -17,7 +18,6 @@ from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.archives import result_interruptibly
 from capture_pipeline.tables.catalog import check_reads_only, connect
 
-Answer = tuple[list[str], list[tuple[object, ...]]]
 _ROWS_AT_ONCE = 10_000
 _BETWEEN_INTERRUPTS_S = 0.05
 
@@ -32,19 +32,26 @@ def sql_command(deployment: Deployment, query: str, as_json: bool) -> None:
     with one_line_errors():
         connection = connect(deployment.lake)
     with connection:
-        columns, found = _interruptible(connection, query)
-    rows = [dict(zip(columns, row, strict=True)) for row in found]
+        answer = _interruptible(connection, query)
+    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     if as_json:
         emit_json(rows)
     else:
-        emit_table(f"{len(rows)} rows", columns, rows, plain=True)
+        emit_table(f"{len(rows)} rows", answer.columns, rows, plain=True)
 
 
-def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
+class _Answer(NamedTuple):
+    """Names of the columns, each once, and the rows."""
+
+    columns: list[str]
+    rows: list[tuple[object, ...]]
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> _Answer:
     """Run the query in a thread, because DuckDB does not notice Ctrl-C in every query of the main thread."""
     over = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="sql") as pool:
-        future: Future[Answer] = pool.submit(_answer, connection, query, over)
+        future: Future[_Answer] = pool.submit(_answer, connection, query, over)
         try:
             return result_interruptibly(future)
         except KeyboardInterrupt:
@@ -55,15 +62,16 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
             raise
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.Event) -> Answer:
-    """Return unique names of columns, and the rows; no further rows are read once `over` is set."""
+def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.Event) -> _Answer:
+    """Run the query; no further rows are read once `over` is set."""
     try:
         check_reads_only(query)
         # Without a statement there is no cursor, whatever the library's types say.
         cursor: duckdb.DuckDBPyConnection | None = connection.execute(query)
         if cursor is None:
             raise CliError("the query is empty")
-        return _unique([str(entry[0]) for entry in cursor.description or []]), _rows(cursor, over)
+        columns = _unique([str(entry[0]) for entry in cursor.description or []])
+        return _Answer(columns, _rows(cursor, over))
     except (duckdb.Error, ValueError, OverflowError) as error:
         raise CliError(" ".join(str(error).split())[:400]) from None
 

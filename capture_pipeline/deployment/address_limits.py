@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -75,7 +75,7 @@ class AddressLimits:
         self._detail = f"{self._max_attempts} of {total} connection attempts in five minutes are used"
         self._now_s = now_s
         self._mutex = threading.Lock()
-        self._signature: tuple[int, int, int] | None = None
+        self._signature: _FileSignature | None = None
         self._record = _Record()
         self._unsaved: _Record | None = None
         self._last_warning = ""
@@ -177,9 +177,17 @@ class AddressLimits:
             _log.warning("%s", text)
 
 
-def _file_signature(path: Path) -> tuple[int, int, int]:
+class _FileSignature(NamedTuple):
+    """Values that differ between two versions of a file."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+
+def _file_signature(path: Path) -> _FileSignature:
     found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return _FileSignature(found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _merge(one: _Record, other: _Record) -> _Record:

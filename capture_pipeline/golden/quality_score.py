@@ -22,13 +22,13 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.golden.comparison.continuous_spans import Span, find_stretches, join_spans
+from capture_pipeline.golden.comparison.continuous_spans import find_stretches, join_spans
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scanner import MAX_SILENCE_NS, Scan
-from capture_pipeline.sessions.continuity import Track, compute_gap_ratios
+from capture_pipeline.sessions.continuity import CaptureRange, Track, compute_gap_ratios
 from capture_pipeline.sessions.recordings.source import FindingKind
 
 __all__ = ["Diagnosis", "diagnose", "join_spans"]
@@ -84,23 +84,24 @@ class Series:
 
     Attributes:
         symbols: Symbols in capitals.
-        stretches: Continuous stretches in ascending order: start and end, nanoseconds UTC.
+        stretches: Continuous stretches in ascending order.
     """
 
     symbols: tuple[str, ...]
-    stretches: list[Span] = field(default_factory=list)
+    stretches: list[CaptureRange] = field(default_factory=list)
 
     @property
-    def gaps(self) -> list[Span]:
+    def gaps(self) -> list[CaptureRange]:
         """Times between the stretches."""
         return [
-            (before[1], after[0]) for before, after in zip(self.stretches, self.stretches[1:], strict=False)
+            CaptureRange(before.end_ns, after.start_ns)
+            for before, after in zip(self.stretches, self.stretches[1:], strict=False)
         ]
 
     @property
     def span_s(self) -> float:
         """Seconds from the first to the last capture time."""
-        return (self.stretches[-1][1] - self.stretches[0][0]) / 1e9 if self.stretches else 0.0
+        return (self.stretches[-1].end_ns - self.stretches[0].start_ns) / 1e9 if self.stretches else 0.0
 
     @property
     def continuous_s(self) -> float:
@@ -210,19 +211,27 @@ def diagnose(folder: Path, gate: float = GATE) -> Diagnosis:
     return Diagnosis(folder, files, series, _compute_parts(files, series, tracks), gate)
 
 
-def _scan_file(path: Path, folder: Path) -> tuple[Scan | None, CaptureFile]:
+class _ScannedFile(NamedTuple):
+    """Result of the scan of a file, and its description; no result if the file is damaged."""
+
+    scan: Scan | None
+    file: CaptureFile
+
+
+def _scan_file(path: Path, folder: Path) -> _ScannedFile:
     name = str(path.relative_to(folder))
     try:
         found = scan(path)
     except CaptureError as error:
-        return None, CaptureFile(name, path.stat().st_size, 0, None, None, 0, [error.what], is_damaged=True)
+        damaged = CaptureFile(name, path.stat().st_size, 0, None, None, 0, [error.what], is_damaged=True)
+        return _ScannedFile(None, damaged)
     is_growing = _GROWING.search(path.name) is not None
     troubles = ["a fragment: the recording was never finished"] if is_growing else []
     troubles += [str(finding) for finding in found.findings]
     troubles += [f"{found.bad_count:,} lines are not in the line form"] if found.bad_count else []
     gaps = sum(stream.track.gaps for stream in found.streams.values())
     started, ended = (found.first_ns, found.last_ns) if found.first_ns >= 0 else (None, None)
-    return found, CaptureFile(
+    file = CaptureFile(
         name,
         found.size,
         found.lines,
@@ -232,6 +241,7 @@ def _scan_file(path: Path, folder: Path) -> tuple[Scan | None, CaptureFile]:
         troubles,
         _is_damaged(found, is_growing=is_growing),
     )
+    return _ScannedFile(found, file)
 
 
 def _is_damaged(found: Scan, *, is_growing: bool) -> bool:

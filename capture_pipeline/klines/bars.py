@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -54,6 +55,25 @@ class BarsResult:
     raw_digests: dict[str, str]
 
 
+class BuiltBars(NamedTuple):
+    """Result of a build, and the bars."""
+
+    result: BarsResult
+    frame: pl.DataFrame
+
+
+class RawRows(NamedTuple):
+    """Rows of the raw files of a partition, and the SHA-256 of each file that was read, by path."""
+
+    rows: SeparatedRows
+    digests: dict[str, str]
+
+
+class _Manifests(NamedTuple):
+    archives: ArchivesManifest
+    topups: TopupsManifest
+
+
 def update_bars(deployment: Deployment, partition: Partition) -> BarsResult:
     """Build the bars of one partition under its lock; see `build_bars`.
 
@@ -62,27 +82,26 @@ def update_bars(deployment: Deployment, partition: Partition) -> BarsResult:
         LakeError: A recorded raw file is missing or altered.
     """
     with lock_partition(deployment, partition):
-        return build_bars(deployment, partition)[0]
+        return build_bars(deployment, partition).result
 
 
-def build_bars(deployment: Deployment, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
+def build_bars(deployment: Deployment, partition: Partition) -> BuiltBars:
     """Merge the raw files of one partition and publish its bars, conflicts and exclusions.
 
     The caller has the lock of the partition.
-
-    Returns:
-        The result, and the bars.
 
     Raises:
         LakeError: A recorded raw file is missing or altered. The published bars do not change.
     """
     lake = deployment.lake
-    separated, raw_digests = read_parts(deployment, partition)
+    raw = read_parts(deployment, partition)
+    separated = raw.rows
     merged = merge(separated.parts)
     _publish_unless_empty(separated.exclusions, lake.exclusions(partition))
     published = publish_table(merged.bars, lake.bars(partition))
     _publish_unless_empty(merged.conflicts, lake.conflicts(partition))
-    return _build_result(partition, merged, separated.exclusions, published, raw_digests), merged.bars
+    result = _build_result(partition, merged, separated.exclusions, published, raw.digests)
+    return BuiltBars(result, merged.bars)
 
 
 def _publish_unless_empty(table: pl.DataFrame, path: Path) -> None:
@@ -117,11 +136,8 @@ def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def read_parts(deployment: Deployment, partition: Partition) -> tuple[SeparatedRows, dict[str, str]]:
+def read_parts(deployment: Deployment, partition: Partition) -> RawRows:
     """Read every usable raw file of one partition and separate the rows that are not bars.
-
-    Returns:
-        The separated rows, and the SHA-256 of each file that was read, by path.
 
     Raises:
         LakeError: A recorded raw file is missing or altered.
@@ -131,7 +147,7 @@ def read_parts(deployment: Deployment, partition: Partition) -> tuple[SeparatedR
     limit = deployment.settings.http.max_csv_mb * _MB
     parts = [_read_archive_part(deployment, record, limit) for record in archives.usable()]
     parts += [_read_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate_rows(parts, partition.interval.us), _list_digests(archives, topups)
+    return RawRows(separate_rows(parts, partition.interval.us), _list_digests(archives, topups))
 
 
 def read_raw_digests(deployment: Deployment, partition: Partition) -> dict[str, str]:
@@ -144,9 +160,10 @@ def read_raw_digests(deployment: Deployment, partition: Partition) -> dict[str, 
     return _list_digests(archives, topups)
 
 
-def _read_manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
+def _read_manifests(lake: Lake, partition: Partition) -> _Manifests:
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
-    return archives, read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    return _Manifests(archives, topups)
 
 
 def _list_digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
@@ -158,8 +175,8 @@ def _read_archive_part(deployment: Deployment, record: ArchiveRecord, limit: int
     content = read_raw_file(deployment.lake, record.path or "", record.sha256_own)
     rows = deployment.frame_cache.take(record.name, record.sha256_own)
     if rows is None:
-        rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
-    return Part(record.source, record.name, rows, (record.start_us, record.end_us))
+        rows = read_zip(content, record.name.removesuffix(".zip"), limit, record.bounds)
+    return Part(record.source, record.name, rows, record.bounds)
 
 
 def _read_rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:

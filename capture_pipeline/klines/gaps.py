@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
-from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
+from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US, TimeRange
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import lock_partition
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.rest_fill import closed_end_us, find_ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import find_trading_range, load_trading_period
-from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
-from capture_pipeline.klines.quality.ranges import Range, Ranges, find_present, subtract, sum_lengths, union
+from capture_pipeline.klines.quality.gaps import Evidence, KnownGap, explain_gaps, find_filled_gaps
+from capture_pipeline.klines.quality.ranges import Ranges, find_present, subtract, sum_lengths, union
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
@@ -104,7 +105,7 @@ def find_gaps(
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     trading_period = load_trading_period(deployment, partition.symbol)
     trading = find_trading_range(trading_period, partition, archives)
-    whole = (partition.month.start_us, closed_end_us(partition, now_us))
+    whole = TimeRange(partition.month.start_us, closed_end_us(partition, now_us))
     outages = [
         outage for outage in deployment.outages if outage.applies_to(partition.market, partition.symbol)
     ]
@@ -120,9 +121,9 @@ def find_gaps(
         )
         for minutes in (0, settings.sighting_minutes)
     )
-    off_grid, shift = _read_off_grid(deployment, partition)
+    off_grid = _read_off_grid(deployment, partition)
     listed = [
-        (each.start_us, each.end_us)
+        TimeRange(each.start_us, each.end_us)
         for each in deployment.known_irregularities(partition)
         if Irregularity.OFF_GRID in each.kinds
     ]
@@ -134,15 +135,15 @@ def find_gaps(
         topups.pages,
         archives.files,
         settings,
-        off_grid,
+        off_grid.ranges,
         listed,
-        shift,
+        off_grid.shift,
         requested,
         later,
     )
     sources = _find_source_ranges(deployment, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
-    omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
+    omitted = [KnownGap(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain_gaps(missing, evidence) + find_filled_gaps(
         [*omitted, *_read_previous_gaps(deployment, partition)], sources, evidence
     )
@@ -152,7 +153,7 @@ def find_gaps(
         gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
     )
     expected = (sum_lengths([whole]) - not_expected) // step
-    window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
+    window = {"start_us": whole.start_us, "end_us": whole.end_us, "as_of_us": now_us, "expected": expected}
     path = lake.bars(partition)
     digests = {
         "bars_sha256": sha256_file(path) if path.is_file() else "",
@@ -163,7 +164,7 @@ def find_gaps(
 
 
 def _find_source_ranges(
-    deployment: Deployment, partition: Partition, whole: Range, bars: pl.DataFrame | None
+    deployment: Deployment, partition: Partition, whole: TimeRange, bars: pl.DataFrame | None
 ) -> dict[str, Ranges]:
     path = deployment.lake.bars(partition)
     if bars is None and not path.is_file():
@@ -181,11 +182,17 @@ def _find_source_ranges(
     }
 
 
-def _read_off_grid(deployment: Deployment, partition: Partition) -> tuple[Ranges, str]:
-    """Return the times of klines that open off the grid, and the text of their least and greatest shift."""
+class _OffGrid(NamedTuple):
+    """Times of klines that open off the grid, and the text of their least and greatest shift."""
+
+    ranges: Ranges
+    shift: str
+
+
+def _read_off_grid(deployment: Deployment, partition: Partition) -> _OffGrid:
     path = deployment.lake.exclusions(partition)
     if not path.is_file():
-        return [], ""
+        return _OffGrid([], "")
     table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(
         pl.col("cause") == str(Exclusion.OFF_GRID)
     )
@@ -193,7 +200,7 @@ def _read_off_grid(deployment: Deployment, partition: Partition) -> tuple[Ranges
     times = table.select(opened, (pl.col("close_time_us") + 1).clip(opened + 1, opened + step))
     bounds = table["shift_us"].min(), table["shift_us"].max()
     shifts = [_format_duration(shift_us) for shift_us in bounds if isinstance(shift_us, int)]
-    return union(times.iter_rows()), " to ".join(dict.fromkeys(shifts))
+    return _OffGrid(union(times.iter_rows()), " to ".join(dict.fromkeys(shifts)))
 
 
 def _format_duration(duration_us: int) -> str:
@@ -205,7 +212,7 @@ def _format_duration(duration_us: int) -> str:
     return " ".join(text for text, amount in parts if amount)
 
 
-def _read_previous_gaps(deployment: Deployment, partition: Partition) -> list[tuple[Cause, Range]]:
+def _read_previous_gaps(deployment: Deployment, partition: Partition) -> list[KnownGap]:
     """Read the causes and ranges of the published ledger, without ranges in which no bar is expected."""
     path = deployment.lake.gaps(partition)
     if not path.is_file():
@@ -215,5 +222,5 @@ def _read_previous_gaps(deployment: Deployment, partition: Partition) -> list[tu
     except LakeError as error:
         _log.warning("the previous gap ledger cannot be read, so its filled gaps are lost: %s", error)
         return []
-    earlier = [(Cause(cause), (start, end)) for start, end, cause in table.iter_rows()]
-    return [(cause, span) for cause, span in earlier if cause not in NOT_EXPECTED]
+    earlier = [KnownGap(Cause(cause), TimeRange(start, end)) for start, end, cause in table.iter_rows()]
+    return [gap for gap in earlier if gap.cause not in NOT_EXPECTED]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import polars as pl
 
 from capture_pipeline.binance.archive.klines.columns import VOLUME
+from capture_pipeline.binance.periods import TimeRange
 from capture_pipeline.tables.klines.bars import BARS, SOURCES, VALUE_COLUMNS
 from capture_pipeline.tables.klines.conflicts import CONFLICTS
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS, Exclusion
@@ -27,13 +29,13 @@ class Part:
         source: monthly, daily or rest.
         file: Name of the file, for the conflicts table.
         rows: Kline frame.
-        bounds: Period of the file, `[start, end)`; None if it has no fixed period.
+        bounds: Period of the file; None if it has no fixed period.
     """
 
     source: str
     file: str
     rows: pl.DataFrame
-    bounds: tuple[int, int] | None = None
+    bounds: TimeRange | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _merge(parts: Sequence[Part]) -> MergeResult:
     rows = rows.with_row_index("rank").sort("open_time_us", "rank")
     first = rows["open_time_us"].is_first_distinct()
     kept, others = rows.filter(first), rows.filter(~first)
-    conflicts, conflicting = _conflicts(kept, others)
+    conflicts, conflicting = _find_conflicts(kept, others)
     return MergeResult(kept.select(*BARS.schema), conflicts, others.height - conflicting)
 
 
@@ -158,8 +160,15 @@ def _with_source(part: Part) -> pl.DataFrame:
     return part.rows.with_columns(pl.lit(part.source).alias("source"))
 
 
-def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Return the conflicts of `others` with the kept rows, and the count of rows with a conflict."""
+class _Conflicts(NamedTuple):
+    """Table of conflicts, and the count of rows with a conflict."""
+
+    table: pl.DataFrame
+    row_count: int
+
+
+def _find_conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> _Conflicts:
+    """Find the conflicts of `others` with the kept rows."""
     both = others.join(kept, on="open_time_us", how="left", suffix="_kept").sort("open_time_us", "rank")
     differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_kept") for name in VALUE_COLUMNS)
     bad = both.filter(differs)
@@ -178,4 +187,4 @@ def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, 
         for name in VALUE_COLUMNS
     ]
     table = pl.concat(fields).sort("open_time_us", "rank", "field").select(*CONFLICTS.schema)
-    return table, bad.height
+    return _Conflicts(table, bad.height)

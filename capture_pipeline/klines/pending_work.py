@@ -102,7 +102,7 @@ def find_due_for_recheck(deployment: Deployment, now_us: int, limit: int) -> Wor
         limit: Maximum number of partitions; the oldest ones are returned.
     """
     age = deployment.settings.archive.recheck_days * DAY_US
-    due: list[tuple[int, Partition]] = []
+    due: dict[Partition, int] = {}
     found = WorkList()
     for part in _list_partitions(deployment, now_us):
         with found.skip_damaged(part):
@@ -111,10 +111,8 @@ def find_due_for_recheck(deployment: Deployment, now_us: int, limit: int) -> Wor
             )
             oldest = min((record.checked_at_us for record in manifest.downloaded()), default=now_us)
             if now_us - oldest >= age:
-                due.append((oldest, part))
-    found.partitions.extend(
-        part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit]
-    )
+                due[part] = oldest
+    found.partitions.extend(sorted(due, key=lambda part: (due[part], str(part)))[:limit])
     return found
 
 

@@ -91,7 +91,7 @@ def reconcile_partition(deployment: Deployment, partition: Partition) -> Reconci
         LakeError: A recorded raw file is missing or altered.
     """
     with lock_partition(deployment, partition):
-        report = _compare(partition, read_parts(deployment, partition)[0].parts)
+        report = _compare(partition, read_parts(deployment, partition).rows.parts)
         path = deployment.lake.reconciliation(partition)
         publish_model(path, report)
     return Reconciliation(partition, report, path)

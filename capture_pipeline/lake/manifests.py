@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from capture_pipeline.binance.archive.protocol import Trust
+from capture_pipeline.binance.periods import TimeRange
 from capture_pipeline.binance.urls import Granularity
 
 
@@ -67,7 +68,12 @@ class ArchiveRecord(Record):
     rows: int = 0
     first_open_us: int | None = None
     last_open_us: int | None = None
-    holes: list[tuple[int, int]] = []
+    holes: list[TimeRange] = []
+
+    @property
+    def bounds(self) -> TimeRange:
+        """Period of the file."""
+        return TimeRange(self.start_us, self.end_us)
 
     @property
     def quarantined(self) -> bool:
@@ -135,7 +141,7 @@ class RestPage(Record):
     path: str
     sha256: str
     rows: int
-    present: list[tuple[int, int]]
+    present: list[TimeRange]
 
 
 class TopupsManifest(Record):

@@ -24,12 +24,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.symbols import validate_symbol
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.errors import LakeError
+from capture_pipeline.errors import CaptureError, LakeError
 
+T = TypeVar("T")
 _O_PATH = getattr(os, "O_PATH", os.O_RDONLY)
 """Opens only the name of a file; exists on Linux only."""
 
@@ -58,6 +60,13 @@ class Partition:
     def expected(self) -> int:
         """Count of candles in the whole month."""
         return self.interval.count_bars(self.month.start_us, self.month.end_us)
+
+
+class PartitionOutcome(NamedTuple, Generic[T]):
+    """A partition, and the result of some work on it or the error that ended the work."""
+
+    partition: Partition
+    outcome: T | CaptureError
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from capture_pipeline.recorder.storage.recovery import RecoveredSession
 from capture_pipeline.recorder.storage.tail_losses import UnwrittenMessages
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import AccountState
+from capture_pipeline.sessions.continuity import CaptureRange
 from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.gzip_members import FULL_BYTES
 from capture_pipeline.sessions.line_format import format_line, splice_line
@@ -186,11 +187,8 @@ class RecordingPipeline:
         gaps += self.ledger.count_messages(pending)
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
-        self._writer.put(
-            Batch(
-                text, len(lines), gaps, self._due_checkpoint(self._last_ns), (self._first_ns, self._last_ns)
-            )
-        )
+        times = CaptureRange(self._first_ns, self._last_ns)
+        self._writer.put(Batch(text, len(lines), gaps, self._due_checkpoint(self._last_ns), times))
         for gap in gaps:
             self._events.publish(GapFound(gap))
 

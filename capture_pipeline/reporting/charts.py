@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -29,6 +30,13 @@ class Ends:
     start: str
     middle: str
     end: str
+
+
+class Point(NamedTuple):
+    """Position in pixels from the upper left corner."""
+
+    x: float
+    y: float
 
 
 class Drawing:
@@ -86,7 +94,7 @@ class Drawing:
     def dot(self, x: float, y: float, colour: str) -> None:
         self._parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+    def line(self, points: Sequence[Point], colour: str) -> None:
         """Draw a line through points."""
         joined = " ".join(f"{x},{y}" for x, y in points)
         self._parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{joined}"/>')
@@ -102,6 +110,13 @@ class Drawing:
         return picture([*self._parts, "</svg>"])
 
 
+class Chart(NamedTuple):
+    """Heading and SVG of a chart."""
+
+    heading: str
+    svg: Markup
+
+
 @dataclass(frozen=True)
 class Section:
     """Section of a page.
@@ -111,14 +126,14 @@ class Section:
         lines: Sentences.
         head: Headings of the table; empty without one.
         rows: Rows of the table.
-        plots: Heading and SVG of each chart.
+        plots: The charts.
     """
 
     title: str
     lines: Sequence[str] = ()
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
-    plots: Sequence[tuple[str, Markup]] = ()
+    plots: Sequence[Chart] = ()
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
@@ -164,10 +179,10 @@ def draw_line(name: str, values: Sequence[float | None], ends: Ends) -> Markup:
     span = (high - low) or 1.0
     step = (_WIDTH - _LEFT) / max(1, len(values) - 1)
     drawing = _draw_frame(name, low, low + span, ends)
-    points: list[tuple[float, float]] = []
+    points: list[Point] = []
     for at, value in enumerate([*values, None]):
         if value is not None:
-            points.append((round(_LEFT + at * step, 1), _y((value - low) / span)))
+            points.append(Point(round(_LEFT + at * step, 1), _y((value - low) / span)))
         elif points:
             drawing.line(points, BLUE)
             points = []

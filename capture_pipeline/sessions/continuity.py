@@ -7,6 +7,21 @@ validation count with this module. It uses no file and no clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class IdRange(NamedTuple):
+    """Ids `first..last`, both included."""
+
+    first: int
+    last: int
+
+
+class CaptureRange(NamedTuple):
+    """Capture times from the first to the last of several lines, nanoseconds UTC."""
+
+    start_ns: int
+    end_ns: int
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import publish_bytes
@@ -26,7 +27,7 @@ def read_gaps_strictly(path: Path) -> list[Gap]:
     Raises:
         LakeError: A whole line is not a valid gap.
     """
-    return _latest(_require_gap(path, number, gap) for number, gap in _lines(path))
+    return _latest(_require_gap(path, line) for line in _lines(path))
 
 
 def ends_with_whole_line(path: Path) -> bool:
@@ -39,23 +40,31 @@ def write_gaps(path: Path, gaps: list[Gap]) -> None:
     publish_bytes(path, "".join(gap.model_dump_json() + "\n" for gap in gaps).encode())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Gap | str]]:
-    """Yield each whole line with its number: the gap, or the reason why it is invalid."""
+class _LedgerLine(NamedTuple):
+    """Number of a line, and its gap or the reason why it is invalid."""
+
+    number: int
+    gap: Gap | str
+
+
+def _lines(path: Path) -> Iterator[_LedgerLine]:
+    """Yield each whole line."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return
     for number, line in enumerate(lines, 1):
         try:
-            yield number, Gap.model_validate_json(line)
+            yield _LedgerLine(number, Gap.model_validate_json(line))
         except PARSE_ERRORS as error:
-            yield number, explain(error)
+            yield _LedgerLine(number, explain(error))
 
 
-def _require_gap(path: Path, number: int, gap: Gap | str) -> Gap:
-    if isinstance(gap, str):
-        raise LakeError(f"line {number} is not a gap: {gap}", where=str(path), remedy="restore the ledger")
-    return gap
+def _require_gap(path: Path, line: _LedgerLine) -> Gap:
+    if isinstance(line.gap, str):
+        what = f"line {line.number} is not a gap: {line.gap}"
+        raise LakeError(what, where=str(path), remedy="restore the ledger")
+    return line.gap
 
 
 def _latest(gaps: Iterator[Gap]) -> list[Gap]:

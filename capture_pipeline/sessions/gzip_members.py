@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isal import isal_zlib
 
@@ -53,8 +53,29 @@ def build_member(lines: bytes, count: int) -> bytes:
     return b"".join((head, body, _TAIL.pack(isal_zlib.crc32(lines), len(lines) & 0xFFFFFFFF)))
 
 
-def member_size(head: bytes) -> tuple[int, int] | None:
-    """Return the stated length and count of lines of a member; None if the head is not one of a recorder.
+class MemberSize(NamedTuple):
+    """Length of a member in bytes, and its count of lines, as its head states them."""
+
+    length: int
+    line_count: int
+
+
+class Member(NamedTuple):
+    """Lines of a sound member, and its length in bytes."""
+
+    lines: bytes
+    length: int
+
+
+class SalvagedTail(NamedTuple):
+    """Whole lines that can be inflated from a torn member, and the bytes after them."""
+
+    lines: bytes
+    open_line: bytes
+
+
+def member_size(head: bytes) -> MemberSize | None:
+    """Return the stated size of a member; None if the head is not one of a recorder.
 
     Args:
         head: At least the first `HEAD_BYTES` bytes of the member.
@@ -65,14 +86,14 @@ def member_size(head: bytes) -> tuple[int, int] | None:
     is_ours = (
         subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MAX_MEMBER_BYTES
     )
-    return (size, count) if is_ours else None
+    return MemberSize(size, count) if is_ours else None
 
 
 def claimed_lines(content: Content, at: int) -> int:
     """Count the lines that the members from an offset on state, as long as their heads can be followed."""
     lines = 0
     while (head := member_size(content[at : at + HEAD_BYTES])) is not None:
-        at, lines = at + head[0], lines + head[1]
+        at, lines = at + head.length, lines + head.line_count
     return lines
 
 
@@ -93,13 +114,15 @@ def inflate_member(member: bytes) -> bytes | None:
     return lines if inflater.eof and not inflater.unused_data and lines.endswith(b"\n") else None
 
 
-def read_member(content: Content, at: int) -> tuple[bytes, int] | None:
-    """Return the lines and the length of the member at an offset; None if no sound member begins there."""
+def read_member(content: Content, at: int) -> Member | None:
+    """Return the member at an offset; None if no sound member begins there."""
     head = member_size(content[at : at + _HEAD.size])
-    if head is None or at + head[0] > len(content):
+    if head is None or at + head.length > len(content):
         return None
-    lines = inflate_member(content[at : at + head[0]])
-    return None if lines is None or lines.count(b"\n") != head[1] else (lines, head[0])
+    lines = inflate_member(content[at : at + head.length])
+    if lines is None or lines.count(b"\n") != head.line_count:
+        return None
+    return Member(lines, head.length)
 
 
 def find_next_member(content: Content, at: int) -> int | None:
@@ -118,8 +141,8 @@ def find_next_member(content: Content, at: int) -> int | None:
     return None
 
 
-def salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
-    """Return the whole lines that can be inflated from a torn member, and the bytes after them."""
+def salvage_lines(tail: bytes) -> SalvagedTail:
+    """Inflate a torn member as far as possible."""
     inflater = zlib.decompressobj(31)
     out = bytearray()
     try:
@@ -130,4 +153,4 @@ def salvage_lines(tail: bytes) -> tuple[bytes, bytes]:
     except zlib.error:
         pass
     end = out.rfind(b"\n") + 1
-    return bytes(out[:end]), bytes(out[end:])
+    return SalvagedTail(bytes(out[:end]), bytes(out[end:]))

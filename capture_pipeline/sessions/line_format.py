@@ -7,6 +7,8 @@ this project.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from capture_pipeline.binance.streams.messages import Int64
@@ -35,8 +37,22 @@ decode_line = msgspec.json.Decoder(Line).decode
 """Raises one of `parsing.PARSE_ERRORS` for an invalid line; of `data` it checks only that they are JSON."""
 
 
-def split_message(message: bytes) -> tuple[bytes, bytes]:
-    """Return the stream name and the data of a combined-stream message.
+class CombinedMessage(msgspec.Struct, frozen=True, gc=False):
+    """Stream name and data of a combined-stream message."""
+
+    stream: bytes
+    data: bytes
+
+
+class Envelope(NamedTuple):
+    """Stream name of a combined-stream message, and the offset of its data."""
+
+    stream: str
+    offset: int
+
+
+def split_message(message: bytes) -> CombinedMessage:
+    """Split a combined-stream message.
 
     Raises:
         MalformedDataError: The message is not in the exchange's compact form, or contains a line break.
@@ -50,17 +66,17 @@ def split_message(message: bytes) -> tuple[bytes, bytes]:
         or b"\r" in message
     ):
         raise MalformedDataError(f"is not a message of the combined stream: {message[:120]!r}")
-    return message[11:end], message[end + 9 : -1]
+    return CombinedMessage(message[11:end], message[end + 9 : -1])
 
 
-def split_envelope(message: bytes) -> tuple[str, int]:
-    """Return the stream name of a combined-stream message and the offset of its data.
+def split_envelope(message: bytes) -> Envelope:
+    """Find stream name and data of a combined-stream message.
 
     Raises:
         MalformedDataError: The message is not in the exchange's compact form, or contains a line break.
     """
-    name, _ = split_message(message)
-    return name.decode("utf-8", "backslashreplace"), len(name) + 20
+    name = split_message(message).stream
+    return Envelope(name.decode("utf-8", "backslashreplace"), len(name) + 20)
 
 
 def splice_line(capture_ns: int, message: bytes) -> bytes:

@@ -161,7 +161,7 @@ def _parse_value(text: str, path: tuple[str, ...], name: str) -> object:
     if path in _YAML_EXAMPLES:
         return _parse_yaml_value(text, path, name)
     if path[-1] == "pinned_checksums":
-        return _replacement(dict(_parse_pair(part, name) for part in parts))
+        return _replacement(_parse_pairs(parts, name))
     return text or None
 
 
@@ -179,15 +179,18 @@ def _parse_yaml_value(text: str, path: tuple[str, ...], name: str) -> object:
         raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
 
 
-def _parse_pair(text: str, name: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigError(
-            f"{name}: {text!r} is not a pair",
-            where="environment",
-            remedy="write FILE=SHA256; separate several pairs by commas",
-        )
-    return key.strip(), value.strip()
+def _parse_pairs(texts: list[str], name: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(
+                f"{name}: {text!r} is not a pair",
+                where="environment",
+                remedy="write FILE=SHA256; separate several pairs by commas",
+            )
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> str:

@@ -12,6 +12,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.golden.comparison.continuous_spans import find_stretches
 from capture_pipeline.golden.quality_score import diagnose, join_spans
 from capture_pipeline.golden.scan.scanner import Scan
+from capture_pipeline.sessions.continuity import CaptureRange
 from capture_pipeline_tests.support.sessions.lines import START_NS, packed, recording, session, trade, written
 
 
@@ -180,7 +181,7 @@ def test_stretches_join_where_they_meet(
     spans: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
     """Stretches that overlap or touch become one stretch."""
-    assert join_spans(spans, 0) == expected
+    assert join_spans((CaptureRange(*span) for span in spans), 0) == expected
 
 
 @pytest.mark.parametrize("content", [None, b""])

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.periods import Interval, TimeRange
 from capture_pipeline.binance.streams._reference import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.comparison import prove_bars, prove_trades
 from capture_pipeline.golden.proof.published_trades import parse_published_trades
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.tables.golden.columns import decimal_text
 from capture_pipeline.tables.klines.bars import BARS, rules
 
@@ -169,7 +170,7 @@ def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
     A lost trade outside of these ranges is a difference, and so is its minute.
     """
     trades = some_trades()
-    lost = [(1100, 1112), (1105, 1106), (1400, 1400)]
+    lost = [IdRange(1100, 1112), IdRange(1105, 1106), IdRange(1400, 1400)]
     captured = trades.filter(~pl.any_horizontal(pl.col("trade_id").is_between(*each) for each in lost))
     proof = prove_trades(captured, trades, lost=lost)
     assert (proof.holds, proof.known_lost, proof.differences) == (True, 14, 0)
@@ -193,9 +194,9 @@ def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
     trades = some_trades()
     day = trades[:300]
     assert prove_trades(day[:290], day).holds
-    proof = prove_trades(day[:290], day, (1000, 1599))
+    proof = prove_trades(day[:290], day, IdRange(1000, 1599))
     assert [found.where for found in proof.listed] == [f"trade {number}" for number in range(1290, 1300)]
-    assert prove_trades(day[:0], day, (1000, 1599)).differences == 300
+    assert prove_trades(day[:0], day, IdRange(1000, 1599)).differences == 300
 
 
 def test_rows_that_stand_twice_count_once() -> None:
@@ -219,7 +220,7 @@ def test_a_trade_of_another_day_is_refused() -> None:
     """The error contains the line of a row of the next day."""
     trades = some_trades(20)
     with pytest.raises(MalformedDataError, match="csv, line 11: time is not"):
-        parse_published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
+        parse_published_trades(zipped(trades), STEM, 1 << 24, TimeRange(START, START + 40_000_000))
 
 
 def test_only_what_the_session_covers_is_compared() -> None:
@@ -319,7 +320,7 @@ def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
     market = trades.with_row_index().filter(~pl.col("index").is_in(list(kinds))).drop("index")
     bars = build_trade_bars(odd, Interval.M1)
     assert bars.equals(build_trade_bars(market, Interval.M1))
-    assert prove_bars(odd, bars, covered=(START, START + 180_000_000)).holds
+    assert prove_bars(odd, bars, covered=TimeRange(START, START + 180_000_000)).holds
     proof = prove_trades(odd, market)
     assert (proof.holds, proof.trades_captured) == (True, 116)
     assert not prove_trades(odd, market.filter(pl.col("trade_id") != 1010)).holds

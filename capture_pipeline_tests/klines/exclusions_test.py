@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.periods import MINUTE_US
+from capture_pipeline.binance.periods import MINUTE_US, TimeRange
 from capture_pipeline.klines.merge import Part, merge, separate_rows
 from capture_pipeline.tables.klines.exclusions import EXCLUSIONS
 from capture_pipeline_tests.support.frames import START_US, klines
@@ -54,7 +54,7 @@ def test_every_row_is_a_bar_candidate_or_excluded(files: list[tuple[str, int, in
             source,
             str(index),
             klines(3, START_US + seconds * 1_000_000),
-            (START_US, START_US + length * MINUTE_US),
+            TimeRange(START_US, START_US + length * MINUTE_US),
         )
         for index, (source, seconds, length) in enumerate(files)
     ]

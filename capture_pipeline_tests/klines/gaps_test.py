@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive.protocol import Trust
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, parse_time
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, TimeRange, iso, parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.calendars.outages import Edges, Kind, Outage, load_calendar
 from capture_pipeline.klines.quality.absence import find_nonexistent, find_recently_absent
-from capture_pipeline.klines.quality.gaps import Evidence, explain_gaps, find_filled_gaps
+from capture_pipeline.klines.quality.gaps import Evidence, KnownGap, explain_gaps, find_filled_gaps
 from capture_pipeline.klines.quality.ranges import Ranges, subtract, sum_lengths, union
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
@@ -68,7 +68,7 @@ def archive_of(start: int, trust: Trust, *, usable: bool = False) -> ArchiveReco
 def evidence(**known: object) -> Evidence:
     given_known: dict[str, object] = {
         "step_us": MINUTE_US,
-        "trading": (DAY, DAY + 31 * DAY_US),
+        "trading": TimeRange(DAY, DAY + 31 * DAY_US),
         "now_us": NOW,
         "outages": [],
         "pages": [],
@@ -79,15 +79,15 @@ def evidence(**known: object) -> Evidence:
     return Evidence(**given_known)  # type: ignore[arg-type]
 
 
-HOLE = (DAY + HOUR_US, DAY + HOUR_US + 5 * MINUTE_US)
+HOLE = TimeRange(DAY + HOUR_US, DAY + HOUR_US + 5 * MINUTE_US)
 TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
 
 
 @pytest.mark.parametrize(
     ("cause", "verified", "known"),
     [
-        (Cause.BEFORE_LISTING, False, {"trading": (DAY + DAY_US, DAY + 31 * DAY_US)}),
-        (Cause.AFTER_DELISTING, False, {"trading": (DAY, DAY + MINUTE_US)}),
+        (Cause.BEFORE_LISTING, False, {"trading": TimeRange(DAY + DAY_US, DAY + 31 * DAY_US)}),
+        (Cause.AFTER_DELISTING, False, {"trading": TimeRange(DAY, DAY + MINUTE_US)}),
         (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(*HOLE, "outage")]}),
         (
             Cause.EXCHANGE_OUTAGE,
@@ -117,7 +117,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (
             Cause.BEFORE_LISTING,
             False,
-            {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]},
+            {"trading": TimeRange(HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]},
         ),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1], "requested_later": []}),
@@ -173,7 +173,7 @@ def test_a_file_that_is_not_used_makes_its_hole_ours(trust: Trust, said: str) ->
 @pytest.mark.parametrize(("hours", "suspected"), [(23, False), (24, True)])
 def test_a_verified_hole_of_a_day_may_be_a_suspension(hours: int, suspected: bool) -> None:
     """The cause is unknown until the calendar lists it, and the detail says so."""
-    hole = (DAY + HOUR_US, DAY + (1 + hours) * HOUR_US)
+    hole = TimeRange(DAY + HOUR_US, DAY + (1 + hours) * HOUR_US)
     (gap,) = explain_gaps(
         [hole], evidence(pages=[page(*hole, NOW - 2 * HOUR_US), page(*hole, NOW - HOUR_US)])
     )
@@ -183,7 +183,7 @@ def test_a_verified_hole_of_a_day_may_be_a_suspension(hours: int, suspected: boo
 def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -> None:
     """The hole is expected and unexplained. The following day is not published yet."""
     known = evidence(archives=[archive_of(DAY, Trust.OK, usable=True)], now_us=DAY + DAY_US + 2 * HOUR_US)
-    inside, after = explain_gaps([(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
+    inside, after = explain_gaps([TimeRange(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
     assert (inside.cause, inside.end_us, inside.row(MINUTE_US)["explained"]) == (
         Cause.OURS,
         DAY + DAY_US,
@@ -196,7 +196,7 @@ def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -
 @pytest.mark.parametrize(("start", "end"), [(-1, 1), (59, 61), (1, 59)])
 def test_an_outage_that_touches_a_candle_does_not_explain_it(start: int, end: int) -> None:
     """An outage of some minutes does not explain a missing hour, unless its absence is proven."""
-    hour = (DAY + HOUR_US, DAY + 2 * HOUR_US)
+    hour = TimeRange(DAY + HOUR_US, DAY + 2 * HOUR_US)
     outage = Outage(hour[0] + start * MINUTE_US, hour[0] + end * MINUTE_US, "minutes")
     (gap,) = explain_gaps([hour], evidence(step_us=HOUR_US, outages=[outage]))
     assert (gap.cause, gap.start_us, gap.end_us) == (Cause.OURS, *hour)
@@ -212,13 +212,15 @@ def test_outages_that_follow_each_other_explain_the_candle_between_them() -> Non
     """Two outages cover the kline together; it gets one row with one reason."""
     half = DAY + HOUR_US + 30 * MINUTE_US
     listed = [Outage(DAY + HOUR_US, half, "first"), Outage(half, DAY + 2 * HOUR_US, "second")]
-    (gap,) = explain_gaps([(DAY + HOUR_US, DAY + 2 * HOUR_US)], evidence(step_us=HOUR_US, outages=listed))
+    (gap,) = explain_gaps(
+        [TimeRange(DAY + HOUR_US, DAY + 2 * HOUR_US)], evidence(step_us=HOUR_US, outages=listed)
+    )
     assert (gap.cause, gap.detail) == (Cause.EXCHANGE_OUTAGE, "first")
 
 
 def test_the_edge_of_an_outage_is_made_of_whole_candles() -> None:
     """Half an hour before an outage is part of the kline of the hour before it."""
-    hole = (DAY + 9 * HOUR_US, DAY + 12 * HOUR_US)
+    hole = TimeRange(DAY + 9 * HOUR_US, DAY + 12 * HOUR_US)
     outage = Outage(DAY + 10 * HOUR_US, DAY + 12 * HOUR_US, "outage")
     pages = [page(*hole, NOW - HOUR_US), page(*hole, NOW)]
     gaps = explain_gaps([hole], evidence(step_us=HOUR_US, outages=[outage], pages=pages))
@@ -233,7 +235,7 @@ _SPANS = st.lists(st.tuples(_SECONDS, st.integers(1, 86_400)), max_size=3)
 
 
 def _spans_us(spans: list[tuple[int, int]], unit_us: int = 1_000_000) -> Ranges:
-    return [(DAY + start * unit_us, DAY + (start + length_) * unit_us) for start, length_ in spans]
+    return [TimeRange(DAY + start * unit_us, DAY + (start + length_) * unit_us) for start, length_ in spans]
 
 
 @given(
@@ -263,7 +265,7 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
     ]
     seen = evidence(
         step_us=step,
-        trading=(DAY + min(trading) * 1_000_000, DAY + max(trading) * 1_000_000),
+        trading=TimeRange(DAY + min(trading) * 1_000_000, DAY + max(trading) * 1_000_000),
         now_us=DAY + now * 1_000_000,
         outages=[Outage(*span, "made") for span in _spans_us(outages)],
         pages=[page(start, end, at, run_at=NOW) for start, end, at in asked],
@@ -272,7 +274,9 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
     gaps = explain_gaps(missing, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in gaps)
     assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == sum_lengths(missing) // step
-    rows = find_filled_gaps([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
+    rows = find_filled_gaps(
+        [KnownGap(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen
+    )
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in rows)
     assert sum_lengths((gap.start_us, gap.end_us) for gap in rows) == sum(
         gap.end_us - gap.start_us for gap in rows
@@ -317,7 +321,7 @@ def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(
 
 def test_only_the_part_seen_missing_twice_is_verified() -> None:
     """A minute whose kline appeared in between is not proven absent."""
-    middle = (HOLE[0] + MINUTE_US, HOLE[0] + 2 * MINUTE_US)
+    middle = TimeRange(HOLE[0] + MINUTE_US, HOLE[0] + 2 * MINUTE_US)
     pages = [page(*HOLE, NOW), page(*HOLE, NOW + HOUR_US, [middle])]
     assert find_nonexistent(pages, Gaps()) == [(HOLE[0], middle[0]), (middle[1], HOLE[1])]
 
@@ -368,8 +372,9 @@ def test_a_minute_after_the_answers_own_time_is_not_seen_missing() -> None:
 
 def test_a_filled_hole_stays_in_the_ledger_with_what_filled_it() -> None:
     """Each range occurs once, with its first cause."""
-    known = [(Cause.ARCHIVE_OMISSION, HOLE), (Cause.OURS, (HOLE[0], HOLE[1] + MINUTE_US))]
-    gaps = find_filled_gaps(known, {"rest": [(DAY, DAY + DAY_US)]}, evidence())
+    longer = TimeRange(HOLE.start_us, HOLE.end_us + MINUTE_US)
+    known = [KnownGap(Cause.ARCHIVE_OMISSION, HOLE), KnownGap(Cause.OURS, longer)]
+    gaps = find_filled_gaps(known, {"rest": [TimeRange(DAY, DAY + DAY_US)]}, evidence())
     assert [(gap.start_us, gap.end_us, gap.cause, gap.filled_by) for gap in gaps] == [
         (*HOLE, Cause.ARCHIVE_OMISSION, "rest"),
         (HOLE[1], HOLE[1] + MINUTE_US, Cause.OURS, "rest"),
@@ -414,10 +419,10 @@ def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
 )
 def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str, end: str) -> None:
     """The minutes of public lists of missing klines are explained, and the minutes around them are not."""
-    hole = (parse_time(start), parse_time(end))
+    hole = TimeRange(parse_time(start), parse_time(end))
     outages = [entry for entry in load_calendar() if entry.applies_to(Market.SPOT, "BTCUSDT")]
-    around = (hole[0] - HOUR_US, hole[1] + HOUR_US)
-    gaps = explain_gaps([around], evidence(trading=(0, NOW), outages=outages))
+    around = TimeRange(hole[0] - HOUR_US, hole[1] + HOUR_US)
+    gaps = explain_gaps([around], evidence(trading=TimeRange(0, NOW), outages=outages))
     explained = union([(gap.start_us, gap.end_us) for gap in gaps if gap.cause is Cause.EXCHANGE_OUTAGE])
     assert subtract([hole], explained) == []
     assert sum_lengths(subtract(explained, [hole])) <= 15 * MINUTE_US
@@ -425,12 +430,12 @@ def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str
 
 def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:
     """The suspension applies only to these symbols, and only to spot."""
-    month = (parse_time("2022-12-01"), parse_time("2023-01-01"))
+    month = TimeRange(parse_time("2022-12-01"), parse_time("2023-01-01"))
     for market, symbol, cause in (
         (Market.SPOT, "BTCUSDC", Cause.SUSPENDED),
         (Market.SPOT, "BTCUSDT", Cause.OURS),
         (Market.UM, "BTCUSDC", Cause.OURS),
     ):
         outages = [entry for entry in load_calendar() if entry.applies_to(market, symbol)]
-        (gap,) = explain_gaps([month], evidence(trading=(0, NOW), outages=outages))
+        (gap,) = explain_gaps([month], evidence(trading=TimeRange(0, NOW), outages=outages))
         assert gap.cause is cause

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture_pipeline.binance.periods import TimeRange
 from capture_pipeline.klines.quality.ranges import (
     Ranges,
     batch_ranges,
@@ -55,7 +56,8 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
         ],
         np.int64,
     )
-    there, gone = find_present(opens, 10, (0, 300)), find_missing(opens, 10, (0, 300))
+    whole = TimeRange(0, 300)
+    there, gone = find_present(opens, 10, whole), find_missing(opens, 10, whole)
     assert union(there, gone) == [(0, 300)]
     assert intersect(there, gone) == []
     assert sum_lengths(there) == 10 * len({index for index in indices if index < 30})
@@ -63,7 +65,8 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
 
 def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:
     """A span of several holes is never longer than a page."""
-    assert batch_ranges([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [
+    ranges = union([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)])
+    assert batch_ranges(ranges, 100) == [
         (0, 100),
         (101, 102),
         (200, 900),

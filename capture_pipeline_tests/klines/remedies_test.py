@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive.protocol import Trust
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month, TimeRange
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.gaps import find_gaps
@@ -113,7 +113,7 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
         first, last = (START + each * HOUR_US if each is not None else None for each in trading_period)
         known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
         publish_model(deployment.lake.trading_period_file(part.market, part.symbol, part.interval), known)
-    save(deployment, part, archives, topups, shifted)
+    save(deployment, part, archives, topups, [TimeRange(*each) for each in shifted])
 
     result = find_gaps(deployment, part, now_us)
 
@@ -166,5 +166,6 @@ def test_presence_counts_open_times_on_the_grid_alone(opens: list[int], start: i
     """The same holds for a range that starts off the grid."""
     times = np.array(opens, np.int64)
     expected = [(at, at + HOUR_US) for at in sorted(set(opens)) if at % HOUR_US == 0 and at >= start]
-    assert find_present(times, HOUR_US, (start, 6 * HOUR_US)) == union(expected)
-    assert find_missing(times, HOUR_US, (start, 6 * HOUR_US)) == subtract([(start, 6 * HOUR_US)], expected)
+    whole = TimeRange(start, 6 * HOUR_US)
+    assert find_present(times, HOUR_US, whole) == union(expected)
+    assert find_missing(times, HOUR_US, whole) == subtract([whole], expected)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive.protocol import Trust
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, TimeRange
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.ingest.rest_fill import find_ranges_to_request
@@ -81,7 +81,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     files = [day(index, state, holes) for index, state in sorted(days.items())]
     archives = ArchivesManifest(files=[*([monthly(*month)] if month else []), *files])
     topups = TopupsManifest(
-        pages=[page(range_, now_us - minutes * MINUTE_US, [range_]) for range_, minutes in asked]
+        pages=[page(range_, now_us - minutes * MINUTE_US, [TimeRange(*range_)]) for range_, minutes in asked]
     )
     known = None
     if trading_period is not None:

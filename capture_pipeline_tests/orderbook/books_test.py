@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.decimals import UNIT
 from capture_pipeline.binance.streams.messages import DepthDiff, Level
 from capture_pipeline.orderbook.book import Book
-from capture_pipeline.orderbook.compiled._arrays import WINDOW, Ints
-from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
+from capture_pipeline.orderbook.compiled._arrays import WINDOW
+from capture_pipeline.orderbook.compiled.book import LevelArrays, LevelBatch, TickBook
 from capture_pipeline.orderbook.levels import decimal_text
 
 Levels = list[tuple[int, int]]
@@ -27,11 +27,13 @@ def texts(levels: Levels) -> list[Level]:
     return [(decimal_text(tick * UNIT), decimal_text(lots)) for tick, lots in levels]
 
 
-def arrays(levels: Levels) -> tuple[Ints, Ints]:
-    return np.array([tick for tick, _ in levels], np.int64), np.array([lots for _, lots in levels], np.int64)
+def arrays(levels: Levels) -> LevelArrays:
+    return LevelArrays(
+        np.array([tick for tick, _ in levels], np.int64), np.array([lots for _, lots in levels], np.int64)
+    )
 
 
-def numbers(side: tuple[Ints, Ints], tick: int) -> Levels:
+def numbers(side: LevelArrays, tick: int) -> Levels:
     return list(zip((side[0] * tick).tolist(), side[1].tolist(), strict=True))
 
 

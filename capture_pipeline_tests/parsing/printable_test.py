@@ -18,7 +18,7 @@ from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataErro
 from capture_pipeline.klines.quality.gate_results import GateResult
 from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.reporting.charts import Section, page
+from capture_pipeline.reporting.charts import Chart, Section, page
 from capture_pipeline.reporting.pages import picture, svg_text
 from capture_pipeline.sessions.status import Status
 from capture_pipeline.terminal import logger, show_traceback, write_json, write_line, write_lines
@@ -184,7 +184,7 @@ def test_a_page_shows_text_as_text() -> None:
         lines=["<i>\u202e"],
         head=["x"],
         rows=[["{{ 1 }}"]],
-        plots=[("p", picture(["<svg>", svg_text("<x>"), "</svg>"]))],
+        plots=[Chart("p", picture(["<svg>", svg_text("<x>"), "</svg>"]))],
     )
     html = page("t\x9b", [section])
     assert "&lt;b&gt;\\x1b" in html

@@ -175,7 +175,7 @@ def test_frames_have_the_form_of_the_page(row: Row) -> None:
         if row["use"] != "none":
             placed = ids_of(kind_of(stream), data)
             assert placed is not None
-            assert placed[:2] == ids_told(row["ids"], envelope["data"])
+            assert (placed.first, placed.last) == ids_told(row["ids"], envelope["data"])
         record.take(frame)
     unknown = set() if (market, kind_of(stream)) in FIELDS else set(codes(row["fields"]))
     assert record.streams[stream].document["unknown_fields"].keys() == unknown

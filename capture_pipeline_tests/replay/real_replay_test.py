@@ -12,7 +12,7 @@ import pytest
 from capture_pipeline.binance.streams.messages import decode_book_ticker
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
+from capture_pipeline.orderbook.compiled.book import LevelArrays, LevelBatch, TickBook
 from capture_pipeline.orderbook.levels import to_units
 from capture_pipeline.orderbook.synchronization import State
 from capture_pipeline.replay.book_lookup import Absence
@@ -131,7 +131,7 @@ def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) ->
         name: {Decimal(level[0]): Decimal(level[1]) for level in document[name]} for name in ("bids", "asks")
     }
     columns = [
-        (
+        LevelArrays(
             np.array([int(price * 100) for price in sides[name]], np.int64),
             np.array([int(size.scaleb(8)) for size in sides[name].values()]),
         )

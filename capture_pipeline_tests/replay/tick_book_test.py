@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.compiled import book as tick_book
 from capture_pipeline.orderbook.compiled._arrays import EMPTY, MAX_TICK, SPAN, WINDOW
-from capture_pipeline.orderbook.compiled.book import LevelBatch, TickBook
+from capture_pipeline.orderbook.compiled.book import LevelArrays, LevelBatch, TickBook
 
 Levels = list[tuple[int, int]]
 NEAR = st.integers(-60, 60)
@@ -99,7 +99,9 @@ def test_a_snapshot_takes_the_place_of_everything(
     if before:
         book.apply(run_of(before))
     columns = [
-        (np.array([tick for tick, _ in side], np.int64), np.array([lots for _, lots in side], np.int64))
+        LevelArrays(
+            np.array([tick for tick, _ in side], np.int64), np.array([lots for _, lots in side], np.int64)
+        )
         for side in (bids, asks)
     ]
     book.load(columns[0], columns[1])
@@ -122,7 +124,7 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
     """A book with 45,000 distant levels per side is complete. Extreme prices are rejected."""
     far = np.arange(45_000, dtype=np.int64) * WINDOW
     book = TickBook()
-    book.load((-far, far + 1), (far, far + 1))
+    book.load(LevelArrays(-far, far + 1), LevelArrays(far, far + 1))
     assert book.level_counts == (45_000, 45_000)
     assert book.lots(1, int(far[-1])) == int(far[-1]) + 1
     for tick in (MAX_TICK + 1, -MAX_TICK - 1, 2**63 - 1, -(2**63)):
@@ -130,8 +132,9 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
             levels: tuple[Levels, Levels] = ([(tick, 1)], []) if side == 0 else ([], [(tick, 1)])
             with pytest.raises(MalformedDataError, match="62 bits"):
                 book.apply(run_of([levels]))
+            level = LevelArrays(np.array([tick]), np.array([1]))
             with pytest.raises(MalformedDataError, match="62 bits"):
-                book.load((np.array([tick]), np.array([1])), (np.array([tick]), np.array([1])))
+                book.load(level, level)
 
 
 def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +142,7 @@ def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tick_book, "_MAX_SLOTS", 1 << 13)
     far = np.arange(9_000, dtype=np.int64) * WINDOW
     with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
-        TickBook().load((far, far + 1), (far, far + 1))
+        TickBook().load(LevelArrays(far, far + 1), LevelArrays(far, far + 1))
     with pytest.raises(MalformedDataError, match="more than 2,048 levels per side"):
         TickBook().apply(run_of([([], [(int(tick), 1) for tick in far])]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import ArchiveFile, TradesFile
@@ -21,31 +22,40 @@ _US_FROM = 10**14
 _FUTURE_US = parse_time("2100-01-01")
 
 
+class _TimeColumn(NamedTuple):
+    """Number of a time column, and microseconds to add when milliseconds are converted."""
+
+    number: int
+    rest_us: int
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Columns of a kind of file.
 
     Attributes:
         columns: Names of the columns.
-        times: Indexes of the time columns, each with the microseconds to add when milliseconds are converted.
+        times: The time columns.
         volume: Index of the quantity column.
         aliases: Names of kline fields, with the corresponding names in this kind of file.
     """
 
     columns: tuple[str, ...]
-    times: tuple[tuple[int, int], ...]
+    times: tuple[_TimeColumn, ...]
     volume: int
     aliases: dict[str, str]
 
     @property
     def time(self) -> int:
         """Index of the first time column."""
-        return self.times[0][0]
+        return self.times[0].number
 
 
-_KLINES = _Layout(tuple(KLINES_HEADER.split(",")), ((_OPEN, 0), (_CLOSE_TIME, 999)), 5, {})
+_KLINES = _Layout(
+    tuple(KLINES_HEADER.split(",")), (_TimeColumn(_OPEN, 0), _TimeColumn(_CLOSE_TIME, 999)), 5, {}
+)
 _TRADES = _Layout(
-    (*TRADES_HEADER.split(","), "is_best_match"), ((4, 0),), 2, {"volume": "qty", "low": "price"}
+    (*TRADES_HEADER.split(","), "is_best_match"), (_TimeColumn(4, 0),), 2, {"volume": "qty", "low": "price"}
 )
 
 
@@ -140,7 +150,7 @@ def _future(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
     if isinstance(file, ArchiveFile):
         opens_us = int(rows[-1][_OPEN]) * _time_unit_us(rows[-1])
         return [*rows, _shift_row(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
-    last = _shift_row(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
+    last = _shift_row(rows[-1], _FUTURE_US - file.bounds.start_us, _TRADES)
     last[_ID] = str(int(last[_ID]) + 1)
     return [*rows, last]
 

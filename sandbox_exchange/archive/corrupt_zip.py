@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from capture_pipeline.errors import ConfigError
 from sandbox_exchange.faults.rules import FaultRule
@@ -68,16 +69,23 @@ def build_zip(*entries: ZipEntry, overlapping: bool = False) -> bytes:
     )
 
 
+class DeflatedZeros(NamedTuple):
+    """Raw deflate stream of zero bytes, and their CRC-32."""
+
+    data: bytes
+    crc: int
+
+
 @lru_cache(maxsize=4)
-def deflate_zeros(megabytes: int) -> tuple[bytes, int]:
-    """Build a raw deflate stream of zero bytes, and compute their CRC-32, without storing the zero bytes."""
+def deflate_zeros(megabytes: int) -> DeflatedZeros:
+    """Build the stream without storing the zero bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block, crc = bytes(_MB), 0
     # A full flush removes all back references, so that the same bytes can be repeated.
     piece = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
     for _ in range(megabytes):
         crc = zlib.crc32(block, crc)
-    return piece * megabytes + b"\x03\x00", crc
+    return DeflatedZeros(piece * megabytes + b"\x03\x00", crc)
 
 
 def inflate_first_entry(body: bytes, where: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -94,7 +95,7 @@ def build_response(request: Request, published: Published, kind: str) -> Respons
         or (condition is not None and condition not in {etag, modified})
     ):
         return Response(published.body, headers=headers, media_type=kind)
-    first, last = _bounds(byte_range[1], byte_range[2], total)
+    first, last = _parse_range(byte_range[1], byte_range[2], total)
     if first >= total or first > last:
         error = _xml_error(416, "InvalidRange", "The requested range is not satisfiable", "")
         error.headers["Content-Range"] = f"bytes */{total}"
@@ -103,10 +104,17 @@ def build_response(request: Request, published: Published, kind: str) -> Respons
     return Response(published.body[first : last + 1], status_code=206, headers=headers, media_type=kind)
 
 
-def _bounds(first: str, last: str, total: int) -> tuple[int, int]:
-    if not first:
-        return (max(0, total - int(last)), total - 1) if int(last) else (total, total)
-    return int(first), min(int(last) if last else total - 1, total - 1)
+class _ByteRange(NamedTuple):
+    """Positions of the first and the last byte."""
+
+    first: int
+    last: int
+
+
+def _parse_range(first: str, last: str, total: int) -> _ByteRange:
+    if first:
+        return _ByteRange(int(first), min(int(last) if last else total - 1, total - 1))
+    return _ByteRange(max(0, total - int(last)), total - 1) if int(last) else _ByteRange(total, total)
 
 
 def _xml_error(status: int, code: str, message: str, key: str) -> Response:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from capture_pipeline.binance.periods import HOUR_US, SECOND_US
 from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse_name, parse_trades_name
@@ -75,6 +76,16 @@ class ZipInfo:
     recorded_checksum: bytes | None
 
 
+class _Revision(NamedTuple):
+    """Number of a version of a file, and its time of publication; 0 for the usual time."""
+
+    number: int
+    modified_us: int = 0
+
+
+_FIRST = _Revision(0)
+
+
 class Archive:
     """Published files of a source at the time of a clock."""
 
@@ -93,7 +104,7 @@ class Archive:
         self._checksum_form = checksum_form
         delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
         self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
-        self._revisions: dict[str, tuple[int, int]] = {}
+        self._revisions: dict[str, _Revision] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="sandbox-archive-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._stored_sizes: OrderedDict[str, int] = OrderedDict()
@@ -111,7 +122,7 @@ class Archive:
 
     def publication_us(self, file: AnyFile) -> int:
         """Return the publication time of a file, microseconds UTC."""
-        return (file.bounds[1] + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
+        return (file.bounds.end_us + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
 
     def find_file(self, path: str) -> AnyFile | None:
         """Return the published file at a path without a leading slash; None if there is none yet."""
@@ -153,8 +164,8 @@ class Archive:
         """
         file = self.find_file(path)
         with self._lock:
-            newest, modified_us = self._revisions.get(path, (0, 0))
-            revision = (newest - 1, 0) if is_older and newest else (newest, modified_us)
+            newest = self._revisions.get(path, _FIRST)
+            revision = _Revision(newest.number - 1) if is_older and newest.number else newest
             return self._build(file, revision, rules) if file else None
 
     def read_info(self, path: str, rules: Rules = ()) -> ZipInfo | None:
@@ -163,7 +174,7 @@ class Archive:
         if file is None:
             return None
         with self._lock:
-            key = path, self._revisions.get(path, (0, 0))[0], _rules_key(rules)
+            key = path, self._revisions.get(path, _FIRST).number, _rules_key(rules)
             # A file without content gets no entry.
             if key not in self._infos:
                 self.read_zip(path, rules)
@@ -186,7 +197,7 @@ class Archive:
             digest = hashlib.sha256(digest.encode()).hexdigest()
         if kind == "stale_checksum":
             with self._lock:
-                older = self._build(file, (self._revisions.get(path, (0, 0))[0] - 1, 0), rules)
+                older = self._build(file, _Revision(self._revisions.get(path, _FIRST).number - 1), rules)
             digest = older.sha256 if older else digest
         recorded = info.recorded_checksum if not rules and path not in self._revisions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
@@ -204,12 +215,13 @@ class Archive:
         if self.find_file(path) is None:
             return None
         with self._lock:
-            revision = self._revisions.get(path, (0, 0))[0] + 1
-            self._revisions[path] = revision, self._clock.now_us() // SECOND_US * SECOND_US
+            number = self._revisions.get(path, _FIRST).number + 1
+            modified_us = self._clock.now_us() // SECOND_US * SECOND_US
+            self._revisions[path] = _Revision(number, modified_us)
         return self.read_info(path)
 
-    def _build(self, file: AnyFile, revision: tuple[int, int], rules: Rules) -> Published | None:
-        key = file.path, revision[0], _rules_key(rules)
+    def _build(self, file: AnyFile, revision: _Revision, rules: Rules) -> Published | None:
+        key = file.path, revision.number, _rules_key(rules)
         info = self._infos.get(key)
         cached_path = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
         if info and cached_path.name in self._stored_sizes:
@@ -219,7 +231,8 @@ class Archive:
         if content is None:
             return None
         published = _create_published(
-            _build_zip_bytes(content, file, revision[0], rules), revision[1] or self.publication_us(file)
+            _build_zip_bytes(content, file, revision.number, rules),
+            revision.modified_us or self.publication_us(file),
         )
         self._infos[key] = ZipInfo(
             len(published.body), published.etag, published.sha256, published.modified_us, content.checksum

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from capture_pipeline.binance.periods import from_us
@@ -35,6 +36,13 @@ class ListQuery:
     max_keys: int = _MAX_KEYS
 
 
+class _Entry(NamedTuple):
+    """Key or folder of a page, and its XML."""
+
+    name: str
+    xml: str
+
+
 class Listing:
     """Generator of listing pages."""
 
@@ -46,7 +54,7 @@ class Listing:
     def page(self, query: ListQuery) -> bytes:
         """Render one page as XML."""
         max_keys = max(0, min(query.max_keys, _MAX_KEYS))
-        entries: list[tuple[str, str]] = []
+        entries: list[_Entry] = []
         is_truncated = False
         for name in self._names(query):
             if len(entries) == max_keys:
@@ -54,7 +62,7 @@ class Listing:
                 break
             text = _prefix_xml(name) if name.endswith("/") else self._key_xml(name)
             if text:
-                entries.append((name, text))
+                entries.append(_Entry(name, text))
         return _page_xml(query, max_keys, entries, is_truncated=is_truncated)
 
     def _names(self, query: ListQuery) -> Iterator[str]:
@@ -138,11 +146,9 @@ def _prefix_xml(name: str) -> str:
     return f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
 
 
-def _page_xml(
-    query: ListQuery, max_keys: int, entries: list[tuple[str, str]], *, is_truncated: bool
-) -> bytes:
+def _page_xml(query: ListQuery, max_keys: int, entries: list[_Entry], *, is_truncated: bool) -> bytes:
     next_marker = (
-        f"<NextMarker>{escape(entries[-1][0])}</NextMarker>"
+        f"<NextMarker>{escape(entries[-1].name)}</NextMarker>"
         if is_truncated and entries and query.delimiter
         else ""
     )
@@ -154,6 +160,6 @@ def _page_xml(
         f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>"
     )
     # The bucket sends keys before folders.
-    keys = "".join(text for name, text in entries if not name.endswith("/"))
-    folders = "".join(text for name, text in entries if name.endswith("/"))
+    keys = "".join(each.xml for each in entries if not each.name.endswith("/"))
+    folders = "".join(each.xml for each in entries if each.name.endswith("/"))
     return f"{head}{keys}{folders}</ListBucketResult>".encode()

@@ -6,7 +6,7 @@ Files of spot trades have seven columns and no header, files of futures trades h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,13 @@ _AGG_TRADES = "aggTrades"
 _AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
 Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
 """Function from rows and the expression of their time in microseconds to the rows of the file."""
-_Columns = tuple[Trades, dict[str, Any]]
-"""Trades with times and sides of the rows, and the other columns in order."""
+
+
+class _Columns(NamedTuple):
+    """Trades with times and sides of the rows, and the other columns in order."""
+
+    trades: Trades
+    values: dict[str, Any]
 
 
 def build_trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange: Arrange) -> bytes:
@@ -56,7 +61,7 @@ def _trade_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale
         "qty": scale.text("lot", trades.quantity),
         "quote_qty": quote,
     }
-    return trades, {"id": market.trade_ids.sent_ids(venue, trades.ids), **values}
+    return _Columns(trades, {"id": market.trade_ids.sent_ids(venue, trades.ids), **values})
 
 
 def _aggregate_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
@@ -66,12 +71,8 @@ def _aggregate_columns(market: SyntheticMarket, venue: Market, trades: Trades, s
         "qty": scale.text("lot", aggregates.rows.quantity),
     }
     first, last = (market.trade_ids.sent_ids(venue, ids) for ids in (aggregates.first, aggregates.last))
-    return aggregates.rows, {
-        "id": aggregates.rows.ids + AGGREGATES_FROM[venue],
-        **values,
-        "first": first,
-        "last": last,
-    }
+    numbers = {"id": aggregates.rows.ids + AGGREGATES_FROM[venue]}
+    return _Columns(aggregates.rows, {**numbers, **values, "first": first, "last": last})
 
 
 def _csv(columns: _Columns, arrange: Arrange, *, micro: bool, is_spot: bool) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from capture_pipeline.binance.periods import SECOND_US, Interval
+from capture_pipeline.binance.periods import SECOND_US, Interval, TimeRange
 from capture_pipeline.binance.urls import Market, TradesFile
 from sandbox_exchange.config.models import SandboxConfig
 from sandbox_exchange.config.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
@@ -130,11 +130,13 @@ def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
     )
 
 
-def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tuple[int, int]]:
-    """Return the outages and suspensions of a symbol as `[start, end)`."""
-    outages = [(outage.start, outage.end) for outage in config.outages if outage.applies_to(market, symbol)]
+def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[TimeRange]:
+    """Return the outages and suspensions of a symbol."""
+    outages = [
+        TimeRange(outage.start, outage.end) for outage in config.outages if outage.applies_to(market, symbol)
+    ]
     return outages + [
-        (each.start, each.end)
+        TimeRange(each.start, each.end)
         for each in config.suspensions
         if each.symbol == symbol and each.market in {None, market}
     ]
@@ -178,7 +180,7 @@ def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
         (
             each.form
             for each in spans
-            if _applies_to_file(each, file) and each.start <= file.bounds[0] < each.end
+            if _applies_to_file(each, file) and each.start <= file.bounds.start_us < each.end
         ),
         None,
     )

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.periods import DAY_US
+from capture_pipeline.binance.periods import DAY_US, TimeRange
 from sandbox_exchange.market.prng import Ints
 
 _NEVER = 1 << 62
+
+
+class DayCells(NamedTuple):
+    """The n + 1 edges of cells in microseconds UTC, and for each of the n cells whether it is open."""
+
+    edges: Ints
+    is_open: NDArray[np.bool_]
 
 
 class TradingHours:
@@ -22,13 +30,13 @@ class TradingHours:
             symbol is listed.
     """
 
-    def __init__(self, listed_us: int, delisted_us: int | None, outages: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, listed_us: int, delisted_us: int | None, outages: Iterable[TimeRange]) -> None:
         """Merge listing, delisting and outages.
 
         Args:
             listed_us: Time of the listing, microseconds UTC.
             delisted_us: Time of the delisting, microseconds UTC; None for a listed symbol.
-            outages: Periods `[start, end)` in any order; they may overlap.
+            outages: Periods in any order; they may overlap.
         """
         spans = [
             (-_NEVER, listed_us),
@@ -57,19 +65,15 @@ class TradingHours:
         at = int(np.searchsorted(self._starts, time_us, side="right")) - 1
         return int(self._starts[at]) if at >= 0 and time_us < self._ends[at] else None
 
-    def day_edges(self, day: int, step_us: int) -> tuple[Ints, NDArray[np.bool_]]:
-        """Divide a day into cells of at most `step_us`, each completely open or completely closed.
-
-        Returns:
-            The n + 1 edges in microseconds UTC, and for each of the n cells whether it is open.
-        """
+    def day_edges(self, day: int, step_us: int) -> DayCells:
+        """Divide a day into cells of at most `step_us`, each completely open or completely closed."""
         start = day * DAY_US
         edges = np.arange(start, start + DAY_US + 1, step_us, dtype=np.int64)
         cuts = np.concatenate([self._starts, self._ends])
         cuts = cuts[(cuts > start) & (cuts < start + DAY_US)]
         if cuts.size:
             edges = np.union1d(edges, cuts)
-        return edges, self.are_open(edges[:-1], 1)
+        return DayCells(edges, self.are_open(edges[:-1], 1))
 
     def count_closed_days(self, first_day: int, end_day: int) -> int:
         """Return the number of days in `[first_day, end_day)` that are completely closed."""

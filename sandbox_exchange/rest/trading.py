@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.streams.messages import Level
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.constants import DEFAULT_ROWS, MAX_ROWS, UM_DEPTHS, UM_REACH_US
@@ -132,6 +133,6 @@ class TradingApi:
         return self._synthetic
 
 
-def _levels(levels: Ints, scale: Scale) -> list[tuple[str, str]]:
+def _levels(levels: Ints, scale: Scale) -> list[Level]:
     prices, sizes = scale.text("price", levels[:, 0].copy()), scale.text("lot", levels[:, 1].copy())
     return list(zip(prices.to_list(), sizes.to_list(), strict=True))

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import MutableHeaders
@@ -150,14 +150,22 @@ def _truncated_length(length: int, rule: FaultRule) -> int:
     return min(int(length * rule.number("at", 0.5)), max(0, length - 1))
 
 
-async def _collect_response(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+class _CollectedResponse(NamedTuple):
+    """First message of a response, and the body."""
+
+    start: Message
+    body: bytes
+
+
+async def _collect_response(app: ASGIApp, scope: Scope, receive: Receive) -> _CollectedResponse:
     messages: list[MutableMapping[str, Any]] = []
 
     async def collect(message: Message) -> None:
         messages.append(message)
 
     await app(scope, receive, collect)
-    return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
+    body = b"".join(message.get("body", b"") for message in messages[1:])
+    return _CollectedResponse(messages[0], body)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

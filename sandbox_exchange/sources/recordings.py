@@ -65,12 +65,14 @@ class RecordedSource:
             key=lambda recorded: (recorded.file.granularity is Granularity.DAILY, recorded.file.name),
         ):
             file = recorded.file
-            self._series[file.market, file.symbol, file.interval][Month.of(file.bounds[0])].append(recorded)
+            self._series[file.market, file.symbol, file.interval][Month.of(file.bounds.start_us)].append(
+                recorded
+            )
         self._frames: OrderedDict[tuple[_SeriesKey, Month], pl.DataFrame] = OrderedDict()
 
     def all_published_us(self, monthly_delay_hours: float, daily_delay_hours: float) -> int:
         """Return a time by which the last file and the monthly file of its period are published."""
-        ends = [Month.of(recorded.file.bounds[0]).end_us for recorded in self._files.values()]
+        ends = [Month.of(recorded.file.bounds.start_us).end_us for recorded in self._files.values()]
         return max(ends) + int((max(monthly_delay_hours, daily_delay_hours) + 1) * HOUR_US)
 
     def symbols(self, market: Market) -> list[SymbolSpec]:
@@ -122,7 +124,7 @@ class RecordedSource:
         in_folder = [
             file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted
         ]
-        return [file for file in in_folder if file.bounds[1] <= until_us]
+        return [file for file in in_folder if file.bounds.end_us <= until_us]
 
     def trades_files(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int

@@ -22,12 +22,13 @@ from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.recordings.reader import read_lines
 from sandbox_exchange.config.symbols import SymbolSpec
 from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
-from sandbox_exchange.streams.messages import Message, StreamKey
+from sandbox_exchange.streams.messages import Message, MessageWindow, StreamKey
 
 _MAX_WINDOW_LINES = 5000
 _SYMBOL_SEARCH_LINES = 5000
@@ -99,13 +100,13 @@ class ReplayFeed:
         del keys, start_us, end_us
         return iter(())
 
-    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> MessageWindow:
         """Return the messages up to `end_us` since the last call, from at most `_MAX_WINDOW_LINES` lines.
 
         The replay starts at the first call with keys.
         """
         if not (keys or self._is_started):
-            return [], end_us
+            return MessageWindow([], end_us)
         self._is_started = True
         wanted: dict[str, list[StreamKey]] = {}
         for key in keys:
@@ -114,7 +115,7 @@ class ReplayFeed:
         for _ in range(_MAX_WINDOW_LINES):
             record = self._next
             if record is None or record.time_us > end_us:
-                return messages, end_us
+                return MessageWindow(messages, end_us)
             if kind_of(record.stream) is StreamKind.SNAPSHOT:
                 self.snapshots[symbol_of(record.stream)] = record.data
             messages += [
@@ -123,7 +124,7 @@ class ReplayFeed:
             ]
             start_us = record.time_us
             self._advance()
-        return messages, start_us
+        return MessageWindow(messages, start_us)
 
     def _advance(self) -> None:
         try:
@@ -132,16 +133,16 @@ class ReplayFeed:
             self.failure, self._next = str(error), None
 
 
-def _ids(record: Record) -> tuple[int, int]:
-    """Return the first and last id of a message; zeros if it has no ids or is damaged."""
+def _ids(record: Record) -> IdRange:
+    """Return the ids of a message; zeros if it has no ids or is damaged."""
     with suppress(*PARSE_ERRORS):
         if kind_of(record.stream) is StreamKind.DEPTH:
             diff = decode_wire_diff(record.data)
-            return diff.first_id, diff.last_id
+            return IdRange(diff.first_id, diff.last_id)
         if kind_of(record.stream) is StreamKind.TRADE:
             trade = decode_trade_ids(record.data).trade_id
-            return trade, trade
-    return 0, 0
+            return IdRange(trade, trade)
+    return IdRange(0, 0)
 
 
 class ReplaySource:

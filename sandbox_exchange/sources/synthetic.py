@@ -10,7 +10,7 @@ from functools import partial
 
 import polars as pl
 
-from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, TimeRange, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from sandbox_exchange.archive.trades_csv import build_trades_csv
 from sandbox_exchange.config.models import Difference, SandboxConfig
@@ -52,7 +52,7 @@ class SyntheticSource:
         )
         return irregularities.select_page(irregularities.apply(frame, query.interval, now_us), query, now_us)
 
-    def _open_time_bounds(self, query: KlineQuery, now_us: int) -> tuple[int, int]:
+    def _open_time_bounds(self, query: KlineQuery, now_us: int) -> TimeRange:
         """Return the bounds of the open times of the requested candles; outages extend the bounds."""
         step, hours = query.interval, self._market.trade_series(query.market, query.symbol).hours
         bound = min(now_us if query.end_us is None else query.end_us, now_us, hours.last_us) + 1
@@ -68,9 +68,9 @@ class SyntheticSource:
                 break
             span *= 2
         if not len(opens):
-            return 0, 0
+            return TimeRange(0, 0)
         opens = opens[: query.limit] if query.start_us is not None else opens[-query.limit :]
-        return int(opens[0]), int(opens[-1]) + 1
+        return TimeRange(int(opens[0]), int(opens[-1]) + 1)
 
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
         """Return the intervals with files, at most one day; futures have no files of one second."""
@@ -92,7 +92,7 @@ class SyntheticSource:
             ArchiveFile(market, symbol, interval, period)
             for period in self._periods(market, granularity, symbol, until_us)
         ]
-        return [file for file in files if file.bounds[1] <= until_us and self._is_traded(file)]
+        return [file for file in files if file.bounds.end_us <= until_us and self._is_traded(file)]
 
     def trades_files(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int
@@ -104,7 +104,7 @@ class SyntheticSource:
             TradesFile(market, symbol, period)
             for period in self._periods(market, granularity, symbol, until_us)
         ]
-        return [file for file in files if file.bounds[1] <= until_us and self._is_traded(file)]
+        return [file for file in files if file.bounds.end_us <= until_us and self._is_traded(file)]
 
     def _periods(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int
@@ -133,7 +133,7 @@ class SyntheticSource:
 
     def _build_trades(self, file: TradesFile) -> FileContent | None:
         if replace(file, kind="trades") not in self.trades_files(
-            file.market, file.granularity, file.symbol, file.bounds[1]
+            file.market, file.granularity, file.symbol, file.bounds.end_us
         ):
             return None
         arrange = partial(rearrange_rows, config=self._config, file=file)
@@ -144,7 +144,9 @@ class SyntheticSource:
         )
 
     def _build_klines(self, file: ArchiveFile) -> FileContent | None:
-        if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
+        if file not in self.files(
+            file.market, file.granularity, file.symbol, file.interval, file.bounds.end_us
+        ):
             return None
         start, end = file.bounds
         bars = self._market.klines(file.market, file.symbol, file.interval, start, end, _NEVER)

@@ -39,6 +39,13 @@ class ConnectionFault(NamedTuple):
     position: int
 
 
+class AppliedFaults(NamedTuple):
+    """Messages to send, and the fault of the connection after them; None without one."""
+
+    items: list[OutgoingMessage]
+    fault: ConnectionFault | None
+
+
 class StreamFaults:
     """Stream rules of the fault script."""
 
@@ -55,7 +62,7 @@ class StreamFaults:
         ]
         items = [OutgoingMessage(message) for message in messages]
         return (
-            apply_message_faults(states, items, ALL_CONNECTIONS, self._delayed)[0]
+            apply_message_faults(states, items, ALL_CONNECTIONS, self._delayed).items
             if states or self._delayed
             else items
         )
@@ -83,7 +90,7 @@ class StreamFaults:
 
 def apply_message_faults(
     states: Sequence[RuleState], items: Sequence[OutgoingMessage], number: int, delayed: DelayedMessages
-) -> tuple[list[OutgoingMessage], ConnectionFault | None]:
+) -> AppliedFaults:
     """Apply message faults to items, up to the first fault of a connection.
 
     Args:
@@ -96,7 +103,7 @@ def apply_message_faults(
     for position, item in enumerate(items):
         rule = _select_due_rule(states, item.message, number)
         if rule is not None and rule.fault not in MESSAGE_KINDS:
-            return out, ConnectionFault(rule, position)
+            return AppliedFaults(out, ConnectionFault(rule, position))
         stream = item.message.key.stream
         if rule is not None and rule.fault == "ws_reorder" and stream not in delayed:
             delayed[stream] = item
@@ -104,7 +111,7 @@ def apply_message_faults(
         out += _apply_to_item(item, rule)
         if stream in delayed:
             out.append(delayed.pop(stream))
-    return out, None
+    return AppliedFaults(out, None)
 
 
 def is_for_connection(rule: FaultRule, target: Target) -> bool:

@@ -17,7 +17,7 @@ from sandbox_exchange.market.kline_text import Scale
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.trades import Trades
 from sandbox_exchange.streams.futures_messages import FuturesMessages
-from sandbox_exchange.streams.messages import Message, StreamKey
+from sandbox_exchange.streams.messages import Message, MessageWindow, StreamKey
 from sandbox_exchange.streams.spot_messages import (
     agg_trade_messages,
     depth_messages,
@@ -68,14 +68,14 @@ class MarketFeed:
                     self._get_block(key, block)
                     yield
 
-    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> MessageWindow:
         """Return all messages in `(start_us, end_us]`, in order of time, and `end_us`."""
         for key in self._blocks.keys() - set(keys):
             del self._blocks[key]
         parts = [
             self._messages_between(key, start_us, end_us) for key in sorted(keys) if self._is_served(key)
         ]
-        return sorted(chain.from_iterable(parts), key=_TIME), end_us
+        return MessageWindow(sorted(chain.from_iterable(parts), key=_TIME), end_us)
 
     def _is_served(self, key: StreamKey) -> bool:
         name, _, topic = key.stream.partition("@")

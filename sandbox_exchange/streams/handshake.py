@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from websockets.datastructures import Headers
 from websockets.http11 import Response
@@ -72,11 +73,18 @@ def parse_endpoint(path: str) -> StreamEndpoint:
     return StreamEndpoint(Market.UM, StreamRoute.PUBLIC, rest)
 
 
-def replace_target(data: bytes) -> tuple[str, bytes]:
-    """Return the target of a request, and the request with the target `/`.
+class ReplacedTarget(NamedTuple):
+    """Target of a request, and the request with the target `/`."""
+
+    target: str
+    request: bytes
+
+
+def replace_target(data: bytes) -> ReplacedTarget:
+    """Replace the target of a request by `/`.
 
     A target with a thousand streams is too long for the library.
     """
     line, _, headers = data.partition(b"\r\n")
     method, target, version = line.split(b" ", 2)
-    return target.decode("latin-1"), b"%b / %b\r\n%b" % (method, version, headers)
+    return ReplacedTarget(target.decode("latin-1"), b"%b / %b\r\n%b" % (method, version, headers))

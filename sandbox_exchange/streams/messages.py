@@ -54,6 +54,13 @@ class OutgoingMessage(NamedTuple):
     rule: FaultRule | None = None
 
 
+class MessageWindow(NamedTuple):
+    """Messages by time, and the time up to which they are complete, microseconds UTC."""
+
+    messages: list[Message]
+    end_us: int
+
+
 class Feed(Protocol):
     """Source of stream messages."""
 
@@ -68,8 +75,8 @@ class Feed(Protocol):
     def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
         """Prepare the messages of `window` in steps; optional before `window`."""
 
-    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
-        """Return messages in `(start_us, end_us]` by time, and the time up to which they are complete."""
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> MessageWindow:
+        """Return messages in `(start_us, end_us]` by time."""
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:

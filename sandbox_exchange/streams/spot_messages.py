@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.market.book import BestPrices, Diffs, SideChanges
@@ -90,11 +91,31 @@ def ticker_messages(best: BestPrices, key: StreamKey, symbol: str, scale: Scale)
     ]
 
 
-def trade_rows(trades: Trades, key: StreamKey, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
-    """Yield the time, the time as sent, id, price, quantity and the buyer-is-maker flag of each trade."""
+class TradeRow(NamedTuple):
+    """Values of a trade.
+
+    Attributes:
+        time_us: Time, microseconds UTC.
+        sent_time: Time in the unit of the stream.
+        trade_id: Id of the market.
+        price: Text of the price.
+        quantity: Text of the quantity.
+        buyer_maker: `true` if the seller was the taker.
+    """
+
+    time_us: int
+    sent_time: int
+    trade_id: int
+    price: str
+    quantity: str
+    buyer_maker: str
+
+
+def trade_rows(trades: Trades, key: StreamKey, scale: Scale) -> Iterator[TradeRow]:
+    """Iterate over the trades."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
-    return zip(
+    rows = zip(
         trades.time_us.tolist(),
         sent_times(trades.time_us, key),
         trades.ids.tolist(),
@@ -102,6 +123,7 @@ def trade_rows(trades: Trades, key: StreamKey, scale: Scale) -> Iterator[tuple[i
         makers,
         strict=True,
     )
+    return map(TradeRow._make, rows)
 
 
 def sent_times(time_us: Ints, key: StreamKey) -> list[int]:

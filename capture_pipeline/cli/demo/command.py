@@ -78,9 +78,9 @@ def demo_command(folder: Path, port: int) -> None:
             results = evaluate(deployment)
             coverage = report_coverage(deployment, now_us)
         write_line("Comparing the monthly files with the daily files and REST answers")
-        _, not_compared = reconcile_all(
+        not_compared = reconcile_all(
             deployment, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False
-        )
+        ).failures
         write_line("Recording a live session of seconds, one of its two connections cut on the way")
         session = recorded_session(deployment_file, folder.absolute() / LIVE_FILE)
         renew_catalog(deployment)

@@ -13,7 +13,7 @@ from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.klines.backfill import outcome_line, outcome_row
 from capture_pipeline.cli.options import JSON
-from capture_pipeline.cli.selection import Failures, partition_options, partitions
+from capture_pipeline.cli.selection import Failures, partition_options, partitions, run_each
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
@@ -39,7 +39,9 @@ def gaps_command(deployment: Deployment, fill: bool, show_all: bool, as_json: bo
         now_us = deployment.rest.server_time_us() if fill else deployment.now_us()
         parts = [part for part in partitions(deployment, now_us) if _has_begun(deployment, part)]
         failures = _fill(deployment, now_us, quiet=as_json) if fill else {}
-        results, not_computed = _compute(deployment, parts, now_us, quiet=as_json)
+        results, not_computed = run_each(
+            "gaps", parts, lambda part: update_gaps(deployment, part, now_us), quiet=as_json
+        )
         failures |= not_computed
     rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
     if as_json:
@@ -50,25 +52,6 @@ def gaps_command(deployment: Deployment, fill: bool, show_all: bool, as_json: bo
     emit_failures(list(failures.values()))
     if failures:
         click.get_current_context().exit(EXIT_FAILED)
-
-
-def _compute(
-    deployment: Deployment, parts: list[Partition], now_us: int, *, quiet: bool
-) -> tuple[list[GapsResult], Failures]:
-    """Compute the ledgers, each under the lock of its partition.
-
-    Return them, and the error of each partition that failed.
-    """
-    results: list[GapsResult] = []
-    failures: Failures = {}
-    with progress("gaps", len(parts), quiet=quiet) as tell:
-        for part in parts:
-            try:
-                results.append(update_gaps(deployment, part, now_us))
-            except CaptureError as error:
-                failures[part] = error
-            tell(str(part))
-    return results, failures
 
 
 def _has_begun(deployment: Deployment, part: Partition) -> bool:

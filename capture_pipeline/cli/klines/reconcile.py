@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
-from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors, progress
+from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.options import JSON
-from capture_pipeline.cli.selection import Failures, partition_options, partitions
+from capture_pipeline.cli.selection import PartitionResults, partition_options, partitions, run_each
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import check_venue
-from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.reconciliation import Reconciliation, reconcile_partition
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -57,21 +57,9 @@ def reconcile_command(deployment: Deployment, as_json: bool) -> None:
 
 def reconcile_all(
     deployment: Deployment, parts: list[Partition], *, quiet: bool
-) -> tuple[list[Reconciliation], Failures]:
-    """Compare the sources of partitions with progress.
-
-    Return the reports, and the error of each partition that failed.
-    """
-    reports: list[Reconciliation] = []
-    failures: Failures = {}
-    with progress("reconcile", len(parts), quiet=quiet) as tell:
-        for part in parts:
-            try:
-                reports.append(reconcile_partition(deployment, part))
-            except CaptureError as error:
-                failures[part] = error
-            tell(str(part))
-    return reports, failures
+) -> PartitionResults[Reconciliation]:
+    """Compare the sources of partitions with progress."""
+    return run_each("reconcile", parts, partial(reconcile_partition, deployment), quiet=quiet)
 
 
 def _reconciled(found: Reconciliation) -> dict[str, Any]:

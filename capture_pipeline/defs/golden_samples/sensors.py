@@ -7,6 +7,7 @@ the start of the session.
 import time
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -58,7 +59,7 @@ def session_sensor(
     try:
         for window in list_windows(deployment.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
             _write_plan(deployment, window)
-        wanted = [folder for folder, plan in _find_unfinished(deployment) if plan.planned]
+        wanted = [each.folder for each in _find_unfinished(deployment) if each.plan.planned]
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
     new = [
@@ -139,10 +140,15 @@ def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
     )
 
 
-def _find_unfinished(deployment: Deployment) -> Iterator[tuple[SessionFolder, SessionPlan]]:
+class _UnfinishedSession(NamedTuple):
+    folder: SessionFolder
+    plan: SessionPlan
+
+
+def _find_unfinished(deployment: Deployment) -> Iterator[_UnfinishedSession]:
     for folder in list_sessions(sessions_folder(deployment)):
         if not folder.metadata.exists() and (plan := read_plan_if_valid(folder)):
-            yield folder, plan
+            yield _UnfinishedSession(folder, plan)
 
 
 def _report_queued(instance: dg.DagsterInstance, runs: SessionRuns, plan: SessionPlan) -> list[str]:

@@ -7,7 +7,7 @@ has different metadata.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -262,8 +262,8 @@ def _is_known_since(newest: NewestMaterializations, asset: str, key: str | None,
 def _differs(record: dg.EventLogRecord | None, event: dg.AssetMaterialization) -> bool:
     """Return True if metadata differ from those of the newest materialization, except for values of a run."""
     known = record.asset_materialization if record is not None else None
-    return known is None or dict(_content(known.metadata)) != dict(_content(event.metadata))
+    return known is None or _content(known.metadata) != _content(event.metadata)
 
 
-def _content(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    return ((name, value) for name, value in values.items() if name not in result_metadata.RUN_VALUES)
+def _content(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if name not in result_metadata.RUN_VALUES}

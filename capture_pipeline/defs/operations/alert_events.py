@@ -1,5 +1,7 @@
 """Conversion of Dagster events to alerts: evaluations of checks, failed runs and successful runs."""
 
+from typing import NamedTuple
+
 import dagster as dg
 
 from capture_pipeline.operations.alerts.models import Alert, State
@@ -32,7 +34,20 @@ def fetch_newest_id(instance: dg.DagsterInstance) -> int:
     return instance.event_log_storage.get_maximum_record_id() or 0
 
 
-def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.EventLogEntry]]:
+class NewEvents(NamedTuple):
+    """Events that were read.
+
+    Attributes:
+        newest: Id of the last event that was read. It is lower than before if the newest runs were deleted,
+            because the storage may assign their ids again.
+        events: The events, in order.
+    """
+
+    newest: int
+    events: list[dg.EventLogEntry]
+
+
+def read_events(instance: dg.DagsterInstance, after: int) -> NewEvents:
     """Read the next events that are relevant for alerts, in order.
 
     Dagster's public functions do not return evaluations of checks. The function used here serves Dagster's
@@ -41,10 +56,6 @@ def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.
     Args:
         instance: Dagster instance.
         after: Id of the last event that was read before.
-
-    Returns:
-        The id of the last event that was read now, and the events. The id is lower than `after` if the newest
-        runs were deleted, because the storage may assign their ids again.
     """
     found: dict[int, dg.EventLogEntry] = {}
     complete = fetch_newest_id(instance)
@@ -53,7 +64,7 @@ def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.
         found |= some
         if len(some) == MAX_EVENTS:
             complete = min(complete, max(some))
-    return complete, [found[number] for number in sorted(found) if number <= complete]
+    return NewEvents(complete, [found[number] for number in sorted(found) if number <= complete])
 
 
 def alerts_from_events(

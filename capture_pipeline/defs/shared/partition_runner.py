@@ -19,12 +19,12 @@ from capture_pipeline.defs.shared.failures import domain_errors_as_dagster, may_
 from capture_pipeline.defs.shared.partitions import check_tags, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.paths import Partition
+from capture_pipeline.lake.paths import Partition, PartitionOutcome
 
 MetadataByAsset = Mapping[str, Mapping[str, Any]]
 """Metadata of one partition by asset name."""
 T = TypeVar("T")
-Results = Generator[tuple[Partition, T | CaptureError], None, None]
+Results = Generator[PartitionOutcome[T], None, None]
 PROGRESS_INTERVAL_S = 5.0
 """Seconds between two progress lines in the log of a run. Each line is a row of the event log."""
 
@@ -83,9 +83,9 @@ def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition
     def results(partitions: Sequence[Partition]) -> Results[T]:
         for partition in partitions:
             try:
-                yield partition, work(partition)
+                yield PartitionOutcome(partition, work(partition))
             except CaptureError as error:
-                yield partition, error
+                yield PartitionOutcome(partition, error)
 
     return results
 

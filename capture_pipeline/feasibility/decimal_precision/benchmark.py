@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -168,9 +169,9 @@ def run_benchmark(
         expected = {operation: compute_expected(operation, block) for operation in Operation}
         done = _run_all(forms, block, repeats)
         for form, operation in itertools.product(forms, Operation):
-            seconds, found = done[form.operation_key(operation)]
-            cells[form.name, operation].seconds += seconds
-            cells[form.name, operation].count(block.scale.name, found, expected[operation])
+            found = done[form.operation_key(operation)]
+            cells[form.name, operation].seconds += found.seconds
+            cells[form.name, operation].count(block.scale.name, found.results, expected[operation])
     return DecimalBenchmark(rows, digest, list(cells.values()))
 
 
@@ -180,17 +181,27 @@ def _warm_up(forms: Sequence[Representation], seed: int) -> None:
     _run_all(forms, block, 1)
 
 
-def _run_all(
-    forms: Sequence[Representation], block: Rows, repeats: int
-) -> dict[str, tuple[float, Results | None]]:
-    """Run all operations on a block: seconds and results by key; the results are None after an overflow."""
-    done: dict[str, tuple[float, Results | None]] = {}
+class _TimedResults(NamedTuple):
+    """Seconds and results of an operation; no results after an overflow."""
+
+    seconds: float
+    results: Results | None
+
+
+class _TimedOperation(NamedTuple):
+    seconds: float
+    raw: Raw
+
+
+def _run_all(forms: Sequence[Representation], block: Rows, repeats: int) -> dict[str, _TimedResults]:
+    """Run all operations on a block; the results are by key."""
+    done: dict[str, _TimedResults] = {}
     for form in forms:
         dataset = form.build(block)
         for operation in Operation:
             if form.operation_key(operation) not in done:
                 seconds, raw = _time_operation(form, operation, dataset, repeats)
-                done[form.operation_key(operation)] = (
+                done[form.operation_key(operation)] = _TimedResults(
                     seconds,
                     None if raw is None else form.results(operation, raw, dataset),
                 )
@@ -199,7 +210,7 @@ def _run_all(
 
 def _time_operation(
     form: Representation, operation: Operation, dataset: Dataset, repeats: int
-) -> tuple[float, Raw]:
+) -> _TimedOperation:
     best, raw = float("inf"), None
     for _ in range(repeats):
         started = time.perf_counter()
@@ -208,4 +219,4 @@ def _time_operation(
         except _REFUSALS:
             raw = None
         best = min(best, time.perf_counter() - started)
-    return best, raw
+    return _TimedOperation(best, raw)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,13 +123,20 @@ def generate_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
         )
 
 
-def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:
+class DigestedRows(NamedTuple):
+    """A block, and the SHA-256 of all blocks up to it."""
+
+    rows: Rows
+    sha256: str
+
+
+def digest_of(blocks: Iterator[Rows]) -> Iterator[DigestedRows]:
     """Yield every block with the SHA-256 of all blocks up to it."""
     digest = hashlib.sha256()
     for block in blocks:
         for column in (block.ticks, block.lots, block.minutes):
             digest.update(column.astype("<i8", copy=False).tobytes())
-        yield block, digest.hexdigest()
+        yield DigestedRows(block, digest.hexdigest())
 
 
 def _generate_block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:

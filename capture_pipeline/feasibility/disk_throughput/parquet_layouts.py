@@ -52,7 +52,7 @@ class Layout:
     encoding: str
 
     @property
-    def parts(self) -> tuple[str, str, str]:
+    def parts(self) -> tuple[str, ...]:
         """Codec, row group and encoding."""
         return self.codec, self.row_group, self.encoding
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.files import storage_errors
@@ -75,12 +76,11 @@ def measure_medium(folder: Path, size: int) -> MediumRate:
     with mmap.mmap(-1, _BLOCK_BYTES) as block, storage_errors(path):  # O_DIRECT needs the alignment of a map
         block.write(os.urandom(_BLOCK_BYTES))
         try:
-            direct_write_s, direct_read_s = _time_direct(path, block, size)
+            direct = _time_direct(path, block, size)
             write_s = _time_write(path, block, size, 0)
             cached = drop_pages(path)
-            return MediumRate(
-                size, write_s, _time_read(path, block, size, 0), direct_write_s, direct_read_s, cached
-            )
+            read_s = _time_read(path, block, size, 0)
+            return MediumRate(size, write_s, read_s, direct.write_s, direct.read_s, cached)
         finally:
             path.unlink(missing_ok=True)
 
@@ -117,14 +117,21 @@ def _probe_cache(descriptor: int) -> float | None:
     return found / _PROBES
 
 
-def _time_direct(path: Path, block: mmap.mmap, size: int) -> tuple[float | None, float | None]:
+class _DirectTimes(NamedTuple):
+    """Seconds of a write and of a read with O_DIRECT; None without support."""
+
+    write_s: float | None
+    read_s: float | None
+
+
+def _time_direct(path: Path, block: mmap.mmap, size: int) -> _DirectTimes:
     if not _DIRECT:
-        return None, None
+        return _DirectTimes(None, None)
     try:
-        return _time_write(path, block, size, _DIRECT), _time_read(path, block, size, _DIRECT)
+        return _DirectTimes(_time_write(path, block, size, _DIRECT), _time_read(path, block, size, _DIRECT))
     except OSError as error:
         if error.errno in {22, 95}:  # EINVAL, EOPNOTSUPP: the file system does not support O_DIRECT
-            return None, None
+            return _DirectTimes(None, None)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,16 +53,28 @@ def build_report(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
 
 def build_readings(reports: Sequence[OriginReport]) -> list[Reading]:
     """Build the readings of the two criteria; the worst stream decides."""
-    counted = [(report.subject, stream) for report in reports for stream in report.counted_streams]
-    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in counted]
-    skewed = [(stream.p95_ms, subject, stream) for subject, stream in counted if stream.p95_ms is not None]
+    counted = [_Stream(report.subject, stream) for report in reports for stream in report.counted_streams]
+    missing = [_Measured(each.times.unusable_percent or 0.0, each) for each in counted]
+    skewed = [_Measured(each.times.p95_ms, each) for each in counted if each.times.p95_ms is not None]
     return [_build_missing_reading(missing), _build_skew_reading(skewed, len(counted))]
 
 
-def _build_missing_reading(found: list[tuple[float, str, StreamTimes]]) -> Reading:
+class _Stream(NamedTuple):
+    subject: str
+    times: StreamTimes
+
+
+class _Measured(NamedTuple):
+    """A figure of a stream that a criterion limits."""
+
+    value: float
+    stream: _Stream
+
+
+def _build_missing_reading(found: list[_Measured]) -> Reading:
     if not found:
         return Reading(criterion=ORIGIN_TIME.name, measured=None, note="no stream has a message")
-    share, subject, worst = max(found, key=lambda each: each[0])
+    share, (subject, worst) = max(found, key=lambda each: each.value)
     missing = worst.null + worst.zero
     note = (
         f"worst: {subject}, {worst.name}: {missing:,} missing, {worst.invalid:,} invalid, "
@@ -72,7 +85,7 @@ def _build_missing_reading(found: list[tuple[float, str, StreamTimes]]) -> Readi
     )
 
 
-def _build_skew_reading(found: list[tuple[float, str, StreamTimes]], counted_streams: int) -> Reading:
+def _build_skew_reading(found: list[_Measured], counted_streams: int) -> Reading:
     if not found or len(found) < counted_streams:
         note = (
             "a stream has no origin time of its own to measure"
@@ -80,7 +93,7 @@ def _build_skew_reading(found: list[tuple[float, str, StreamTimes]], counted_str
             else "no stream has a message"
         )
         return Reading(criterion=SKEW.name, measured=None, note=note)
-    skew, subject, worst = max(found, key=lambda each: each[0])
+    skew, (subject, worst) = max(found, key=lambda each: each.value)
     note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms taken out"
     return Reading(criterion=SKEW.name, measured=skew, note=note)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from capture_pipeline.feasibility.event_time.evidence import OriginReport
 from capture_pipeline.feasibility.event_time.measurement import PERCENTILES, StreamTimes
-from capture_pipeline.reporting.charts import Ends, Section, draw_bars, draw_line, format_value
+from capture_pipeline.reporting.charts import Chart, Ends, Section, draw_bars, draw_line, format_value
 
 TITLE = "Origin times"
 _ROWS = {
@@ -67,7 +65,7 @@ def build_sections(reports: Sequence[OriginReport]) -> list[Section]:
     ]
 
 
-def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
+def _build_plots(stream: StreamTimes) -> list[Chart]:
     found = stream.histogram
     if found is None:
         return []
@@ -75,11 +73,11 @@ def _build_plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     ends = Ends(f"{found.start_ms:,.3f} ms", f"{(found.start_ms + end) / 2:,.3f} ms", f"{end:,.3f} ms")
     outside = f"{found.below:,} messages are below the range, {found.above:,} above"
     return [
-        (
+        Chart(
             f"{stream.name}: skew without offset, messages by bin; {outside}",
             draw_bars(f"skew of {stream.name}", found.counts, ends),
         ),
-        (
+        Chart(
             f"{stream.name}: median skew over time, ms",
             draw_line(f"offset of {stream.name}", stream.offsets_ms, Ends("first message", "", "last")),
         ),

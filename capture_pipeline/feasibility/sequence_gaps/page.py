@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from markupsafe import Markup
-
 from capture_pipeline.checks.feasibility import GAPS
 from capture_pipeline.checks.model import Verdict
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.sequence_gaps.measurement import FeedFigures
-from capture_pipeline.reporting.charts import RED, Ends, Section, draw_bars, format_value
+from capture_pipeline.reporting.charts import RED, Chart, Ends, Section, draw_bars, format_value
 
 ASSET = "delta_feed_report"
 TITLE = "Diffs of the order book"
@@ -113,13 +111,13 @@ def _describe_feed(feed: FeedFigures) -> list[str]:
     return lines
 
 
-def _build_plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
+def _build_plots(feed: FeedFigures) -> list[Chart]:
     whole = len(feed.messages_by_period) * feed.period_s / 60
     ends = Ends("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"
     return [
-        (f"Diffs, {each}", draw_bars("diffs over time", feed.messages_by_period, ends)),
-        (f"Lost ids, {each}", draw_bars("lost ids over time", feed.lost_by_period, ends, RED)),
+        Chart(f"Diffs, {each}", draw_bars("diffs over time", feed.messages_by_period, ends)),
+        Chart(f"Lost ids, {each}", draw_bars("lost ids over time", feed.lost_by_period, ends, RED)),
     ]
 
 

@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 from capture_pipeline.golden.scan.scanner import MAX_SILENCE_NS, Scan
 from capture_pipeline.golden.scan.streams import StreamScan
-
-Span = tuple[int, int]
-"""Start and end, nanoseconds UTC."""
+from capture_pipeline.sessions.continuity import CaptureRange
 
 
 class _Run(NamedTuple):
@@ -22,7 +20,7 @@ class _Run(NamedTuple):
     end_ns: int
 
 
-def find_stretches(scans: Sequence[Scan]) -> list[Span]:
+def find_stretches(scans: Sequence[Scan]) -> list[CaptureRange]:
     """Find the continuous stretches of recordings, in ascending order.
 
     Ids of a stream are compared over all files. Ids that any file contains are not missing. Ids between the
@@ -37,24 +35,24 @@ def find_stretches(scans: Sequence[Scan]) -> list[Span]:
     return _subtract(active, holes)
 
 
-def join_spans(spans: Iterable[Span], silent_s: float = MAX_SILENCE_NS / 1e9) -> list[Span]:
+def join_spans(spans: Iterable[CaptureRange], silent_s: float = MAX_SILENCE_NS / 1e9) -> list[CaptureRange]:
     """Join spans of several files, in ascending order, that overlap or are at most `silent_s` apart."""
-    result: list[Span] = []
+    result: list[CaptureRange] = []
     for start, end in sorted(spans):
-        if result and start - result[-1][1] <= silent_s * 1e9:
-            result[-1] = (result[-1][0], max(result[-1][1], end))
+        if result and start - result[-1].end_ns <= silent_s * 1e9:
+            result[-1] = CaptureRange(result[-1].start_ns, max(result[-1].end_ns, end))
         else:
-            result.append((start, end))
+            result.append(CaptureRange(start, end))
     return result
 
 
-def _list_active_spans(found: Scan) -> Iterator[Span]:
+def _list_active_spans(found: Scan) -> Iterator[CaptureRange]:
     """Iterate over the spans of one file without a silence."""
     start = found.first_ns
     for before, after in found.silences:
-        yield start, before
+        yield CaptureRange(start, before)
         start = after
-    yield start, found.last_ns
+    yield CaptureRange(start, found.last_ns)
 
 
 def _list_runs(stream: StreamScan) -> Iterator[_Run]:
@@ -67,28 +65,28 @@ def _list_runs(stream: StreamScan) -> Iterator[_Run]:
     yield _Run(first_id, start_ns, stream.track.last, stream.last_ns)
 
 
-def _find_holes(runs: list[_Run]) -> Iterator[Span]:
+def _find_holes(runs: list[_Run]) -> Iterator[CaptureRange]:
     """Iterate over the spans in which ids are missing in all files."""
     reached: _Run | None = None
     for run in sorted(runs):
         if reached is not None and run.first_id > reached.last_id + 1:
-            yield min(reached.end_ns, run.start_ns), max(reached.end_ns, run.start_ns)
+            yield CaptureRange(min(reached.end_ns, run.start_ns), max(reached.end_ns, run.start_ns))
         if reached is None or run.last_id > reached.last_id:
             reached = run
 
 
-def _subtract(spans: list[Span], holes: list[Span]) -> list[Span]:
+def _subtract(spans: list[CaptureRange], holes: list[CaptureRange]) -> list[CaptureRange]:
     """Remove holes from spans; both are in ascending order. A hole of length 0 divides a span too."""
-    result: list[Span] = []
+    result: list[CaptureRange] = []
     number = reached = 0
     for start, end in spans:
         at = max(start, reached)
-        while number < len(holes) and holes[number][0] <= end:
+        while number < len(holes) and holes[number].start_ns <= end:
             hole_start, hole_end = holes[number]
             if hole_start >= at:
-                result.append((at, hole_start))
+                result.append(CaptureRange(at, hole_start))
             at, number = max(at, hole_end), number + 1
         reached = max(reached, at)
         if at <= end:
-            result.append((at, end))
+            result.append(CaptureRange(at, end))
     return result

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from markupsafe import Markup
 
 from capture_pipeline.golden.comparison.figures import Comparison, SessionFigures
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.reporting.charts import BLUE, GREEN, GREY, PALE_GREY, RED, VIOLET, Drawing
+from capture_pipeline.reporting.charts import BLUE, GREEN, GREY, PALE_GREY, RED, VIOLET, Chart, Drawing, Point
 from capture_pipeline.reporting.pages import render_page
 
 _COLOURS = (BLUE, RED, GREEN, VIOLET, "#c98a1b", GREY)
@@ -30,15 +32,22 @@ _COUNTS = ("native", "negative", "receipt_filled", "missing")
 _LATENCY = (*_COUNTS, "p50", "p90", "p99", "least", "most")
 
 
-def build_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Build the rows of the table: label, and one text per session."""
+class ReportRow(NamedTuple):
+    """Label of a row, and one text per session."""
+
+    label: str
+    texts: list[str]
+
+
+def build_rows(comparison: Comparison) -> list[ReportRow]:
+    """Build the rows of the table."""
     rows = [
-        (label, [_format_value(getattr(session, name)) for session in comparison.sessions])
+        ReportRow(label, [_format_value(getattr(session, name)) for session in comparison.sessions])
         for label, name in ROWS.items()
     ]
     for what, name in (("Trades", "trade_latency"), ("Diffs", "depth_latency")):
         rows += [
-            (
+            ReportRow(
                 f"{what}, latency {figure.replace('_', ' ')}{'' if figure in _COUNTS else ', ms'}",
                 [_format_value(getattr(getattr(s, name), figure)) for s in comparison.sessions],
             )
@@ -50,7 +59,7 @@ def build_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
 def markdown(comparison: Comparison) -> md.Markdown:
     """Write the table in Markdown, for a user interface."""
     heads = [session.session for session in comparison.sessions]
-    return md.table(["", *heads], [(label, *texts) for label, texts in build_rows(comparison)])
+    return md.table(["", *heads], [(row.label, *row.texts) for row in build_rows(comparison)])
 
 
 def page(comparison: Comparison) -> str:
@@ -62,7 +71,7 @@ def page(comparison: Comparison) -> str:
         sessions=comparison.sessions,
         rows=build_rows(comparison),
         colours=[_COLOURS[index % len(_COLOURS)] for index in range(len(comparison.sessions))],
-        plots=[(name, plot(name, comparison.sessions)) for name in names],
+        plots=[Chart(name, plot(name, comparison.sessions)) for name in names],
     )
 
 
@@ -85,7 +94,7 @@ def plot(name: str, sessions: list[SessionFigures]) -> Markup:
         drawing.text(x, _HEIGHT - 8, f"{share * longest / 60:,.1f} min")
     for index, series in lines:
         points = [
-            (round(_LEFT + second / longest * (_WIDTH - _LEFT), 1), _y(value, highest))
+            Point(round(_LEFT + second / longest * (_WIDTH - _LEFT), 1), _y(value, highest))
             for second, value in zip(series.seconds, series.values, strict=True)
         ]
         drawing.line(points, _COLOURS[index % len(_COLOURS)])

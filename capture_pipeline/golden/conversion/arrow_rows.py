@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +21,39 @@ from capture_pipeline.tables.table import Table
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-Key = tuple[Table, str, int]
-"""Table, symbol, and hours since 1970."""
 
 
-def build_tables(columns: Columns, symbols: Sequence[str], first_line: int) -> Iterator[tuple[Key, pa.Table]]:
+class FileKey(NamedTuple):
+    """File of a table: symbol, and hours since 1970."""
+
+    table: Table
+    symbol: str
+    hour: int
+
+
+class HourRows(NamedTuple):
+    """Rows of one file in a block."""
+
+    key: FileKey
+    rows: pa.Table
+
+
+class _Group(NamedTuple):
+    """Columns of the messages of one symbol and hour."""
+
+    symbol: str
+    hour: int
+    rows: Ints
+
+
+class _Levels(NamedTuple):
+    """Prices and quantities of levels, and their sides and places."""
+
+    values: Ints
+    tags: Bytes
+
+
+def build_tables(columns: Columns, symbols: Sequence[str], first_line: int) -> Iterator[HourRows]:
     """Build the tables of one block by symbol and hour, with rows in the order of the recording.
 
     Args:
@@ -33,18 +62,20 @@ def build_tables(columns: Columns, symbols: Sequence[str], first_line: int) -> I
         first_line: Number of the first line of the block.
     """
     for symbol, hour, rows in _group_rows(columns.trades, layout.T_CAPTURE, layout.T_STREAM, symbols):
-        yield (TRADES, symbol, hour), _build_trades_table(rows, first_line, columns.order_types)
+        yield HourRows(
+            FileKey(TRADES, symbol, hour), _build_trades_table(rows, first_line, columns.order_types)
+        )
     for table, rows_of, levels, tags in (
         (DEPTH, columns.diffs, columns.levels, columns.tags),
         (SNAPSHOTS, columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
     ):
         for symbol, hour, rows in _group_rows(rows_of, layout.D_CAPTURE, layout.D_STREAM, symbols):
-            yield (table, symbol, hour), _build_book_table(table, rows, levels, tags, first_line)
+            yield HourRows(
+                FileKey(table, symbol, hour), _build_book_table(table, rows, levels, tags, first_line)
+            )
 
 
-def _group_rows(
-    rows: Ints, capture: int, stream: int, symbols: Sequence[str]
-) -> Iterator[tuple[str, int, Ints]]:
+def _group_rows(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> Iterator[_Group]:
     if not rows.shape[1]:
         return
     hours = rows[capture] // HOUR_NS
@@ -53,7 +84,7 @@ def _group_rows(
     for hour in np.unique(hours).tolist():
         for of_symbol in np.unique(number[hours == hour]).tolist():
             mask = (hours == hour) & (number == of_symbol)
-            yield names[of_symbol], hour, rows if mask.all() else rows[:, mask]
+            yield _Group(names[of_symbol], hour, rows if mask.all() else rows[:, mask])
 
 
 def _build_trades_table(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
@@ -106,7 +137,7 @@ def _build_book_table(table: Table, rows: Ints, levels: Ints, tags: Bytes, first
     )
 
 
-def _select_levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple[Ints, Bytes]:
+def _select_levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> _Levels:
     """Return the levels of the messages. A message without levels has one row with side `NO_LEVEL`."""
     first, last = int(rows[layout.D_BIDS, 0]), int(rows[layout.D_END, -1])
     if int(counts.sum()) == last - first:
@@ -120,4 +151,4 @@ def _select_levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple
         at = (np.cumsum(counts) - counts)[empty]
         values = np.insert(values, at, 0, axis=1)
         kinds = np.insert(kinds, at, np.array([[NO_LEVEL % 256], [0]], np.uint8), axis=1)
-    return values, kinds
+    return _Levels(values, kinds)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from capture_pipeline.binance.streams.columns import PADDING
 from capture_pipeline.binance.streams.decoders import CompiledDecoder
 from capture_pipeline.errors import MalformedDataError, StorageError
-from capture_pipeline.golden.conversion.arrow_rows import Key, build_tables
+from capture_pipeline.golden.conversion.arrow_rows import FileKey, build_tables
 from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, format_hour
 from capture_pipeline.lake.files import atomic_write, publish_model, sha256_file, storage_errors, unpublish
 from capture_pipeline.lake.parquet import encoding_options
@@ -62,7 +62,7 @@ def convert(
         for block in blocks:
             parsed = decoder.decode(block, lines + 1)
             for key, rows in sorted(
-                build_tables(parsed.columns, decoder.symbols, lines + 1), key=lambda found: found[0][2]
+                build_tables(parsed.columns, decoder.symbols, lines + 1), key=lambda found: found.key.hour
             ):
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
@@ -108,7 +108,7 @@ class _Writers:
     tables: GoldenTables
     where: str
     files: list[GoldenFile] = field(default_factory=list)
-    _open: dict[Key, _OpenFile] = field(default_factory=dict)
+    _open: dict[FileKey, _OpenFile] = field(default_factory=dict)
     _hour: int = -1
 
     def __enter__(self) -> Self:
@@ -125,7 +125,7 @@ class _Writers:
                 with contextlib.suppress(OSError, StorageError):
                     file.stack.__exit__(GeneratorExit, GeneratorExit(), None)
 
-    def write(self, key: Key, rows: pa.Table) -> None:
+    def write(self, key: FileKey, rows: pa.Table) -> None:
         """Add rows as one row group."""
         table, symbol, hour = key
         if hour > self._hour:

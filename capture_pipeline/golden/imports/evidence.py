@@ -120,7 +120,7 @@ class Evidence:
             return
         self._looked_at[file, stream] = seen + 1
         if found := _market_of(stream, data):
-            self.add_market(found[0], file, found[1])
+            self.add_market(found.market, file, found.why)
 
     @property
     def only_market(self) -> str:
@@ -193,8 +193,15 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _market_of(stream: str, data: bytes) -> tuple[str, str] | None:
-    """Return the market of a message and the evidence; None if the message looks the same in all markets."""
+class _MarketMark(NamedTuple):
+    """Market of a message, and the evidence."""
+
+    market: str
+    why: str
+
+
+def _market_of(stream: str, data: bytes) -> _MarketMark | None:
+    """Return the market of a message; None if the message looks the same in all markets."""
     kind, topic = kind_of(stream), stream.partition("@")[2]
     mark = next(
         (name for of, name in _FUTURES_MARKS if of is kind and b'"%b":' % name in data[:_HEAD_BYTES]), b""
@@ -205,9 +212,10 @@ def _market_of(stream: str, data: bytes) -> tuple[str, str] | None:
             or b'"ps":' in data
             or b'"pair":' in data[:_HEAD_BYTES]
         )
-        return (CM if is_coin else UM), f"{mark.decode()} in {stream}" if mark else stream
+        why = f"{mark.decode()} in {stream}" if mark else stream
+        return _MarketMark(CM if is_coin else UM, why)
     if kind is StreamKind.DEPTH:
-        return SPOT, f"no pu in {stream}"
+        return _MarketMark(SPOT, f"no pu in {stream}")
     if kind in {StreamKind.TRADE, StreamKind.AGG_TRADE} and b'"M":' in data:
-        return SPOT, f"M in {stream}"
-    return (UM, f"no M in {stream}") if kind is StreamKind.AGG_TRADE else None
+        return _MarketMark(SPOT, f"M in {stream}")
+    return _MarketMark(UM, f"no M in {stream}") if kind is StreamKind.AGG_TRADE else None

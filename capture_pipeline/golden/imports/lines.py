@@ -178,7 +178,8 @@ def parse_body(number: int, message: bytes) -> Body:
     """
     if message.startswith(_STREAM):
         try:
-            name, data = split_message(message)
+            found = split_message(message)
+            name, data = found.stream, found.data
         except MalformedDataError:
             name, data = b'"', b""
         if b'"' not in name and b"\\" not in name:

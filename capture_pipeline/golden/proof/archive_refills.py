@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from typing import NamedTuple
 
 import polars as pl
 
@@ -27,6 +28,7 @@ from capture_pipeline.golden.proof.comparison import is_within
 from capture_pipeline.golden.proof.report import GapProof
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.recorder.background.trade_backfill import Refill
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap
@@ -62,15 +64,22 @@ def fill_from_archive(
         for gap in read_gaps_strictly(folder.gaps)
         if kind_of(gap.stream) in _KINDS and gap.filled_by is None
     ]
-    rows = [frame for _, frame in found if frame is not None and frame.height]
+    rows = [each.frame for each in found if each.frame is not None and each.frame.height]
     if rows:
         publish_table(pl.concat(rows).select(*REFILLS.schema), deployment.lake.refills(folder.session))
-    return [account for account, _ in found]
+    return [each.account for each in found]
+
+
+class _ProvedGap(NamedTuple):
+    """Result of a gap, and the trades that the archive has; None if a file is missing."""
+
+    account: GapProof
+    frame: pl.DataFrame | None
 
 
 def _prove_gap(
     deployment: Deployment, folder: SessionFolder, market: Market, gap: Gap, now_us: int
-) -> tuple[GapProof, pl.DataFrame | None]:
+) -> _ProvedGap:
     refill = Refill(gap, folder.refilled)
     account = GapProof(
         stream=gap.stream,
@@ -84,20 +93,21 @@ def _prove_gap(
         file = TradesFile(market, symbol_of(gap.stream), day, _KINDS[kind_of(gap.stream)])
         try:
             published = (
-                published_files.fetch_trades(deployment, file) if day_bounds(day)[1] <= now_us else None
+                published_files.fetch_trades(deployment, file) if day_bounds(day).end_us <= now_us else None
             )
         except FILE_ERRORS as error:
-            return account.model_copy(update={"uncompared": str(error)}), None
+            return _ProvedGap(account.model_copy(update={"uncompared": str(error)}), None)
         if published is None:
-            return account.model_copy(update={"waits_for": file.name}), None
+            return _ProvedGap(account.model_copy(update={"waits_for": file.name}), None)
         frame = published.frame
-        is_lost = is_within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~is_within(
+        is_lost = is_within(frame["trade_id"], [IdRange(account.first_lost, account.last_lost)]) & ~is_within(
             frame["trade_id"], refill.returned_ranges
         )
         parts.append(frame.filter(is_lost).with_columns(pl.lit(gap.stream).alias("stream")))
     rows = pl.concat(parts).unique("trade_id", keep="first", maintain_order=True)
     not_published = account.last_lost - account.first_lost + 1 - account.by_rest - rows.height
-    return account.model_copy(update={"by_archive": rows.height, "not_published": not_published}), rows
+    counts = {"by_archive": rows.height, "not_published": not_published}
+    return _ProvedGap(account.model_copy(update=counts), rows)
 
 
 def _days(gap: Gap) -> Iterator[date]:

@@ -16,6 +16,7 @@ from capture_pipeline.golden.conversion.arrow_rows import build_tables
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet, scan_tables
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
@@ -34,14 +35,14 @@ class CapturedTrades:
         sha256: Digest of the recording.
         source: `tables` or `recording`.
         trades: Trades by symbol, with the columns `COLUMNS`.
-        lost: Ids `first..last` that the gap ledger lists, by symbol.
+        lost: Ids that the gap ledger lists, by symbol.
     """
 
     metadata: SessionMetadata
     sha256: str
     source: str
     trades: dict[str, pl.LazyFrame]
-    lost: dict[str, list[tuple[int, int]]]
+    lost: dict[str, list[IdRange]]
 
 
 def load_captured(folder: SessionFolder, tables: GoldenTables) -> CapturedTrades:
@@ -115,17 +116,18 @@ def _read_recording(
     with Recording(folder.recording, block_bytes, is_strict=True, padding=PADDING) as blocks:
         for block in blocks:
             parsed = decoder.decode(block, line)
-            for (table, symbol, _), rows in build_tables(parsed.columns, decoder.symbols, line):
-                if table is TRADES and symbol in parts:
+            for key, rows in build_tables(parsed.columns, decoder.symbols, line):
+                if key.table is TRADES and key.symbol in parts:
                     # `take` copies the rows, because the decoder writes the next block into the same columns.
-                    parts[symbol].append(rows.select(COLUMNS).take(np.arange(rows.num_rows)))
+                    parts[key.symbol].append(rows.select(COLUMNS).take(np.arange(rows.num_rows)))
             line += parsed.lines
     return {symbol: pl.DataFrame(pa.concat_tables(tables)).lazy() for symbol, tables in parts.items()}
 
 
-def _read_lost_ids(folder: SessionFolder) -> dict[str, list[tuple[int, int]]]:
-    found: dict[str, list[tuple[int, int]]] = {}
+def _read_lost_ids(folder: SessionFolder) -> dict[str, list[IdRange]]:
+    found: dict[str, list[IdRange]] = {}
     for gap in read_gaps_strictly(folder.gaps):
         if kind_of(gap.stream) is StreamKind.TRADE:
-            found.setdefault(symbol_of(gap.stream), []).append((gap.last_good_id + 1, gap.first_good_id - 1))
+            lost = IdRange(gap.last_good_id + 1, gap.first_good_id - 1)
+            found.setdefault(symbol_of(gap.stream), []).append(lost)
     return found

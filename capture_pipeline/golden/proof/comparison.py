@@ -7,13 +7,15 @@ its last trade, and bars that are not completely between both. Losses in the gap
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.binance.periods import Interval, iso
+from capture_pipeline.binance.periods import Interval, TimeRange, iso
 from capture_pipeline.golden.proof.trade_bars import build_trade_bars, is_market_trade
+from capture_pipeline.sessions.continuity import IdRange
 
 _MAX_LISTED = 50
 _MS = 1000
@@ -29,8 +31,6 @@ _BAR_COLUMNS = (
     "taker_buy_volume",
     "taker_buy_quote_volume",
 )
-Ranges = Sequence[tuple[int, int]]
-"""Ids `first..last`, both included."""
 
 
 class Difference(BaseModel):
@@ -88,7 +88,7 @@ class Proof(BaseModel):
 
 
 def prove_trades(
-    captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int, int] | None = None, lost: Ranges = ()
+    captured: pl.DataFrame, published: pl.DataFrame, ids: IdRange | None = None, lost: Sequence[IdRange] = ()
 ) -> Proof:
     """Compare captured trades with published trades by id.
 
@@ -97,7 +97,7 @@ def prove_trades(
     Args:
         captured: Frame of `golden_trades`.
         published: Result of `parse_published_trades` for one day, or for several days joined.
-        ids: First and last id that the session covers, if `captured` is a part of the session.
+        ids: Ids that the session covers, if `captured` is a part of the session.
         lost: Ids that the gap ledger lists.
     """
     if ids is None and captured.is_empty():
@@ -138,7 +138,7 @@ def prove_bars(
     captured: pl.DataFrame,
     official: pl.DataFrame,
     interval: Interval = Interval.M1,
-    covered: tuple[int, int] | None = None,
+    covered: TimeRange | None = None,
     lost_us: Sequence[int] = (),
 ) -> Proof:
     """Compare bars of captured trades with official bars, in intervals that the session covers completely.
@@ -147,7 +147,7 @@ def prove_bars(
         captured: Frame of `golden_trades`.
         official: Bars of the lake, or published klines.
         interval: Interval of the official bars.
-        covered: Covered range `[start, end)` in microseconds, if `captured` is a part of the session (see
+        covered: Covered range, if `captured` is a part of the session (see
             `covered_range`).
         lost_us: Times of known losses; their bars are excluded.
     """
@@ -182,23 +182,32 @@ def _select_comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.Da
     )
 
 
-def covered_range(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:
-    """Return the range `[start, end)` of whole intervals between the trades; empty if `end <= start`."""
+def covered_range(captured: pl.DataFrame, interval: Interval) -> TimeRange:
+    """Return the range of whole intervals between the trades; empty if it ends before its start."""
     first, last = value_range(captured, "trade_us")
-    return interval.ceil(first + 1), interval.floor(last)
+    return TimeRange(interval.ceil(first + 1), interval.floor(last))
 
 
-def select_known_losses(captured: pl.DataFrame, published: pl.DataFrame, lost: Ranges) -> pl.DataFrame:
+def select_known_losses(
+    captured: pl.DataFrame, published: pl.DataFrame, lost: Sequence[IdRange]
+) -> pl.DataFrame:
     """Select published trades that were not captured and are in the gap ledger."""
     return published.filter(is_within(published["trade_id"], lost)).join(captured, on="trade_id", how="anti")
 
 
-def value_range(frame: pl.DataFrame, name: str) -> tuple[int, int]:
-    """Return the smallest and the largest value of a column of integers that is not empty."""
-    return int(frame[name].min()), int(frame[name].max())  # type: ignore[arg-type]
+class ValueRange(NamedTuple):
+    """Smallest and largest value of a column."""
+
+    least: int
+    most: int
 
 
-def is_within(ids: pl.Series, ranges: Ranges) -> pl.Series:
+def value_range(frame: pl.DataFrame, name: str) -> ValueRange:
+    """Return the range of a column of integers that is not empty."""
+    return ValueRange(int(frame[name].min()), int(frame[name].max()))  # type: ignore[arg-type]
+
+
+def is_within(ids: pl.Series, ranges: Sequence[IdRange]) -> pl.Series:
     """Return a mask of the ids that are in one of the ranges."""
     if not ranges:
         return pl.Series([False]).new_from_index(0, len(ids))
@@ -215,8 +224,15 @@ def _unit(trades: pl.DataFrame) -> str:
     return "ms" if (trades["trade_us"] % _MS == 0).all() else "us"
 
 
-def _find_differences(both: pl.DataFrame, unit_us: int) -> tuple[list[Difference], int]:
-    """Return the first differences and their number. A trade on only one side counts as a difference."""
+class _Differences(NamedTuple):
+    """The first differences, and the number of all."""
+
+    listed: list[Difference]
+    total: int
+
+
+def _find_differences(both: pl.DataFrame, unit_us: int) -> _Differences:
+    """Find the differences. A trade on only one side counts as a difference."""
     is_one_sided = pl.col("price_e8").is_null() | pl.col("price_e8_published").is_null()
     one_sided, paired = both.filter(is_one_sided), both.filter(~is_one_sided)
     found = [_one_sided_difference(row) for row in one_sided.head(_MAX_LISTED).iter_rows(named=True)]
@@ -229,7 +245,7 @@ def _find_differences(both: pl.DataFrame, unit_us: int) -> tuple[list[Difference
         found += [
             _trade_difference(row["trade_id"], name, row[name], row[f"{name}_published"]) for row in rows
         ]
-    return found, count
+    return _Differences(found, count)
 
 
 def _volume(trades: pl.DataFrame) -> str:

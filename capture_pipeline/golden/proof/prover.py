@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import polars as pl
 
 from capture_pipeline.binance.archive.protocol import due_us
-from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, TimeRange, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import ensure_venue
@@ -37,6 +38,7 @@ from capture_pipeline.golden.proof.report import DayProof, SessionProof, Uncompa
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import guard_parquet, read_table
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 
@@ -78,9 +80,9 @@ def prove(deployment: Deployment, folder: SessionFolder) -> SessionProof:
     found = load_captured(folder, GoldenTables(deployment.lake.tables(), folder.session))
     ensure_venue(deployment)
     now_us = deployment.now_us()
-    days, without = _prove_days(deployment, found, now_us)
+    proved = _prove_days(deployment, found, now_us)
     gaps = fill_from_archive(deployment, folder, Market(plan.market), now_us)
-    if not days and not gaps:
+    if not proved.days and not gaps:
         raise MalformedDataError(
             "contains no trade to prove", where=str(folder.path), remedy="record a session with trades"
         )
@@ -88,11 +90,11 @@ def prove(deployment: Deployment, folder: SessionFolder) -> SessionProof:
         session=folder.session,
         recording_sha256=found.sha256,
         market=plan.market,
-        state=combine_states([*days, *gaps]),
+        state=combine_states([*proved.days, *gaps]),
         proved_us=now_us,
         captured_from=found.source,
-        symbols_without_trades=without,
-        days=days,
+        symbols_without_trades=proved.symbols_without_trades,
+        days=proved.days,
         gaps=gaps,
     )
     publish(deployment.lake.proof(folder.session), proof)
@@ -108,10 +110,12 @@ def unprovable_reason(plan: SessionPlan) -> str:
     return ""
 
 
-def _prove_days(
-    deployment: Deployment, found: CapturedTrades, now_us: int
-) -> tuple[list[DayProof], list[str]]:
-    """Prove all days; returns them and the symbols without a trade."""
+class _ProvedDays(NamedTuple):
+    days: list[DayProof]
+    symbols_without_trades: list[str]
+
+
+def _prove_days(deployment: Deployment, found: CapturedTrades, now_us: int) -> _ProvedDays:
     days: list[DayProof] = []
     without: list[str] = []
     for symbol, frame in found.trades.items():
@@ -124,7 +128,7 @@ def _prove_days(
             deployment, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us
         )
         days += list(work.days())
-    return days, without
+    return _ProvedDays(days, without)
 
 
 def _uncompared(file: str, error: CaptureError) -> Uncompared:
@@ -148,7 +152,7 @@ class _SymbolProver:
     market: Market
     symbol: str
     trades: pl.DataFrame
-    lost: list[tuple[int, int]]
+    lost: list[IdRange]
     now_us: int
 
     def days(self) -> Iterator[DayProof]:
@@ -169,7 +173,9 @@ class _SymbolProver:
             return bars.model_copy(update={"uncompared": [_uncompared(file.name, error), *bars.uncompared]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})
-        trades = prove_trades(ours, published.frame, value_range(self.trades, "trade_id"), self.lost)
+        trades = prove_trades(
+            ours, published.frame, IdRange(*value_range(self.trades, "trade_id")), self.lost
+        )
         lost_us = select_known_losses(ours, published.frame, self.lost)["trade_us"].to_list()
         bars = self._compare_bars(day, ours, lost_us)
         return bars.model_copy(update={"trades": trades, "files": [published.path, *bars.files]})
@@ -196,9 +202,9 @@ class _SymbolProver:
         If the session covers no whole minute of the day, nothing is compared.
         """
         bounds, whole = day_bounds(day), covered_range(self.trades, _INTERVAL)
-        covered = max(bounds[0], whole[0]), min(bounds[1], whole[1])
+        covered = TimeRange(max(bounds.start_us, whole.start_us), min(bounds.end_us, whole.end_us))
         head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
-        if covered[1] <= covered[0]:
+        if covered.length_us <= 0:
             return head
         official = self._read_lake_bars(day, covered)
         if official is not None:
@@ -217,11 +223,11 @@ class _SymbolProver:
 
     @staticmethod
     def _prove_bars(
-        ours: pl.DataFrame, official: pl.DataFrame, covered: tuple[int, int], lost_us: list[int]
+        ours: pl.DataFrame, official: pl.DataFrame, covered: TimeRange, lost_us: list[int]
     ) -> Proof:
         return prove_bars(ours, official, _INTERVAL, covered, lost_us)
 
-    def _read_lake_bars(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
+    def _read_lake_bars(self, day: date, covered: TimeRange) -> pl.DataFrame | None:
         """Read the bars of the lake; None if they are missing, damaged or do not cover the range."""
         month = Month(day.year, day.month)
         path = self.deployment.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
@@ -234,4 +240,4 @@ class _SymbolProver:
         if bars.is_empty():
             return None
         first, last = value_range(bars, "open_time_us")
-        return bars if first <= covered[0] and last >= covered[1] - _INTERVAL.us else None
+        return bars if first <= covered.start_us and last >= covered.end_us - _INTERVAL.us else None

@@ -9,6 +9,7 @@ import polars as pl
 
 from capture_pipeline.binance.archive.zip_file import read_only_entry
 from capture_pipeline.binance.decimals import MAX_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
+from capture_pipeline.binance.periods import TimeRange
 from capture_pipeline.binance.urls import AGG_TRADES
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
@@ -24,7 +25,7 @@ _REMEDY = "download the file again; compare it with its checksum"
 
 
 def parse_published_trades(
-    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int] | None = None
+    content: bytes, stem: str, max_bytes: int, bounds: TimeRange | None = None
 ) -> pl.DataFrame:
     """Parse the trades of an archive zip. Time unit and header are detected; identical rows count once.
 
@@ -32,7 +33,7 @@ def parse_published_trades(
         content: The zip.
         stem: Name of the zip without `.zip`.
         max_bytes: Maximum inflated size.
-        bounds: Period `[start, end)` of the file in microseconds; a trade outside it is an error.
+        bounds: Period of the file; a trade outside it is an error.
 
     Returns:
         `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id. In files of aggregate trades

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _HEAD = b'{"capture_ns":'
 _VALUE, _FLAG = rb"[^,]*+", rb"(?:true|false)"
@@ -48,21 +49,24 @@ _LINE = rb'[0-9]++,"stream":"[^"\\\n]++","data":\{(?:' + b"|".join((_TRADE, _DIF
 _RUN = re.compile(re.escape(_HEAD) + b"(?:" + _LINE + b")*+")
 
 
-def split_by_layout(block: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Split a block of whole lines into pieces, in order.
+class LinePiece(NamedTuple):
+    """Lines that all have a known layout, or one other line."""
 
-    Yields:
-        Lines that all have a known layout with True, or one other line with False.
-    """
+    lines: bytes
+    is_known: bool
+
+
+def split_by_layout(block: bytes) -> Iterator[LinePiece]:
+    """Split a block of whole lines into pieces, in order."""
     at, size = 0, len(block)
     while at < size:
         end = _end(block, at)
         if end > at:
-            yield (block if end - at == size else block[at:end]), True
+            yield LinePiece(block if end - at == size else block[at:end], is_known=True)
             at = end
         if at < size:
             end = block.index(b"\n", at) + 1
-            yield block[at:end], False
+            yield LinePiece(block[at:end], is_known=False)
             at = end
 
 

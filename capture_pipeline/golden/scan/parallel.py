@@ -18,6 +18,7 @@ from isal import isal_zlib
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scanner import Scan, scan_part
 from capture_pipeline.golden.scan.streams import Streams, StreamScan
+from capture_pipeline.sessions.continuity import CaptureRange
 from capture_pipeline.sessions.recordings.source import BROKEN, Finding
 
 MIN_PARALLEL_BYTES = 24 << 20
@@ -36,7 +37,7 @@ class Part(msgspec.Struct):
     disorder_count: int
     first_ns: int
     last_ns: int
-    silences: list[tuple[int, int]]
+    silences: list[CaptureRange]
     findings: list[Finding]
     size: int
 

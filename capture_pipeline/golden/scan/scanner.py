@@ -15,6 +15,7 @@ from capture_pipeline.golden.scan.line_layouts import split_by_layout
 from capture_pipeline.golden.scan.streams import MAX_BREAKS, Streams, StreamScan
 from capture_pipeline.orderbook.synchronization import first_covered_id
 from capture_pipeline.parsing import PARSE_ERRORS, explain
+from capture_pipeline.sessions.continuity import CaptureRange
 from capture_pipeline.sessions.recordings.reader import Recording
 from capture_pipeline.sessions.recordings.source import Finding
 
@@ -53,7 +54,7 @@ class Scan:
     disorder_examples: list[str] = field(default_factory=list)
     first_ns: int = -1
     last_ns: int = -1
-    silences: list[tuple[int, int]] = field(default_factory=list)
+    silences: list[CaptureRange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     size: int = 0
     sha256: str = ""
@@ -146,7 +147,7 @@ class Scan:
 
     def _record_silence(self, before: int, stamp: int) -> None:
         if 0 <= before < stamp - MAX_SILENCE_NS and len(self.silences) < MAX_BREAKS:
-            self.silences.append((before, stamp))
+            self.silences.append(CaptureRange(before, stamp))
 
     def _count_other(self, stream: StreamScan, data: Ids, stamp: int, number: int) -> None:
         if stream.kind is StreamKind.TRADE:

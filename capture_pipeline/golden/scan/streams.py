@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
-from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.continuity import IdRange, Track
 
 MAX_BREAKS = 100_000
 """Gaps that are stored per stream; further gaps are only counted."""
@@ -41,7 +41,7 @@ class StreamScan:
         first_ns: Capture time of the first message; -1 before.
         last_ns: Capture time of the last message; -1 before.
         breaks: Missing ids, the first `MAX_BREAKS` places.
-        runs: Ranges `first..last` of ids without a gap, except the current one.
+        runs: Ranges of ids without a gap, except the current one.
         run_first: First id of the current range; -1 before.
         snapshots: `lastUpdateId` of each snapshot; only snapshot streams have them.
     """
@@ -52,7 +52,7 @@ class StreamScan:
     first_ns: int = -1
     last_ns: int = -1
     breaks: list[Break] = field(default_factory=list)
-    runs: list[tuple[int, int]] = field(default_factory=list)
+    runs: list[IdRange] = field(default_factory=list)
     run_first: int = -1
     snapshots: list[int] = field(default_factory=list)
 
@@ -62,16 +62,16 @@ class StreamScan:
         return symbol_of(self.name)
 
     @property
-    def all_runs(self) -> list[tuple[int, int]]:
+    def all_runs(self) -> list[IdRange]:
         """All ranges of ids without a gap."""
-        return [*self.runs, (self.run_first, self.track.last)] if self.run_first >= 0 else []
+        return [*self.runs, IdRange(self.run_first, self.track.last)] if self.run_first >= 0 else []
 
     def count_message(self, first: int, last: int, capture_ns: int) -> None:
         """Count a message with the ids `first..last`."""
         before = self.track.last
         if self.track.count(first, last) and len(self.breaks) < MAX_BREAKS:
             self.breaks.append(Break(self.name, before, first, self.last_ns, capture_ns))
-            self.runs.append((self.run_first, before))
+            self.runs.append(IdRange(self.run_first, before))
             self.run_first = first
         elif self.run_first < 0:
             self.run_first = first
@@ -95,9 +95,9 @@ class StreamScan:
                 self.breaks.append(Break(self.name, ours.last, theirs.first, self.last_ns, later.first_ns))
                 ours.gaps += 1
                 ours.lost += missing
-                self.runs.append((self.run_first, ours.last))
+                self.runs.append(IdRange(self.run_first, ours.last))
             elif later.runs:
-                later.runs[0] = (self.run_first, later.runs[0][1])
+                later.runs[0] = IdRange(self.run_first, later.runs[0].last)
             if missing or later.runs:
                 self.run_first = later.run_first
             ours.last = theirs.last

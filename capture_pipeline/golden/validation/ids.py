@@ -12,7 +12,7 @@ from capture_pipeline.checks.model import CheckResult, Severity
 from capture_pipeline.checks.recordings import Thresholds
 from capture_pipeline.golden.scan.scanner import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
-from capture_pipeline.sessions.continuity import compute_gap_ratios
+from capture_pipeline.sessions.continuity import IdRange, compute_gap_ratios
 
 _MAX_EXAMPLES = 5
 
@@ -77,8 +77,8 @@ def check_snapshots(found: Scan) -> list[CheckResult]:
 def bridges(depth: StreamScan, last_update_id: int) -> bool:
     """Return True if the diffs continue a snapshot without a missing id, or end at its id."""
     runs = depth.all_runs
-    place = bisect_right(runs, (last_update_id + 1, 1 << 63)) - 1
-    return place >= 0 and last_update_id <= runs[place][1]
+    place = bisect_right(runs, IdRange(last_update_id + 1, 1 << 63)) - 1
+    return place >= 0 and last_update_id <= runs[place].last
 
 
 def _check_continuity(tracked: list[StreamScan], *, listed: bool) -> CheckResult:

@@ -195,7 +195,7 @@ class ArchiveFiles:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            with self._deployment.row_budget.reserve((file.bounds[1] - file.bounds[0]) // file.interval.us):
+            with self._deployment.row_budget.reserve(file.bounds.length_us // file.interval.us):
                 self._read(file, partial, record)
         self._place(file, partial, record)
 
@@ -209,7 +209,7 @@ class ArchiveFiles:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
         opens, frame = found.open_us, found.frame
-        inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
+        inside = opens[(opens >= file.bounds.start_us) & (opens < file.bounds.end_us)]
         record.rows, record.first_open_us, record.last_open_us = (
             opens.size,
             int(inside.min()),

@@ -24,7 +24,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.ingest.archive_files import ArchiveFiles
 from capture_pipeline.klines.quality.ranges import find_whole_steps, intersect, subtract
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
-from capture_pipeline.lake.paths import Partition
+from capture_pipeline.lake.paths import Partition, PartitionOutcome
 
 T = TypeVar("T")
 _POLL_INTERVAL_S = 0.2
@@ -58,7 +58,7 @@ class ArchivesResult:
 
 def fetch_partitions(
     deployment: Deployment, partitions: Sequence[Partition], now_us: int, *, check_revisions: bool = False
-) -> Generator[tuple[Partition, ArchivesResult | CaptureError]]:
+) -> Generator[PartitionOutcome[ArchivesResult]]:
     """Download the archive files of many partitions in parallel.
 
     The first and the last month of every symbol come first, so that a wrong symbol or range is reported in
@@ -98,9 +98,9 @@ def fetch_partitions(
                     break
                 part, future = running.popleft()
                 try:
-                    yield part, result_interruptibly(future)
+                    yield PartitionOutcome(part, result_interruptibly(future))
                 except CaptureError as error:
-                    yield part, error
+                    yield PartitionOutcome(part, error)
     finally:
         cancel.set()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -251,17 +251,19 @@ def _select_listed(
 
 
 def _has_ended(file: ArchiveFile, now_us: int) -> bool:
-    return file.bounds[0] + DAY_US <= now_us
+    return file.bounds.start_us + DAY_US <= now_us
 
 
-def _split_edges(partitions: Sequence[Partition]) -> tuple[list[Partition], list[Partition]]:
+def _split_edges(partitions: Sequence[Partition]) -> list[list[Partition]]:
+    """Return the first and last months of all symbols, then the other partitions."""
     by_symbol: dict[str, list[Partition]] = {}
     for part in partitions:
         by_symbol.setdefault(part.symbol, []).append(part)
     edges = {
         part for parts in by_symbol.values() for part in (min(parts, key=_month), max(parts, key=_month))
     }
-    return [part for part in partitions if part in edges], [part for part in partitions if part not in edges]
+    others = [part for part in partitions if part not in edges]
+    return [[part for part in partitions if part in edges], others]
 
 
 def _month(part: Partition) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 
 from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
 from capture_pipeline.binance.archive.klines.parser import parse_rest
-from capture_pipeline.binance.periods import SECOND_US, Interval, iso
+from capture_pipeline.binance.periods import SECOND_US, Interval, TimeRange, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.deployment.lake_guard import lock_partition
@@ -23,7 +23,6 @@ from capture_pipeline.klines.ingest.download import verify_or_quarantine
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, find_trading_range
 from capture_pipeline.klines.quality.absence import find_absent, find_nonexistent, find_recently_absent
 from capture_pipeline.klines.quality.ranges import (
-    Range,
     Ranges,
     batch_ranges,
     find_present,
@@ -178,9 +177,7 @@ def closed_end_us(partition: Partition, now_us: int) -> int:
 
 def find_archive_ranges(archives: ArchivesManifest) -> Ranges:
     """Find the ranges of klines in usable archive files."""
-    return union(
-        *(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable())
-    )
+    return union(*(subtract([record.bounds], record.holes) for record in archives.usable()))
 
 
 def find_rest_ranges(manifest: TopupsManifest) -> Ranges:
@@ -197,7 +194,7 @@ def _find_expected_ranges(
     partition: Partition, archives: ArchivesManifest, trading_period: TradingPeriod | None, now_us: int
 ) -> Ranges:
     """Find the ranges of the month in which klines are expected by `now_us`."""
-    whole = (partition.month.start_us, closed_end_us(partition, now_us))
+    whole = TimeRange(partition.month.start_us, closed_end_us(partition, now_us))
     if trading_period is not None and trading_period.first_open_us is None and not archives.usable():
         return []
     return intersect([whole], [find_trading_range(trading_period, partition, archives)])
@@ -207,7 +204,7 @@ def _fetch_period_if_needed(
     deployment: Deployment, partition: Partition, archives: ArchivesManifest, now_us: int
 ) -> TradingPeriod | None:
     """Fetch the trading period of a symbol; None if the archive files are complete."""
-    whole = (partition.month.start_us, closed_end_us(partition, now_us))
+    whole = TimeRange(partition.month.start_us, closed_end_us(partition, now_us))
     return (
         fetch_trading_period(deployment, partition.symbol, now_us)
         if subtract([whole], find_archive_ranges(archives))
@@ -216,7 +213,7 @@ def _fetch_period_if_needed(
 
 
 def _request_span(
-    deployment: Deployment, partition: Partition, span: Range, now_us: int
+    deployment: Deployment, partition: Partition, span: TimeRange, now_us: int
 ) -> Iterator[RestPage]:
     """Request the pages of one span until an answer reaches its end."""
     at, end = span
@@ -246,9 +243,10 @@ def _request_page(
             return None
         raise
     sent = parse_rest(body, where)
-    _check_page(sent, partition.interval, (start_us, end_us), where)
+    requested = TimeRange(start_us, end_us)
+    _check_page(sent, partition.interval, requested, where)
     rows = select_closed(sent, partition.interval, now_us)
-    present = find_present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
+    present = find_present(rows["open_time_us"].to_numpy(), partition.interval.us, requested)
     digest = hashlib.sha256(body).hexdigest()
     path = deployment.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
@@ -277,7 +275,7 @@ def _request_page(
     )
 
 
-def _check_page(rows: pl.DataFrame, interval: Interval, requested: Range, where: str) -> None:
+def _check_page(rows: pl.DataFrame, interval: Interval, requested: TimeRange, where: str) -> None:
     start_us, end_us = requested
     if rows.height > PAGE_ROWS:
         raise ProtocolViolationError(

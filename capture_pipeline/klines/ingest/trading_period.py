@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from capture_pipeline.binance.archive.klines.parser import parse_rest
-from capture_pipeline.binance.periods import DAY_US, Interval
+from capture_pipeline.binance.periods import DAY_US, Interval, TimeRange
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, archive_folder, parse_name
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import RequestRefusedError
-from capture_pipeline.klines.quality.ranges import Range, Ranges
+from capture_pipeline.klines.quality.ranges import Ranges
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
@@ -59,7 +59,7 @@ def load_trading_period(deployment: Deployment, symbol: str) -> TradingPeriod | 
 
 def find_trading_range(
     trading_period: TradingPeriod | None, partition: Partition, archives: ArchivesManifest
-) -> Range:
+) -> TimeRange:
     """Return the part of the month in which the symbol traded; empty if it did not trade.
 
     The archive files extend the period of REST, because REST does not know delisted symbols.
@@ -84,7 +84,7 @@ def find_trading_range(
             ]
         )
     start = partition.interval.floor(start)
-    return (start, max(start, end))
+    return TimeRange(start, max(start, end))
 
 
 def _period_path(deployment: Deployment, symbol: str) -> Path:
@@ -147,7 +147,7 @@ def _build_listed_period(
     )
 
 
-def _find_listed_range(deployment: Deployment, symbol: str) -> Range | None:
+def _find_listed_range(deployment: Deployment, symbol: str) -> TimeRange | None:
     """Return the range from the first to the last listed file; the edges of daily files are more exact."""
     months, days = (
         _list_periods(deployment, symbol, granularity)
@@ -155,10 +155,10 @@ def _find_listed_range(deployment: Deployment, symbol: str) -> Range | None:
     )
     if not months or not days:
         either = months or days
-        return (either[0][0], either[-1][1]) if either else None
-    start = days[0][0] if days[0][0] < months[0][1] else months[0][0]
-    end = days[-1][1] if days[-1][1] > months[-1][0] else months[-1][1]
-    return (start, end)
+        return TimeRange(either[0].start_us, either[-1].end_us) if either else None
+    start = (days if days[0].start_us < months[0].end_us else months)[0].start_us
+    end = (days if days[-1].end_us > months[-1].start_us else months)[-1].end_us
+    return TimeRange(start, end)
 
 
 def _list_periods(deployment: Deployment, symbol: str, granularity: Granularity) -> Ranges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.klines.quality.ranges import Ranges, intersect, subtract, union
@@ -16,6 +17,14 @@ def find_absent(page: RestPage) -> Ranges:
     return subtract([(page.asked_start_us, end)], page.present)
 
 
+class _Sighting(NamedTuple):
+    """Ranges whose absence was observed `times` times, and the time of the last request."""
+
+    times: int
+    ranges: Ranges
+    asked_at_us: int
+
+
 def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
     """Find the ranges whose absence was observed `gaps.sightings` times.
 
@@ -25,17 +34,17 @@ def find_nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
     """
     ordered = sorted(pages, key=lambda page: page.asked_at_us)
     min_distance_us = gaps.sighting_minutes * MINUTE_US
-    counted: list[tuple[int, Ranges, int]] = []
+    counted: list[_Sighting] = []
     verified: Ranges = []
     for page in ordered:
-        new_entries: list[tuple[int, Ranges, int]] = [(1, find_absent(page), page.asked_at_us)]
+        new_entries = [_Sighting(1, find_absent(page), page.asked_at_us)]
         for count, ranges, at in counted:
             if page.asked_at_us - at >= min_distance_us:
                 common = intersect(ranges, find_absent(page))
                 if common:
-                    new_entries.append((count + 1, common, page.asked_at_us))
-        verified = union(verified, *(ranges for count, ranges, _ in new_entries if count >= gaps.sightings))
-        counted += [entry for entry in new_entries if entry[1] and entry[0] < gaps.sightings]
+                    new_entries.append(_Sighting(count + 1, common, page.asked_at_us))
+        verified = union(verified, *(each.ranges for each in new_entries if each.times >= gaps.sightings))
+        counted += [each for each in new_entries if each.ranges and each.times < gaps.sightings]
     return verified
 
 

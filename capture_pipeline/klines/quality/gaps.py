@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from capture_pipeline.binance.archive.protocol import Trust
-from capture_pipeline.binance.periods import DAY_US, MINUTE_US
+from capture_pipeline.binance.periods import DAY_US, MINUTE_US, TimeRange
 from capture_pipeline.calendars.outages import Kind, Outage
 from capture_pipeline.klines.quality.absence import count_attempts, find_absent, find_nonexistent
 from capture_pipeline.klines.quality.ranges import (
-    Range,
     Ranges,
     find_touched_steps,
     find_whole_steps,
@@ -28,6 +28,7 @@ from capture_pipeline.tables.klines.gaps import EXPLAINED, Cause
 
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
+_ALWAYS = TimeRange(-_EVER, _EVER)
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
 _SEEN_ONCE = "the exchange has no candle, seen once"
 _NOT_REQUESTED = (
@@ -59,7 +60,7 @@ class Evidence:
     """
 
     step_us: int
-    trading: Range
+    trading: TimeRange
     now_us: int
     outages: list[Outage]
     pages: list[RestPage]
@@ -68,8 +69,8 @@ class Evidence:
     off_grid: Ranges = field(default_factory=list)
     off_grid_listed: Ranges = field(default_factory=list)
     shift: str = ""
-    requested_now: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
-    requested_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    requested_now: Ranges = field(default_factory=lambda: [_ALWAYS])
+    requested_later: Ranges = field(default_factory=lambda: [_ALWAYS])
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ class Gap:
         }
 
 
+class KnownGap(NamedTuple):
+    """Range that was missing earlier, and its cause."""
+
+    cause: Cause
+    span: TimeRange
+
+
+class _PossibleCause(NamedTuple):
+    """Cause that applies to bars in `ranges` that no earlier cause explains."""
+
+    cause: Cause
+    ranges: Ranges
+    detail: str
+
+
 def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
     """Assign a cause to each missing bar and join neighbouring bars of the same cause to gaps.
 
@@ -133,25 +149,25 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
     recent = find_touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
     unused = [record for record in evidence.archives if not record.usable]
-    bad = [(record.start_us, record.end_us) for record in unused if record.trust in _QUARANTINED]
-    unverified = [(record.start_us, record.end_us) for record in unused if record.unverified]
-    published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
+    bad = [record.bounds for record in unused if record.trust in _QUARANTINED]
+    unverified = [record.bounds for record in unused if record.unverified]
+    published = [record.bounds for record in evidence.archives if record.usable]
     off_grid = find_touched_steps(evidence.off_grid, step)
-    whole: Ranges = [(-_EVER, _EVER)]
-    causes: list[tuple[Cause, Ranges, str]] = [
-        (
+    whole: Ranges = [_ALWAYS]
+    causes = [
+        _PossibleCause(
             Cause.BEFORE_LISTING,
-            find_whole_steps([(-_EVER, evidence.trading[0])], step),
+            find_whole_steps([(-_EVER, evidence.trading.start_us)], step),
             "the symbol did not trade yet",
         ),
-        (
+        _PossibleCause(
             Cause.AFTER_DELISTING,
-            find_whole_steps([(evidence.trading[1], _EVER)], step),
+            find_whole_steps([(evidence.trading.end_us, _EVER)], step),
             "the symbol no longer traded",
         ),
-        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _split_by_entry(suspensions, step)),
-        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _split_by_entry(halts, step)),
-        (
+        *_split_by_entry(Cause.SUSPENDED, suspensions, step),
+        *_split_by_entry(Cause.EXCHANGE_OUTAGE, halts, step),
+        _PossibleCause(
             Cause.OFF_GRID,
             intersect(off_grid, union(sighted, find_touched_steps(evidence.off_grid_listed, step))),
             (
@@ -159,28 +175,28 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
                 "they are in the table bar_exclusions"
             ),
         ),
-        (
+        _PossibleCause(
             Cause.EXCHANGE_OUTAGE,
             intersect(verified, _find_edges(halts, edge, step)),
             "edge of a listed outage, verified as non-existent",
         ),
-        (
+        _PossibleCause(
             Cause.SUSPENDED,
             intersect(verified, _find_edges(suspensions, edge, step)),
             "edge of a listed suspension, verified as non-existent",
         ),
-        (Cause.UNKNOWN, _select_long(verified, missing), _SUSPECTED),
-        (
+        _PossibleCause(Cause.UNKNOWN, _select_long(verified, missing), _SUSPECTED),
+        _PossibleCause(
             Cause.UNKNOWN,
             verified,
             "the exchange has no candle, verified; list it in the outage calendar once its cause is known",
         ),
-        (
+        _PossibleCause(
             Cause.UNKNOWN,
             intersect(sighted, evidence.requested_later),
             f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
         ),
-        (Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
+        _PossibleCause(Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
         *_split_ours(find_touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_split_ours(
             find_touched_steps(unverified, step), "its archive file is unverified and not used", evidence
@@ -191,7 +207,9 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
             evidence,
         ),
         *_split_ours(find_touched_steps(published, step), "its archive file left it out", evidence),
-        (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
+        _PossibleCause(
+            Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"
+        ),
         *_split_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
@@ -204,26 +222,24 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _split_ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
+def _split_ours(ranges: Ranges, what: str, evidence: Evidence) -> list[_PossibleCause]:
     """Split ranges that this pipeline can fill by their remedy: with and without a request by a top-up."""
     return [
-        (
+        _PossibleCause(
             Cause.OURS,
             intersect(ranges, evidence.requested_now),
             f"{what}; run a top-up of this month to ask REST",
         ),
-        (Cause.OURS, ranges, f"{what}; {_NOT_REQUESTED}"),
+        _PossibleCause(Cause.OURS, ranges, f"{what}; {_NOT_REQUESTED}"),
     ]
 
 
-def find_filled_gaps(
-    known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence
-) -> list[Gap]:
+def find_filled_gaps(known: Iterable[KnownGap], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:
     """Find the gaps that were filled: ranges that were missing earlier and are present now.
 
     Args:
-        known: Ranges that an archive file lacks or that the previous ledger contains, with their causes. If
-            ranges overlap, the first cause is used.
+        known: Ranges that an archive file lacks or that the previous ledger contains. If ranges overlap, the
+            first cause is used.
         sources: Ranges of the present bars, by source.
         evidence: Data about the partition.
     """
@@ -262,16 +278,20 @@ def _find_edges(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
 
 def _select_long(verified: Ranges, missing: Ranges) -> Ranges:
     """Select proven gaps of a day or longer; an outage of that length should be in the calendar."""
-    return [(start, end) for start, end in intersect(verified, union(missing)) if end - start >= DAY_US]
+    return [each for each in intersect(verified, union(missing)) if each.length_us >= DAY_US]
 
 
-def _split_by_entry(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
-    """Return the bars that each outage explains, with its reason.
+def _split_by_entry(cause: Cause, outages: list[Outage], step_us: int) -> list[_PossibleCause]:
+    """Return the bars that each outage explains.
 
     A bar must be completely covered by the union of all outages.
     """
     covered = find_whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
     return [
-        (intersect(find_touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
+        _PossibleCause(
+            cause,
+            intersect(find_touched_steps([(outage.start_us, outage.end_us)], step_us), covered),
+            outage.reason,
+        )
         for outage in outages
     ]

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Range = tuple[int, int]
-Ranges = list[Range]
+from capture_pipeline.binance.periods import TimeRange
+
+Ranges = list[TimeRange]
 
 
 def union(*sets: Iterable[Sequence[int]]) -> Ranges:
@@ -20,10 +21,10 @@ def union(*sets: Iterable[Sequence[int]]) -> Ranges:
     for start, end in sorted((each[0], each[1]) for ranges in sets for each in ranges):
         if end <= start:
             continue
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if merged and start <= merged[-1].end_us:
+            merged[-1] = TimeRange(merged[-1].start_us, max(end, merged[-1].end_us))
         else:
-            merged.append((start, end))
+            merged.append(TimeRange(start, end))
     return merged
 
 
@@ -32,10 +33,10 @@ def intersect(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> 
     a, b, i, j = union(left), union(right), 0, 0
     found: Ranges = []
     while i < len(a) and j < len(b):
-        start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+        start, end = max(a[i].start_us, b[j].start_us), min(a[i].end_us, b[j].end_us)
         if start < end:
-            found.append((start, end))
-        if a[i][1] < b[j][1]:
+            found.append(TimeRange(start, end))
+        if a[i].end_us < b[j].end_us:
             i += 1
         else:
             j += 1
@@ -48,22 +49,22 @@ def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> R
     removed = union(right)
     at = 0
     for start, end in union(left):
-        while at < len(removed) and removed[at][1] <= start:
+        while at < len(removed) and removed[at].end_us <= start:
             at += 1
         cursor, look = start, at
-        while look < len(removed) and removed[look][0] < end:
-            if removed[look][0] > cursor:
-                rest.append((cursor, removed[look][0]))
-            cursor = max(cursor, removed[look][1])
+        while look < len(removed) and removed[look].start_us < end:
+            if removed[look].start_us > cursor:
+                rest.append(TimeRange(cursor, removed[look].start_us))
+            cursor = max(cursor, removed[look].end_us)
             look += 1
         if cursor < end:
-            rest.append((cursor, end))
+            rest.append(TimeRange(cursor, end))
     return rest
 
 
 def sum_lengths(ranges: Iterable[Sequence[int]]) -> int:
     """Return the number of microseconds in the union of the ranges."""
-    return sum(each[1] - each[0] for each in union(ranges))
+    return sum(each.length_us for each in union(ranges))
 
 
 def find_whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
@@ -76,7 +77,7 @@ def find_touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
     return union((start // step_us * step_us, -(-end // step_us) * step_us) for start, end in union(ranges))
 
 
-def find_missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+def find_missing(opens_us: NDArray[np.int64], step_us: int, within: TimeRange) -> Ranges:
     """Find the ranges of `within` whose klines are not among `opens_us`.
 
     Args:
@@ -87,20 +88,20 @@ def find_missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ra
     return subtract([within], find_present(opens_us, step_us, within))
 
 
-def find_present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+def find_present(opens_us: NDArray[np.int64], step_us: int, within: TimeRange) -> Ranges:
     """Find the ranges of `within` whose klines are among `opens_us`; see `find_missing`.
 
     A kline is present if `opens_us` contains its open time on the grid. Requests, gap ledger and coverage all
     use this function.
     """
-    chosen = opens_us[(opens_us >= within[0]) & (opens_us < within[1]) & (opens_us % step_us == 0)]
+    chosen = opens_us[(opens_us >= within.start_us) & (opens_us < within.end_us) & (opens_us % step_us == 0)]
     if not chosen.size:
         return []
     ordered = chosen if (np.diff(chosen) > 0).all() else np.unique(chosen)
     breaks = np.flatnonzero(np.diff(ordered) != step_us)
     starts = ordered[np.concatenate(([0], breaks + 1))]
     ends = ordered[np.concatenate((breaks, [ordered.size - 1]))] + step_us
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+    return [TimeRange(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def batch_ranges(ranges: Ranges, max_us: int) -> Ranges:
@@ -110,8 +111,8 @@ def batch_ranges(ranges: Ranges, max_us: int) -> Ranges:
     """
     spans: Ranges = []
     for start, end in ranges:
-        if spans and end - spans[-1][0] <= max_us:
-            spans[-1] = (spans[-1][0], end)
+        if spans and end - spans[-1].start_us <= max_us:
+            spans[-1] = TimeRange(spans[-1].start_us, end)
         else:
-            spans.append((start, end))
+            spans.append(TimeRange(start, end))
     return spans

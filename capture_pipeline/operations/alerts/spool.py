@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -84,6 +85,13 @@ class SpoolContent(BaseModel):
     queues: dict[str, Queue] = {}
 
 
+class _LoadedSpool(NamedTuple):
+    """Content of the file; empty, with the error, if the file is damaged."""
+
+    content: SpoolContent
+    error: LakeError | None
+
+
 class Spool:
     """The file of alerts, with a lock for changes."""
 
@@ -149,17 +157,15 @@ class Spool:
         with file_lock(self._folder / f"{channel}.lock"):
             yield
 
-    def _load(self) -> tuple[SpoolContent, LakeError | None]:
-        """Return the content; if the file is damaged, return an empty content and the error."""
+    def _load(self) -> _LoadedSpool:
         error = None
         try:
             with storage_errors(self._path):
                 content = read_model(self._path, SpoolContent) or SpoolContent()
         except LakeError as damage:
             content, error = SpoolContent(), damage
-        return content.model_copy(
-            update={"queues": {name: content.queues.get(name, Queue()) for name in self._min_levels}}
-        ), error
+        queues = {name: content.queues.get(name, Queue()) for name in self._min_levels}
+        return _LoadedSpool(content.model_copy(update={"queues": queues}), error)
 
     @contextmanager
     def _open_for_change(self) -> Iterator[SpoolContent]:

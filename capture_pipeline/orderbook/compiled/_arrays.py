@@ -50,13 +50,6 @@ BASE, WINDOW_START, BEST, LEVEL_COUNT, IN_TABLE, OUTSIDE_BITMAP, STATS_SIZE = ra
 """
 
 
-class LevelArrays(NamedTuple):
-    """Prices in ticks and quantities in lots of several levels."""
-
-    ticks: Ints
-    lots: Ints
-
-
 class SideArrays(NamedTuple):
     """Arrays of one side.
 

@@ -6,6 +6,7 @@ Prices are ticks and quantities are lots, both int64. The caller knows their sca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from capture_pipeline.orderbook.compiled._arrays import (
     LEVEL_COUNT,
     MAX_TICK,
     Ints,
-    LevelArrays,
     new_side,
 )
 from capture_pipeline.orderbook.compiled._levels import quantity
@@ -35,6 +35,13 @@ from capture_pipeline.orderbook.levels import BestQuotes, BookSides
 
 _SIGNS = (-1, 1)
 _MIN_SLOTS, _MAX_SLOTS = 1 << 12, 1 << 24
+
+
+class LevelArrays(NamedTuple):
+    """Prices in ticks and quantities in lots of several levels."""
+
+    ticks: Ints
+    lots: Ints
 
 
 @dataclass(frozen=True)

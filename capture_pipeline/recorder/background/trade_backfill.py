@@ -13,6 +13,7 @@ import json
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,7 @@ from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_o
 from capture_pipeline.errors import ProtocolViolationError
 from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.models import Gap, RefillState
 
 _SLACK_MS = 5_000
@@ -71,9 +73,9 @@ class Refill:
             self._read(path)
 
     @property
-    def returned_ranges(self) -> list[tuple[int, int]]:
-        """Returned ids of the gap, as sorted ranges `first..last`."""
-        return [(each.low, each.high) for each in self._covered]
+    def returned_ranges(self) -> list[IdRange]:
+        """Returned ids of the gap, sorted."""
+        return [IdRange(each.low, each.high) for each in self._covered]
 
     @property
     def ids_refilled(self) -> int:
@@ -101,20 +103,20 @@ class Refill:
         """
         page = _page(self._request(rest))
         requested_id = self._next_agg_id
-        if page and requested_id is not None and page[0][0].agg_id < requested_id:
+        if page and requested_id is not None and page[0].trade.agg_id < requested_id:
             raise ProtocolViolationError(
-                f"the answer begins at aggregate {page[0][0].agg_id}, not at {requested_id}",
+                f"the answer begins at aggregate {page[0].trade.agg_id}, not at {requested_id}",
                 where=f"aggTrades {self.gap.stream}",
             )
-        new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
+        new = [each for each in page if not self._is_covered(*self._range(each.trade))]
         if new:
-            append_line(self._path, "".join(self._line(raw) for _, raw in new))
-        for trade, _ in new:
-            self._add(trade)
-        if len(page) < PAGE_ROWS or self._is_covered(self._range(page[-1][0])[1] + 1, self._last):
+            append_line(self._path, "".join(self._line(each.raw) for each in new))
+        for each in new:
+            self._add(each.trade)
+        if len(page) < PAGE_ROWS or self._is_covered(self._range(page[-1].trade).last + 1, self._last):
             self.has_next_page = False
         else:
-            self._next_agg_id = page[-1][0].agg_id + 1
+            self._next_agg_id = page[-1].trade.agg_id + 1
 
     def _request(self, rest: RestClient) -> bytes:
         symbol = symbol_of(self.gap.stream)
@@ -134,9 +136,11 @@ class Refill:
         )
         return f'{head[:-1]},"agg":{raw.decode()}}}\n'
 
-    def _range(self, trade: AggTrade) -> tuple[int, int]:
-        """Return the first and last id of an aggregate, in the unit of the gap's stream."""
-        return (trade.agg_id, trade.agg_id) if self._is_of_aggregates else (trade.first_id, trade.last_id)
+    def _range(self, trade: AggTrade) -> IdRange:
+        """Return the ids of an aggregate, in the unit of the gap's stream."""
+        if self._is_of_aggregates:
+            return IdRange(trade.agg_id, trade.agg_id)
+        return IdRange(trade.first_id, trade.last_id)
 
     def _is_covered(self, low: int, high: int) -> bool:
         """Return whether every lost id in `low..high` was returned; true if none of them is lost."""
@@ -196,7 +200,14 @@ def end_refill(gap: Gap, refilled: Path) -> Gap:
     )
 
 
-def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
+class _SentTrade(NamedTuple):
+    """An aggregate, and its bytes as sent."""
+
+    trade: AggTrade
+    raw: bytes
+
+
+def _page(body: bytes) -> list[_SentTrade]:
     with guard_parser("REST", "is not a page of aggTrades", kind=ProtocolViolationError):
         body.decode()
-        return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]
+        return [_SentTrade(_decode_one(raw), bytes(raw)) for raw in _decode(body)]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidStatus, WebSocketException
@@ -40,6 +40,13 @@ OnMessage = Callable[[int, bytes], None]
 T = TypeVar("T")
 
 
+class HandshakeAnswer(NamedTuple):
+    """Status and headers of the answer to a handshake."""
+
+    status: int
+    headers: dict[str, str]
+
+
 @dataclass
 class Connection:
     """One connection from its opening to its end.
@@ -57,7 +64,7 @@ class Connection:
         cause: Reason for the end of the connection.
         detail: Close code or error.
         failure: Exception of the code that processes messages; raised by `run`.
-        answer: Status and headers of the answer to the handshake; None before.
+        answer: Answer to the handshake; None before.
         pings_s: Monotonic times of the last received pings.
         limits: Limits to check before the handshake and to update after a refusal; None without limits.
         wait_s: Seconds to wait before the next attempt, from the exchange or the limit of attempts.
@@ -76,7 +83,7 @@ class Connection:
     cause: Cause | None = None
     detail: str = ""
     failure: Exception | None = None
-    answer: tuple[int, dict[str, str]] | None = None
+    answer: HandshakeAnswer | None = None
     pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_PINGS))
     limits: Limits | None = None
     wait_s: float = 0.0
@@ -98,7 +105,7 @@ class Connection:
         except InvalidStatus as error:
             response = error.response
             headers = dict(response.headers.raw_items())
-            self.answer = response.status_code, headers
+            self.answer = HandshakeAnswer(response.status_code, headers)
             lower = {name.lower(): value for name, value in headers.items()}
             self._refusal = HandshakeRefusal(response.status_code, lower, bytes(response.body or b""))
         except InvalidProxyStatus as error:
@@ -140,7 +147,8 @@ class Connection:
                     raise TypeError(type(socket))
                 self._socket = socket
                 if socket.response is not None:
-                    self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
+                    headers = dict(socket.response.headers.raw_items())
+                    self.answer = HandshakeAnswer(socket.response.status_code, headers)
                 self._mark_open(on_open)
                 socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
                 self._set_end(_close_text(await socket.wait_end()))

@@ -8,7 +8,7 @@ sends the smallest frames cannot block the event loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_FRAMES: Final = 4096
 """Frames per call; a read of 256 KiB with messages of the exchange has fewer."""
@@ -109,6 +109,13 @@ def check_text(message: bytes) -> None:
             raise FrameError(INVALID_TEXT, f"a text message is not UTF-8 at byte {error.start:,}") from None
 
 
+class _ParsedFrames(NamedTuple):
+    """Position after the parsed messages, and their count."""
+
+    position: int
+    message_count: int
+
+
 class FrameParser:
     """Splits received bytes into messages.
 
@@ -165,15 +172,11 @@ class FrameParser:
             self._pass_on(ping)
         return count
 
-    def _parse_common_frames(self, data: bytes, at: int, limit: int) -> tuple[int, int]:
-        """Process whole messages of 126 to 65,535 bytes, the most common ones.
-
-        Returns:
-            The position after them, and their count.
-        """
+    def _parse_common_frames(self, data: bytes, at: int, limit: int) -> _ParsedFrames:
+        """Process whole messages of 126 to 65,535 bytes, the most common ones."""
         count, end, on_message = 0, len(data), self._on_message
         if self._fragments.is_open:
-            return at, 0
+            return _ParsedFrames(at, 0)
         while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < limit:
             after = at + 4 + (data[at + 2] << 8 | data[at + 3])
             if after > end:
@@ -184,7 +187,7 @@ class FrameParser:
             on_message(message)
             count += 1
             at = after
-        return at, count
+        return _ParsedFrames(at, count)
 
     def _parse_frame(self, data: bytes, at: int) -> int | None:
         """Process one frame of any kind; return the position after it, or None if it is incomplete."""

@@ -15,7 +15,7 @@ longest allowed pause is assumed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 _PAUSES = 4
 """A silence longer than this many times the longest pause is suspicious."""
@@ -47,6 +47,20 @@ class Line(Protocol):
 L = TypeVar("L", bound=Line)
 
 
+class SilentLine(NamedTuple, Generic[L]):
+    """A connection, and the reason to replace it; an empty reason requests a ping."""
+
+    line: L
+    reason: str
+
+
+class _Lag(NamedTuple):
+    """Time of the last message, and since when another connection is ahead; infinite if none is."""
+
+    last_s: float
+    since_s: float
+
+
 class Silence:
     """Rules for all connections to one address."""
 
@@ -57,7 +71,7 @@ class Silence:
             limit_s: Longest time without received bytes.
         """
         self._limit_s, self._max_s = limit_s, limit_s * _MAX_LIMITS
-        self._behind: dict[int, tuple[float, float]] = {}
+        self._behind: dict[int, _Lag] = {}
         self._newest_s: float | None = None
         self._since_s: float | None = None
         self._pause_s = self._earlier_pause_s = 0.0
@@ -65,7 +79,7 @@ class Silence:
         self._looked_s: float | None = None
         self._looks = self._tries = 0
 
-    def check(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
+    def check(self, lines: Sequence[L], now_s: float) -> Iterator[SilentLine[L]]:
         """Check the open connections; call it several times within the limit.
 
         A late call finds no fault: this process was delayed, and the messages of that time are not read yet.
@@ -73,9 +87,6 @@ class Silence:
         Args:
             lines: Connections to this address that are not being replaced, oldest first.
             now_s: Monotonic time.
-
-        Yields:
-            A connection and the reason to replace it; an empty reason requests a ping.
         """
         is_late = self._looked_s is not None and now_s - self._looked_s > self._limit_s / 4
         self._looked_s = now_s
@@ -89,9 +100,9 @@ class Silence:
             faults[lines[0].number] = f"no data for {silent_s:.0f} s on any connection; pings are answered"
         for one in lines:
             if faults[one.number]:
-                yield one, faults[one.number]
+                yield SilentLine(one, faults[one.number])
             elif now_s - max(one.last_bytes_s, one.pinged_s or 0.0) > self._limit_s / 2:
-                yield one, ""
+                yield SilentLine(one, "")
 
     def _learn(self, lines: Sequence[Line], now_s: float) -> None:
         newest_s = max((one.last_s for one in lines if one.messages), default=None)
@@ -107,11 +118,11 @@ class Silence:
             self._tries = 0
         self._behind = {one.number: self._behind_since(one, now_s) for one in lines}
 
-    def _behind_since(self, one: Line, now_s: float) -> tuple[float, float]:
-        """Return the last message time, and since when another connection is ahead (infinite if none is)."""
-        last_s, since_s = self._behind.get(one.number, (one.last_s, float("inf")))
+    def _behind_since(self, one: Line, now_s: float) -> _Lag:
+        last_s, since_s = self._behind.get(one.number, _Lag(one.last_s, float("inf")))
         is_behind = self._newest_s is not None and self._newest_s - one.last_s > self._limit_s / 2
-        return one.last_s, min(since_s, now_s) if is_behind and last_s == one.last_s else float("inf")
+        is_same = is_behind and last_s == one.last_s
+        return _Lag(one.last_s, min(since_s, now_s) if is_same else float("inf"))
 
     def _patience_s(self) -> float:
         """Return how long all connections may be silent together."""
@@ -123,6 +134,6 @@ class Silence:
     def _fault(self, one: Line, now_s: float) -> str:
         if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:
             return f"nothing came for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
-        if now_s - self._behind[one.number][1] > self._limit_s / 2:
+        if now_s - self._behind[one.number].since_s > self._limit_s / 2:
             return f"no data for {now_s - one.last_s:.1f} s, while another connection brought some"
         return ""

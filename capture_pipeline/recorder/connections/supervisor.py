@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import stamina
 
@@ -54,6 +55,11 @@ class SlotRules:
     renew_s: float
     steady_s: float
     limits: Limits | None = None
+
+
+class _RunningConnection(NamedTuple):
+    connection: Connection
+    task: asyncio.Task[None]
 
 
 class Supervisor:
@@ -122,32 +128,32 @@ class Supervisor:
         """
         if self._stopping:
             return
-        connection, task = self._start(slot, renew_s)
-        while not task.done():
-            leaving = asyncio.create_task(connection.leaving.wait())
-            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        running = self._start(slot, renew_s)
+        while not running.task.done():
+            leaving = asyncio.create_task(running.connection.leaving.wait())
+            await asyncio.wait({running.task, leaving}, return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
-            if not task.done():
-                connection, task = await self._replace(connection, task, slot)
-        task.result()
+            if not running.task.done():
+                running = await self._replace(running, slot)
+        running.task.result()
+        connection = running.connection
         await asyncio.sleep(connection.wait_s)
         opened_s = connection.opened_s
         if opened_s is None or time.monotonic() - opened_s <= self._rules.steady_s:
             raise _ConnectionEndedError(connection.detail)
         await asyncio.sleep(_FIRST_WAIT_S)
 
-    async def _replace(
-        self, old: Connection, task: asyncio.Task[None], slot: int
-    ) -> tuple[Connection, asyncio.Task[None]]:
+    async def _replace(self, old: _RunningConnection, slot: int) -> _RunningConnection:
         """Replace a connection that still delivers.
 
         Return it unchanged if it ended before its replacement.
         """
         async for attempt in _attempts():
             with attempt:
-                if task.done():
-                    return old, task
-                new, new_task = self._start(slot, self._rules.renew_s)
+                if old.task.done():
+                    return old
+                successor = self._start(slot, self._rules.renew_s)
+                new, new_task = successor
                 alive = asyncio.create_task(new.alive.wait())
                 await asyncio.wait(
                     {alive, new_task}, timeout=_SUCCESSOR_S, return_when=asyncio.FIRST_COMPLETED
@@ -155,19 +161,20 @@ class Supervisor:
                 is_delivering = alive.done()
                 alive.cancel()
                 is_quiet = new.is_alive and new.cause is not Cause.SILENCE and not new_task.done()
-                if is_delivering or is_quiet or task.done():
-                    await old.close()
-                    await task
-                    return new, new_task
+                if is_delivering or is_quiet or old.task.done():
+                    await old.connection.close()
+                    await old.task
+                    return successor
                 new.abort(Cause.SILENCE, "brought nothing")
                 await new_task
                 await asyncio.sleep(new.wait_s)
                 raise _ConnectionEndedError(new.detail)
         raise AssertionError("stamina ends by returning or raising")
 
-    def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
+    def _start(self, slot: int, renew_s: float) -> _RunningConnection:
         connection = Connection(next(self._numbers), slot, self._on_message, limits=self._rules.limits)
-        return connection, asyncio.create_task(self._run_connection(connection, renew_s))
+        task = asyncio.create_task(self._run_connection(connection, renew_s))
+        return _RunningConnection(connection, task)
 
     async def _run_connection(self, connection: Connection, renew_s: float) -> None:
         timer: asyncio.TimerHandle | None = None

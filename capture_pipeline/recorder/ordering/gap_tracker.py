@@ -72,6 +72,11 @@ def gap_between(edge: GapBounds, cause: Cause, detail: str) -> Gap:
     )
 
 
+class _Reason(NamedTuple):
+    cause: Cause
+    detail: str
+
+
 class Ledger:
     """Counts ids and detects gaps.
 
@@ -146,20 +151,20 @@ class Ledger:
         self._last_times[stream] = time
         if not track.count(first, last):
             return None
-        cause, detail = self._cause(before_at.capture_ns, time.capture_ns)
+        cause, detail = self._find_reason(before_at.capture_ns, time.capture_ns)
         return gap_between(GapBounds(stream, before, first, before_at, time), cause, detail)
 
-    def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
-        """Return the cause of a loss in this period: a total outage first, then the latest one."""
+    def _find_reason(self, start_ns: int, end_ns: int) -> _Reason:
+        """Find the reason of a loss in this period: a total outage first, then the latest one."""
         during = [
             one
             for one in self._outages
             if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)
         ]
         if not during:
-            return Cause.EXCHANGE, "live connections went on without them"
+            return _Reason(Cause.EXCHANGE, "live connections went on without them")
         worst = max(during, key=lambda one: (one.total, one.start_ns))
-        return worst.cause, worst.detail
+        return _Reason(worst.cause, worst.detail)
 
 
 _REMEMBERED = 1000

@@ -7,7 +7,7 @@ from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recorder.events import MAX_RAW_BYTES, EventBus, MessageRejected, ShutdownAnnounced
 from capture_pipeline.recorder.ordering.merger import Message
-from capture_pipeline.recorder.ordering.message_ids import IdParser, find_id_parser
+from capture_pipeline.recorder.ordering.message_ids import IdParser, MessageIds, find_id_parser
 from capture_pipeline.sessions.counts import SessionCounts
 from capture_pipeline.sessions.line_format import split_envelope, split_message
 
@@ -34,22 +34,22 @@ class Intake:
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
         """Return a message with its ids, or None if it is rejected or is about the connection."""
         try:
-            name, data = split_message(raw)
-            entry = self._id_parsers.get(name)
+            message = split_message(raw)
+            entry = self._id_parsers.get(message.stream)
             if entry is None:
                 self._reject_unknown_stream(connection, raw)
                 return None
             stream, place = entry
-            first, last, event_time, diff = place(data)
-            if first > last or not raw.isascii():
-                _check(raw, first, last)
+            ids = place(message.data)
+            if ids.first > ids.last or not raw.isascii():
+                _check(raw, ids)
         except _FAILURES as error:
             self._reject(connection, explain(error), raw)
             return None
-        return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
+        return Message(ids.first, ids.last, stream, raw, now_ns, connection, ids.event_time, ids.diff)
 
     def _reject_unknown_stream(self, connection: int, raw: bytes) -> None:
-        stream, _ = split_envelope(raw)
+        stream = split_envelope(raw).stream
         self._reject(connection, f"of the stream {stream!r}, which is not subscribed", raw)
 
     def _reject(self, connection: int, reason: str, raw: bytes) -> None:
@@ -61,7 +61,7 @@ class Intake:
             self._events.publish(MessageRejected(reason[:300], raw[:MAX_RAW_BYTES]))
 
 
-def _check(raw: bytes, first: int, last: int) -> None:
-    if first > last:
-        raise MalformedDataError(f"covers the ids {first}..{last}")
+def _check(raw: bytes, ids: MessageIds) -> None:
+    if ids.first > ids.last:
+        raise MalformedDataError(f"covers the ids {ids.first}..{ids.last}")
     raw.decode()

@@ -13,7 +13,8 @@ from typing import Final
 
 from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering import id_resets
-from capture_pipeline.recorder.ordering.stream_buffer import NEVER, Message, StreamBuffer
+from capture_pipeline.recorder.ordering.stream_buffer import NEVER, EarlierCount, Message, StreamBuffer
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.counts import MergeCounts
 
 _NONE: Final[Sequence[Message]] = ()
@@ -56,7 +57,7 @@ class Merger:
         self._streams_with_candidates: set[str] = set()
         self._on_stray = on_stray
         self._held_bytes = 0
-        self._skipped_ranges: dict[str, list[tuple[int, int]]] = {}
+        self._skipped_ranges: dict[str, list[IdRange]] = {}
 
     def resume(self, stream: str, last_id: int, newest_us: int | None = None, first_id: int = -1) -> None:
         """Continue after the last recorded id of an earlier process, so that nothing is recorded twice."""
@@ -113,8 +114,8 @@ class Merger:
             )
         if message.last < buffer.next_id:
             return self._handle_lower_ids(buffer, message)
-        if buffer.before is not None and event_us(message.event_time) < buffer.before[1]:
-            self._count_straggler(buffer.before[0], message)
+        if buffer.before is not None and event_us(message.event_time) < buffer.before.reset_us:
+            self._count_straggler(buffer.before.next_id, message)
             return _NONE
         self._insert_held(buffer, message)
         return self._drain(message.stream, buffer, message.received_ns)
@@ -161,7 +162,7 @@ class Merger:
         new, buffer.reset_candidates = buffer.reset_candidates, []
         self._streams_with_candidates.discard(stream)
         self._skipped_ranges.pop(stream, None)
-        buffer.before = (buffer.next_id, min(event_us(one.event_time) for one in new))
+        buffer.before = EarlierCount(buffer.next_id, min(event_us(one.event_time) for one in new))
         buffer.first_id, buffer.next_id, buffer.newest = new[0].first, new[-1].last + 1, new[-1].event_time
         buffer.last_ids = dict.fromkeys(buffer.last_ids, -1)
         new[0].is_reset = True
@@ -241,9 +242,8 @@ class Merger:
                     break
                 place = 0
                 if buffer.held[0].first > buffer.next_id:
-                    self._skipped_ranges.setdefault(stream, []).append(
-                        (buffer.next_id, buffer.held[0].first - 1)
-                    )
+                    skipped = IdRange(buffer.next_id, buffer.held[0].first - 1)
+                    self._skipped_ranges.setdefault(stream, []).append(skipped)
             out.append(self._release(buffer, place, now_ns))
         if not buffer.held:
             self._streams_with_held.discard(stream)
@@ -285,8 +285,8 @@ class Merger:
         holes = self._skipped_ranges.get(message.stream)
         if not holes:
             return False
-        place = bisect_right(holes, (message.last, 1 << 62)) - 1
-        return place >= 0 and message.first <= holes[place][1]
+        place = bisect_right(holes, IdRange(message.last, 1 << 62)) - 1
+        return place >= 0 and message.first <= holes[place].last
 
 
 def _find_successor(buffer: StreamBuffer) -> int | None:

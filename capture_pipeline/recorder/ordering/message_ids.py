@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from capture_pipeline.binance.streams.messages import (
     WireDiff,
     decode_agg_ids,
@@ -17,9 +19,17 @@ from capture_pipeline.binance.streams.messages import (
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.orderbook.synchronization import first_covered_id
 
-Ids = tuple[int, int, int, WireDiff | None]
-"""First and last id of a message, its event time as sent, and the diff if the message is one."""
-IdParser = Callable[[bytes], Ids]
+
+class MessageIds(msgspec.Struct, frozen=True, gc=False):
+    """First and last id of a message, its event time as sent, and the diff if the message is one."""
+
+    first: int
+    last: int
+    event_time: int
+    diff: WireDiff | None = None
+
+
+IdParser = Callable[[bytes], MessageIds]
 """Raises one of `parsing.PARSE_ERRORS` if the data are not a message of its stream."""
 
 
@@ -28,7 +38,7 @@ def find_id_parser(kind: StreamKind) -> IdParser | None:
     return _ID_PARSERS.get(kind)
 
 
-def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
+def ids_of(kind: StreamKind, data: bytes) -> MessageIds | None:
     """Parse the ids of one message; None if its stream has no ids.
 
     Raises:
@@ -38,20 +48,21 @@ def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
     return None if place is None else place(data)
 
 
-def _trade(data: bytes) -> Ids:
+def _trade(data: bytes) -> MessageIds:
     trade = decode_trade_ids(data)
     number = trade.trade_id
-    return number, number, trade.event_time, None
+    return MessageIds(number, number, trade.event_time)
 
 
-def _aggregate(data: bytes) -> Ids:
+def _aggregate(data: bytes) -> MessageIds:
     aggregate = decode_agg_ids(data)
-    return aggregate.agg_id, aggregate.agg_id, aggregate.event_time, None
+    return MessageIds(aggregate.agg_id, aggregate.agg_id, aggregate.event_time)
 
 
-def _diff(data: bytes) -> Ids:
+def _diff(data: bytes) -> MessageIds:
     diff = decode_wire_diff(data)
-    return first_covered_id(diff.first_id, diff.previous_id), diff.last_id, diff.event_time, diff
+    first = first_covered_id(diff.first_id, diff.previous_id)
+    return MessageIds(first, diff.last_id, diff.event_time, diff)
 
 
 _ID_PARSERS: dict[StreamKind, IdParser] = {

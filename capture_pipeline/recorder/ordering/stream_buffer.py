@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,13 @@ class Message(msgspec.Struct, gc=False):
         return (self.first, self.last) < (other.first, other.last)
 
 
+class EarlierCount(NamedTuple):
+    """Next id of the count before a reset, and event time of the reset in microseconds."""
+
+    next_id: int
+    reset_us: int
+
+
 @dataclass(slots=True)
 class StreamBuffer:
     """State of one stream.
@@ -56,8 +63,7 @@ class StreamBuffer:
         held: Messages after a hole, sorted.
         newest: Event time of the last emitted message, as sent.
         reset_candidates: Sorted messages with lower ids and a later time: a new count of ids, or strays.
-        before: Next id of the count before the last reset, and event time of the reset in microseconds; None
-            without a reset.
+        before: Count of ids before the last reset; None without a reset.
     """
 
     next_id: int = -1
@@ -66,4 +72,4 @@ class StreamBuffer:
     held: list[Message] = field(default_factory=list)
     newest: int = NEVER
     reset_candidates: list[Message] = field(default_factory=list)
-    before: tuple[int, int] | None = None
+    before: EarlierCount | None = None

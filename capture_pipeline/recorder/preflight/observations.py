@@ -165,7 +165,7 @@ class StreamRecord:
                 "equal to q" if found["nq"] == found.get("q") else "other than q",
             )
         if ids is not None:
-            self._place(ids[0], ids[1])
+            self._place(ids.first, ids.last)
 
     def _place(self, first: int, last: int) -> None:
         if self._last is not None and first > self._last + 1:
@@ -208,8 +208,8 @@ class FrameRecord:
     def take(self, raw: bytes) -> None:
         """Record a received message of the combined stream."""
         try:
-            name, data = split_message(raw)
-            self.streams[name.decode()].take(data)
+            message = split_message(raw)
+            self.streams[message.stream.decode()].take(message.data)
         except _FAILURES:
             kept = self.shutdowns if is_close_notice(raw) else self.others
             if len(kept) < _MAX_EXAMPLES:
@@ -218,15 +218,15 @@ class FrameRecord:
 
 def connection_document(url: str, connection: Connection, market: Market) -> dict[str, Any]:
     """Describe one connection as JSON."""
-    status, headers = connection.answer or (None, {})
+    answer = connection.answer
     kept: dict[str, str] = {}
-    for name, value in headers.items():
+    for name, value in answer.headers.items() if answer else ():
         _keep_header(kept, name, value)
     pings = list(connection.pings_s)
     between = [round(after - before, 1) for before, after in pairwise(pings)]
     seen = {
         "url": url.partition("?")[0],
-        "status": status,
+        "status": answer.status if answer else None,
         "headers": kept,
         "end": connection.detail[:MAX_TEXT],
     }

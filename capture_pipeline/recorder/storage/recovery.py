@@ -9,14 +9,14 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from capture_pipeline.binance.streams.names import event_us, kind_of
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import atomic_write, fsync, read_model, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
-from capture_pipeline.recorder.ordering.message_ids import Ids, ids_of
+from capture_pipeline.recorder.ordering.message_ids import MessageIds, ids_of
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.ledger_correction import ScanEvidence, reconcile_gaps
 from capture_pipeline.sessions.account import Account, read_account, settle_account
@@ -81,10 +81,10 @@ class RecoveredSession:
             self.first_ns = self.first_ns or placed.capture_ns
             self.last_ns = max(self.last_ns, placed.capture_ns)
             if ids is not None:
-                self._place(placed.stream, ids, MessageTime(placed.capture_ns, event_us(ids[2])))
+                self._place(placed.stream, ids, MessageTime(placed.capture_ns, event_us(ids.event_time)))
 
-    def _place(self, stream: str, ids: Ids, moment: MessageTime) -> None:
-        first, last, _, _ = ids
+    def _place(self, stream: str, ids: MessageIds, moment: MessageTime) -> None:
+        first, last = ids.first, ids.last
         track = self.tracks.setdefault(stream, Track())
         previous = self.last_times.get(stream)
         if (
@@ -200,6 +200,11 @@ def _usable_checkpoint(checkpoint: Checkpoint, segments: dict[int, Path]) -> Che
     return checkpoint if fits else None
 
 
+class _ByteRange(NamedTuple):
+    start: int
+    end: int
+
+
 def _scan_segment(folder: SessionFolder, path: Path, state: RecoveredSession, start: int) -> None:
     with (
         storage_errors(path),
@@ -208,7 +213,7 @@ def _scan_segment(folder: SessionFolder, path: Path, state: RecoveredSession, st
     ):
         for lines in source:
             state.count(lines)
-        holes = [(hole.offset or 0, hole.end) for hole in source.findings if hole.end is not None]
+        holes = [_ByteRange(hole.offset or 0, hole.end) for hole in source.findings if hole.end is not None]
         if holes:
             _quarantine_damage(folder, path, content, holes, state)
         for finding in source.findings:
@@ -246,7 +251,7 @@ def _quarantine_damage(
     folder: SessionFolder,
     path: Path,
     content: Content,
-    holes: list[tuple[int, int]],
+    holes: list[_ByteRange],
     state: RecoveredSession,
 ) -> None:
     """Move damaged bytes out of the file; their ids become gaps of the ledger."""

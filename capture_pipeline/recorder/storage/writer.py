@@ -18,10 +18,12 @@ from capture_pipeline.lake.files import create_folder, fsync, publish_model, sto
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal, SegmentAlteredError
 from capture_pipeline.sessions.account import Alteration
+from capture_pipeline.sessions.continuity import CaptureRange
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
 
 _RETRY_S = 1.0
+_NO_TIMES = CaptureRange(0, 0)
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Batch:
     count: int
     gaps: list[Gap] = field(default_factory=list)
     mark: Checkpoint | None = None
-    times: tuple[int, int] = (0, 0)
+    times: CaptureRange = _NO_TIMES
 
 
 class Writer(threading.Thread):
@@ -87,7 +89,7 @@ class Writer(threading.Thread):
         self._mark: Checkpoint | None = None
         self._dirty_since: float | None = None
         self._checked_s = time.monotonic()
-        self._times = (0, 0)
+        self._times = _NO_TIMES
         self._has_new_file = False
 
     @property
@@ -217,7 +219,7 @@ class Writer(threading.Thread):
                 append_line(self._folder.gaps, gap.model_dump_json() + "\n")
         if batch.count:
             self._journal.append(batch.lines, batch.count)
-            self._times = (self._times[0], batch.times[1])
+            self._times = CaptureRange(self._times.start_ns, batch.times.end_ns)
         self.bytes_written += self._journal.size - before
 
     def _sync(self) -> None:
@@ -281,5 +283,5 @@ class Writer(threading.Thread):
                 if self._abandon.wait(_RETRY_S):
                     return
         self._segment += 1
-        self._times = (self._times[1], 0)
+        self._times = CaptureRange(self._times.end_ns, 0)
         self.trouble = ""

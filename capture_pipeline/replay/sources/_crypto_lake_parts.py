@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +68,18 @@ def merge_parts(first: Iterator[Part], second: Iterator[Part]) -> Iterator[Part]
             yield from more
 
 
-def _count_mergeable(one: Part, two: Part) -> tuple[int, int]:
+class _Mergeable(NamedTuple):
+    """Number of messages of each part."""
+
+    first: int
+    second: int
+
+
+def _count_mergeable(one: Part, two: Part) -> _Mergeable:
     """Count the messages that no later part can precede: all of one part, some of the other."""
     if one.key[-1] <= two.key[-1]:
-        return len(one), int(np.searchsorted(two.key, one.key[-1], side="left"))
-    return int(np.searchsorted(one.key, two.key[-1], side="right")), len(two)
+        return _Mergeable(len(one), int(np.searchsorted(two.key, one.key[-1], side="left")))
+    return _Mergeable(int(np.searchsorted(one.key, two.key[-1], side="right")), len(two))
 
 
 def _join_parts(one: Part, two: Part) -> Part:
@@ -93,7 +101,14 @@ def _join_parts(one: Part, two: Part) -> Part:
     )
 
 
-def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints, int]:
+class Decimals(NamedTuple):
+    """Values in units of `10**-places`, and the number of decimals."""
+
+    units: Ints
+    places: int
+
+
+def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> Decimals:
     """Convert floats to the decimals that they represent.
 
     All values get the same number of decimals, the smallest one that fits. A decimal fits if the float is the
@@ -105,9 +120,6 @@ def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> tuple
         where: File, for error messages.
         what: `price` or `quantity`, for error messages.
         places: Number of decimals to try first.
-
-    Returns:
-        Values in units of `10**-places`, and the number of decimals.
 
     Raises:
         MalformedDataError: A value is negative or not a number, or has more than twelve decimals or fifteen
@@ -127,7 +139,7 @@ def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> tuple
             units < _MAX_UNITS
         )
         if fits.all():
-            return units.astype(np.int64), tried
+            return Decimals(units.astype(np.int64), tried)
     value = float(values[np.argmin(fits)])
     raise MalformedDataError(
         f"contains the {what} {value!r}, which has too many digits", where=where, remedy=remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
@@ -53,8 +54,15 @@ def _open_file(path: Path, symbol: str) -> Source:
     return RawSource(path, symbol)
 
 
-def open_session_tables(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, str]:
-    """Return the tables of a session, and the symbol.
+class SymbolTables(NamedTuple):
+    """Tables of a session, and the symbol to read."""
+
+    tables: GoldenTables
+    symbol: str
+
+
+def open_session_tables(session: str, symbol: str, tables: Path) -> SymbolTables:
+    """Return the tables of a session for one symbol.
 
     Raises:
         LakeError: The session has no tables, or none of this symbol.
@@ -68,4 +76,4 @@ def open_session_tables(session: str, symbol: str, tables: Path) -> tuple[Golden
         raise MalformedDataError(
             "contains several symbols", where=session, remedy=f"name one of {', '.join(symbols)}"
         )
-    return found, symbol or symbols[0]
+    return SymbolTables(found, symbol or symbols[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,20 +99,23 @@ def find_run_starts(*columns: NDArray[np.generic]) -> Ints:
     return np.flatnonzero(differs).astype(np.int64)
 
 
-def order_bids_first(starts: Ints, asks: Flags) -> tuple[Ints, Ints | None]:
+class LevelOrder(NamedTuple):
+    """Bounds as in `LevelBatch`, and the order of levels that puts bids first; None if they have it."""
+
+    bounds: Ints
+    order: Ints | None
+
+
+def order_bids_first(starts: Ints, asks: Flags) -> LevelOrder:
     """Compute the bounds of messages with bids before asks.
 
     Args:
         starts: First level of each message; each message has at least one level.
         asks: True for each level that is an ask.
-
-    Returns:
-        Bounds as in `LevelBatch`, and the order of levels that puts bids first; None if they are in this
-        order.
     """
     ends = np.append(starts[1:], asks.size).astype(np.int64)
     number = np.repeat(np.arange(starts.size), ends - starts)
     is_unordered = (asks[:-1] & ~asks[1:] & (number[:-1] == number[1:])).any()
     bids = np.bincount(number[~asks], minlength=starts.size)
     bounds = np.stack([starts, starts + bids, ends]).astype(np.int64)
-    return bounds, np.lexsort((asks, number)) if is_unordered else None
+    return LevelOrder(bounds, np.lexsort((asks, number)) if is_unordered else None)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
@@ -231,8 +231,15 @@ class Recording:
             return
 
 
-def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Line]]:
-    """Iterate over the lines of a recording with their numbers.
+class NumberedLine(NamedTuple):
+    """A line of a recording, and its number from 1."""
+
+    number: int
+    line: Line
+
+
+def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[NumberedLine]:
+    """Iterate over the lines of a recording.
 
     Args:
         path: The recording.
@@ -254,7 +261,7 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                     raise MalformedDataError(
                         what, where=str(path), remedy="run `capture session validate` on it"
                     ) from None
-                yield number, line
+                yield NumberedLine(number, line)
     if recording.findings and not tolerant:
         raise MalformedDataError(
             str(recording.findings[0]),

@@ -185,10 +185,9 @@ class Source:
             while at < total:
                 found = read_member(content, at)
                 if found is not None:
-                    lines, size = found
-                    yield lines
+                    yield found.lines
                     self.members += 1
-                    self.sound_end = at = at + size
+                    self.sound_end = at = at + found.length
                     continue
                 following = find_next_member(content, at + 1)
                 if following is None:

@@ -44,7 +44,7 @@ LAST_ID = Column(
 )
 
 
-def message_columns(encoding: Encoding) -> tuple[Column, Column]:
+def message_columns(encoding: Encoding) -> tuple[Column, ...]:
     """Return the columns that identify a message of the recording."""
     return (
         Column(
