@@ -161,27 +161,28 @@ def compare_side(ours: Side, listed: Sequence[Level], touched: set[int]) -> Side
     theirs.apply(listed)
     our_levels, their_levels = ours.levels, theirs.levels
     known = ours.known_rank
-    counts = {"matched": 0, "differing": 0, "missing": 0, "unknown": 0, "straddled": 0}
-    compared, ratios = 0, dict.fromkeys(DEPTHS, 1.0)
+    matched = differing = missing = unknown = straddled = 0
+    ratios = dict.fromkeys(DEPTHS, 1.0)
     for position, price in enumerate(theirs.sorted_prices(), 1):
-        is_known = known is not None and price * ours.sign <= known
         if price in touched:
-            result = "straddled"
+            straddled += 1
         elif price in our_levels:
-            result = "matched" if our_levels[price] == their_levels[price] else "differing"
+            is_equal = our_levels[price] == their_levels[price]
+            matched, differing = matched + is_equal, differing + (not is_equal)
+        elif known is not None and price * ours.sign <= known:
+            missing += 1
         else:
-            result = "missing" if is_known else "unknown"
-        counts[result] += 1
-        compared += result in {"matched", "differing", "missing"}
+            unknown += 1
+        compared = matched + differing + missing
         for depth in DEPTHS:
             if position <= depth and compared:
-                ratios[depth] = counts["matched"] / compared
+                ratios[depth] = matched / compared
     worst = theirs.worst_rank()
     ghosts = sum(
         price not in their_levels and price not in touched and (worst is None or price * ours.sign <= worst)
         for price in our_levels
     )
-    return SideAudit(**counts, ghosts=ghosts, ratios=ratios)
+    return SideAudit(matched, differing, missing, ghosts, unknown, straddled, ratios)
 
 
 def _prices_of(changes: Sequence[Level]) -> set[int]:

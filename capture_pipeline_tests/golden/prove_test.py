@@ -92,7 +92,7 @@ def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
     proof = proof_of(exchange)
     assert (proof.state, proof.captured_from) == (State.HOLDS, "tables")
     assert [day.day for day in proof.days] == [THURSDAY, FRIDAY]
-    assert proof.figures["trades_captured"] == proof.figures["trades_published"] == found.height > 150
+    assert proof.figures.trades_captured == proof.figures.trades_published == found.height > 150
     first, last = parts(proof.days[0])
     assert (first.first_id, first.last_id, first.time_unit) == (
         found["trade_id"].min(),
@@ -101,7 +101,7 @@ def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
     )
     start, end = int(found["trade_us"].min()), int(found["trade_us"].max())  # type: ignore[arg-type]
     minutes = (Interval.M1.floor(end) - Interval.M1.ceil(start + 1)) // Interval.M1.us
-    assert proof.figures["bars_compared"] == minutes >= 2
+    assert proof.figures.bars_compared == minutes >= 2
     assert last.bars_compared >= 1
     shutil.rmtree(exchange.sandbox.deployment.lake.tables())
     again = proof_of(exchange)
@@ -186,7 +186,7 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
     assert [(found.where, found.field, found.published) for found in bars.listed] == [
         ("bar 2025-02-20T23:58:00Z", "trades", "12345")
     ]
-    assert proof.figures["trades_differing"] == 0
+    assert proof.figures.trades_differing == 0
     assert "differences" in markdown(proof)
 
 
@@ -401,16 +401,16 @@ def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
         lost = sum(gap.ids_lost for gap in one.gaps if gap.stream == "btcusdt@trade")
         assert lost == 7
         proof = proof_of(one)
-        assert (proof.state, proof.figures["known_lost"], proof.figures["trades_differing"]) == (
+        assert (proof.state, proof.figures.known_lost, proof.figures.trades_differing) == (
             State.HOLDS,
             7,
             0,
         )
-        assert proof.figures["trades_captured"] + 7 == proof.figures["trades_published"]
+        assert proof.figures.trades_captured + 7 == proof.figures.trades_published
         bare = SessionFolder(shutil.copytree(one.folder.path, tmp_path / "bare" / one.folder.session))
         bare.gaps.write_text("")
         without = prove(one.sandbox.deployment, bare)
-        assert (without.state, without.figures["trades_differing"]) == (State.DIFFERS, 7)
+        assert (without.state, without.figures.trades_differing) == (State.DIFFERS, 7)
         assert {found.field for found in parts(without.days[0])[0].listed} == {"missing"}
         one.sandbox.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
         shutil.rmtree(one.sandbox.root / "raw")

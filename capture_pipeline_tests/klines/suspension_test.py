@@ -102,7 +102,7 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     )
     assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told
     made = report_coverage(deployment, deployment.now_us())
-    assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
+    assert (made.summary.suspended, made.summary.explained_coverage_percent) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg
     (row,) = [row for row in csv.DictReader(made.csv.read_text().splitlines()) if row["month"] == "2024-12"]
     assert (
@@ -125,7 +125,7 @@ def test_a_history_inside_a_suspension_passes(suspended: SandboxDeployment, tmp_
     run(deployment)
     assert list_failed_gates(deployment) == []
     assert (
-        report_coverage(deployment, deployment.now_us(), publish=False).summary["explained_coverage_percent"]
+        report_coverage(deployment, deployment.now_us(), publish=False).summary.explained_coverage_percent
         == 100.0
     )
 

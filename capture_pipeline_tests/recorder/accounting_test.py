@@ -98,7 +98,7 @@ def _check_unwritten(session: Live, account: Account) -> None:
     ends = {gap.stream: gap for gap in session.gaps if gap.at_end}
     assert {gap.cause for gap in ends.values()} == {Cause.DISK}
     assert {stream: gap.first_good_id - 1 for stream, gap in ends.items()} == {
-        stream: account.mark.tracks[stream]["last"] for stream in session.metadata.plan.streams
+        stream: account.mark.tracks[stream].last for stream in session.metadata.plan.streams
     }
     assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps) > 0
     assert session.metadata.statistics["uptime_percent"] < 100

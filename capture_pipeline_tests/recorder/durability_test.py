@@ -18,7 +18,7 @@ from capture_pipeline.sessions.account import Account, AccountFile, AccountState
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import Cause, Checkpoint
+from capture_pipeline.sessions.models import Cause, Checkpoint, TrackMark
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.support.sessions.system_calls import Calls
 
@@ -71,7 +71,7 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
             1,
             [GAP],
             Checkpoint(
-                lines=1, tracks={"btcusdt@trade": {**asdict(Track()), "last_ns": 0, "last_event_us": 0}}
+                lines=1, tracks={"btcusdt@trade": TrackMark(**asdict(Track()), last_ns=0, last_event_us=0)}
             ),
         )
     )

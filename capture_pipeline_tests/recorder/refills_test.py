@@ -96,7 +96,7 @@ def _prove(session: Live) -> None:
     """Check that the lost ids wait for the daily files and are complete afterwards."""
     deployment, gap = session.sandbox.deployment, _gap(session)
     waiting = prove(deployment, session.folder)
-    assert (waiting.state, waiting.gaps[0].waits_for, waiting.figures["lost_by_archive"]) == (
+    assert (waiting.state, waiting.gaps[0].waits_for, waiting.figures.lost_by_archive) == (
         State.WAITING,
         "BTCUSDT-aggTrades-2025-02-22.zip",
         0,

@@ -15,7 +15,7 @@ from capture_pipeline.recorder.storage.recovery import recover_session
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
 from capture_pipeline.sessions.gzip_members import build_member
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import Cause, Checkpoint
+from capture_pipeline.sessions.models import Cause, Checkpoint, TrackMark
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 
@@ -129,7 +129,7 @@ def test_a_checkpoint_spares_the_scan_before_it_and_keeps_its_counts(folder: Ses
     assert recover_session(folder, whole=True).repairs
 
 
-def resume_of(content: bytes, folder: SessionFolder) -> dict[str, dict[str, int]]:
+def resume_of(content: bytes, folder: SessionFolder) -> dict[str, TrackMark]:
     """Return the tracks of a recording."""
     folder.growing.write_bytes(content)
     state = recover_session(folder)

@@ -101,10 +101,9 @@ def demo_command(folder: Path, port: int) -> None:
         f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed."
     )
     write_line(
-        f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} "
-        "expected bars, "
+        f"Coverage {coverage.summary.coverage_percent} % of {coverage.summary.expected:,} expected bars, "
     )
-    explained = coverage.summary["explained_coverage_percent"]
+    explained = coverage.summary.explained_coverage_percent
     write_line(
         f"         {explained} % if bars with an explained cause are left out. "
         f"{time.monotonic() - started:.0f} s."
@@ -167,7 +166,7 @@ def _tell_session(session: Recorded) -> None:
         "trades": session.tables.rows["golden_trades"],
         "depth_rows": session.tables.rows["golden_depth"],
         "verdict": str(session.report.verdict),
-        "published": session.proof.figures["trades_published"],
+        "published": session.proof.figures.trades_published,
         "proof": str(session.proof.state),
     }
     emit_table(

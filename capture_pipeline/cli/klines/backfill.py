@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import click
 
@@ -118,7 +118,7 @@ def run(
     if as_json:
         emit_json({"as_of": iso(now_us), "seconds": round(time.monotonic() - started, 3), "partitions": rows})
     else:
-        listed = _worth_listing(rows)
+        listed = [outcome_row(outcome) for outcome in _worth_listing(outcomes)]
         if listed:
             emit_table(
                 f"{title}: {deployment.settings.market} {deployment.settings.interval}", _COLUMNS, listed
@@ -131,22 +131,42 @@ def run(
         for note in _notes(outcomes):
             write_line(note)
         emit_failures(failures)
-        _show_unused(rows)
+        _show_unused(outcomes)
     renew_catalog(deployment)
-    if failures or any(_lacks_a_file(row) for row in rows):
+    if failures or any(_lacks_a_file(outcome) for outcome in outcomes):
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _lacks_a_file(row: dict[str, Any]) -> bool:
+@dataclass(frozen=True)
+class UnusedFiles:
+    """Names of downloaded files that are not used, with the reasons."""
+
+    quarantined: list[str]
+    unverified: list[str]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Return the unused files of an outcome."""
+        archives = outcome.archives
+        return cls(
+            [f"{record.name}: {record.detail}" for record in archives.quarantined] if archives else [],
+            [f"{record.name}: {record.detail}" for record in archives.unverified] if archives else [],
+        )
+
+
+def _lacks_a_file(outcome: Outcome) -> bool:
     """Report whether a downloaded file is not used and needs a decision."""
-    return bool(row["unverified"] or (row["quarantined"] and row["unexplained"]))
+    unused = UnusedFiles.of(outcome)
+    return bool(unused.unverified or (unused.quarantined and outcome.gaps and outcome.gaps.unexplained))
 
 
-def _show_unused(rows: list[dict[str, Any]]) -> None:
+def _show_unused(outcomes: list[Outcome]) -> None:
     """Write each file that came and is not used to standard error, with the reason."""
-    unused = [
-        f"{name} {detail}" for row in rows for name in ("unverified", "quarantined") for detail in row[name]
-    ]
+    unused: list[str] = []
+    for outcome in outcomes:
+        files = UnusedFiles.of(outcome)
+        unused += [f"unverified {each}" for each in files.unverified]
+        unused += [f"quarantined {each}" for each in files.quarantined]
     for line in unused[:_MOST_LISTED]:
         write_line(line, err=True)
     if len(unused) > _MOST_LISTED:
@@ -159,10 +179,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as a row of a table."""
     bars, gaps, archives = outcome.bars, outcome.gaps, outcome.archives
     sources = bars.by_source if bars else {}
-    quarantined = [f"{record.name}: {record.detail}" for record in archives.quarantined] if archives else []
-    unverified = [f"{record.name}: {record.detail}" for record in archives.unverified] if archives else []
-    unused = {"quarantined": len(quarantined), "unverified": len(unverified)}
-    state = ", ".join(f"{count} {name}" for name, count in unused.items() if count) or "ok"
+    unused = UnusedFiles.of(outcome)
     return {
         "symbol": outcome.partition.symbol,
         "month": str(outcome.partition.month),
@@ -176,10 +193,17 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
         "irregular": {kind: asdict(counts) for kind, counts in outcome.irregular.items()},
         "excluded": bars.excluded if bars else {},
         "fetched": archives.fetched if archives else [],
-        "quarantined": quarantined,
-        "unverified": unverified,
-        "state": f"failed: {outcome.error}" if outcome.error else state,
+        "quarantined": unused.quarantined,
+        "unverified": unused.unverified,
+        "state": _describe_state(outcome, unused),
     }
+
+
+def _describe_state(outcome: Outcome, unused: UnusedFiles) -> str:
+    if outcome.error:
+        return f"failed: {outcome.error}"
+    counts = {"quarantined": len(unused.quarantined), "unverified": len(unused.unverified)}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "ok"
 
 
 def _notes(outcomes: list[Outcome]) -> list[str]:
@@ -212,15 +236,28 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     return notes
 
 
-def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return all rows of a small run; of a large run, rows with a failure, missing bars or conflicts."""
-    if len(rows) <= _MOST_LISTED:
-        return rows
-    return [row for row in rows if row["state"] != "ok" or row["missing"] or row["conflicts"]][:_MOST_LISTED]
+def _worth_listing(outcomes: list[Outcome]) -> list[Outcome]:
+    """Return all outcomes of a small run; of a large run, those that need attention."""
+    if len(outcomes) <= _MOST_LISTED:
+        return outcomes
+    return [outcome for outcome in outcomes if _needs_attention(outcome)][:_MOST_LISTED]
+
+
+def _needs_attention(outcome: Outcome) -> bool:
+    """Report whether a partition failed, or has unused files, missing bars or conflicts."""
+    unused = UnusedFiles.of(outcome)
+    return bool(
+        outcome.error
+        or unused.quarantined
+        or unused.unverified
+        or (outcome.gaps and outcome.gaps.missing)
+        or (outcome.bars and outcome.bars.conflicts)
+    )
 
 
 def outcome_line(outcome: Outcome) -> str:
-    row = outcome_row(outcome)
-    return f"{outcome.partition} {row['state']}" + (
-        f", {row['bars']:,} bars, {row['missing']:,} missing" if outcome.gaps else ""
-    )
+    """Describe an outcome in one line."""
+    line = f"{outcome.partition} {_describe_state(outcome, UnusedFiles.of(outcome))}"
+    if outcome.bars and outcome.gaps:
+        line += f", {outcome.bars.rows:,} bars, {outcome.gaps.missing:,} missing"
+    return line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
@@ -26,7 +28,7 @@ def coverage_command(deployment: Deployment, as_json: bool) -> None:
         found = report_coverage(deployment, deployment.now_us(), publish=whole)
     rows = found.frame.to_dicts()
     if as_json:
-        emit_json({"summary": found.summary, "partitions": rows})
+        emit_json({"summary": asdict(found.summary), "partitions": rows})
         return
     columns = (
         "symbol",
@@ -42,11 +44,11 @@ def coverage_command(deployment: Deployment, as_json: bool) -> None:
         "conflicts",
     )
     emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
-    percent = found.summary["coverage_percent"]
+    percent = found.summary.coverage_percent
     where = f"; {found.html} and {found.csv}" if whole else ""
     write_line(f"{'nothing expected' if percent is None else f'{percent} % of expected bars'}{where}")
-    if found.summary["never_computed"]:
+    if found.summary.never_computed:
         write_line(
-            f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not "
+            f"{found.summary.never_computed:,} symbol-months were never backfilled and are not "
             "part of the figures"
         )

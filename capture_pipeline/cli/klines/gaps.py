@@ -11,7 +11,7 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors, progress
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.cli.klines.backfill import outcome_line, outcome_row
+from capture_pipeline.cli.klines.backfill import UnusedFiles, outcome_line
 from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import Failures, partition_options, partitions, run_each
 from capture_pipeline.deployment.deployment import Deployment
@@ -71,7 +71,7 @@ def _fill(deployment: Deployment, now_us: int, *, quiet: bool) -> Failures:
                 )
             except CaptureError as error:
                 outcome = Outcome(part, error=error)
-            unverified = outcome_row(outcome)["unverified"]
+            unverified = UnusedFiles.of(outcome).unverified
             if outcome.error or unverified:
                 failures[part] = outcome.error or MalformedDataError(
                     f"{len(unverified)} files are not used: {unverified[0]}", where=str(part)

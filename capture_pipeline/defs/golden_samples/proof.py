@@ -4,6 +4,7 @@ The module has the asset, its check, its job and its sensor.
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -76,7 +77,7 @@ def next_day_proof(
 def _metadata(deployment: Deployment, proof: SessionProof) -> dict[str, Any]:
     return {
         "state": str(proof.state),
-        **proof.figures,
+        **asdict(proof.figures),
         "days": len(proof.days),
         "captured_from": proof.captured_from,
         "proof": markdown(proof),
@@ -114,7 +115,9 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
     )
     details += "".join(f"; {each}" for each in proof.not_compared)
     is_good = proof.state not in {State.DIFFERS, State.UNPROVED}
-    result = PROOF_HOLDS.pass_if(is_good, f"{proof.state}{details}", state=str(proof.state), **proof.figures)
+    result = PROOF_HOLDS.pass_if(
+        is_good, f"{proof.state}{details}", state=str(proof.state), **asdict(proof.figures)
+    )
     return build_evaluation(result, newest.target(ASSET, proof.session), proof.session)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -51,7 +52,7 @@ def coverage_report(
 
 def describe_report(deployment: Deployment, coverage: CoverageReport) -> dict[str, Any]:
     """Return the metadata of a report."""
-    summary = {name: value for name, value in coverage.summary.items() if value is not None}
+    summary = {name: value for name, value in asdict(coverage.summary).items() if value is not None}
     return {
         "heat_map": render_heat_map(coverage),
         **summary,

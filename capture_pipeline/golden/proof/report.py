@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -121,6 +122,39 @@ class GapProof(BaseModel):
         return State.UNPROVED if self.uncompared else State.WAITING if self.waits_for else State.HOLDS
 
 
+@dataclass(frozen=True)
+class ProofFigures:
+    """Counts of a session.
+
+    Attributes:
+        trades_captured: Captured trades that were compared.
+        trades_published: Published trades that were compared.
+        known_lost: Published trades that were not captured and are in the gap ledger.
+        bars_compared: Compared bars.
+        bars_left_out: Bars that were not compared because they contain a known loss.
+        trades_differing: Differences of trades.
+        bars_differing: Differences of bars.
+        lost_by_rest: Lost ids that REST returned.
+        lost_by_archive: Lost ids that the archive has.
+        lost_not_published: Lost ids that the archive does not have.
+        days_waiting: Days of which a file is not published yet.
+        days_unproved: Days of which a file could not be compared.
+    """
+
+    trades_captured: int
+    trades_published: int
+    known_lost: int
+    bars_compared: int
+    bars_left_out: int
+    trades_differing: int
+    bars_differing: int
+    lost_by_rest: int
+    lost_by_archive: int
+    lost_not_published: int
+    days_waiting: int
+    days_unproved: int
+
+
 class SessionProof(BaseModel):
     """Proof of a session.
 
@@ -153,29 +187,23 @@ class SessionProof(BaseModel):
         return sum(int(getattr(proof, name)) for day in self.days if (proof := of(day)) is not None)
 
     @property
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> ProofFigures:
         """Sums of the counts of all days."""
-        trades = {
-            name: self.total(lambda day: day.trades, name)
-            for name in ("trades_captured", "trades_published", "known_lost")
-        }
-        bars = {name: self.total(lambda day: day.bars, name) for name in ("bars_compared", "bars_left_out")}
-        differing = {
-            "trades_differing": self.total(lambda day: day.trades, "differences"),
-            "bars_differing": self.total(lambda day: day.bars, "differences"),
-        }
-        lost = {
-            f"lost_{name}": sum(getattr(gap, name) for gap in self.gaps)
-            for name in ("by_rest", "by_archive", "not_published")
-        }
-        return {**trades, **bars, **differing, **lost, **self._days}
-
-    @property
-    def _days(self) -> dict[str, int]:
-        return {
-            f"days_{state}": sum(day.state is state for day in self.days)
-            for state in (State.WAITING, State.UNPROVED)
-        }
+        states = [day.state for day in self.days]
+        return ProofFigures(
+            trades_captured=self.total(lambda day: day.trades, "trades_captured"),
+            trades_published=self.total(lambda day: day.trades, "trades_published"),
+            known_lost=self.total(lambda day: day.trades, "known_lost"),
+            bars_compared=self.total(lambda day: day.bars, "bars_compared"),
+            bars_left_out=self.total(lambda day: day.bars, "bars_left_out"),
+            trades_differing=self.total(lambda day: day.trades, "differences"),
+            bars_differing=self.total(lambda day: day.bars, "differences"),
+            lost_by_rest=sum(gap.by_rest for gap in self.gaps),
+            lost_by_archive=sum(gap.by_archive for gap in self.gaps),
+            lost_not_published=sum(gap.not_published for gap in self.gaps),
+            days_waiting=states.count(State.WAITING),
+            days_unproved=states.count(State.UNPROVED),
+        )
 
     @property
     def due_us(self) -> int | None:
@@ -202,7 +230,7 @@ class SessionProof(BaseModel):
         document = self.model_dump(mode="json")
         for day, proof in zip(document["days"], self.days, strict=True):
             day["state"] = str(proof.state)
-        return {**document, "figures": self.figures}
+        return {**document, "figures": asdict(self.figures)}
 
 
 def combine_states(parts: Sequence[DayProof | GapProof]) -> State:
@@ -249,7 +277,7 @@ def markdown(proof: SessionProof) -> md.Markdown:
     if listed:
         rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MAX_EXAMPLES]]
         parts.append(md.table(("where", "field", "captured", "published"), rows))
-        count = proof.figures["trades_differing"] + proof.figures["bars_differing"]
+        count = proof.figures.trades_differing + proof.figures.bars_differing
         parts += [md.text(f"{count:,} differences in all")] if count > _MAX_EXAMPLES else []
     return md.document(*parts)
 

@@ -7,16 +7,15 @@ partitions and not on the number of bars.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import polars as pl
 from markupsafe import Markup
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, SECOND_US, Month, iso
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
@@ -34,6 +33,55 @@ _NULLABLE = {column.name: column.kind for column in COVERAGE.columns if column.n
 
 
 @dataclass(frozen=True)
+class CoverageSummary:
+    """Totals of all symbols and months.
+
+    Attributes:
+        expected: Number of expected bars; the following counts are numbers of bars, too.
+        present: Present bars.
+        missing: Missing bars.
+        explained: Missing bars with an explained cause.
+        unexplained: Missing bars without an explained cause.
+        suspended: Bars that are not expected because of a suspension.
+        unjudged: Missing bars that no gap ledger covers.
+        filled: Bars that were missing earlier.
+        duplicates: Rows with the values of another row.
+        conflicts: Fields in which sources differ.
+        coverage_percent: Present bars as a percentage of the expected ones; None if no bar is expected.
+        explained_coverage_percent: The same without explained missing bars; None if no ledger was computed.
+        newest: Open time of the newest bar; None without a bar.
+        newest_age_hours: Age of the newest bar; None without a bar.
+        never_computed: Number of symbol-months without a gap ledger.
+        symbols: Number of symbols.
+        months: Number of months.
+        as_of: Time of the report.
+    """
+
+    expected: int
+    present: int
+    missing: int
+    explained: int
+    unexplained: int
+    suspended: int
+    unjudged: int
+    filled: int
+    duplicates: int
+    conflicts: int
+    coverage_percent: float | None
+    explained_coverage_percent: float | None
+    newest: str | None
+    newest_age_hours: float | None
+    never_computed: int
+    symbols: int
+    months: int
+    as_of: str
+
+
+_TOTALS = tuple(each.name for each in fields(CoverageSummary))[:10]
+"""Fields of the summary that are sums of columns."""
+
+
+@dataclass(frozen=True)
 class CoverageReport:
     """Coverage of the configured symbols and months.
 
@@ -46,7 +94,7 @@ class CoverageReport:
     """
 
     frame: pl.DataFrame
-    summary: dict[str, Any]
+    summary: CoverageSummary
     svg: Markup
     csv: Path
     html: Path
@@ -140,7 +188,9 @@ def report_coverage(deployment: Deployment, now_us: int, *, publish: bool = True
         publish_bytes(found.csv, found.frame.write_csv().encode())
         publish_bytes(
             found.html,
-            render_coverage_page(found.frame, found.summary, found.svg, title, settings.gates).encode(),
+            render_coverage_page(
+                found.frame, asdict(found.summary), found.svg, title, settings.gates
+            ).encode(),
         )
     return found
 
@@ -181,40 +231,30 @@ def _build_report(deployment: Deployment, frame: pl.DataFrame, now_us: int) -> C
     )
 
 
-def summarise_coverage(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
+def summarise_coverage(frame: pl.DataFrame, now_us: int) -> CoverageSummary:
     """Sum up the coverage of all symbols and months.
 
     Args:
         frame: Result of `measure_coverage`.
         now_us: The present time.
     """
-    names = (
-        "expected",
-        "present",
-        "missing",
-        "explained",
-        "unexplained",
-        "suspended",
-        "unjudged",
-        "filled",
-        "duplicates",
-        "conflicts",
-    )
-    totals: dict[str, Any] = {name: int(frame[name].sum() or 0) for name in names}
-    newest = frame["newest_us"].max()
-    expected = totals["expected"]
-    totals["coverage_percent"] = round(100 * totals["present"] / expected, 4) if expected else None
+    totals = {name: int(frame[name].sum() or 0) for name in _TOTALS}
+    expected, present, never_computed = totals["expected"], totals["present"], frame["expected"].null_count()
     attainable = expected - totals["explained"]
-    computed = frame["expected"].null_count() < frame.height
-    totals["explained_coverage_percent"] = (
-        round(100 * totals["present"] / attainable, 4) if attainable else 100.0 if computed else None
+    nothing = 100.0 if never_computed < frame.height else None
+    newest = frame["newest_us"].max()
+    newest_us = newest if isinstance(newest, int) else None
+    return CoverageSummary(
+        **totals,
+        coverage_percent=round(100 * present / expected, 4) if expected else None,
+        explained_coverage_percent=round(100 * present / attainable, 4) if attainable else nothing,
+        newest=None if newest_us is None else iso(newest_us),
+        newest_age_hours=None if newest_us is None else round((now_us - newest_us) / HOUR_US, 2),
+        never_computed=never_computed,
+        symbols=frame["symbol"].n_unique(),
+        months=frame["month"].n_unique(),
+        as_of=iso(now_us // SECOND_US * SECOND_US),
     )
-    totals["newest"] = iso(newest) if isinstance(newest, int) else None
-    totals["newest_age_hours"] = round((now_us - newest) / HOUR_US, 2) if isinstance(newest, int) else None
-    totals["never_computed"] = frame["expected"].null_count()
-    totals["symbols"], totals["months"] = frame["symbol"].n_unique(), frame["month"].n_unique()
-    totals["as_of"] = iso(now_us // 1_000_000 * 1_000_000)
-    return totals
 
 
 def _compute_explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:

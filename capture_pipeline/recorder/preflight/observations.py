@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -25,6 +25,7 @@ from capture_pipeline.parsing import PARSE_ERRORS, parse_count
 from capture_pipeline.printable import printable
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.ordering.message_ids import ids_of
+from capture_pipeline.sessions.continuity import IdRange
 from capture_pipeline.sessions.line_format import split_message
 
 MAX_ENTRIES = 100
@@ -122,6 +123,15 @@ def _minute_of(headers: Mapping[str, str]) -> int | None:
 
 
 @dataclass
+class IdHoles:
+    """Jumps of ids: their number, the ids in them, and some of the ranges."""
+
+    count: int = 0
+    ids: int = 0
+    examples: list[IdRange] = field(default_factory=list)
+
+
+@dataclass
 class StreamRecord:
     """Messages of one stream.
 
@@ -129,7 +139,7 @@ class StreamRecord:
         expected: Fields that the documents name.
         unknown_fields: First value of each other field.
         values: Counts of values of `X`, `st` and `ps`, and of aggregates whose `nq` is not `q`.
-        holes: Jumps of ids within one connection: their number, the ids in them, and some as `[first, last]`.
+        holes: Jumps of ids within one connection.
     """
 
     kind: StreamKind
@@ -138,7 +148,7 @@ class StreamRecord:
     fields: Counter[str] = field(default_factory=Counter)
     unknown_fields: dict[str, str] = field(default_factory=dict)
     values: dict[str, Counter[str]] = field(default_factory=dict)
-    holes: dict[str, Any] = field(default_factory=lambda: {"count": 0, "ids": 0, "examples": []})
+    holes: IdHoles = field(default_factory=IdHoles)
     _last: int | None = None
 
     def take(self, data: bytes) -> None:
@@ -169,10 +179,10 @@ class StreamRecord:
 
     def _place(self, first: int, last: int) -> None:
         if self._last is not None and first > self._last + 1:
-            self.holes["count"] += 1
-            self.holes["ids"] += first - self._last - 1
-            if len(self.holes["examples"]) < _MAX_EXAMPLES:
-                self.holes["examples"].append([self._last + 1, first - 1])
+            self.holes.count += 1
+            self.holes.ids += first - self._last - 1
+            if len(self.holes.examples) < _MAX_EXAMPLES:
+                self.holes.examples.append(IdRange(self._last + 1, first - 1))
         self._last = last if self._last is None else max(last, self._last)
 
     @property
@@ -185,7 +195,7 @@ class StreamRecord:
             "unknown_fields": self.unknown_fields,
             "missing_fields": missing,
         }
-        return {**seen, "values": self.values, "id_holes": self.holes}
+        return {**seen, "values": self.values, "id_holes": asdict(self.holes)}
 
 
 class FrameRecord:

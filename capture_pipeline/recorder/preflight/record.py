@@ -127,9 +127,9 @@ class ExchangeRecord:
         }
         yield Note("fields", f"unknown: {join_entries(unknown)}")
         holes = {
-            name: f"{seen.holes['count']} of {seen.holes['ids']} ids"
+            name: f"{seen.holes.count} of {seen.holes.ids} ids"
             for name, seen in streams.items()
-            if seen.holes["count"]
+            if seen.holes.count
         }
         yield Note("id holes", join_entries(holes))
         yield Note(

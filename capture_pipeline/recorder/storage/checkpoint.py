@@ -10,6 +10,7 @@ from msgspec import structs
 from capture_pipeline.recorder.events import BookAudited, ClockSampled
 from capture_pipeline.recorder.ordering.gap_tracker import MessageTime
 from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.models import TrackMark
 
 
 @dataclass
@@ -35,17 +36,15 @@ class Findings:
         self.clock_samples.append(structs.asdict(event))
 
 
-def checkpoint_tracks(
-    tracks: dict[str, Track], last_times: dict[str, MessageTime]
-) -> dict[str, dict[str, int]]:
+def checkpoint_tracks(tracks: dict[str, Track], last_times: dict[str, MessageTime]) -> dict[str, TrackMark]:
     """Return tracks in the form of a checkpoint."""
     nothing = MessageTime(0)
     times = {stream: last_times.get(stream, nothing) for stream in tracks}
     return {
-        stream: {
+        stream: TrackMark(
             **asdict(track),
-            "last_ns": times[stream].capture_ns,
-            "last_event_us": times[stream].event_us or 0,
-        }
+            last_ns=times[stream].capture_ns,
+            last_event_us=times[stream].event_us or 0,
+        )
         for stream, track in tracks.items()
     }

@@ -181,10 +181,9 @@ def _remove_joined_parts(folder: SessionFolder, parts: list[Path]) -> None:
 
 def _apply_checkpoint(state: RecoveredSession, checkpoint: Checkpoint) -> None:
     state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
-    for stream, counts in checkpoint.tracks.items():
-        fields = dict(counts)
-        state.last_times[stream] = MessageTime(fields.pop("last_ns"), fields.pop("last_event_us") or None)
-        state.tracks[stream] = Track(**fields)
+    for stream, mark in checkpoint.tracks.items():
+        state.last_times[stream] = MessageTime(mark.last_ns, mark.last_event_us or None)
+        state.tracks[stream] = Track(**mark.model_dump(exclude={"last_ns", "last_event_us"}))
     message_count = sum(track.messages for track in state.tracks.values())
     state.messages = message_count if checkpoint.lines is None else checkpoint.lines
 

@@ -13,7 +13,7 @@ from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.sessions.continuity import Track
-from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+from capture_pipeline.sessions.models import Cause, Checkpoint, Gap, TrackMark
 
 _NO_ROOM_AT_START = "the disk took nothing of the stream before"
 _NO_ROOM = "the disk took nothing more before the recorder ended"
@@ -34,17 +34,17 @@ def find_lost_ends(
     """
     found = []
     for stream, counted in checkpoint.tracks.items():
-        end = MessageTime(counted["last_ns"], counted["last_event_us"] or None)
+        end = MessageTime(counted.last_ns, counted.last_event_us or None)
         start, track = last_times.get(stream), tracks.get(stream)
-        last = counted["first"] - 1 if track is None else track.last
+        last = counted.first - 1 if track is None else track.last
         # A later message with lower ids shows that the exchange restarted its count: nothing was lost.
         if (
-            counted["first"] < 0
-            or counted["last"] <= last
+            counted.first < 0
+            or counted.last <= last
             or (start is not None and start.capture_ns >= end.capture_ns)
         ):
             continue
-        edge = GapBounds(stream, last, counted["last"] + 1, start or end, end)
+        edge = GapBounds(stream, last, counted.last + 1, start or end, end)
         found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, **_NOT_ASKED}))
     return found
 
@@ -60,10 +60,10 @@ def find_lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_
     found = []
     for stream, counted in checkpoint.tracks.items():
         track = tracks.get(stream)
-        if track is not None and 0 <= counted["first"] < track.first:
+        if track is not None and 0 <= counted.first < track.first:
             edge = GapBounds(
                 stream,
-                counted["first"] - 1,
+                counted.first - 1,
                 track.first,
                 MessageTime(min(checkpoint.first_ns, first_ns)),
                 MessageTime(first_ns),
@@ -135,16 +135,16 @@ class UnwrittenMessages:
             found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
         return found
 
-    def add_to_tracks(self, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    def add_to_tracks(self, tracks: dict[str, TrackMark]) -> dict[str, TrackMark]:
         """Return the tracks of a checkpoint that also count the lost messages."""
         for stream, (first, last) in self._lost.items():
-            known = dict(tracks.get(stream, asdict(Track())))
-            if first.is_reset or known["first"] < 0:
-                known["first"] = first.first
-            tracks[stream] = {
-                **known,
-                "last": last.last,
-                "last_ns": last.capture_ns,
-                "last_event_us": event_us(last.event_time),
-            }
+            known = tracks.get(stream) or TrackMark(**asdict(Track()), last_ns=0, last_event_us=0)
+            tracks[stream] = known.model_copy(
+                update={
+                    "first": first.first if first.is_reset or known.first < 0 else known.first,
+                    "last": last.last,
+                    "last_ns": last.capture_ns,
+                    "last_event_us": event_us(last.event_time),
+                }
+            )
         return tracks
