@@ -33,6 +33,44 @@ def functions(path: Path) -> Iterator[int]:
             yield (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+def list_unnamed_tuples(source: str) -> list[str]:
+    """List the functions with a tuple of several parts in their signature, except compiled ones."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not any(_is_kernel(decorator) for decorator in node.decorator_list)
+        and any(map(_has_unnamed_tuple, _annotations(node)))
+    ]
+
+
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.expr]:
+    arguments = node.args
+    for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        if each.annotation is not None:
+            yield each.annotation
+    if node.returns is not None:
+        yield node.returns
+
+
+def _is_kernel(decorator: ast.expr) -> bool:
+    return any(name in ast.unparse(decorator) for name in ("njit", "kernel", "_inlined"))
+
+
+def _has_unnamed_tuple(annotation: ast.expr) -> bool:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    return any(
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "tuple"
+        and isinstance(node.slice, ast.Tuple)
+        and len(node.slice.elts) > 1
+        and not any(isinstance(part, ast.Constant) for part in node.slice.elts)
+        for node in ast.walk(annotation)
+    )
+
+
 def count_statements(path: Path) -> int:
     """Return the number of statements in a file without docstrings.
 
