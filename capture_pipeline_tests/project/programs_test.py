@@ -1,4 +1,4 @@
-"""Tests that benchmarks and long tests, which the suite does not run, can be imported and call known commands."""
+"""Tests that benchmarks and long tests, which the suite does not run, import and call known commands."""
 
 from __future__ import annotations
 
