@@ -50,7 +50,6 @@ def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
         command = [
             str(_CAPTURE),
             "klines",
-            "klines",
             "backfill",
             "--config",
             str(config),

@@ -36,6 +36,17 @@ KNOWN = {
         "btcusdt@depth@100ms",
         '{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":8,"u":9,"pu":6,"b":[["1.0","2.0"]],"a":[]}',
     ),
+    "futures' trade": message(
+        "btcusdt@trade",
+        '{"e":"trade","E":1,"T":1,"s":"BTCUSDT","t":7,"p":"1.0","q":"2.0","X":"MARKET","m":true,"st":1}',
+    ),
+    "futures' diff with pair and type": message(
+        "btcusdt@depth@100ms",
+        (
+            '{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","ps":"BTCUSDT","U":8,"u":9,"pu":6,'
+            '"b":[],"a":[["1.0","2.0"]],"st":1}'
+        ),
+    ),
     "best prices": message(
         "btcusdt@bookTicker", '{"u":9,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'
     ),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 _HEAD = b'{"capture_ns":'
 _VALUE, _FLAG = rb"[^,]*+", rb"(?:true|false)"
-_NEXT = rb'\}\}\n(?:\{"capture_ns":|\Z)'
+_NEXT = rb'(?:,"st":[^,}]*+)?+\}\}\n(?:\{"capture_ns":|\Z)'
 
 
 def _fields(names: str) -> bytes:
@@ -29,6 +29,7 @@ def _fields(names: str) -> bytes:
 
 
 _TRADE = rb'"e":"trade",' + _fields("E s t p q T m") + rb'"M":' + _FLAG + _NEXT
+_FUTURES_TRADE = rb'"e":"trade",' + _fields("E T s t p q (X)") + rb'"m":' + _FLAG + _NEXT
 _AGGREGATE = (
     rb'"e":"aggTrade",'
     + _fields("E s a p q (nq) f l T")
@@ -42,10 +43,14 @@ _AGGREGATE = (
 _BEST = _fields("u s b B a") + rb'"A":"[^"]*+"' + _NEXT
 _DIFF = (
     rb'"e":"depthUpdate",'
-    + _fields("E (T) s U u (pu)")
-    + rb'"b":[^:]*+:(?<=,"a":)[^:]*+(?::(?<=\}\}\n\{"capture_ns":)|\Z(?<=\}\}\n))'
+    + _fields("E (T) s (ps) U u (pu)")
+    + rb'"b":[^:]*+:(?<=,"a":)[^:]*+(?::(?<=,"st":)[^:]*+)?+(?::(?<=\}\}\n\{"capture_ns":)|\Z(?<=\}\}\n))'
 )
-_LINE = rb'[0-9]++,"stream":"[^"\\\n]++","data":\{(?:' + b"|".join((_TRADE, _DIFF, _AGGREGATE, _BEST)) + b")"
+_LINE = (
+    rb'[0-9]++,"stream":"[^"\\\n]++","data":\{(?:'
+    + b"|".join((_TRADE, _DIFF, _FUTURES_TRADE, _AGGREGATE, _BEST))
+    + b")"
+)
 _RUN = re.compile(re.escape(_HEAD) + b"(?:" + _LINE + b")*+")
 
 

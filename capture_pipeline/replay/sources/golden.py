@@ -52,6 +52,8 @@ _HEADS = {
     "previous_id": PREVIOUS,
     "line": POSITION,
 }
+_GROUPS_PER_RELEASE = 4
+"""Row groups between releases of unused memory. One release costs the time of a third of a row group."""
 
 
 @dataclass
@@ -115,6 +117,9 @@ class GoldenSource:
                 if number + 1 < len(groups):
                     coming.append(ahead.submit(_read, *groups[number + 1], self._heads(table)))
                 messages = self._messages(read, table, groups[number][0])
+                del read  # its columns are as large as the messages
+                if number % _GROUPS_PER_RELEASE == 0:
+                    pa.default_memory_pool().release_unused()
                 first = int(np.searchsorted(messages.rows[POSITION], self.after, side="right"))
                 if table is SNAPSHOTS:
                     yield from (slice_view(messages, at, at + 1) for at in range(first, len(messages)))

@@ -32,7 +32,7 @@ from capture_pipeline.sessions.gzip_members import (
 BROKEN: Any = isal_zlib.error
 """Exception of isal for data that are not gzip. Its type stubs declare it as an instance."""
 _READ_BYTES = 1 << 18
-_MAX_PIECE_BYTES = 2 << 20
+_MAX_PIECE_BYTES = 512 << 10
 """Maximum size of an inflated piece, for any compression ratio."""
 _MAGIC = b"\x1f\x8b"
 _SALVAGE_BYTES = 4096
