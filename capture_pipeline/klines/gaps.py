@@ -21,7 +21,7 @@ from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.klines.bars import SOURCES, Irregularity
 from capture_pipeline.tables.klines.exclusions import Exclusion
-from capture_pipeline.tables.klines.gaps import EXPLAINED, GAPS, NOT_EXPECTED, Cause
+from capture_pipeline.tables.klines.gaps import EXPLAINED, GAPS, NOT_EXPECTED, Cause, GapStatus
 from capture_pipeline.tables.klines.windows import WINDOWS
 from capture_pipeline.terminal import logger
 
@@ -47,7 +47,7 @@ class GapsResult:
     @property
     def open(self) -> pl.DataFrame:
         """Gaps that are not filled."""
-        return self.gaps.filter(pl.col("status") == "open")
+        return self.gaps.filter(pl.col("status") == str(GapStatus.OPEN))
 
     @property
     def missing(self) -> int:

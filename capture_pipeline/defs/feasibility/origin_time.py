@@ -57,6 +57,6 @@ def origin_time_report(
         ]
         found = build_evidence(reports, input_digests(tables, SESSION_TABLES))
         metadata = publish_report(deployment, found, TITLE, tables.session, build_sections(reports))
-    clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
+    clocks = {f"clock {report.subject.rpartition(' ')[2]}": str(report.clock) for report in reports}
     yield outputs.materialization({**metadata, **clocks})
     yield from judge_criteria(found)

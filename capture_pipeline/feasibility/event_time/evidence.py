@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -15,20 +16,27 @@ from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidenc
 ASSET = "origin_time_report"
 
 
+class Clock(StrEnum):
+    """Clock that orders events."""
+
+    ORIGIN = "origin time"
+    RECEIPT = "receipt time"
+
+
 class OriginReport(BaseModel):
     """Report on all streams of one session, or of some files.
 
     Attributes:
         subject: Name of the session or files.
         streams: Measurements of the streams.
-        clock: Recommended clock, `origin time` or `receipt time`.
+        clock: Recommended clock.
         reasons: Sentences with the reasons for the recommendation, and notes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     subject: str
     streams: list[StreamTimes]
-    clock: str
+    clock: Clock
     reasons: list[str]
 
     @property
@@ -46,7 +54,7 @@ def build_report(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
         or [f"{stream.name}: {_describe_accuracy(stream)}" for stream in counted]
         or ["there is no message to measure"]
     )
-    clock = "receipt time" if against or not counted else "origin time"
+    clock = Clock.RECEIPT if against or not counted else Clock.ORIGIN
     notes = [note for stream in streams for note in _list_notes(stream, clock)]
     return OriginReport(subject=subject, streams=list(streams), clock=clock, reasons=reasons + notes)
 
@@ -158,7 +166,7 @@ def _describe_accuracy(stream: StreamTimes) -> str:
     return f"{usable:.2f} % usable, within {stream.p95_ms:,.3f} ms of the receipt at the 95th percentile"
 
 
-def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
+def _list_notes(stream: StreamTimes, clock: Clock) -> list[str]:
     notes = []
     if stream.messages and not stream.judged:
         notes.append(f"{stream.name}: the exchange sends no origin time; order them by their update id")
@@ -175,7 +183,7 @@ def _list_notes(stream: StreamTimes, clock: str) -> list[str]:
         notes.append(
             f"{stream.name}: the offset changed by {stream.drift_ms:,.1f} ms; subtract it by period, not once"
         )
-    if stream.regressions and clock == "origin time":
+    if stream.regressions and clock is Clock.ORIGIN:
         remedy = "keep the order of receipt among them"
         notes.append(
             f"{stream.name}: {stream.regressions:,} origin times are earlier than the previous one; {remedy}"

@@ -24,6 +24,7 @@ from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Gates
+from capture_pipeline.tables.klines.gaps import GapStatus
 
 _COUNTS = (
     "expected",
@@ -231,7 +232,7 @@ def _read_open_gaps(deployment: Deployment, part: Partition) -> pl.DataFrame:
     path = deployment.lake.gaps(part)
     if not path.is_file():
         return pl.DataFrame()
-    gaps = read_table(path).filter((pl.col("status") == "open") & ~pl.col("explained"))
+    gaps = read_table(path).filter((pl.col("status") == str(GapStatus.OPEN)) & ~pl.col("explained"))
     return gaps.head(deployment.settings.gates.failing_rows_shown)
 
 

@@ -24,7 +24,7 @@ from capture_pipeline.klines.quality.ranges import (
 )
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
-from capture_pipeline.tables.klines.gaps import EXPLAINED, Cause
+from capture_pipeline.tables.klines.gaps import EXPLAINED, Cause, GapStatus
 
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
@@ -101,7 +101,7 @@ class Gap:
             "start_us": self.start_us,
             "end_us": self.end_us,
             "bars": (self.end_us - self.start_us) // step_us,
-            "status": "filled" if self.filled_by else "open",
+            "status": str(GapStatus.FILLED if self.filled_by else GapStatus.OPEN),
             "cause": str(self.cause),
             "explained": self.cause in EXPLAINED or self.filled_by is not None,
             "verified_nonexistent": self.verified_nonexistent,

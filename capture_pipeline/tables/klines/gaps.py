@@ -30,6 +30,15 @@ class Cause(StrEnum):
     """The exchange has no candle, and no calendar explains it."""
 
 
+class GapStatus(StrEnum):
+    """Status of a row of the ledger."""
+
+    OPEN = "open"
+    """The bars are still missing."""
+    FILLED = "filled"
+    """The bars were missing from an archive file or in an earlier ledger, and are present now."""
+
+
 NOT_EXPECTED = frozenset(
     {Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED}
 )
