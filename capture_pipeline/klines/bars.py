@@ -188,6 +188,6 @@ def _build_result(
 
 
 def count_values(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
-    """Count the rows with each value, one value at a time: `group_by` of text takes 150 bytes a row."""
+    """Count the rows with each value, one value at a time: `group_by` of text takes 150 bytes per row."""
     counts = {str(value): int((column == str(value)).sum()) for value in sorted(values)}
     return {value: count for value, count in counts.items() if count}

@@ -1,21 +1,35 @@
 """Layout of all files below the storage root. Only this module joins such paths.
 
-raw/spot/klines/1m/BTCUSDT/2024-12/ archives.json  topups.json              manifests: files, times of
-download, trust archives/<name>.<sha>.zip               as sent, never changed rest/<start>-<end>.<sha>.json
-as sent, never changed raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
-raw/spot/trades/BTCUSDT/<name>.<sha>.zip    daily trades as sent, never changed, for the proof of sessions
-raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, in the same way, for days without bars in the
-lake quarantine/spot/klines/1m/BTCUSDT/2024-12/  files with a wrong checksum or form, with the reason
-quarantine/spot/trades/BTCUSDT/             the same for daily trades
+Raw files never change. `…` is a part of the path as in the line above.
+
+raw/spot/klines/1m/BTCUSDT/2024-12/
+    archives.json  topups.json        manifests: files, times of download, verification
+    archives/<name>.<sha>.zip         zips of the archive, as sent
+    rest/<start>-<end>.<sha>.json     REST answers, as sent
+raw/spot/symbols/BTCUSDT.json         first and last kline, trading status
+raw/spot/trades/BTCUSDT/<name>.<sha>.zip
+                                      daily trades for the proof of sessions, as sent
+raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip
+                                      daily klines for the proof of days without bars in the lake, as sent
+quarantine/spot/klines/1m/BTCUSDT/2024-12/
+                                      files with a wrong checksum or form, with the reason
+quarantine/spot/trades/BTCUSDT/       the same for daily trades
+
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
-lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
-lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are not bars
-lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet  books of a session every ten minutes
-lake/golden_refills/session=…/refills.parquet  lost trades of a session, from the exchange's daily files
-reports/feasibility/                        results of benchmarks: <asset>.json (latest), runs/, go_no_go.*
-reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
-state/                                      origin.json, limits of the exchange (limits-<host>.json), locks
-catalog.duckdb                              views over the lake
+lake/bar_conflicts/…/conflicts.parquet
+lake/bar_exclusions/…/exclusions.parquet
+                                      rows of raw files that are not bars
+lake/bar_gaps/…/gaps.parquet
+lake/bar_windows/…/window.parquet
+lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet
+                                      order books of a session, every ten minutes
+lake/golden_refills/session=…/refills.parquet
+                                      lost trades of a session, from the exchange's daily files
+
+reports/feasibility/                  results of benchmarks: <asset>.json (latest), runs/, go_no_go.*
+reports/                              coverage.csv, coverage.html, reconciliations, proofs of sessions
+state/                                origin.json, limits of the exchange (limits-<host>.json), locks
+catalog.duckdb                        views over the lake
 """
 
 from __future__ import annotations
@@ -189,7 +203,7 @@ class Lake:
         return self._inside("state", "locks", "origin.lock")
 
     def catalog(self) -> Path:
-        """The DuckDB catalogue."""
+        """The DuckDB catalog."""
         return self._inside("catalog.duckdb")
 
     def relative(self, path: Path) -> str:

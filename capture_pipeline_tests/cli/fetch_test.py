@@ -268,7 +268,7 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: San
         results = [run("klines", "gaps", "--json"), run("klines", "topup", "--json")]
         process.communicate("\n")
     for result in results:
-        assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), (
+        assert (result.exit_code, "Warning: the catalog was not renewed" in result.stderr) == (0, True), (
             result.output
         )
         assert read_json(result)

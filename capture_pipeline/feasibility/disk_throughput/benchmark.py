@@ -88,7 +88,7 @@ def measure(
 
     At the smallest size, every layout is measured. At the other sizes, only the project's layout and those
     with one difference are measured, each as a whole and batch by batch. The project's layout is measured
-    `repeats` times. The largest table is in memory twice, as written and as read, with 67 bytes a row.
+    `repeats` times. The largest table is in memory twice, as written and as read, with 67 bytes per row.
 
     Args:
         folder: Folder on the disk. Its files are removed; the folder is removed if it is empty then.

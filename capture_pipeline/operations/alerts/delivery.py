@@ -1,4 +1,4 @@
-"""Delivery of waiting alerts: one thread a channel, in order, with limits of time and of messages an hour.
+"""Delivery of waiting alerts: one thread per channel, in order, with limits of time and of messages per hour.
 
 After a failure the channel is retried after 30 seconds. The wait doubles with each failure, up to 15 minutes.
 If the channel states a wait itself (Retry-After), that is used, up to an hour. A failing channel does not

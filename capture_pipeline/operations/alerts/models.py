@@ -66,7 +66,7 @@ class Alert(BaseModel):
 
     @property
     def body(self) -> str:
-        """Text, fields and time, one a line."""
+        """Text, fields and time, each on a line of its own."""
         lines = [self.text] if self.text else []
         lines += [f"{name}: {value}" for name, value in self.fields.items()]
         return "\n".join([*lines, f"time: {iso(self.at_us // 1_000_000 * 1_000_000)}"])

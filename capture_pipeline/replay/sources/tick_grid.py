@@ -21,10 +21,8 @@ class Grid:
     """Tick of the prices, or of the quantities, of a file.
 
     Without a known tick, the tick is the greatest value of which all values so far are multiples. A file is
-    read
-    once: a value between two ticks makes the tick smaller from its block on. With a known tick such a value
-        is an
-    error.
+    read once: a value between two ticks makes the tick smaller from its block on. With a known tick such a
+    value is an error.
     """
 
     def __init__(self, where: str, what: str, known: Decimal | None = None) -> None:
