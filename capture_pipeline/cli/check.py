@@ -231,7 +231,7 @@ def could_run(junit: Path | None) -> Iterator[None]:
             raise
         show_traceback(type(error), error, error.__traceback__)
         raise CliError(
-            f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}"
+            f"the gates were not evaluated because of a bug: {type(error).__name__}: {error}; report the bug"
         ) from None
 
 

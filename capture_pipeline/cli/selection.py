@@ -104,7 +104,8 @@ def narrow(
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
     end = _month(last) if last else None
     if last and _last_us(last) < (_first_us(first) if first else start.start_us):
-        raise ConfigError(f"--to lies before {'--from' if first else 'history.start'}")
+        start_name = "--from" if first else "history.start"
+        raise ConfigError(f"--to is before {start_name}", remedy="give a later --to, or an earlier --from")
     step = Interval(interval) if interval else settings.interval
     if not has_interval(settings.market, step):
         raise ConfigError(NO_UM_SECONDS)
@@ -135,7 +136,7 @@ def _history(settings: Settings, start: Month, end: Month | None) -> History:
     first = from_us(start.start_us).date()
     if last and last < first:
         raise ConfigError(
-            f"--from lies after history.end, {last}", remedy="give --to as well, or an earlier --from"
+            f"--from is after history.end, {last}", remedy="give --to as well, or an earlier --from"
         )
     return History(start=first, end=last)
 

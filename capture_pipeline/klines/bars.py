@@ -109,7 +109,7 @@ def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise LakeError(
-            "is recorded and missing", where=recorded, remedy="backfill its partition again to download it"
+            "is recorded but missing", where=recorded, remedy="backfill its partition again to download it"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         remedy = "backfill its partition again: the file is moved to the quarantine and downloaded again"

@@ -149,7 +149,7 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise LakeError(
-            "is recorded but gone", where=str(path), remedy="backfill its partition again to fetch it"
+            "is recorded but missing", where=str(path), remedy="backfill its partition again to download it"
         ) from None
 
 

@@ -51,7 +51,7 @@ def create_plan(
     """
     if not 0 < duration_s <= MAX_DURATION_S:
         raise ConfigError(
-            f"a session cannot take {duration_s:g} s",
+            f"a session cannot last {duration_s:g} s",
             where="duration",
             remedy=f"use more than 0 s and at most {MAX_DURATION_S // 86_400} days",
         )
@@ -239,6 +239,6 @@ def find_session(root: Path, session: str) -> SessionFolder:
     found = [folder for folder in list_sessions(root) if folder.session == session]
     if not found:
         raise ConfigError(
-            f"{session!r} is not a session here", where=str(root), remedy="capture session list shows them"
+            f"{session!r} is not a session here", where=str(root), remedy="see `capture session list`"
         )
     return found[0]

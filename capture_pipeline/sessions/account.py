@@ -25,7 +25,7 @@ _MAX_KEPT = 50
 
 
 class AccountState(StrEnum):
-    """Reliability of the account of the last recorder."""
+    """State in which the last recorder left its account."""
 
     OPEN = "open"
     """The recorder is at work, or it was killed."""
@@ -40,7 +40,7 @@ class _Record(BaseModel):
 
 
 class UnknownPeriod(_Record):
-    """Time from the last line of a killed recorder until the kill was noticed; its messages are not known."""
+    """Time from the last line of a killed recorder to the notice of the kill; its messages are unknown."""
 
     from_ns: Int64
     to_ns: Int64

@@ -54,7 +54,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Gap | str]]:
 
 def _require_gap(path: Path, number: int, gap: Gap | str) -> Gap:
     if isinstance(gap, str):
-        raise LakeError(f"line {number} is not a gap: {gap}", where=str(path), remedy="restore the ledger")
+        raise LakeError(
+            f"line {number} is not a gap: {gap}", where=str(path), remedy="restore the file from a copy"
+        )
     return gap
 
 

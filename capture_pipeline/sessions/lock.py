@@ -37,6 +37,6 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
             raise BusyError(
                 f"is being recorded by {find_owner(folder.lock) or 'another process'}",
                 where=str(folder.path),
-                remedy=f"capture session stop {folder.session}",
+                remedy=f"wait for its end, or run `capture session stop {folder.session}`",
             ) from None
         yield

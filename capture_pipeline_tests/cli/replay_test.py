@@ -177,9 +177,9 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
     ("arguments", "what"),
     [
         (["session", "replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
-        (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
-        (["session", "replay", SESSION, "--every", "1s"], "--every and --out go together"),
-        (["session", "replay", SESSION, "--long"], "--every and --out go together"),
+        (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no tables of ETHUSDT"),
+        (["session", "replay", SESSION, "--every", "1s"], "--every and --out need each other"),
+        (["session", "replay", SESSION, "--long"], "--every and --out need each other"),
         (["session", "replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is not a duration"),
         (["session", "book", SESSION, "--at", "yesterday"], "is not a date or time"),
     ],

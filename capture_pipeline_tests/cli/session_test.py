@@ -228,11 +228,11 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
         (["session", "start", "--duration", "9x"], {}, "is not a duration"),
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
         (["session", "start", "--regime", "../x"], {}, "is not a valid regime"),
-        (["session", "start", "--duration", "99999d"], {}, "a session cannot take"),
+        (["session", "start", "--duration", "99999d"], {}, "a session cannot last"),
         (
             ["session", "start"],
             {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"},
-            "are wanted before a session starts",
+            "but a session needs",
         ),
         (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is not a session here"),
         (["session", "status", "nothing"], {}, "is not a session here"),

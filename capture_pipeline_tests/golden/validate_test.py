@@ -220,7 +220,7 @@ def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes
             between(0, 12),
             [TRADE, DEPTH],
             2.0,
-            "1 of 2: btcusdt@trade ended 2 s before the end, of at most 2 s",
+            "1 of 2: btcusdt@trade ended 2 s before the end; at most 2 s are allowed",
         ),
         (between(0, 12), [TRADE, DEPTH], 2.5, ""),
         (between(0, 12), [DEPTH], 2.0, ""),

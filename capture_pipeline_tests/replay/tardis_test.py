@@ -224,7 +224,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MalformedDataError, match="the gzip is damaged after byte"):
         list(TardisSource(torn))
     (tmp_path / "trades.csv").write_text("exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n")
-    with pytest.raises(MalformedDataError, match="line 1: not the header"):
+    with pytest.raises(MalformedDataError, match="line 1 is not the header"):
         list(TardisSource(tmp_path / "trades.csv"))
     with pytest.raises(MalformedDataError, match="more than one symbol"):
         list(TardisSource(written(tmp_path / "two.csv", [GOOD, GOOD.replace("BTC", "ETH")])))

@@ -195,7 +195,7 @@ class ReplaySource:
 
 
 class ReplayTrading:
-    """Endpoint depth with the snapshots of a recording."""
+    """REST endpoint `depth` with the snapshots of a recording; aggregates are refused."""
 
     def __init__(self, feed: ReplayFeed) -> None:
         self._feed = feed

@@ -36,7 +36,7 @@ class SyntheticSource:
         return self._market.symbols(market)
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
-        """Return BREAK outside the listing, else the status of a suspension or TRADING."""
+        """Return BREAK before listing and after delisting, else the status of a suspension or TRADING."""
         hours = self._market.trade_series(market, symbol.symbol).hours
         if not hours.first_us <= now_us < hours.last_us:
             return "BREAK"

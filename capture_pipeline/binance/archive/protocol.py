@@ -139,7 +139,7 @@ class ListingPage:
     Attributes:
         files: Keys in order.
         folders: Common prefixes.
-        next_marker: Where the next page starts; None on the last page.
+        next_marker: Marker of the next page; None on the last page.
     """
 
     files: list[ListedFile]
@@ -151,7 +151,7 @@ def parse_listing(body: bytes) -> ListingPage:
     """Parse a page of a bucket listing, `ListBucketResult`.
 
     Raises:
-        ProtocolViolationError: The body is not such a page.
+        ProtocolViolationError: The body is not a `ListBucketResult`.
     """
     with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolationError):
         # The text is parsed, not the bytes: another encoding could hide a document type, whose entities may

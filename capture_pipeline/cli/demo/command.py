@@ -179,7 +179,7 @@ def prepare(folder: Path) -> Path:
     """Write the demo's files to its folder; return the path of the settings.
 
     Raises:
-        ConfigError: A file of the same name has other content; nothing was written.
+        ConfigError: A file of this name exists with other content; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo.files")
     contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
@@ -200,8 +200,8 @@ def _is_there(path: Path, content: bytes) -> bool:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(path), remedy="use another --out"
         ) from None
-    remedy = "use another --out; if it is an earlier demo's, it may also be removed"
-    raise ConfigError("is there and is not this demo's own file", where=str(path), remedy=remedy)
+    remedy = "use another --out, or remove the file if an earlier demo wrote it"
+    raise ConfigError("exists with content of another origin", where=str(path), remedy=remedy)
 
 
 def free_port(port: int) -> int:

@@ -143,7 +143,7 @@ def _lacks_a_file(row: dict[str, Any]) -> bool:
 
 
 def _show_unused(rows: list[dict[str, Any]]) -> None:
-    """Write each file that came and is not used to standard error, with the reason."""
+    """Write each downloaded file that is not used to standard error, with the reason."""
     unused = [
         f"{name} {detail}" for row in rows for name in ("unverified", "quarantined") for detail in row[name]
     ]

@@ -52,9 +52,10 @@ def import_command(
 ) -> None:
     """Build one session from the files of one recording, in any order. Nothing is overwritten.
 
-    Standard output names the folder of the session. Standard error reports market, venue, timestamps, and
-    lines that were skipped. Exit code 2: a file has another format, or a line is wrong and no damage of the
-    file explains it.
+    The folder of the session is written to standard output. A report on market, venue, timestamps and skipped
+    lines is written to standard error.
+
+    Exit code 2: a file has another format, or a line of an undamaged file is wrong.
     """
     with one_line_errors():
         folder = import_session(

@@ -114,9 +114,9 @@ def _check_disk(settings: Settings, root: Path) -> None:
     create_folder(root)
     free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
-        remedy = "free the disk, or lower recording.free_disk_gb"
+        remedy = "free disk space, or lower recording.free_disk_gb"
         raise StorageError(
-            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            f"{free:.1f} GB are free, but a session needs {least:g} GB to start",
             where=str(root),
             remedy=remedy,
         )

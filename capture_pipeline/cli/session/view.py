@@ -125,7 +125,7 @@ def state_lines(folders: list[SessionFolder]) -> list[str]:
 
 
 def session_document(folder: SessionFolder) -> dict[str, Any]:
-    """Return the state of a session for JSON; for a session with damaged files, the damage."""
+    """Return the state of a session for JSON, or its damage if its files are damaged."""
     head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
     try:
         state, status = session_state(folder)

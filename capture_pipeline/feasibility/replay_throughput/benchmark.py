@@ -198,9 +198,9 @@ def _replay(command: list[str]) -> ReplayRun:
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]
         raise BenchmarkError(
-            f"a replay ended with {done.returncode}: {last_line}",
+            f"a replay ended with exit code {done.returncode}: {last_line}",
             where=" ".join(command),
-            remedy="remove the cause that the message names",
+            remedy="run this command alone to see its whole output",
         )
     return ReplayRun.model_validate_json(done.stdout)
 

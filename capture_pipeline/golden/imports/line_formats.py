@@ -95,7 +95,7 @@ class _Lines:
         if self.is_survey:
             return ""
         raise MalformedDataError(
-            f"line {number:,} is a snapshot of an unknown symbol", remedy="name it with --symbol"
+            f"line {number:,} is a snapshot of an unknown symbol", remedy="name the symbol with --symbol"
         )
 
 
@@ -110,7 +110,7 @@ class HftbacktestLines(_Lines):
         if not match:
             raise MalformedDataError(
                 f"line {number:,} is not a line of hftbacktest: {line[:80]!r}",
-                remedy="check the option --from",
+                remedy="check the option --format",
             )
         return self._parse_json(number, parse_stamp(number, match[1], self.notes), match[2])
 
@@ -126,7 +126,7 @@ class CaptureLines(_Lines):
             found = decode_line(line)
         except PARSE_ERRORS as error:
             what = f"line {number:,} is not a line of a recording: {explain(error)}: {line[:80]!r}"
-            raise MalformedDataError(what, remedy="check the option --from") from None
+            raise MalformedDataError(what, remedy="check the option --format") from None
         stamp = parse_stamp(number, b"%d" % found.capture_ns, self.notes)
         return (CapturedMessage(stamp, check_stream(number, found.stream), bytes(found.data).strip()),)
 
@@ -150,7 +150,7 @@ class CryptofeedLines(_Lines):
         if not self._is_about_the_connection(line):
             raise MalformedDataError(
                 f"line {number:,} is not a line of cryptofeed: {line[:80]!r}",
-                remedy="check the option --from",
+                remedy="check the option --format",
             )
         return ()
 

@@ -81,7 +81,7 @@ class Offsets:
                 f"{self.far:,} of {self.compared:,} stamps differ by more than {MAX_OFFSET_S // 60} minutes "
                 "from the event time E"
             )
-            remedy = "stamps must be UTC, in nano-, micro- or milliseconds since 1970; correct them"
+            remedy = "correct the stamps: UTC, in nano-, micro- or milliseconds since 1970"
             raise MalformedDataError(f"{what}, {self.first_far}", where=str(path), remedy=remedy)
 
 

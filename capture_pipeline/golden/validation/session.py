@@ -101,7 +101,7 @@ def _describe_silence(found: Scan, name: str, most_s: float) -> str:
         f"began {late:,.0f} s after the start" if late > most_s else "",
         f"ended {early:,.0f} s before the end" if early > most_s else "",
     )
-    return f"{' and '.join(filter(None, parts))}, of at most {most_s:,.0f} s"
+    return f"{' and '.join(filter(None, parts))}; at most {most_s:,.0f} s are allowed"
 
 
 def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:

@@ -30,7 +30,8 @@ def check_disk(settings: Settings) -> Alert | None:
     """Compare the free disk space with `recording.free_disk_gb`.
 
     Returns:
-        The begin or the end of the condition; None between the reserve and its release value.
+        An alert if the free space is below the reserve, the end of the alert if it is at least `_RELEASE`
+        times the reserve, otherwise None.
     """
     root = settings.storage.root
     folder = next((path for path in (root, *root.parents) if path.is_dir()), root)

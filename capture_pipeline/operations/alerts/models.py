@@ -34,17 +34,17 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
 
 
 class Alert(BaseModel):
-    """The begin or the end of a condition.
+    """The start or the end of a condition.
 
     Attributes:
         key: Identifies the condition, for instance a check with its partition. A key has at most one open
             alert.
         level: Urgency.
-        state: OPEN for the begin, RESOLVED for the end.
+        state: OPEN for the start, RESOLVED for the end.
         title: One line, at most 200 characters.
         text: At most 30 lines.
         fields: Further values by name.
-        at_us: Time of the begin or the end, microseconds UTC.
+        at_us: Time of the start or the end, microseconds UTC.
         id: Unique id, the same in every repetition of a message.
     """
 

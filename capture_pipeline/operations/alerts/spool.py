@@ -38,7 +38,7 @@ class OpenAlert(BaseModel):
         level: Highest reported level. The end of the condition has this level, so that it reaches the same
             channels.
         title: Title of the latest alert.
-        since_us: Begin of the condition, microseconds UTC.
+        since_us: Start of the condition, microseconds UTC.
         latest_us: Time of the latest alert, microseconds UTC.
         times: Number of alerts.
         fields: Fields of the first alert.
@@ -105,7 +105,7 @@ class Spool:
         return content
 
     def post(self, alerts: Iterable[Alert]) -> list[Alert]:
-        """Store begins and ends of conditions, and queue a message for each change.
+        """Store starts and ends of conditions, and queue a message for each change.
 
         No message is queued for a condition that is already open at the same or a higher level, or for the
         end of a condition that is not open.

@@ -1,7 +1,7 @@
 """Rules for connections without data: when to send a ping, and when to replace one. Sans-I/O.
 
-A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules tell them
-apart:
+A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules
+distinguish these cases:
 
 - After half of the limit, a ping is sent. A peer that sends nothing until the limit, not even the answer to
   the ping, is gone.
@@ -114,7 +114,7 @@ class Silence:
         return one.last_s, min(since_s, now_s) if is_behind and last_s == one.last_s else float("inf")
 
     def _patience_s(self) -> float:
-        """Return how long all connections may be silent together."""
+        """Return the longest time for which all connections may be silent together, seconds."""
         if self._looks < _KNOWN_AFTER:
             return self._max_s
         known_s = max(self._limit_s, _PAUSES * max(self._pause_s, self._earlier_pause_s))

@@ -50,14 +50,15 @@ class StreamBuffer:
     """State of one stream.
 
     Attributes:
-        next_id: Id after the last emitted message; -1 before any.
+        next_id: Id after the last emitted message; -1 before the first one.
         first_id: First emitted id since the last reset; -1 if unknown.
         last_ids: Last id by live connection.
         held: Messages after a hole, sorted.
         newest: Event time of the last emitted message, as sent.
-        reset_candidates: Sorted messages with lower ids and a later time: a new count of ids, or strays.
-        before: Next id of the count before the last reset, and event time of the reset in microseconds; None
-            without a reset.
+        reset_candidates: Sorted messages with lower ids and a later time. They begin a new count of ids, or
+            they are strays.
+        before: For the count of ids before the last reset, the id that would have been next; and the event
+            time of the reset in microseconds. None without a reset.
     """
 
     next_id: int = -1

@@ -1,4 +1,4 @@
-"""Tables of samples of a book at regular times: wide, with one row per sample, or long, with one row per level."""
+"""Tables of samples of a book at regular times: wide (one row per sample) or long (one row per level)."""
 
 from __future__ import annotations
 
