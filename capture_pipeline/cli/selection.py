@@ -50,20 +50,19 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--interval",
         type=click.Choice([str(interval) for interval in Interval]),
-        help="Default: the configured one.",
+        help="Length of the klines. Default: the configured interval.",
     )
     @click.option(
         "--from",
         "first",
         help=(
-            "First month, 2024-12, or a day of it, 2024-12-31; the whole month is used. Default: "
-            "history.start."
+            "First month, for instance 2024-12. Of a date, the whole month is used. Default: history.start."
         ),
     )
     @click.option(
         "--to",
         "last",
-        help="Last month, or a day of it; the whole month is used. Default: history.end, or the present.",
+        help="Last month. Default: history.end, or the present month.",
     )
     @config_option
     @wraps(command)

@@ -54,7 +54,7 @@ class Partition:
 
     Attributes:
         market: Spot or USD-M futures.
-        interval: Length of the candles.
+        interval: Length of the klines.
         symbol: For instance BTCUSDT.
         month: Month in UTC.
     """
@@ -70,7 +70,7 @@ class Partition:
 
     @property
     def expected(self) -> int:
-        """Count of candles in the whole month."""
+        """Count of klines in the whole month."""
         return self.interval.count_bars(self.month.start_us, self.month.end_us)
 
 
@@ -128,7 +128,7 @@ class Lake:
         return self._inside("state", "locks", f"{market}-{kind}-{validate_symbol(symbol)}.lock")
 
     def trading_period_file(self, market: Market, symbol: str, interval: Interval) -> Path:
-        """Path of the first and last candle of a symbol in one interval."""
+        """Path of the first and last kline of a symbol in one interval."""
         # Minutes have no suffix: old versions requested only minutes and wrote this name.
         suffix = "" if interval is Interval.M1 else f"-{interval}"
         return self._inside("raw", market, "symbols", f"{validate_symbol(symbol)}{suffix}.json")

@@ -87,9 +87,9 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         (
             "market: um\ninterval: 1s\n",
             {},
-            "interval: USD-M futures have no candles of 1s; set interval to 1m or longer",
+            "interval: USD-M futures have no klines of 1s; set interval to 1m or longer",
         ),
-        ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
+        ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no klines of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
         ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "a symbol is listed twice"),
         ("symbols: []\n", {}, "symbols: List should have at least 1 item"),

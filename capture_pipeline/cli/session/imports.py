@@ -34,13 +34,13 @@ from capture_pipeline.terminal import write_line
     help="Folder of all sessions.",
 )
 @click.option("--regime", default="imported", show_default=True, help="Folder of the session below --out.")
-@click.option("--symbol", help="Symbol of snapshots that do not name one.")
+@click.option("--symbol", help="Symbol of snapshots that do not contain it.")
 @click.option(
     "--market",
     type=click.Choice(MARKETS),
-    help="Spot, USD-M or COIN-M futures, if the data do not say it.",
+    help="Spot, USD-M or COIN-M futures, if the files do not show it.",
 )
-@click.option("--venue", help="For instance binance or binance.us, if the data do not say it.")
+@click.option("--venue", help="For instance binance or binance.us, if the files do not show it.")
 def import_command(
     files: tuple[Path, ...],
     origin: str,

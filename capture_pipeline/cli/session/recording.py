@@ -54,7 +54,7 @@ _SYMBOLS_S = 5.0
     "--regime",
     default="custom",
     show_default=True,
-    help="high_volume, low_volume, special_event or your own.",
+    help="high_volume, low_volume, special_event or another name.",
 )
 @click.option("--description", default="", help="Details of the event or the conditions.")
 @click.option("--connections", type=click.IntRange(1, 4), help="Number of parallel connections.")

@@ -102,7 +102,7 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     "--all",
     "with_set_aside",
     is_flag=True,
-    help="List sessions that --no-resume set aside too, with their folders.",
+    help="Also list the sessions that --no-resume renamed, with their folders.",
 )
 @SESSIONS
 @JSON

@@ -1,7 +1,7 @@
 """Sensor that reports files of the lake that other programs wrote.
 
 The sensor reports materializations without a run, and the evaluations of their checks. It handles all
-partitions in rounds; each tick is a part of a round. A round inspects the partitions whose files changed since
+partitions in rounds; each tick is a part of a round. A round inspects partitions whose files changed since
 the last round. It reports those whose newest materialization is older than the files and has different
 metadata.
 """

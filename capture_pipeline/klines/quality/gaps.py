@@ -29,12 +29,12 @@ from capture_pipeline.tables.klines.gaps import EXPLAINED, Cause
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
-_SEEN_ONCE = "the exchange has no candle, seen once"
+_SEEN_ONCE = "the exchange has no kline, seen once"
 _NOT_REQUESTED = (
     "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
 )
 _SUSPECTED = (
-    "the exchange has no candle for a day or longer, verified; "
+    "the exchange has no kline for a day or longer, verified; "
     "list it with its symbols in the outage calendar if it was suspended"
 )
 
@@ -155,7 +155,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
             Cause.OFF_GRID,
             intersect(off_grid, union(sighted, find_touched_steps(evidence.off_grid_listed, step))),
             (
-                f"the exchange's candles of this time are shifted by {evidence.shift}; "
+                f"the exchange's klines of this time are shifted by {evidence.shift}; "
                 "they are in the table bar_exclusions"
             ),
         ),
@@ -173,7 +173,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         (
             Cause.UNKNOWN,
             verified,
-            "the exchange has no candle, verified; list it in the outage calendar once its cause is known",
+            "the exchange has no kline, verified; list it in the outage calendar once its cause is known",
         ),
         (
             Cause.UNKNOWN,
@@ -187,7 +187,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         ),
         *_split_ours(
             off_grid,
-            "its archive file has candles shifted off the grid instead, see bar_exclusions",
+            "its archive file has klines shifted off the grid instead, see bar_exclusions",
             evidence,
         ),
         *_split_ours(find_touched_steps(published, step), "its archive file left it out", evidence),

@@ -78,7 +78,7 @@ class Grid:
         between = np.flatnonzero(units % self._step)
         if between.size:
             value = Decimal(int(units[between[0]])).scaleb(-self._places)
-            remedy = "give the tick that was in force at that time, or no tick"
+            remedy = "give the tick that the exchange used at that time, or no tick"
             raise MalformedDataError(
                 f"contains the {self._what} {value}, which is not a multiple of {self._known}",
                 where=self._where,
