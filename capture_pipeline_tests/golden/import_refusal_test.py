@@ -114,7 +114,7 @@ KINDS = {
     "messages without times": (
         f"{MESSAGE}\n".encode(),
         "messages without capture times",
-        "record them with the time of each",
+        "record each message with its time",
     ),
     "cryptofeed of 2026": (
         b'{"t":"header","format":2}\n',

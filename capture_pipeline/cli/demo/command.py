@@ -96,21 +96,18 @@ def demo_command(folder: Path, port: int) -> None:
     fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
     pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
     again = "a second run needs none" if fetched or pages else "all bars are those of an earlier run"
+    write_line(f"Downloads:  {fetched} archive files, all verified; {pages} pages from REST")
+    write_line(f"            ({again})")
     write_line(
-        f"Downloaded and verified {fetched} archive files, requested {pages} pages from REST ({again})."
+        f"Gates:      {len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed"
     )
     write_line(
-        f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed."
-    )
-    write_line(
-        f"Coverage: {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} "
+        f"Coverage:   {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} "
         "expected bars are present,"
     )
     explained = coverage.summary["explained_coverage_percent"]
-    write_line(
-        f"          {explained} % without the missing bars that have an explained cause. "
-        f"({time.monotonic() - started:.0f} s)"
-    )
+    write_line(f"            {explained} % if missing bars with a cause are not counted")
+    write_line(f"Duration:   {time.monotonic() - started:.0f} s")
     _tell_session(session)
     judged = [
         (criterion, evidence.judge(criterion)) for evidence in benchmarks for criterion in evidence.criteria

@@ -94,7 +94,7 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
     for number, row in enumerate(text.split(b"\n")[:-1], line):
         if row.count(b",") != len(COLUMNS) - 1 or not row.isascii():
             raise MalformedDataError(
-                f"line {number} is not a row of eight fields: {row[:80]!r}",
+                f"line {number}: the row does not have eight fields: {row[:80]!r}",
                 where=str(path),
                 remedy="download the file again",
             )
