@@ -76,7 +76,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _in_order(self) -> _Entry:
         if utc(self.end) <= utc(self.start):
-            raise ValueError("end must lie after start")
+            raise ValueError("end must be after start")
         if self.longest.us < self.shortest.us:
             raise ValueError("longest must not be below shortest")
         return self

@@ -81,7 +81,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> _Entry:
         if utc(self.end) <= utc(self.start):
-            raise ValueError("end must lie after start")
+            raise ValueError("end must be after start")
         if self.kind is Kind.SUSPENSION and not self.symbols:
             raise ValueError("a suspension needs symbols; without them write kind: outage")
         return self

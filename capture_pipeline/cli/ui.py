@@ -180,7 +180,7 @@ class _Process:
     @property
     def why(self) -> str:
         """Return the last error, otherwise the last line."""
-        # What it started may hold the pipe open for longer than it lived itself.
+        # A child of the process may keep the pipe open after the process has ended.
         self._listener.join(_LAST_WORDS_S)
         return (self._error or self._last or "it did not say why")[:300]
 

@@ -171,7 +171,7 @@ def _read_boot_id() -> str:
 def _read_start(pid: int) -> str:
     """Return the start of a process in ticks of the kernel since the start of the machine.
 
-    Empty if it is gone.
+    Empty if the process has ended.
     """
     try:
         started_s = psutil.Process(pid).create_time() - psutil.boot_time()

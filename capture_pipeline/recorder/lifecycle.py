@@ -135,7 +135,7 @@ def prepare(
         on_hide: Receives the new path of each folder that was renamed.
 
     Raises:
-        BusyError: A recorder is at work on the session, or another process holds the lock for too long.
+        BusyError: A recorder of the session is running, or another process has the lock for too long.
         ConfigError: The folder of the new session exists already.
     """
     # Without the lock, two simultaneous starts would each find no open session and record twice.
@@ -175,7 +175,7 @@ def hide_session(folder: SessionFolder) -> Path:
     """Rename the folder of an unfinished session to a hidden name, so that it is kept and not resumed.
 
     Raises:
-        BusyError: A recorder is at work on the session.
+        BusyError: A recorder of the session is running.
     """
     with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

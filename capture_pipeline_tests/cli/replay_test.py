@@ -74,12 +74,12 @@ def test_the_book_at_a_time(recording: Path) -> None:
     document = json.loads(told.stdout)
     assert (document["bids"], document["last_id"]) == ([["10.0", "1.00000000"], ["9.5", "3.00000000"]], 12)
     shown = run("session", "book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
-    assert "1 asks in all; last message captured at 2025-08-03T12:30:03" in shown
+    assert "1 asks in total; last message captured at 2025-08-03T12:30:03" in shown
     assert "no message after it" not in shown
     later = run("session", "book", SESSION, "--at", "2025-08-03T12:30:07Z")
     assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
     before = run("session", "book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
-    assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
+    assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had arrived")
 
 
 @pytest.mark.parametrize("kind", ["id", "folder", "file", "id without tables", "folder without tables"])

@@ -166,7 +166,7 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Sandbo
     """Connections open but deliver no message; snapshots from REST do not count."""
     exchange.faults({"match": {"stream": "*"}, "fault": "ws_drop", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "14s")
-    told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
+    told = [line for line in result.stderr.splitlines() if "no message was received within 10 s" in line]
     assert len(told) == 1, result.output
     assert "the recorder continues to try" in told[0]
 

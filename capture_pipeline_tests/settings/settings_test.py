@@ -183,7 +183,7 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ("start: 2025-02-30, end: 2025-03-01", "a value that does not exist: day is out of range for month"),
-        ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
+        ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must be after start"),
         (
             "start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]",
             "outages.0.symbols.0: 'BTC-USDT' is not a symbol",

@@ -113,7 +113,7 @@ class SandboxConfig(StrictModel):
         rest_lag_s: Age of the newest trade and kline that REST serves, sandbox seconds.
         requests_until_ban: Number of requests during a refusal with 429 after which the answer is 418.
         ban_s: Length of a ban, real seconds.
-        ban_stated: Where a refusal says when it ends: header and body, body alone, or nowhere.
+        ban_stated: Place in which a refusal states its end: header and body, only the body, or nowhere.
         connection_attempts: Accepted stream handshakes per `connection_window_s`.
         connection_window_s: Real seconds.
         ping_every_s: Real seconds between pings on spot stream connections.

@@ -223,4 +223,4 @@ class ReplayTrading:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise RestError(-1000, f"A recorded session holds no {what}.")
+    raise RestError(-1000, f"A recorded session contains no {what}.")

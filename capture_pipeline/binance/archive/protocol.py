@@ -25,8 +25,8 @@ _OTHER_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("is a page of HTML or XML", re.compile(r"(?s)\s*<.*")),
     ("has several lines", re.compile(r"(?s)\s*\S[^\n]*\n\s*\S.*")),
     ("is in the BSD form, SHA256 (name) = digest", re.compile(r"(?i)\s*sha-?256 ?\(.*\) ?= ?[0-9a-f]*\s*")),
-    ("holds a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
-    ("holds a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
+    ("contains a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
+    ("contains a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
 )
 """Wrong forms of a checksum file, in the order in which they are tested."""
 

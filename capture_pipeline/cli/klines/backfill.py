@@ -202,7 +202,7 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     )
     if refused:
         notes.append(
-            "REST serves no klines of these symbols, their bars come from the archive alone: "
+            "REST serves no klines of these symbols, their bars are from the archive only: "
             f"{', '.join(refused)}"
         )
     if suspended:

@@ -92,7 +92,7 @@ def book_command(
     )
     bid_count, ask_count = replay.book.level_counts
     write_line(
-        f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at "
+        f"{bid_count:,} bids and {ask_count:,} asks in total; last message captured at "
         f"{_time_of(found.capture_ns)}"
     )
 
@@ -126,7 +126,7 @@ def _reason_of(found: BookAt) -> str:
             if found.from_ns
             else "the recording has no further diff"
         )
-    return "no snapshot had come"
+    return "no snapshot had arrived"
 
 
 def _hole_of(found: BookAt) -> dict[str, int | None]:

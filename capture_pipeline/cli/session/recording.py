@@ -61,7 +61,7 @@ _SYMBOLS_S = 5.0
 @click.option(
     "--no-resume",
     is_flag=True,
-    help="Set aside an unfinished session of the same symbols and regime, and start a new one.",
+    help="Rename an unfinished session of the same symbols and regime, and start a new one.",
 )
 @SESSIONS
 @CONFIG
@@ -99,7 +99,7 @@ def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, A
 
 
 def _report_set_aside(path: Path) -> None:
-    write_line(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
+    write_line(f"Renamed the unfinished session: {path}   (capture session list --all shows it)", err=True)
 
 
 def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:

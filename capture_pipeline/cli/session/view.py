@@ -64,7 +64,7 @@ def _add_rows(table: Table, status: Status, state: str) -> None:
     for refill, count in status.refills.items():
         table.add_row(
             "refills",
-            f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids came by REST",
+            f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids returned by REST",
         )
 
 

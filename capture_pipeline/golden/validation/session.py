@@ -93,7 +93,7 @@ def _describe_silence(found: Scan, name: str, most_s: float) -> str:
     """Describe the silence of a planned stream; empty if it is within the limit."""
     stream = found.streams.get(name)
     if stream is None or is_missing(found, name):
-        return "never came"
+        return "never sent a message"
     late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
     if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
         return ""

@@ -146,7 +146,7 @@ class FirstMessage:
             self._is_over = True
             why = trouble or "the connections are open and the exchange sends nothing"
             text = (
-                f"no message came within {_PATIENCE_S:g} s: {why}; the recorder continues to try; "
+                f"no message was received within {_PATIENCE_S:g} s: {why}; the recorder continues to try; "
                 "run `capture session preflight` to find the cause"
             )
             self._events.publish(NothingCame(text))

@@ -122,7 +122,7 @@ class Silence:
 
     def _fault(self, one: Line, now_s: float) -> str:
         if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:
-            return f"nothing came for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
+            return f"nothing was received for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
         if now_s - self._behind[one.number][1] > self._limit_s / 2:
-            return f"no data for {now_s - one.last_s:.1f} s, while another connection brought some"
+            return f"no data for {now_s - one.last_s:.1f} s, while another connection received data"
         return ""
