@@ -24,7 +24,7 @@ from capture_pipeline.terminal import write_json, write_line
 
 _MOST_FAILURES = 40
 WIDE = 160
-"""Columns of what is written where there is no terminal."""
+"""Width of tables that are not written to a terminal, characters."""
 _LONGEST_WORD, _BORDER = 20, 3
 
 
@@ -140,7 +140,7 @@ def emit_table(
     headings = [printable(name if plain else name.replace("_", " ")) for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
     widths: list[int | None] | None = [None] * len(columns)
-    if not plain:  # what is to be copied may have many rows and is not folded
+    if not plain:  # a table to copy may have many rows and is not folded
         widths = _widths(
             cells,
             headings,

@@ -98,8 +98,7 @@ def demo_command(folder: Path, port: int) -> None:
     again = "a second run needs none" if fetched or pages else "all bars are those of an earlier run"
     write_line(f"Downloads:  {fetched} archive files, all verified; {pages} pages from REST")
     write_line(f"            ({again})")
-    passed = len(results) - sum(not result.passed for result in results)
-    write_line(f"Gates:      {passed} of {len(results)} gates passed")
+    write_line(f"Gates:      {sum(result.passed for result in results)} of {len(results)} gates passed")
     write_line(
         f"Coverage:   {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} "
         "expected bars are present,"

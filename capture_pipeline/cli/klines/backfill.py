@@ -104,7 +104,7 @@ def run(
     started = time.monotonic()
     create_folder(deployment.lake.root)
     outcomes: list[Outcome] = []
-    # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
+    # `closing` ends the downloads at once after an interrupt; a traceback would keep the generator alive.
     with (
         progress(title, len(parts), quiet=as_json) as tell,
         closing(backfill(deployment, parts, now_us, use_rest=use_rest)) as done,

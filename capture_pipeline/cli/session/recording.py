@@ -36,7 +36,7 @@ from capture_pipeline.terminal import write_line
 
 _STOP_S = 120.0
 _SYMBOLS_S = 5.0
-"""Longest delay of a recording by the request for the symbols."""
+"""Longest time for which the request for the symbols may delay a recording, seconds."""
 
 
 @click.command(
@@ -80,7 +80,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         _check_disk(settings, root)
         if options["no_resume"] or not list_open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
-            plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
+            plan = _new_plan(settings, symbols, options)  # the session starts after the request
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_hide=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
@@ -179,7 +179,7 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
         settings = load_settings(config)
         folder = find_session(sessions_root(settings, output), session)
         deadline = time.monotonic() + _STOP_S
-        # Asked again, for a recorder that dies while it finishes leaves the rest to us.
+        # `stop` is called again: if the recorder dies before the session is finished, `stop` finishes it.
         while stop(folder, settings) is None:
             if time.monotonic() > deadline:
                 raise StorageError(

@@ -23,7 +23,7 @@ SET_ASIDE = "set aside"
 _NO_PARTS = {"received", "written", "killed", "processes"}
 _IN_WORDS = {"in_memory": "in memory", "difference": "not accounted for"}
 _LATE_S = 5.0
-"""A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
+"""Longer delays are shown. A recorder that was started by hand needs a second or two to connect."""
 
 
 def overview(folders: list[SessionFolder]) -> Group:

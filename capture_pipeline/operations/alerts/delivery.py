@@ -26,7 +26,7 @@ from capture_pipeline.terminal import logger
 _WAITS = Backoff(first_s=30.0, max_s=900.0)
 _MAX_RETRY_AFTER_S = 3600.0
 _PASS_S = 20.0
-"""No message is started later than this after the begin of a delivery. A tick of a sensor has 60 seconds."""
+"""No message is started later than this after the start of a delivery. A tick of a sensor has 60 seconds."""
 _log = logger(__name__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from capture_pipeline.tables.table import INT8, INT64, Column, Table
 
 CHECKPOINT_HEAD = ("capture_ns", "line", "last_id", "reached_ns")
-"""Columns with one value a checkpoint."""
+"""Columns with one value per checkpoint."""
 CHECKPOINT_LEVEL = ("side", "price_e8", "quantity_e8")
 """Columns of a price level."""
 CHECKPOINTS = Table(
