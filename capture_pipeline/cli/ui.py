@@ -139,9 +139,9 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
         finally:
             _end(running)
     remedy = (
-        "repair that, or choose another port with --port"
+        "remove the cause, or choose another port with --port"
         if ended.name == "dagster-webserver"
-        else "repair that, then start it again"
+        else "remove the cause, then start it again"
     )
     if ended.handle.returncode < 0:
         # The last line of a killed process does not contain the reason.

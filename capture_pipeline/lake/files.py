@@ -133,7 +133,7 @@ def read_model(path: Path, kind: type[M]) -> M | None:
         str(path),
         "is damaged",
         kind=LakeError,
-        remedy="move it away; the next run downloads again what it listed",
+        remedy="move the file away; the next run downloads the listed files again",
     ):
         return kind.model_validate_json(content)
 

@@ -119,7 +119,7 @@ def _acquire(descriptor: int, path: Path, timeout_s: float, cancel: threading.Ev
             raise BusyError(
                 f"is locked by {owner or 'another process'}",
                 where=str(path),
-                remedy="wait for it to end, or stop it",
+                remedy="wait for the end of that process, or stop it",
             )
         time.sleep(_TRY_EVERY_S)
 

@@ -112,7 +112,7 @@ class RecordingPipeline:
             if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:
                 cause, detail = (
                     Cause.DISK,
-                    f"the disk refused the last messages of the recorder before: {resumed.account.trouble}",
+                    f"the disk refused the last messages of the previous recorder: {resumed.account.trouble}",
                 )
             self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 

@@ -211,7 +211,7 @@ class AccountFile:
                 raise StorageError(
                     "was removed",
                     where=str(self._path),
-                    remedy="do not touch the files of a session that is being recorded",
+                    remedy="change no file of a session that is being recorded",
                 ) from error
 
 

@@ -48,7 +48,7 @@ def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
     told = run("session", "replay", str(recording) if kind == "file" else SESSION)
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output
-    assert "1 gaps, 1 snapshots taken" in told.output
+    assert "1 gaps, 1 snapshots loaded" in told.output
     assert "The book is invalid at the end" in told.stdout
     document = json.loads(
         run("session", "replay", str(recording) if kind == "file" else SESSION, "--json").stdout

@@ -138,8 +138,8 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     except CaptureError as failure:
         write_line(
             (
-                f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording "
-                f"begins all the same: {failure}"
+                f"Whether the exchange lists {', '.join(symbols)} could not be checked; the "
+                f"recording begins nevertheless: {failure}"
             ),
             err=True,
         )
@@ -152,7 +152,7 @@ def _report_end(ended: RecorderResult) -> None:
     if ended.metadata is None:
         session = ended.folder.session
         write_line(
-            f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.",
+            f"Interrupted. The same command resumes it; `capture session stop {session}` finishes it.",
             err=True,
         )
         click.get_current_context().exit(EXIT_INTERRUPTED)

@@ -155,7 +155,7 @@ def _show(report: dict[str, Any]) -> None:
     write_line(
         f"{report['symbol'] or report['source']}: {report['messages']:,} messages, "
         f"{report['events']:,} level updates in {report['seconds']:.1f} s"
-        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots taken, "
+        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots loaded, "
         f"crossed {report['crossed']} times"
     )
     best = report["best"]

@@ -85,7 +85,7 @@ def _account(account: dict[str, int]) -> str:
         if count and name not in _NO_PARTS
     ]
     killed = (
-        f"; {account['killed']} recorders were killed, with what they had not written"
+        f"; {account['killed']} recorders were killed; messages that they had not written are not counted"
         if account.get("killed")
         else ""
     )

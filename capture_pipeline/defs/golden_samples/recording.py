@@ -56,7 +56,7 @@ _SCHEMA = dg.TableSchema(
     code_version="1",
     pool=POOL,
     description="Recording of one session: trades and order-book diffs as the exchange sent them, merged "
-    "from two connections; one JSON line a message, gzip. A ledger lists every missing id. The recorder is "
+    "from two connections; one JSON line per message, gzip. A ledger lists every missing id. The recorder is "
     "a separate process, which continues if this run dies.",
     metadata={"dagster/column_schema": _SCHEMA},
 )

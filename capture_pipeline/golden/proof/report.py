@@ -250,7 +250,7 @@ def markdown(proof: SessionProof) -> md.Markdown:
         rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MAX_EXAMPLES]]
         parts.append(md.table(("where", "field", "captured", "published"), rows))
         count = proof.figures["trades_differing"] + proof.figures["bars_differing"]
-        parts += [md.text(f"{count:,} differences in all")] if count > _MAX_EXAMPLES else []
+        parts += [md.text(f"{count:,} differences in total")] if count > _MAX_EXAMPLES else []
     return md.document(*parts)
 
 

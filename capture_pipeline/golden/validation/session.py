@@ -24,7 +24,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
 
 _MAX_EXAMPLES = 5
-_AT_END = "behind the last message of a stream"
+_AT_END = "after the last message of a stream"
 _AT_START = "before the first message of a stream"
 _BARE = "a bare file, not the folder of a session"
 _UNFINISHED = "the session is not finished: it has no metadata.json"

@@ -104,7 +104,7 @@ def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison
     is_early = planned.early_s > thresholds.end_tolerance_s
     late = f"the recording began {planned.late_s:,.1f} s after its planned start"
     early = (
-        f"the last message came {planned.early_s:,.1f} s before the planned end, "
+        f"the last message arrived {planned.early_s:,.1f} s before the planned end, "
         f"at most {thresholds.end_tolerance_s:g} s are allowed"
     )
     parts = [duration, late if planned.late_s >= LATE_S else "", early if is_early else "", planned.problem]

@@ -246,5 +246,5 @@ def _close_text(error: ConnectionClosed) -> str:
     if error.rcvd is not None:
         return f"{error.rcvd.code} {error.rcvd.reason}".strip()
     if error.sent is not None:
-        return f"1006, we sent {error.sent.code} {error.sent.reason}".strip()
+        return f"1006, the recorder sent {error.sent.code} {error.sent.reason}".strip()
     return "1006"

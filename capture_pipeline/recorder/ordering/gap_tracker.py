@@ -157,7 +157,7 @@ class Ledger:
             if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)
         ]
         if not during:
-            return Cause.EXCHANGE, "live connections went on without them"
+            return Cause.EXCHANGE, "live connections continued without them"
         worst = max(during, key=lambda one: (one.total, one.start_ns))
         return worst.cause, worst.detail
 

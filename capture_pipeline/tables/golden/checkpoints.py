@@ -10,7 +10,7 @@ CHECKPOINT_LEVEL = ("side", "price_e8", "quantity_e8")
 """Columns of a price level."""
 CHECKPOINTS = Table(
     "golden_checkpoints",
-    "Complete order books of a session, ten minutes apart: one row a price level, one row group a "
+    "Complete order books of a session, ten minutes apart: one row per price level, one row group a "
     "checkpoint.",
     (
         Column("capture_ns", INT64, "Capture time of the checkpoint", "nanoseconds UTC"),

@@ -23,7 +23,7 @@ SOURCES = ("monthly", "daily", "rest")
 
 BARS = Table(
     "bars",
-    "Verified bars: one row a kline, one Parquet file for each symbol and month. If a bar is in several "
+    "Verified bars: one row per kline, one Parquet file for each symbol and month. If a bar is in several "
     "sources, the monthly file is preferred, then the daily file, then REST.",
     (
         Column("open_time_us", INT64, "Open time", "microseconds UTC"),
