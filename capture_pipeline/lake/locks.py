@@ -46,7 +46,7 @@ class Owner(BaseModel):
 
     @property
     def is_alive(self) -> bool:
-        """Whether this process still runs."""
+        """True if this process still runs."""
         return self.boot_id == _read_boot_id() and self.started == _read_start(self.pid) != ""
 
     def __str__(self) -> str:

@@ -71,7 +71,7 @@ class ArchiveRecord(Record):
 
     @property
     def quarantined(self) -> bool:
-        """Whether the file is in quarantine and no usable version of it has been published since."""
+        """True if the file is in quarantine and no usable version of it has been published since."""
         # A republished file in quarantine has no path any more. A file that only lacked its checksum stays
         # with the raw files.
         is_replaced = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
@@ -79,7 +79,7 @@ class ArchiveRecord(Record):
 
     @property
     def unverified(self) -> bool:
-        """Whether the file was received and is not used because its checksum is missing or unreadable."""
+        """True if the file was received and is not used because its checksum is missing or unreadable."""
         return self.trust is Trust.CHECKSUM_MISSING and not self.usable
 
     @property

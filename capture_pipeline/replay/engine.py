@@ -162,7 +162,7 @@ class Replay:
 
     @property
     def last_id(self) -> int:
-        """Last update id in the book; -1 before any snapshot."""
+        """Last update id in the book; -1 before the first snapshot."""
         return self._sync.last_id
 
     def process(self, messages: Messages, end: int | None = None) -> None:

@@ -108,7 +108,7 @@ class Gap(_Record):
 
     @property
     def is_outside(self) -> bool:
-        """Whether a neighbour of the gap is missing, so that the recording does not show the gap."""
+        """True if a neighbour of the gap is missing, so that the recording does not show the gap."""
         return self.at_end or self.at_start
 
     def is_beyond(self, first: int, last: int) -> bool:

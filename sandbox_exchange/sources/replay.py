@@ -86,12 +86,12 @@ class ReplayFeed:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all messages have passed."""
+        """True if all messages have passed."""
         return self._next is None
 
     @property
     def runs_without_listeners(self) -> bool:
-        """Whether messages pass while no connection is open; true until the end of the recording."""
+        """True until the end of the recording: messages pass also while no connection is open."""
         return not self.is_finished
 
     def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:

@@ -119,7 +119,7 @@ class StreamConnection(asyncio.Protocol):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether data are sent to the client."""
+        """True if data are sent to the client."""
         return self.state is ConnectionState.OPEN
 
     @property

@@ -11,7 +11,7 @@ import dagster as dg
 from capture_pipeline.backoff import Backoff
 
 MAX_ATTEMPTS = 200
-"""Most runs of one session, including retries."""
+"""Maximum number of runs of one session, including retries."""
 JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
 _STEADY_S = 60.0
 """A run that lasted this long resets the wait before the next run."""

@@ -41,7 +41,7 @@ from capture_pipeline.klines.stored_results import (
 from capture_pipeline.lake.paths import Partition
 
 MAX_PARTITIONS = 50
-"""Most partitions reported in a tick."""
+"""Maximum number of partitions that a tick reports."""
 MAX_ROWS = 2_500_000
 """A tick ends after partitions with this many bars were reported: their checks read all bars."""
 MAX_INSPECTED = 1_000

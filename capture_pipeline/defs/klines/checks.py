@@ -124,7 +124,7 @@ def _build_table_checks(
 def _partition_keys(
     context: dg.AssetCheckExecutionContext, table: str, partitions: dg.PartitionsDefinition[Any]
 ) -> list[str]:
-    """Return the partitions of the run; without any, all materialized partitions."""
+    """Return the partitions of the run; of a run without partitions, all materialized ones."""
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
     keys = context.instance.get_materialized_partitions(dg.AssetKey(table))

@@ -25,7 +25,10 @@ from capture_pipeline.settings.levels import Level
 from capture_pipeline.terminal import logger
 
 MAX_WAITING = 2000
-"""Most messages that wait for one channel. Further ones replace the oldest, which are counted as dropped."""
+"""Maximum number of messages that wait for one channel.
+
+Further messages replace the oldest ones, which are counted as dropped.
+"""
 MAX_WAIT_US = 7 * 24 * HOUR_US
 _LOCK_WAIT_S = 10.0
 _log = logger(__name__)

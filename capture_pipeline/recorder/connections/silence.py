@@ -34,7 +34,7 @@ class Line(Protocol):
         messages: Count of received messages.
         last_s: Time of the last message, or of the opening.
         last_bytes_s: Time of the last received bytes, or of the opening.
-        pinged_s: Time of the last sent ping; None before.
+        pinged_s: Time of the last sent ping; None before the first one.
     """
 
     number: int
