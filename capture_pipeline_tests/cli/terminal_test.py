@@ -207,7 +207,7 @@ def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(
         return failed.value.remedy
 
     sandbox = create_http(load_settings())
-    assert remedy(sandbox, url) == "start it with capture sandbox serve"
+    assert remedy(sandbox, url) == "start the sandbox with `capture sandbox serve`"
     assert remedy(sandbox, f"http://127.0.0.1:{closed_port()}") is None
     assert remedy(Http(HttpSettings()), url) is None
     monkeypatch.setenv("CAPTURE_VENUE", "binance")
