@@ -81,113 +81,113 @@ class Lake:
     root: Path
 
     def raw(self, part: Partition) -> Path:
-        """Folder of the raw files of one partition."""
+        """Return the folder of the raw files of one partition."""
         return self._inside(
             "raw", part.market, "klines", part.interval, validate_symbol(part.symbol), str(part.month)
         )
 
     def archives_manifest(self, part: Partition) -> Path:
-        """Path of the manifest of archive files."""
+        """Return the path of the manifest of archive files."""
         return self.raw(part) / "archives.json"
 
     def topups_manifest(self, part: Partition) -> Path:
-        """Path of the manifest of REST answers."""
+        """Return the path of the manifest of REST answers."""
         return self.raw(part) / "topups.json"
 
     def archive_file(self, part: Partition, name: str, sha256: str) -> Path:
-        """Path of a raw zip; the digest in its name keeps every published version."""
+        """Return the path of a raw zip; the digest in its name keeps every published version."""
         return self.raw(part) / "archives" / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
 
     def rest_file(self, part: Partition, start_us: int, end_us: int, sha256: str) -> Path:
-        """Path of a raw REST answer."""
+        """Return the path of a raw REST answer."""
         return self.raw(part) / "rest" / f"{start_us // 1000}-{end_us // 1000}.{sha256[:12]}.json"
 
     def quarantine(self, part: Partition) -> Path:
-        """Folder of files that failed their verification."""
+        """Return the folder of files that failed their verification."""
         return self._inside(
             "quarantine", part.market, "klines", part.interval, validate_symbol(part.symbol), str(part.month)
         )
 
     def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
-        """Path of a zip for proofs: `trades`, `aggTrades` or `daily_klines`; every version is kept."""
+        """Return the path of a version of a zip for proofs: `trades`, `aggTrades` or `daily_klines`."""
         return self._published("raw", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
 
     def published_partial(self, market: Market, kind: str, symbol: str, name: str) -> Path:
-        """Path of such a zip during its download."""
+        """Return the path of a zip for proofs during its download."""
         return self._published("raw", market, kind, symbol) / f".{name.removesuffix('.zip')}.partial"
 
     def published_quarantine(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
-        """Path of such a zip that failed its verification."""
+        """Return the path of a zip for proofs that failed its verification."""
         return (
             self._published("quarantine", market, kind, symbol)
             / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
         )
 
     def published_lock(self, market: Market, kind: str, symbol: str) -> Path:
-        """Lock for the download of such zips of a symbol."""
+        """Return the path of the lock for downloads of zips for proofs of a symbol."""
         return self._inside("state", "locks", f"{market}-{kind}-{validate_symbol(symbol)}.lock")
 
     def trading_period_file(self, market: Market, symbol: str, interval: Interval) -> Path:
-        """Path of the first and last kline of a symbol in one interval."""
+        """Return the path of the first and last kline of a symbol in one interval."""
         # Minutes have no suffix: old versions requested only minutes and wrote this name.
         suffix = "" if interval is Interval.M1 else f"-{interval}"
         return self._inside("raw", market, "symbols", f"{validate_symbol(symbol)}{suffix}.json")
 
     def bars(self, part: Partition) -> Path:
-        """Path of the merged bars of one partition."""
+        """Return the path of the merged bars of one partition."""
         return self._table("bars", part) / "bars.parquet"
 
     def conflicts(self, part: Partition) -> Path:
-        """Path of the rows on which two sources disagree."""
+        """Return the path of the rows on which two sources disagree."""
         return self._table("bar_conflicts", part) / "conflicts.parquet"
 
     def exclusions(self, part: Partition) -> Path:
-        """Path of the rows of raw files that are not bars."""
+        """Return the path of the rows of raw files that are not bars."""
         return self._table("bar_exclusions", part) / "exclusions.parquet"
 
     def gaps(self, part: Partition) -> Path:
-        """Path of the gap ledger of one partition."""
+        """Return the path of the gap ledger of one partition."""
         return self._table("bar_gaps", part) / "gaps.parquet"
 
     def window(self, part: Partition) -> Path:
-        """Path of the expectations of one partition (`bar_windows`)."""
+        """Return the path of the expectations of one partition (`bar_windows`)."""
         return self._table("bar_windows", part) / "window.parquet"
 
     def tables(self) -> Path:
-        """Root folder of all tables."""
+        """Return the root folder of all tables."""
         return self._inside("lake")
 
     def table(self, name: str) -> Path:
-        """Root folder of a table, which may not exist."""
+        """Return the root folder of a table, which may not exist."""
         return self._inside("lake", name)
 
     def table_glob(self, name: str) -> str:
-        """Glob pattern of all files of a table, for DuckDB."""
+        """Return the glob pattern of all files of a table, for DuckDB."""
         return str(self.table(name) / "**" / "*.parquet")
 
     def reports(self) -> Path:
-        """Folder of reports."""
+        """Return the folder of reports."""
         return self._inside("reports")
 
     def reconciliation(self, partition: Partition) -> Path:
-        """Path of the comparison of the sources of a partition (JSON)."""
+        """Return the path of the comparison of the sources of a partition (JSON)."""
         name = f"{partition.market}-{partition.interval}-{partition.symbol}-{partition.month}.json"
         return self._inside("reports", "reconciliation", name)
 
     def proof(self, session: str) -> Path:
-        """Path of the proof of a session."""
+        """Return the path of the proof of a session."""
         return self._inside("reports", "proofs", f"{session}.json")
 
     def refills(self, session: str) -> Path:
-        """Path of the lost trades of a session that files of the exchange contain."""
+        """Return the path of the lost trades of a session that files of the exchange contain."""
         return self._inside("lake", "golden_refills", f"session={session}", "refills.parquet")
 
     def state(self, name: str) -> Path:
-        """Path of a state file, which is not data."""
+        """Return the path of a state file, which is not data."""
         return self._inside("state", name)
 
     def lock(self, part: Partition) -> Path:
-        """Lock for the writer of the raw files of a partition."""
+        """Return the path of the lock for the writer of the raw files of a partition."""
         return self._inside(
             "state",
             "locks",
@@ -195,15 +195,15 @@ class Lake:
         )
 
     def origin(self) -> Path:
-        """Path of the record of the exchange from which all data come."""
+        """Return the path of the record of the exchange from which all data come."""
         return self.state("origin.json")
 
     def origin_lock(self) -> Path:
-        """Lock for the writer of that record."""
+        """Return the path of the lock for the writer of the record of the exchange."""
         return self._inside("state", "locks", "origin.lock")
 
     def catalog(self) -> Path:
-        """The DuckDB catalog."""
+        """Return the path of the DuckDB catalog."""
         return self._inside("catalog.duckdb")
 
     def relative(self, path: Path) -> str:

@@ -105,7 +105,7 @@ class HftbacktestLines(_Lines):
     origin: ClassVar[str] = "hftbacktest"
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         match = _HFT.fullmatch(line)
         if not match:
             raise MalformedDataError(
@@ -121,7 +121,7 @@ class CaptureLines(_Lines):
     origin: ClassVar[str] = "capture"
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         try:
             found = decode_line(line)
         except PARSE_ERRORS as error:
@@ -140,7 +140,7 @@ class CryptofeedLines(_Lines):
     """True if the previous line began a text, for example an HTML page, that may continue."""
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         if match := _CAME.fullmatch(line):
             self._is_in_text = False
             self.notes.units["seconds"] = None

@@ -118,7 +118,7 @@ class FirstMessage:
     def __init__(
         self, messages: int, events: EventBus, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start to wait.
+        """Start to wait for the first message.
 
         Args:
             messages: Count of stream messages before the recorder begins.
