@@ -32,7 +32,7 @@ from capture_pipeline.lake.files import create_folder
 
 MONTH_BYTES = 220e9
 NEEDED_RATE = MONTH_BYTES / (30 * 86400)
-"""Needed rate of stored bytes a second, for 220 GB in a month."""
+"""Needed rate in stored bytes per second, for 220 GB in a month."""
 _LINES_ROWS = 100_000
 
 
@@ -63,17 +63,17 @@ class IoBenchmark:
 
     @property
     def write_rate(self) -> float:
-        """Slowest sustained rate of writing, stored bytes a second."""
+        """Slowest sustained rate of writing, stored bytes per second."""
         return min(one.write_rate for one in self.sustained)
 
     @property
     def read_rate(self) -> float:
-        """Slowest sustained rate of reading, stored bytes a second."""
+        """Slowest sustained rate of reading, stored bytes per second."""
         return min(one.read_rate for one in self.sustained)
 
     @property
     def margin(self) -> float:
-        """Slower one of writing and reading, divided by the needed rate."""
+        """The slower rate of writing and reading, divided by the needed rate."""
         return min(self.write_rate, self.read_rate) / NEEDED_RATE
 
 

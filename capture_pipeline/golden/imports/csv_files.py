@@ -68,7 +68,7 @@ Row = dict[str, str]
 
 
 class _FaultError(Exception):
-    """A cell has an invalid value for its column."""
+    """Error: a row has an invalid value, or another number of cells than columns."""
 
 
 @dataclass(slots=True)

@@ -73,7 +73,7 @@ class Alert(BaseModel):
 
 
 def combine_alerts(alerts: list[Alert]) -> Alert:
-    """Combine alerts into one with their highest level and a line for each; beyond 29 they are counted."""
+    """Combine alerts into one with the highest level: a line for each of 29, and the number of others."""
     shown = alerts[: _MOST_LINES - 1]
     lines = [alert.heading for alert in shown]
     if len(alerts) > len(shown):
