@@ -69,7 +69,7 @@ EXACT = Criterion(
 )
 DISK = Criterion(
     "disk_rate",
-    "Sustained disk rate, compared with the rate for 220 GB a month",
+    "Sustained disk rate / needed rate for 220 GB a month",
     "io_benchmark",
     threshold=Threshold(Bound.AT_LEAST, 1, "times"),
     remedy="store fewer symbols, or use a faster disk",

@@ -167,7 +167,8 @@ def _tell_session(session: Recorded) -> None:
         "published": session.proof.figures["trades_published"],
         "proof": str(session.proof.state),
     }
-    emit_table("Live session" if session.is_new else "Live session of an earlier run", tuple(row), [row])
+    title = "Live session" if session.is_new else "Live session of an earlier run"
+    emit_table(title, tuple(row), [row], names="session")
 
 
 def prepare(folder: Path) -> Path:
