@@ -1,1 +1,1 @@
-"""Market data with its gaps recorded: a verified archive of exchange klines as a Dagster project."""
+"""Market data with a list of every gap: verified klines and recorded sessions, as a Dagster project."""

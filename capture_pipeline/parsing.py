@@ -151,7 +151,7 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
 def _check_length(length: int, where: str) -> None:
     if length > MAX_YAML_BYTES:
         raise ConfigError(
-            f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="is it the right file?"
+            f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="check that it is the right file"
         )
 
 

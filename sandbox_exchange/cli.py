@@ -30,7 +30,7 @@ def sandbox() -> None:
     """Run a local exchange for trials, demonstrations and tests."""
 
 
-@sandbox.command("serve", epilog="Example: capture sandbox serve --profile real_world --port 8650")
+@sandbox.command("serve", epilog="Example: capture sandbox serve --profile real-world --port 8650")
 @click.option(
     "--port",
     default=8650,
@@ -41,15 +41,13 @@ def sandbox() -> None:
 @click.option(
     "--recorded",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Serve the recorded kline files below DIR.",
+    help="Serve the recorded kline files in this folder and below.",
 )
-@click.option(
-    "--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol."
-)
+@click.option("--replay", type=_FILE, help="Serve the messages of a recorded session (.jsonl.gz) as streams.")
 @click.option(
     "--market",
     type=click.Choice([str(market) for market in Market]),
-    help="Market of recorded files that do not state it.",
+    help="Market of recorded files whose path does not contain it.",
 )
 @click.option(
     "--profile",
@@ -68,7 +66,10 @@ def sandbox() -> None:
 @click.option("--frozen", is_flag=True, default=None, help="Stop the sandbox clock.")
 @click.option("--seed", type=int, help="Seed of the synthetic market; another seed gives another market.")
 def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
-    """Serve archive, REST and streams on loopback until Ctrl-C."""
+    """Serve archive, REST and streams on loopback.
+
+    Ctrl-C ends the server.
+    """
     try:
         serve(_read_config(config_file, faults_file, options), port, _print_summary)
     except CaptureError as error:

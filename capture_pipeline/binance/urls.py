@@ -22,7 +22,7 @@ SPOT_DEPTH = 5000
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Numbers of levels of each side that a request for the futures' `depth` may contain."""
 NO_UM_SECONDS = (
-    "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
+    "interval: USD-M futures have no klines of 1s; set interval to 1m or longer, or market to spot"
 )
 
 

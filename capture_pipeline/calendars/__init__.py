@@ -1,1 +1,1 @@
-"""Known irregularities of the exchange: outages, suspensions, and periods of irregular candles."""
+"""Known irregularities of the exchange: outages, suspensions, and periods of irregular klines."""

@@ -1,4 +1,4 @@
-"""Known irregular rows: the shipped calendar, the deployment's own, and the candles that listed outages cut.
+"""Known irregular rows: the shipped calendar, the deployment's own, and the klines that listed outages cut.
 
 A row of a verified file is kept even if it is irregular. Its class follows from the row itself; the calendars
 list which rows are known.
@@ -23,7 +23,7 @@ from capture_pipeline.tables.klines.bars import Irregularity
 
 _CUT_KINDS = frozenset({Irregularity.EARLY_CLOSE, Irregularity.NEGATIVE_LENGTH})
 _CUT_INTERVALS = (Interval.S1, Interval.H12)
-"""Intervals for which the archive has candles that a halt cut; daily candles were complete."""
+"""Intervals for which the archive has klines that a halt cut; daily klines were complete."""
 _OUTAGES = "outage calendar"
 
 
@@ -33,11 +33,11 @@ class KnownIrregularity:
 
     Attributes:
         start_us: Start, microseconds UTC.
-        end_us: End, exclusive; candles that overlap `[start_us, end_us)` are concerned.
+        end_us: End, exclusive; klines that overlap `[start_us, end_us)` are concerned.
         kinds: Classes of the rows.
         reason: Reason in a few words.
         source: Source of the report.
-        intervals: Shortest and longest interval of the candles.
+        intervals: Shortest and longest interval of the klines.
         symbols: Symbols; None for all.
         markets: Markets; None for all.
     """
@@ -52,7 +52,7 @@ class KnownIrregularity:
     markets: frozenset[Market] | None = None
 
     def applies_to(self, market: Market, symbol: str, interval: Interval) -> bool:
-        """Return whether the entry concerns candles of this market, symbol and interval."""
+        """Return whether the entry concerns klines of this market, symbol and interval."""
         shortest, longest = self.intervals
         return (
             (self.symbols is None or symbol in self.symbols)
@@ -76,7 +76,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _in_order(self) -> _Entry:
         if utc(self.end) <= utc(self.start):
-            raise ValueError("end must lie after start")
+            raise ValueError("end must be after start")
         if self.longest.us < self.shortest.us:
             raise ValueError("longest must not be below shortest")
         return self
@@ -114,10 +114,10 @@ def load_irregularities(extra: Path | None = None) -> list[KnownIrregularity]:
 
 
 def known_from_outages(outages: Sequence[Outage], edge_us: int) -> list[KnownIrregularity]:
-    """Return the candles that outages cut: early closes before a halt, and closes before the open time.
+    """Return the klines that outages cut: early closes before a halt, and closes before the open time.
 
     Args:
-        outages: Listed outages; suspensions of single symbols cut no candle.
+        outages: Listed outages; suspensions of single symbols cut no kline.
         edge_us: Longest time before the listed start at which a symbol stops, microseconds.
     """
     return [

@@ -19,9 +19,9 @@ class Kind(StrEnum):
     """Kind of an entry of the calendar."""
 
     OUTAGE = "outage"
-    """The exchange halted. Candles are expected, and the entry explains their absence."""
+    """The exchange halted. Klines are expected, and the entry explains their absence."""
     SUSPENSION = "suspension"
-    """Single symbols did not trade. Their candles are not expected."""
+    """Single symbols did not trade. Their klines are not expected."""
 
 
 class Edges(StrEnum):
@@ -30,15 +30,15 @@ class Edges(StrEnum):
     REPORTED = "reported"
     """The source states these times."""
     DERIVED = "derived"
-    """Taken from the last candle before and the first one after, rounded down to whole minutes."""
+    """Taken from the last kline before and the first one after, rounded down to whole minutes."""
     APPROXIMATE = "approximate"
-    """The source states only the day, or sources differ. A missing candle next to the period is explained
+    """The source states only the day, or sources differ. A missing kline next to the period is explained
     once REST was seen without it."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A period without candles.
+    """A period without klines.
 
     Attributes:
         start_us: Start, microseconds UTC.
@@ -81,7 +81,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> _Entry:
         if utc(self.end) <= utc(self.start):
-            raise ValueError("end must lie after start")
+            raise ValueError("end must be after start")
         if self.kind is Kind.SUSPENSION and not self.symbols:
             raise ValueError("a suspension needs symbols; without them write kind: outage")
         return self
@@ -90,7 +90,7 @@ class _Entry(BaseModel):
         """Return the entry with times in microseconds.
 
         Without `kind`, an entry with symbols and of a day or longer is a suspension. Any other is an outage,
-        because the candles of a halt of hours stay expected.
+        because the klines of a halt of hours stay expected.
         """
         start_us, end_us = to_us(utc(self.start)), to_us(utc(self.end))
         kind = self.kind or (Kind.SUSPENSION if self.symbols and end_us - start_us >= DAY_US else Kind.OUTAGE)

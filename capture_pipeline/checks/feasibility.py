@@ -24,7 +24,7 @@ class Criterion(CheckSpec):
 
 THROUGHPUT = Criterion(
     "throughput",
-    "Level updates replayed a second",
+    "Level updates replayed per second",
     "replay_benchmark",
     threshold=Threshold(Bound.AT_LEAST, 100_000, "events/s"),
     remedy="replay in batches, not live",
@@ -39,14 +39,14 @@ MEMORY = Criterion(
 )
 ORIGIN_TIME = Criterion(
     "origin_time_missing",
-    "Origin times missing or invalid",
+    "Missing or invalid origin times",
     "origin_time_report",
     threshold=Threshold(Bound.BELOW, 5, "%"),
     remedy="use the receipt time as the clock",
 )
 SKEW = Criterion(
     "origin_time_skew",
-    "Skew of origin time to receipt, 95th percentile, clock offset taken out",
+    "Skew between origin time and receipt, less the clock offset, 95th percentile",
     "origin_time_report",
     threshold=Threshold(Bound.BELOW, 100, "ms"),
     remedy="use the receipt time as the clock",
@@ -69,10 +69,10 @@ EXACT = Criterion(
 )
 DISK = Criterion(
     "disk_rate",
-    "Sustained write and read against what 220 GB a month needs",
+    "Sustained disk rate / needed rate for 220 GB a month",
     "io_benchmark",
     threshold=Threshold(Bound.AT_LEAST, 1, "times"),
-    remedy="store fewer symbols or a faster medium",
+    remedy="store fewer symbols, or use a faster disk",
 )
 CRITERIA = (THROUGHPUT, MEMORY, ORIGIN_TIME, SKEW, GAPS, EXACT, DISK)
 WORST_RATIO = 0.7

@@ -38,7 +38,8 @@ RAW_CHECKSUMS = _check_bars(
 )
 
 LEDGER_FITS = _check_gaps(
-    "ledger_fits", "The gap ledger is that of these bars, and bars and gaps are all that was expected."
+    "ledger_fits",
+    "The gap ledger was computed from these bars, and bars and gaps together are the expected bars.",
 )
 COVERAGE = _check_gaps(
     "coverage",
@@ -62,9 +63,7 @@ LONG_GAP = _check_gaps(
 GAP_GATES = (LEDGER_FITS, COVERAGE, OUTAGES, UNEXPLAINED, LONG_GAP)
 
 ALL_SYMBOLS = _check_report("all_symbols_present", "Every configured symbol has bars.")
-LEDGERS_CURRENT = _check_report(
-    "ledgers_current", "Every gap ledger was computed from the bars that are there now."
-)
+LEDGERS_CURRENT = _check_report("ledgers_current", "Every gap ledger was computed from the present bars.")
 FRESHNESS = _check_report(
     "freshness",
     "The newest bar of the open month is recent, for every symbol that trades.",

@@ -157,12 +157,12 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the check passed or was skipped."""
+        """True if the check passed or was skipped."""
         return self.verdict in {Verdict.PASS, Verdict.SKIPPED}
 
     @property
     def is_failure(self) -> bool:
-        """Whether the check failed with severity ERROR."""
+        """True if the check failed with severity ERROR."""
         return not self.passed and self.spec.severity is Severity.ERROR
 
 

@@ -10,7 +10,7 @@ FREE_DISK = CheckSpec(
     "free disk",
     "The disk has space for a session.",
     settings=("recording.free_disk_gb",),
-    remedy="free the disk, or lower recording.free_disk_gb",
+    remedy="free disk space, or lower recording.free_disk_gb",
 )
 FSYNC = CheckSpec(
     "fsync latency",
@@ -22,21 +22,21 @@ OPEN_FILES = CheckSpec(
     "open files",
     "The process may open enough files.",
     threshold=Threshold(Bound.AT_LEAST, _MIN_FILES, "files"),
-    remedy=f"ulimit -n {_MIN_FILES} or more",
+    remedy=f"run `ulimit -n {_MIN_FILES}` first, or with a higher number",
 )
 NETWORK = CheckSpec("network", "The settings of proxies and certificates are usable.")
 REQUESTS = CheckSpec("requests", "REST answers each request of a series.")
 CLOCK_OFFSET = CheckSpec(
     "clock offset",
-    "The clock is that of the exchange; in the sandbox, any clock is accepted.",
+    "The clock agrees with that of the exchange; with the sandbox, any clock is accepted.",
     threshold=Threshold(Bound.AT_MOST, 1000, "ms"),
-    remedy="set the clock by NTP",
+    remedy="synchronize the clock with NTP",
 )
 ROUND_TRIP = CheckSpec(
     "round trip",
     "The median time of an answer is short.",
     threshold=Threshold(Bound.AT_MOST, 2000, "ms"),
-    remedy="record nearer to the exchange",
+    remedy="record on a machine nearer to the exchange",
 )
 SYMBOLS = CheckSpec("symbols", "The exchange lists each symbol.")
 JITTER = CheckSpec(

@@ -17,7 +17,7 @@ _HOUR_S = 3600.0
 
 _check = partial(CheckSpec, asset=SAMPLES)
 
-FILE = _check("file", "Every gzip member is whole, and every line ended", blocking=True)
+FILE = _check("file", "Every gzip member is complete, and every line ends with a line feed", blocking=True)
 LINE_FORM = _check(
     "line_form",
     "Every line is {capture_ns, stream, data}, in that order, and no key occurs twice",
@@ -30,10 +30,18 @@ _GAP_PERCENT = ("session_gates.gap_percent",)
 CONTINUITY = _check("continuity", "Update ids and trade ids continue; the ledger lists missing ids")
 DUPLICATES = _check("duplicates", "No message occurs twice", blocking=True)
 OVERLAPS = _check("overlaps", "No diff repeats ids of the previous one")
-LOST_IDS = _check("gap_ratio_ids", "Ids lost / ids between first and last", settings=_GAP_PERCENT)
-LOST_EVENTS = _check("gap_ratio_events", "Events lost / events expected", settings=_GAP_PERCENT)
+LOST_IDS = _check(
+    "gap_ratio_ids",
+    "The lost ids are a small share of all ids between the first and the last",
+    settings=_GAP_PERCENT,
+)
+LOST_EVENTS = _check(
+    "gap_ratio_events", "The lost events are a small share of the expected events", settings=_GAP_PERCENT
+)
 DISCONTINUITIES = _check(
-    "gap_ratio_discontinuities", "Places at which ids are missing / messages", settings=_GAP_PERCENT
+    "gap_ratio_discontinuities",
+    "The places at which ids are missing are few compared with the messages",
+    settings=_GAP_PERCENT,
 )
 SNAPSHOTS = _check("snapshots", "Diffs continue each snapshot")
 SEED = _check("seed", "Each depth stream has a snapshot from which its book can be built")
@@ -46,24 +54,26 @@ STREAMS = _check(
 )
 MESSAGES = _check(
     "messages",
-    "At least as many messages as a golden sample needs",
+    "The recording has at least as many messages as a golden sample needs",
     settings=("session_gates.least_messages",),
 )
 DURATION = _check(
     "duration",
-    "At least as long as a golden sample, and not ended before the planned end of the session",
+    "The recording is at least as long as a golden sample, and does not end before the planned end",
     settings=("session_gates.least_hours", "session_gates.end_tolerance_s"),
 )
-UPTIME = _check("uptime", "Share of the time outside gaps", settings=("session_gates.uptime_percent",))
+UPTIME = _check(
+    "uptime", "Nearly all of the time is outside gaps", settings=("session_gates.uptime_percent",)
+)
 TRADE_RATE = _check(
     "trade_rate",
-    "Trades a second and symbol are as expected",
+    "The trades per second and symbol are as many as expected",
     Severity.WARN,  # rates depend on the market
     settings=("session_gates.trades_per_s_least", "session_gates.trades_per_s_most"),
 )
 DEPTH_RATE = _check(
     "depth_rate",
-    "Depth diffs a second and symbol are as expected",
+    "The depth diffs per second and symbol are as many as expected",
     Severity.WARN,
     settings=("session_gates.depth_per_s_least", "session_gates.depth_per_s_most"),
 )
@@ -90,10 +100,10 @@ ACCOUNTING = _check(
 )
 FILE_CHECKS = (CHECKSUMS, DISK, ACCOUNTING)
 
-BOOK_VALID = _check("book_valid", "Share of diffs at which the replayed book is synced")
+BOOK_VALID = _check("book_valid", "The replayed book is synced at nearly all diffs")
 BOOK_CROSSED = _check("book_crossed", "The replayed book is never crossed")
 BOOK_BEST = _check(
-    "book_best", "The replayed best prices equal those of the bookTicker stream, where it was recorded"
+    "book_best", "The replayed best prices equal those of the bookTicker stream, if it was recorded"
 )
 BOOK_AUDITS = _check("book_audits", "The replayed book equals the REST snapshots that were recorded")
 BOOK_CHECKS = (BOOK_VALID, BOOK_CROSSED, BOOK_BEST, BOOK_AUDITS)

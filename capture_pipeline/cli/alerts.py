@@ -19,7 +19,7 @@ from capture_pipeline.terminal import write_line
 
 @click.group("alerts")
 def alerts_group() -> None:
-    """Test the channels of alerts; show open alerts and waiting messages."""
+    """Send a test alert, or show open alerts and waiting messages."""
 
 
 @alerts_group.command("test", epilog="Example: capture alerts test --channel mail")
@@ -28,7 +28,7 @@ def alerts_group() -> None:
 def test_command(names: tuple[str, ...], config: Path | None) -> None:
     """Send one test alert to every channel.
 
-    Exit code 1: a channel did not accept it. 2: no such channel exists.
+    Exit code 1: a channel did not accept the alert. 2: a channel does not exist.
     """
     with one_line_errors():
         outcomes = send_test(load_settings(config).alerts, names)
@@ -36,7 +36,7 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
         write_line(
             f"FAIL  {outcome.channel}: {outcome.error}"
             if outcome.error
-            else f"PASS  {outcome.channel}: it was accepted"
+            else f"PASS  {outcome.channel}: the test alert was accepted"
         )
     if any(outcome.error for outcome in outcomes):
         click.get_current_context().exit(EXIT_FAILED)
@@ -46,7 +46,10 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
 @JSON
 @CONFIG
 def status_command(as_json: bool, config: Path | None) -> None:
-    """Show open alerts, the most urgent first, and the messages that wait for each channel."""
+    """Show open alerts and waiting messages.
+
+    The most urgent alert comes first. For each channel the number of waiting messages is shown.
+    """
     with one_line_errors():
         settings = load_settings(config)
         book = Spool(Lake(settings.storage.root), settings.alerts).read()

@@ -45,7 +45,7 @@ _MOST_TEXT = 2000
     multiple=True,
     help="Evaluate only this gate; may be repeated. `capture check --list` names them.",
 )
-@click.option("--list", "is_list", is_flag=True, help="Name the gates and end.")
+@click.option("--list", "is_list", is_flag=True, help="List the gates, and evaluate none.")
 @JSON
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too."
@@ -231,7 +231,7 @@ def could_run(junit: Path | None) -> Iterator[None]:
             raise
         show_traceback(type(error), error, error.__traceback__)
         raise CliError(
-            f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}"
+            f"the gates were not evaluated because of a bug: {type(error).__name__}: {error}; report the bug"
         ) from None
 
 

@@ -24,7 +24,7 @@ from capture_pipeline.terminal import write_json, write_line
 
 _MOST_FAILURES = 40
 WIDE = 160
-"""Columns of what is written where there is no terminal."""
+"""Width of tables that are not written to a terminal, characters."""
 _LONGEST_WORD, _BORDER = 20, 3
 
 
@@ -101,7 +101,7 @@ def emit_json(document: object) -> None:
 
 
 def emit_failures(errors: Sequence[CaptureError]) -> None:
-    """Write errors to standard error, one a line."""
+    """Write errors to standard error, one per line."""
     for error in errors[:_MOST_FAILURES]:
         console.print(Text.assemble(("failed", "red"), printable(f" {error}", LONGEST_LINE)), soft_wrap=True)
     if len(errors) > _MOST_FAILURES:
@@ -122,11 +122,11 @@ def emit_table(
     column is cut off.
 
     Args:
-        title: Above it.
-        columns: Keys of the rows.
-        rows: By column.
-        plain: For copying: nothing folded, no separators.
-        names: A column of names, which are not broken while they fit into half of the width.
+        title: Title above the table.
+        columns: Keys of the rows, which are the headings.
+        rows: Cells by column.
+        plain: Write values that can be copied: without folding and without separators.
+        names: Column of names. A name is folded only if it is longer than half of the terminal's width.
     """
     width = None if sys.stdout.isatty() and not plain else max(WIDE, 26 * len(columns) if plain else 0)
     output = _Console(width=width, soft_wrap=plain)
@@ -140,7 +140,7 @@ def emit_table(
     headings = [printable(name if plain else name.replace("_", " ")) for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
     widths: list[int | None] | None = [None] * len(columns)
-    if not plain:  # what is to be copied may have many rows and is not folded
+    if not plain:  # a table to copy may have many rows and is not folded
         widths = _widths(
             cells,
             headings,
@@ -164,11 +164,11 @@ def emit_table(
 def _widths(
     cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int
 ) -> list[int | None] | None:
-    """Divide the width of the terminal among columns; return None if it is too narrow.
+    """Divide the width of the terminal among columns; return None if the terminal is too narrow.
 
-    Each column gets its least width, then those that lack least of their natural width are served first.
-    rich's own division may give a column less than its least width, and the table's right end is then cut
-    off.
+    Each column first gets its least width. The remaining width goes to the columns that need the fewest
+    additional characters. The division by rich itself may give a column less than its least width, which
+    cuts off the right end of the table.
     """
     columns = _columns(cells, headings)
     least = [
@@ -201,7 +201,10 @@ def _columns(cells: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
 
 
 def _least_width(column: list[str], heading: str, *, is_whole: bool, most: int) -> int:
-    """Return the least width of a column; numbers and headings stay whole, words up to `_LONGEST_WORD`."""
+    """Return the least width of a column.
+
+    Numbers and the words of headings are never folded, other words only above `most` characters.
+    """
     words = [word for text in column for word in text.split()]
     longest = max(map(cell_len, words), default=0)
     return max(longest if is_whole else min(longest, most), *map(cell_len, heading.split()), 1)
@@ -222,7 +225,7 @@ def _blocks(title: str, headings: list[str], cells: list[list[str]]) -> Group:
 
 
 def _plain(value: object) -> object:
-    """Return a value for JSON: null for NaN and infinity, strings as keys."""
+    """Convert a value for JSON: NaN and infinity become null, and keys become strings."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):

@@ -22,11 +22,11 @@ def open_deployment(config: Path | None) -> Deployment:
 
 
 def renew_catalog(deployment: Deployment) -> None:
-    """Renew the views of the catalogue.
+    """Renew the views of the catalog.
 
     A failure is only a warning: the data are in the lake without views.
     """
     try:
         refresh_views(deployment.lake, TABLES)
     except CaptureError as error:
-        write_line(f"Warning: the catalogue was not renewed: {error}", err=True)
+        write_line(f"Warning: the catalog was not renewed: {error}", err=True)

@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._moved:
-            ctx.fail(f"no command {cmd_name}; use `{self._moved[cmd_name]}`")
+            ctx.fail(f"there is no command {cmd_name}; use `{self._moved[cmd_name]}`")
         if cmd_name not in self.sources:
             return None
         source = self.sources[cmd_name]
@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 
 
 class MainGroup(LazyGroup):
-    """All commands. An interrupted command ends with 130, not with 1, which is a verdict on the data."""
+    """All commands. An interrupted command ends with 130, because 1 means that a check or a step failed."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:  # noqa: ANN401 - passed on
         with _printable_errors():

@@ -17,7 +17,7 @@ COMMANDS = {
         "capture_pipeline.cli.check", "check_command", "Evaluate the gates; exit code 1 if one fails"
     ),
     "config": CommandSource(
-        "capture_pipeline.cli.config", "config_group", "Show settings in force, or their JSON schema"
+        "capture_pipeline.cli.config", "config_group", "Show current settings, or their JSON schema"
     ),
     "demo": CommandSource(
         "capture_pipeline.cli.demo.command", "demo_command", "Run the main job on the sandbox exchange"
@@ -66,5 +66,5 @@ _MOVED = {
 )
 @click.version_option(package_name="capture-pipeline")
 def main() -> None:
-    """Market data with its gaps recorded."""
+    """Download klines and record live market data, with a list of every gap."""
     sys.excepthook = show_traceback

@@ -73,20 +73,19 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--interval",
         type=click.Choice([str(interval) for interval in Interval]),
-        help="Default: the configured one.",
+        help="Length of the klines. Default: the configured interval.",
     )
     @click.option(
         "--from",
         "first",
         help=(
-            "First month, 2024-12, or a day of it, 2024-12-31; the whole month is used. Default: "
-            "history.start."
+            "First month, for instance 2024-12. Of a date, the whole month is used. Default: history.start."
         ),
     )
     @click.option(
         "--to",
         "last",
-        help="Last month, or a day of it; the whole month is used. Default: history.end, or the present.",
+        help="Last month. Default: history.end, or the present month.",
     )
     @config_option
     @wraps(command)
@@ -127,7 +126,8 @@ def narrow(
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
     end = _month(last) if last else None
     if last and _last_us(last) < (_first_us(first) if first else start.start_us):
-        raise ConfigError(f"--to lies before {'--from' if first else 'history.start'}")
+        start_name = "--from" if first else "history.start"
+        raise ConfigError(f"--to is before {start_name}", remedy="give a later --to, or an earlier --from")
     step = Interval(interval) if interval else settings.interval
     if not has_interval(settings.market, step):
         raise ConfigError(NO_UM_SECONDS)
@@ -158,7 +158,7 @@ def _history(settings: Settings, start: Month, end: Month | None) -> History:
     first = from_us(start.start_us).date()
     if last and last < first:
         raise ConfigError(
-            f"--from lies after history.end, {last}", remedy="give --to as well, or an earlier --from"
+            f"--from is after history.end, {last}", remedy="give --to as well, or an earlier --from"
         )
     return History(start=first, end=last)
 

@@ -66,7 +66,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.E
     """Run the query; no further rows are read once `over` is set."""
     try:
         check_reads_only(query)
-        # Without a statement there is no cursor, whatever the library's types say.
+        # Without a statement the library returns no cursor, although its type stubs exclude that.
         cursor: duckdb.DuckDBPyConnection | None = connection.execute(query)
         if cursor is None:
             raise CliError("the query is empty")

@@ -28,13 +28,13 @@ from sandbox_exchange.config.models import load_config
 from sandbox_exchange.server.server import SandboxServer
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""What Dagster puts around the words of its own log lines."""
+"""Escape sequences for colours in Dagster's log lines."""
 _GRACE_S = 15.0
 _LAST_WORDS_S = 2.0
 _DAGSTER = {"DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH": "5000"}
-"""Up to so many partitions that changed between two ticks the automation compares times.
+"""Largest number of partitions changed between two ticks for which the automation compares times.
 
-Dagster's own limit is 100.
+The default of Dagster is 100.
 """
 LOCATION = "capture_pipeline"
 _CODE_SERVER = (
@@ -139,12 +139,12 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
         finally:
             _end(running)
     remedy = (
-        "repair that, or choose another port with --port"
+        "remove the cause, or choose another port with --port"
         if ended.name == "dagster-webserver"
-        else "repair that, then start it again"
+        else "remove the cause, then start it again"
     )
     if ended.handle.returncode < 0:
-        # Its last line is of what it was doing, and says nothing of who killed it.
+        # The last line of a killed process does not contain the reason.
         raise EndedByItselfError(
             f"{ended.name} was killed (signal {-ended.handle.returncode}); start it again"
         )
@@ -180,9 +180,9 @@ class _Process:
     @property
     def why(self) -> str:
         """Return the last error, otherwise the last line."""
-        # What it started may hold the pipe open for longer than it lived itself.
+        # A child of the process may keep the pipe open after the process has ended.
         self._listener.join(_LAST_WORDS_S)
-        return (self._error or self._last or "it did not say why")[:300]
+        return (self._error or self._last or "it wrote no reason")[:300]
 
     def _pass_on(self, pipe: IO[bytes]) -> None:
         for line in pipe:
@@ -210,7 +210,7 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
 def _end(running: list[_Process]) -> None:
     """End all processes, the code server last: a daemon that loses it during a tick reports an error."""
     for process in running:
-        process.is_ending = process.is_running  # what they write about the interruption is not shown
+        process.is_ending = process.is_running  # output about the interruption is not shown
     for some in (running[1:], running[:1]):
         _interrupt(some)
 

@@ -213,4 +213,4 @@ def _format_reason(one: CriterionResult) -> str:
     if one.measured is None:
         return f"{one.title}: not measured ({one.note or 'no note'})"
     helps = f"mitigation: {one.mitigation}" if one.mitigation else "nothing mitigates it"
-    return f"{one.title}: {format_number(one.measured)} {one.unit}, wanted {one.threshold}; {helps}"
+    return f"{one.title}: {format_number(one.measured)} {one.unit}, required: {one.threshold}; {helps}"

@@ -91,7 +91,7 @@ def backfill(
 
 
 def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Run tasks in threads, one a core and at most four, and yield the results in the order of the tasks.
+    """Run tasks in one thread per core, at most four, and yield the results in the order of the tasks.
 
     At most one task more than there are threads is started before its result is read. This limits the memory.
     """
@@ -146,7 +146,7 @@ class _UnknownSymbols:
 
     @cached_property
     def _listed_symbols(self) -> list[str]:
-        """Request all listed symbols, once a run. They only improve a message, so a failure is ignored."""
+        """Request all listed symbols, once per run. They only improve a message: a failure is ignored."""
         try:
             return self._deployment.rest.listed_symbols()
         except CaptureError:

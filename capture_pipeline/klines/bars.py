@@ -128,7 +128,7 @@ def read_raw_file(lake: Lake, recorded: str, sha256: str | None) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise LakeError(
-            "is recorded and missing", where=recorded, remedy="backfill its partition again to download it"
+            "is recorded but missing", where=recorded, remedy="backfill its partition again to download it"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         remedy = "backfill its partition again: the file is moved to the quarantine and downloaded again"
@@ -205,6 +205,6 @@ def _build_result(
 
 
 def count_values(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
-    """Count the rows with each value, one value at a time: `group_by` of text takes 150 bytes a row."""
+    """Count the rows with each value, one value at a time: `group_by` of text takes 150 bytes per row."""
     counts = {str(value): int((column == str(value)).sum()) for value in sorted(values)}
     return {value: count for value, count in counts.items() if count}

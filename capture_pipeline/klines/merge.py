@@ -71,7 +71,7 @@ def separate_rows(parts: Sequence[Part], step_us: int) -> SeparatedRows:
 
     Args:
         parts: Files in any order.
-        step_us: Interval of the candles.
+        step_us: Interval of the klines.
     """
     kept: list[Part] = []
     excluded: list[pl.DataFrame] = []

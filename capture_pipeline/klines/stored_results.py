@@ -52,7 +52,7 @@ class ChangeTimes:
 
     @property
     def up_to_date_ns(self) -> Sequence[int]:
-        """Times of raw files, bars and gap ledger, in this order, until a file is older than its input."""
+        """Times of raw files, bars and gap ledger, in this order, until one is older than its input."""
         ordered = [self.raw_ns, self.bars_ns, self.gaps_ns]
         pairs = takewhile(
             lambda pair: pair[1] and pair[1] >= pair[0], zip([0, *ordered], ordered, strict=False)

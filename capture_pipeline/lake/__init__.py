@@ -1,4 +1,4 @@
-"""Files of the lake: paths, atomic publication, checksums, manifests, Parquet, catalogue.
+"""Files of the lake: paths, atomic publication, checksums, manifests, Parquet, catalog.
 
 The package depends on neither Dagster nor an exchange client.
 """

@@ -133,7 +133,7 @@ def read_model(path: Path, kind: type[M]) -> M | None:
         str(path),
         "is damaged",
         kind=LakeError,
-        remedy="move it away; the next run downloads again what it listed",
+        remedy="move the file away; the next run downloads the listed files again",
     ):
         return kind.model_validate_json(content)
 
@@ -149,7 +149,7 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise LakeError(
-            "is recorded but gone", where=str(path), remedy="backfill its partition again to fetch it"
+            "is recorded but missing", where=str(path), remedy="backfill its partition again to download it"
         ) from None
 
 

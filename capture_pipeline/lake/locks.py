@@ -46,7 +46,7 @@ class Owner(BaseModel):
 
     @property
     def is_alive(self) -> bool:
-        """Whether this process still runs."""
+        """True if this process still runs."""
         return self.boot_id == _read_boot_id() and self.started == _read_start(self.pid) != ""
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ def _acquire(descriptor: int, path: Path, timeout_s: float, cancel: threading.Ev
             raise BusyError(
                 f"is locked by {owner or 'another process'}",
                 where=str(path),
-                remedy="wait for it to end, or stop it",
+                remedy="wait for the end of that process, or stop it",
             )
         time.sleep(_TRY_EVERY_S)
 
@@ -171,7 +171,7 @@ def _read_boot_id() -> str:
 def _read_start(pid: int) -> str:
     """Return the start of a process in ticks of the kernel since the start of the machine.
 
-    Empty if it is gone.
+    Empty if the process has ended.
     """
     try:
         started_s = psutil.Process(pid).create_time() - psutil.boot_time()

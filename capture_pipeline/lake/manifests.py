@@ -44,7 +44,7 @@ class ArchiveRecord(Record):
         rows: Count of rows.
         first_open_us: First open time.
         last_open_us: Last open time.
-        holes: Ranges of its period without a candle.
+        holes: Ranges of its period without a kline.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ArchiveRecord(Record):
 
     @property
     def quarantined(self) -> bool:
-        """Whether the file is in quarantine and no usable version of it has been published since."""
+        """True if the file is in quarantine and no usable version of it has been published since."""
         # A republished file in quarantine has no path any more. A file that only lacked its checksum stays
         # with the raw files.
         is_replaced = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
@@ -85,7 +85,7 @@ class ArchiveRecord(Record):
 
     @property
     def unverified(self) -> bool:
-        """Whether the file was received and is not used because its checksum is missing or unreadable."""
+        """True if the file was received and is not used because its checksum is missing or unreadable."""
         return self.trust is Trust.CHECKSUM_MISSING and not self.usable
 
     @property
@@ -120,16 +120,16 @@ class RestPage(Record):
     Attributes:
         asked_start_us: First requested open time.
         asked_end_us: End of the requested range, exclusive.
-        server_time_us: Time of the exchange at the start of the run; candles that close later are unfinished.
+        server_time_us: Time of the exchange at the start of the run; klines that close later are unfinished.
         asked_at_us: Time of the exchange at this request, which may be much later; `server_time_us` if
             unknown.
-        answered_end_us: End of the complete part of the answer, exclusive: a candle missing before it does
+        answered_end_us: End of the complete part of the answer, exclusive: a kline missing before it does
             not exist (yet).
         url: URL of the request.
         path: Path of the answer as sent.
         sha256: SHA-256 of the answer.
-        rows: Count of finished candles in the answer.
-        present: Ranges of finished candles in the answer.
+        rows: Count of finished klines in the answer.
+        present: Ranges of finished klines in the answer.
     """
 
     asked_start_us: int
@@ -151,11 +151,11 @@ class TopupsManifest(Record):
 
 
 class TradingPeriod(Record):
-    """First and last candle of a symbol.
+    """First and last kline of a symbol.
 
     Attributes:
-        first_open_us: Open time of the first candle ever; None if there is none.
-        last_open_us: Open time of the last candle if the symbol no longer trades; None while it trades.
+        first_open_us: Open time of the first kline ever; None if there is none.
+        last_open_us: Open time of the last kline if the symbol no longer trades; None while it trades.
         status: Status at the exchange, for instance TRADING or BREAK.
         checked_at_us: Time of the request.
         is_archive_only: Whether REST lists the symbol and refuses its klines, as for futures contracts in

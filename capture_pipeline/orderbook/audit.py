@@ -90,7 +90,7 @@ class Audit:
         )
 
     def ratio(self, depth: int) -> float | None:
-        """Return the lower match ratio of both sides; None without a comparison."""
+        """Return the match ratio of the side that matches less; None without a comparison."""
         return (
             None
             if self.bids is None or self.asks is None

@@ -81,11 +81,11 @@ class Side:
     The rank of a level is its price for asks and its negated price for bids: the best level of either side
     has the lowest rank.
 
-        _quantities   {"10.00000000": "2.00000000",     a level
-                       "10.50000000": "0.00000000"}     a removed level, until it is the best or a compaction
-        _heap         [(1000000000, "10.00000000"),     rank and price of each entry of _quantities, the
-        lowest
-                       (1050000000, "10.50000000")]     rank first; None until the best level is read
+        _quantities   {"10.00000000": "2.00000000",    a level
+                       "10.50000000": "0.00000000"}    a removed level, which stays until it would be the
+                                                       best one or until a compaction
+        _heap         [(1000000000, "10.00000000"),    rank and price of each entry of `_quantities`, the
+                       (1050000000, "10.50000000")]    lowest rank first; None until the best level is read
 
     Attributes:
         sign: -1 for bids, +1 for asks.

@@ -116,7 +116,7 @@ class Synchronization(Generic[D]):
 
     Attributes:
         state: See `State`.
-        last_id: Last update id in the book; -1 before any snapshot.
+        last_id: Last update id in the book; -1 before the first snapshot.
         is_loaded: True between a loaded snapshot and the next diff, which decides whether the book is synced.
     """
 
@@ -151,7 +151,7 @@ class Synchronization(Generic[D]):
 
     @property
     def reached_id(self) -> int:
-        """Last id of the book, or of the buffered diffs if it needs a snapshot; -1 without any."""
+        """Last id of the book, or of the buffered diffs if it needs a snapshot; -1 if there is none."""
         if not self.needs_snapshot:
             return self.last_id
         return self._buffer[-1].last_id if self._buffer else -1

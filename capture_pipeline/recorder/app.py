@@ -197,7 +197,7 @@ def record(
         on_begin: Receives the plan when this process has the session's lock and is about to record.
 
     Raises:
-        BusyError: Another recorder is at work on the session.
+        BusyError: Another recorder of the session is running.
         ConfigError: The environment names an unusable proxy or certificate file; the session is unchanged.
         StorageError: The recording cannot be written; the session can be resumed.
     """

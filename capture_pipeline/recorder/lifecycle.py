@@ -51,7 +51,7 @@ def create_plan(
     """
     if not 0 < duration_s <= MAX_DURATION_S:
         raise ConfigError(
-            f"a session cannot take {duration_s:g} s",
+            f"a session cannot last {duration_s:g} s",
             where="duration",
             remedy=f"use more than 0 s and at most {MAX_DURATION_S // 86_400} days",
         )
@@ -135,7 +135,7 @@ def prepare(
         on_hide: Receives the new path of each folder that was renamed.
 
     Raises:
-        BusyError: A recorder is at work on the session, or another process holds the lock for too long.
+        BusyError: A recorder of the session is running, or another process has the lock for too long.
         ConfigError: The folder of the new session exists already.
     """
     # Without the lock, two simultaneous starts would each find no open session and record twice.
@@ -175,7 +175,7 @@ def hide_session(folder: SessionFolder) -> Path:
     """Rename the folder of an unfinished session to a hidden name, so that it is kept and not resumed.
 
     Raises:
-        BusyError: A recorder is at work on the session.
+        BusyError: A recorder of the session is running.
     """
     with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -240,6 +240,6 @@ def find_session(root: Path, session: str) -> SessionFolder:
     found = [folder for folder in list_sessions(root) if folder.session == session]
     if not found:
         raise ConfigError(
-            f"{session!r} is not a session here", where=str(root), remedy="capture session list shows them"
+            f"{session!r} is not a session here", where=str(root), remedy="see `capture session list`"
         )
     return found[0]

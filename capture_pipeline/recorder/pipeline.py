@@ -60,8 +60,8 @@ class RecordingPipeline:
         ledger: Counts of the written messages, and their gaps.
         counts: Counts over all processes of the session.
         messages: Recorded lines, snapshots included, over all processes.
-        began_ns: Capture time of the first line; 0 before any.
-        newest: Last emitted message; None before any.
+        began_ns: Capture time of the first line; 0 before the first one.
+        newest: Last emitted message; None before the first one.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class RecordingPipeline:
             if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:
                 cause, detail = (
                     Cause.DISK,
-                    f"the disk refused the last messages of the recorder before: {resumed.account.trouble}",
+                    f"the disk refused the last messages of the previous recorder: {resumed.account.trouble}",
                 )
             self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 
@@ -133,7 +133,7 @@ class RecordingPipeline:
         """Record data that did not come from a connection, for instance a snapshot.
 
         Returns:
-            Its capture time.
+            The capture time of the data.
 
         Raises:
             MalformedDataError: The data contain a line break.

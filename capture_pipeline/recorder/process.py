@@ -95,7 +95,7 @@ def follow(
 def _follow_one(
     folder: SessionFolder, config: Path | None, environment: Mapping[str, str] | None
 ) -> Iterator[Status | None]:
-    """Follow the recorder at work, or a new one, until the session is finished or no recorder is at work.
+    """Follow the running recorder, or a new one, until the session is finished or no recorder is running.
 
     Raises:
         TransientError: The new recorder died within `_STEADY_S`, or did not lock the session in that time.

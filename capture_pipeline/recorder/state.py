@@ -13,7 +13,7 @@ from capture_pipeline.sessions.models import SessionMetadata, SessionState
 from capture_pipeline.sessions.status import Status, read_status
 
 OLD_S = 15.0
-"""Age in seconds above which a status is stale; a recorder at work writes one each second."""
+"""Age in seconds above which a status is stale; a running recorder writes one each second."""
 _RENEWED = {SessionState.WAITING, SessionState.CONNECTING, SessionState.RECORDING, SessionState.DISK}
 
 
@@ -27,7 +27,7 @@ class CurrentState(NamedTuple):
 def session_state(folder: SessionFolder) -> CurrentState:
     """Return the state of a session and its last status.
 
-    If no recorder is at work, the live values of the status are cleared.
+    If no recorder is running, the live values of the status are cleared.
 
     Raises:
         LakeError: The plan or the metadata are damaged.
@@ -50,7 +50,7 @@ def session_state(folder: SessionFolder) -> CurrentState:
 
 
 def live_status(folder: SessionFolder) -> Status | None:
-    """Return the status of the recorder at work; None before it wrote one."""
+    """Return the status of the running recorder; None before the recorder wrote one."""
     status = read_status(folder.status)
     return status if status is not None and status.pid == lock_owner_pid(folder) else None
 

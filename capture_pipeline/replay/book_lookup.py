@@ -33,8 +33,8 @@ class BookAt:
 
     Attributes:
         replay: The replay. Its book is the book at the time if `absence` is None; otherwise do not use it.
-        last_id: Update id of the last applied diff or loaded snapshot up to the time; -1 without any.
-        capture_ns: Capture time of the last message up to the time; 0 without any.
+        last_id: Update id of the last applied diff or loaded snapshot up to the time; -1 if there is none.
+        capture_ns: Capture time of the last message up to the time; 0 if there is none.
         state: State of the replay after the last message up to the time.
         has_later_messages: True if the source contains a message after the time.
         absence: Reason why no book is known; None if a book is known.

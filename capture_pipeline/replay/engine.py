@@ -6,8 +6,8 @@ Nothing is interpolated: after a gap there is no book until a snapshot that the 
 
 The book is known at a time if it was valid after the last message up to that time (`State.SYNCED`), and
 either that time is the capture time of the last applied diff (`reached_ns`) or the next diff continues the
-book (`holes.find_next_diff`). Between the last diff before missing ids and the first diff after them the
-state is still SYNCED, but the book is not known: its changes are among the missing messages.
+book (`discontinuities.find_next_diff`). Between the last diff before missing ids and the first diff after
+them the state is still SYNCED, but the book is not known: its changes are among the missing messages.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Replay:
 
     @property
     def last_id(self) -> int:
-        """Last update id in the book; -1 before any snapshot."""
+        """Last update id in the book; -1 before the first snapshot."""
         return self._sync.last_id
 
     def process(self, messages: Messages, end: int | None = None) -> None:

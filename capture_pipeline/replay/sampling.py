@@ -102,7 +102,11 @@ class _Grid:
             at = stop
 
     def _decide(self, messages: Messages, at: int, capture_ns: int) -> range:
-        """Return the due times before the next message at which the book is known; keep undecided times."""
+        """Return the times, due before the next message, at which the book is known.
+
+        Without a further diff in these messages the times wait, because the next diff shows whether the book
+        is known.
+        """
         times = range(self._due, capture_ns, self._every_ns)
         self._due = times[-1] + self._every_ns
         if self._replay.state is not State.SYNCED:

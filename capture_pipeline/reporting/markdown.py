@@ -57,7 +57,7 @@ def code(value: object) -> Markdown:
 
 
 def bullets(items: Iterable[object]) -> Markdown:
-    """Build a list; items that are not Markdown are escaped."""
+    """Build a list; items that are not of the type `Markdown` are escaped."""
     return Markdown("\n".join(f"- {text(item)}" for item in items))
 
 
@@ -67,7 +67,7 @@ def heading(value: object) -> Markdown:
 
 
 def sentence(*parts: object) -> Markdown:
-    """Concatenate parts; those that are not Markdown are escaped."""
+    """Concatenate parts; those that are not of the type `Markdown` are escaped."""
     return Markdown("".join(text(part) for part in parts))
 
 
@@ -89,7 +89,7 @@ def image(title: str, content: str) -> Markdown:
 def table(
     head: Sequence[object], rows: Iterable[Iterable[object]], *, numbers_from: int | None = None
 ) -> Markdown:
-    """Build a table; cells that are not Markdown are escaped.
+    """Build a table; cells that are not of the type `Markdown` are escaped.
 
     Args:
         head: Headings.

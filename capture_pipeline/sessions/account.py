@@ -1,7 +1,7 @@
 """The account of a session: the count of received messages, and the counts of what happened to them.
 
 `account.json` is allocated with its full size and overwritten in place, so that a recorder can report a loss
-when the disk is full. Its state is `open` while a recorder is at work. An open account without a recorder
+when the disk is full. Its state is `open` while a recorder is running. An open account without a recorder
 shows that the recorder was killed.
 """
 
@@ -25,10 +25,10 @@ _MAX_KEPT = 50
 
 
 class AccountState(StrEnum):
-    """Reliability of the account of the last recorder."""
+    """State in which the last recorder left its account."""
 
     OPEN = "open"
-    """The recorder is at work, or it was killed."""
+    """The recorder is running, or it was killed."""
     CLOSED = "closed"
     """The recorder ended, and all lines that it counts as written were on the disk."""
     UNWRITTEN = "unwritten"
@@ -40,7 +40,7 @@ class _Record(BaseModel):
 
 
 class UnknownPeriod(_Record):
-    """Time from the last line of a killed recorder until the kill was noticed; its messages are not known."""
+    """Time from the last line of a killed recorder to the notice of the kill; its messages are unknown."""
 
     from_ns: Int64
     to_ns: Int64
@@ -201,7 +201,7 @@ class AccountFile:
                 try:
                     if os.pwrite(descriptor, content, 0) != len(content):
                         raise StorageError(
-                            "could not be written whole", where=str(self._path), remedy="free disk space"
+                            "could not be written completely", where=str(self._path), remedy="free disk space"
                         )
                     os.fsync(descriptor)
                     self._used = len(text)
@@ -211,7 +211,7 @@ class AccountFile:
                 raise StorageError(
                     "was removed",
                     where=str(self._path),
-                    remedy="do not touch the files of a session that is being recorded",
+                    remedy="change no file of a session that is being recorded",
                 ) from error
 
 

@@ -29,8 +29,8 @@ class Track:
     """Ids of one stream in the order of its messages.
 
     Attributes:
-        first: First id; -1 before any.
-        last: Last id; -1 before any.
+        first: First id; -1 before the first message.
+        last: Last id; -1 before the first message.
         messages: Count of all messages.
         gaps: Count of places at which ids are missing.
         lost: Count of missing ids.

@@ -63,7 +63,7 @@ def _lines(path: Path) -> Iterator[_LedgerLine]:
 def _require_gap(path: Path, line: _LedgerLine) -> Gap:
     if isinstance(line.gap, str):
         what = f"line {line.number} is not a gap: {line.gap}"
-        raise LakeError(what, where=str(path), remedy="restore the ledger")
+        raise LakeError(what, where=str(path), remedy="restore the file from a copy")
     return line.gap
 
 

@@ -23,7 +23,7 @@ _START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
 MAX_MEMBER_BYTES = 256 << 20
 """Longest member of a recorder; a head that states more is not valid."""
 MAX_LINES_BYTES = 512 << 20
-"""Most bytes that a member inflates to; the recorder writes a member once `FULL_BYTES` are pending."""
+"""Maximum number of inflated bytes of a member; a recorder writes a member once `FULL_BYTES` are pending."""
 FULL_BYTES = 32 << 20
 _STEP = 1 << 20
 

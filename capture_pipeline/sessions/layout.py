@@ -58,7 +58,7 @@ def valid_session(text: str) -> str:
     found = _SESSION.fullmatch(text)
     if not found or not _is_label(found[1]):
         raise ConfigError(
-            f"{text[:_MAX_SHOWN]!r} is not a session id", remedy="`capture session list` shows the ids"
+            f"{text[:_MAX_SHOWN]!r} is not a session id", remedy="see the ids in `capture session list`"
         )
     return text
 

@@ -1,6 +1,6 @@
 """Lock that allows one writer per session.
 
-Its file contains the recorder at work, so that it can be stopped.
+The file of the lock names the running recorder, so that the recorder can be stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TIMEOUT_S = 2.0
 
 
 def lock_owner_pid(folder: SessionFolder) -> int | None:
-    """Return the pid of the recorder at work on a session, or None."""
+    """Return the pid of the running recorder of a session, or None."""
     owner = find_owner(folder.lock)
     return None if owner is None else owner.pid
 
@@ -37,6 +37,6 @@ def session_lock(folder: SessionFolder) -> Iterator[None]:
             raise BusyError(
                 f"is being recorded by {find_owner(folder.lock) or 'another process'}",
                 where=str(folder.path),
-                remedy=f"capture session stop {folder.session}",
+                remedy=f"wait for its end, or run `capture session stop {folder.session}`",
             ) from None
         yield

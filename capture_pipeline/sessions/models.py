@@ -105,7 +105,7 @@ class Gap(_Record):
         at_end: Whether no message of the stream follows. `first_good_id` then follows the last id that is
             known to have been received, and `end_ns` is the capture time of that id. REST is not requested
             until a later message shows the end of the gap.
-        at_start: Whether no message of the stream precedes, because the first recorded ones are gone.
+        at_start: Whether no message of the stream precedes, because the first recorded ones are lost.
             `last_good_id` then precedes the first id that is known to have been recorded.
     """
 
@@ -128,11 +128,11 @@ class Gap(_Record):
 
     @property
     def is_outside(self) -> bool:
-        """Whether a neighbour of the gap is missing, so that the recording does not show the gap."""
+        """True if a neighbour of the gap is missing, so that the recording does not show the gap."""
         return self.at_end or self.at_start
 
     def is_beyond(self, first: int, last: int) -> bool:
-        """Return whether the gap lies outside a stream's `first..last`; both are -1 for an empty stream."""
+        """Return whether the gap is outside a stream's `first..last`; both are -1 for an empty stream."""
         return first < 0 or last <= self.last_good_id or first >= self.first_good_id
 
 

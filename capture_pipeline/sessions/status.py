@@ -45,7 +45,7 @@ class Status(_Figures):
         state: What the recorder does, or how the session ended.
         pid: Process id of the recorder.
         updated_ns: Time of this status, nanoseconds UTC.
-        dead_since_ns: Time of the last status of a recorder that is gone or silent; None while at work.
+        dead_since_ns: Time of the last status of a recorder that has ended or is silent, else None.
         started_us: Planned start of the session.
         ends_us: Planned end of the session.
         late_s: Seconds from the planned start to the first message, or to now before it; 0 if on time.
@@ -105,7 +105,7 @@ class Status(_Figures):
     refills: dict[str, RefillCount] = {}
 
     def without_live_values(self) -> Status:
-        """Return the status without the values of a running process: those of a recorder that is gone."""
+        """Return the status of a recorder that has ended: without the values of a running process."""
         nothing: dict[str, Any] = {
             "connections": [],
             "books": {},

@@ -86,8 +86,8 @@ class Alerts(Section):
         20,
         ge=1,
         le=1000,
-        description="Most messages to one channel in an hour. The last one combines further alerts; later "
-        "ones wait.",
+        description="Maximum number of messages to one channel in an hour. The last one combines further "
+        "alerts; later ones wait.",
     )
     ui_url: str = Field(
         "",

@@ -165,7 +165,7 @@ class Gates(Section):
         30, gt=0, description="Highest allowed age of the newest bar of the current month."
     )
     failing_rows_shown: int = Field(
-        20, ge=1, le=1000, description="Most rows that are shown for a failed gate."
+        20, ge=1, le=1000, description="Maximum number of rows that are shown for a failed gate."
     )
 
 

@@ -75,7 +75,7 @@ class Recording(Section):
         le=CONNECTION_LIFE_S // 3600,
         description="A connection is replaced at this age, before the exchange closes it.",
     )
-    flush_messages: int = Field(500, ge=1, le=100_000, description="Most messages in one write.")
+    flush_messages: int = Field(500, ge=1, le=100_000, description="Maximum number of messages in one write.")
     flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits to be written.")
     fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two calls of fsync.")
     queue_mb: int = Field(

@@ -1,4 +1,4 @@
-"""The DuckDB catalogue: a view for each table of the lake, so that any SQL client can query it by name.
+"""The DuckDB catalog: a view for each table of the lake, so that any SQL client can query it by name.
 
 Views contain no data: they read the Parquet files at the time of the query. A table without files is an empty
 view with its columns.
@@ -26,21 +26,21 @@ _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\s*(\([^)]*\))?", re.IGNORECASE)
 
 
 def refresh_views(lake: Lake, tables: Sequence[Table]) -> list[str]:
-    """Replace the catalogue if its views are not the current ones.
+    """Replace the catalog if its views are not the current ones.
 
-    A new catalogue is written and renamed, so that open connections do not block it; they keep the old one.
+    A new catalog is written and renamed, so that open connections do not block it; they keep the old one.
 
     Args:
-        lake: Lake of the catalogue.
+        lake: Lake of the catalog.
         tables: Declared tables; those without keys have no view.
 
     Returns:
         The names of the views.
 
     Raises:
-        BusyError: Another program is writing to the catalogue.
+        BusyError: Another program is writing to the catalog.
         LakeError: A table cannot be read.
-        StorageError: The catalogue cannot be written, or a file cannot be read.
+        StorageError: The catalog cannot be written, or a file cannot be read.
     """
     path = lake.catalog()
     views = {table.name: build_select(lake, table) for table in tables if table.keys}
@@ -59,7 +59,7 @@ def refresh_views(lake: Lake, tables: Sequence[Table]) -> list[str]:
 
 
 def _create_views(path: Path, views: Mapping[str, str]) -> dict[str, str]:
-    """Create the views in a new catalogue; return their definitions as DuckDB formats them."""
+    """Create the views in a new catalog; return their definitions as DuckDB formats them."""
     with duckdb.connect(str(path)) as connection:
         for name, query in views.items():
             connection.execute(f"CREATE VIEW {name} AS {query}")
@@ -82,10 +82,10 @@ def _definitions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _finish_journal(path: Path) -> None:
-    """Apply a journal of the old catalogue, which would otherwise be applied to the new one.
+    """Apply a journal of the old catalog, which would otherwise be applied to the new one.
 
     Raises:
-        BusyError: Another program is writing to the catalogue.
+        BusyError: Another program is writing to the catalog.
     """
     if not path.with_name(f"{path.name}.wal").exists():
         return
@@ -118,7 +118,7 @@ def build_select(lake: Lake, table: Table) -> str:
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """Open a read-only connection to the catalogue with a memory limit.
+    """Open a read-only connection to the catalog with a memory limit.
 
     Raises:
         BusyError: Another program has it open for writing.

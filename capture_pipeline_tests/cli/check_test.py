@@ -191,7 +191,7 @@ def test_a_symbol_without_bars_and_an_old_month_are_told(run: Run) -> None:
         ((), {"CAPTURE_STORAGE_ROOT": "/nowhere"}, "there is nothing to check"),
         ((), {"CAPTURE_CONFIG": "/nowhere/pipeline.yaml"}, "/nowhere/pipeline.yaml"),
         ((), {"CAPTURE_GATES_LONG_GAP_HOURS": "soon"}, "long_gap_hours"),
-        (("--from", "2025-03", "--to", "2025-02"), {}, "--to lies before --from"),
+        (("--from", "2025-03", "--to", "2025-02"), {}, "--to is before --from"),
         (("--symbol", "btc-usdt"), {}, "BTC-USDT"),
     ],
 )

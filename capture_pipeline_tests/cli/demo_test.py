@@ -61,8 +61,9 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
     evidence = {path: path.read_bytes() for path in (reports / "feasibility").glob("*.json")}
     assert {path.stem for path in evidence} == {"decimal_benchmark", "io_benchmark", "replay_benchmark"}
     second = demo(tmp_path / "demo")
-    assert "verified 0 archive files, asked REST for 0 pages (all bars are those of an earlier run)" in second
-    assert "The live session of an earlier run" in second
+    assert "Downloads:  0 archive files, all verified; 0 pages from REST" in second
+    assert "(all bars are those of an earlier run)" in second
+    assert "Live session of an earlier run" in second
     assert {path: path.read_bytes() for path in tables} == tables
     assert {path: path.read_bytes() for path in evidence} == evidence
 

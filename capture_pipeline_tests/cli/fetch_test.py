@@ -141,11 +141,11 @@ def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
             ("--from", "2025-03"),
             {"CAPTURE_HISTORY_END": "2025-02-10"},
             2,
-            "--from lies after history.end, 2025-02-10",
+            "--from is after history.end, 2025-02-10",
         ),
         (("--from", "0000-01"), {}, 2, "'0000-01' is not a month"),
-        (("--from", "2025-02-20", "--to", "2025-02-10"), {}, 2, "--to lies before --from"),
-        (("--to", "2024-12"), {}, 2, "--to lies before history.start"),
+        (("--from", "2025-02-20", "--to", "2025-02-10"), {}, 2, "--to is before --from"),
+        (("--to", "2024-12"), {}, 2, "--to is before history.start"),
         (("--symbol", "NOSUCHUSDT", "--to", "9999-12"), {}, 2, "NOSUCHUSDT"),
         ((), {"CAPTURE_SANDBOX_URL": "http://127.0.0.1:1"}, 2, "127.0.0.1:1"),
         ((), {"CAPTURE_STORAGE_ROOT": "/proc/nowhere"}, 2, "/proc/nowhere"),
@@ -268,7 +268,7 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, sandbox: San
         results = [run("klines", "gaps", "--json"), run("klines", "topup", "--json")]
         process.communicate("\n")
     for result in results:
-        assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), (
+        assert (result.exit_code, "Warning: the catalog was not renewed" in result.stderr) == (0, True), (
             result.output
         )
         assert read_json(result)

@@ -95,4 +95,4 @@ def test_a_shell_can_complete_commands(shell: str) -> None:
 def test_a_command_of_an_earlier_version_names_the_present_one(name: str, present: str) -> None:
     result = CliRunner().invoke(main, [name, "--json"])
     assert result.exit_code == 2
-    assert f"no command {name}; use `{present}`" in result.stderr
+    assert f"there is no command {name}; use `{present}`" in result.stderr

@@ -48,7 +48,7 @@ def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
     told = run("session", "replay", str(recording) if kind == "file" else SESSION)
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output
-    assert "1 gaps, 1 snapshots taken" in told.output
+    assert "1 gaps, 1 snapshots loaded" in told.output
     assert "The book is invalid at the end" in told.stdout
     document = json.loads(
         run("session", "replay", str(recording) if kind == "file" else SESSION, "--json").stdout
@@ -74,12 +74,12 @@ def test_the_book_at_a_time(recording: Path) -> None:
     document = json.loads(told.stdout)
     assert (document["bids"], document["last_id"]) == ([["10.0", "1.00000000"], ["9.5", "3.00000000"]], 12)
     shown = run("session", "book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
-    assert "1 asks in all; last message captured at 2025-08-03T12:30:03" in shown
+    assert "1 asks in total; last message captured at 2025-08-03T12:30:03" in shown
     assert "no message after it" not in shown
     later = run("session", "book", SESSION, "--at", "2025-08-03T12:30:07Z")
     assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
     before = run("session", "book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
-    assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
+    assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had arrived")
 
 
 @pytest.mark.parametrize("kind", ["id", "folder", "file", "id without tables", "folder without tables"])
@@ -177,9 +177,9 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
     ("arguments", "what"),
     [
         (["session", "replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
-        (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
-        (["session", "replay", SESSION, "--every", "1s"], "--every and --out go together"),
-        (["session", "replay", SESSION, "--long"], "--every and --out go together"),
+        (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no tables of ETHUSDT"),
+        (["session", "replay", SESSION, "--every", "1s"], "--every and --out need each other"),
+        (["session", "replay", SESSION, "--long"], "--every and --out need each other"),
         (["session", "replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is not a duration"),
         (["session", "book", SESSION, "--at", "yesterday"], "is not a date or time"),
     ],

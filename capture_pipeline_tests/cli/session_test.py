@@ -155,7 +155,7 @@ def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
     exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
     assert exchange.injected() == 1
-    assert (result.exit_code, "could not be checked; recording begins all the same" in result.stderr) == (
+    assert (result.exit_code, "could not be checked; the recording begins nevertheless" in result.stderr) == (
         0,
         True,
     ), result.output
@@ -166,7 +166,7 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Sandbo
     """Connections open but deliver no message; snapshots from REST do not count."""
     exchange.faults({"match": {"stream": "*"}, "fault": "ws_drop", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "14s")
-    told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
+    told = [line for line in result.stderr.splitlines() if "no message was received within 10 s" in line]
     assert len(told) == 1, result.output
     assert "the recorder continues to try" in told[0]
 
@@ -228,11 +228,11 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
         (["session", "start", "--duration", "9x"], {}, "is not a duration"),
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
         (["session", "start", "--regime", "../x"], {}, "is not a valid regime"),
-        (["session", "start", "--duration", "99999d"], {}, "a session cannot take"),
+        (["session", "start", "--duration", "99999d"], {}, "a session cannot last"),
         (
             ["session", "start"],
             {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"},
-            "are wanted before a session starts",
+            "but a session needs",
         ),
         (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is not a session here"),
         (["session", "status", "nothing"], {}, "is not a session here"),

@@ -159,7 +159,7 @@ def test_session_that_is_set_aside_is_named_and_listed(root: Path, monkeypatch: 
     old = begun(root)
     started = run("session", "start", "--no-resume", "--duration", "1s")
     (aside,) = [path for path in old.path.parent.iterdir() if path.name.startswith(".aside-")]
-    assert f"Set the unfinished session aside: {aside}" in started.stderr
+    assert f"Renamed the unfinished session: {aside}" in started.stderr
     rows = {row["state"]: row for row in json.loads(run("session", "list", "--all", "--json").stdout)}
     assert rows.keys() == {"empty", "set aside"}
     assert (rows["set aside"]["session"], rows["set aside"]["folder"]) == (old.session, str(aside))
@@ -207,7 +207,7 @@ def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(
         return failed.value.remedy
 
     sandbox = create_http(load_settings())
-    assert remedy(sandbox, url) == "start it with capture sandbox serve"
+    assert remedy(sandbox, url) == "start the sandbox with `capture sandbox serve`"
     assert remedy(sandbox, f"http://127.0.0.1:{closed_port()}") is None
     assert remedy(Http(HttpSettings()), url) is None
     monkeypatch.setenv("CAPTURE_VENUE", "binance")

@@ -21,7 +21,7 @@ from capture_pipeline_tests.support.deployment import SandboxDeployment
 NAME = "BTCUSDT-1h-2024-12.zip"
 FORMS = {
     "checksum_bom": "begins with a byte order mark",
-    "checksum_digest_alone": "holds a digest without a file name",
+    "checksum_digest_alone": "contains a digest without a file name",
     "checksum_missing": "no checksum is published",
 }
 Backfill = Callable[..., Result]

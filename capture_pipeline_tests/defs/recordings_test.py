@@ -128,7 +128,7 @@ def test_after_a_power_cut_the_session_goes_on(desk: Desk, market: str) -> None:
         assert restarted.runs(folder)[-1]["runId"] == run
         recorded(folder, but=killed)
         assert any(
-            line.startswith("Ended by dead_run_reaper: its process is gone")
+            line.startswith("Ended by dead_run_reaper: its process has ended")
             for line in restarted.messages(run)
         )
         assert Cause.PROCESS in folder.gaps.read_text()

@@ -276,7 +276,7 @@ def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
     slow = evaluate_criteria(store_evidence(tmp_path, throughput=1234.5)).reasons
     assert slow == [
         (
-            "Level updates replayed a second: 1,234 events/s, wanted at least 100,000 events/s; "
+            "Level updates replayed per second: 1,234 events/s, required: at least 100,000 events/s; "
             "mitigation: replay in batches, not live"
         )
     ]

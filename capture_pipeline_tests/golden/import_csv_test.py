@@ -197,11 +197,14 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
             "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,,1,True",
             "Quantity is not a number of 0 or more: ''",
         ),
-        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,2,True", "IsBuyerMarketMaker is '2'"),
+        (
+            "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,2,True",
+            "IsBuyerMarketMaker is none of 0, 1, False, True: '2'",
+        ),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1", "has 10 cells instead of 11"),
         (
             "{r},adausdt@trade,depthUpdate,{e},{e},ADAUSDT,2,0.7,1.0,1,True",
-            "EventType is 'depthUpdate' and not trade",
+            "EventType is not trade: 'depthUpdate'",
         ),
         (
             "{r},adausdt@trade,trade,{e},{e},XRPUSDT,2,0.7,1.0,1,True",

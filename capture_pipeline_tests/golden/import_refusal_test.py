@@ -48,8 +48,8 @@ KINDS = {
         "import the capture that it was converted from",
     ),
     "Parquet of Crypto Lake": (parquet(), "a Parquet file", "capture session replay"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import reads raw captures"),
-    "a document": (b"%PDF-1.7\n", "a PDF document", "import reads raw captures"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import raw captures"),
+    "a document": (b"%PDF-1.7\n", "a PDF document", "import raw captures"),
     "Zstandard": (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with Zstandard", "unpack it"),
     "xz": (lzma.compress(b"x"), "packed with xz", "unpack it"),
     "bzip2": (bz2.compress(b"x"), "packed with bzip2", "unpack it"),
@@ -58,7 +58,7 @@ KINDS = {
     "an empty file": (b"", "the file is empty", "name the recording's files"),
     "a gzip of nothing": (gzip.compress(b""), "there is no message to import", "name the recording's files"),
     "zeros": (bytes(5000), "zero-filled tail", "name the recording's files"),
-    "a JSON array": (b'[{"price":1}]', "a JSON array", "import reads raw captures"),
+    "a JSON array": (b'[{"price":1}]', "a JSON array", "import raw captures"),
     "an answer with klines": (
         b'[[1741000000000,"1","2"]]',
         "an answer of REST with klines",
@@ -67,10 +67,10 @@ KINDS = {
     "JSON of Binance-Data-Processor": (
         b'[{"stream":"adausdt@trade","data":{"e":"trade"},"_E":1741000000000}]',
         "JSON of Binance-Data-Processor",
-        "make CSV files of it",
+        "convert it to CSV files",
     ),
-    "text": (b"Dear sir,\nhow are you\n", "text that begins with 'Dear sir,'", "import reads raw captures"),
-    "a page": (b"<!DOCTYPE html>\n<html>", "a page of HTML", "fetch the file again"),
+    "text": (b"Dear sir,\nhow are you\n", "text that begins with 'Dear sir,'", "import raw captures"),
+    "a page": (b"<!DOCTYPE html>\n<html>", "a page of HTML", "download the file again"),
     "klines with a header": (
         b"open_time,open,high,low\n1,2,3,4\n",
         "klines of the public archive",
@@ -94,34 +94,34 @@ KINDS = {
     "another CSV": (
         b"day,price,volume\n1,2,3\n",
         "a CSV that begins with 'day,price,volume'",
-        "import reads raw captures",
+        "import raw captures",
     ),
     "cryptofeed of Coinbase": (
         f'wss://ws-feed.exchange.coinbase.com <-> {T}.0\n{T}.1: {{"type":"l2update"}}\n'.encode(),
         "a recording of cryptofeed of ws-feed.exchange.coinbase.com",
-        "only Binance",
+        "import recordings of Binance",
     ),
     "hftbacktest of Bybit": (
         f'{T}000000000 {{"topic":"publicTrade.ADAUSDT"}}\n'.encode(),
         "collector of Bybit",
-        "only Binance",
+        "import recordings of Binance",
     ),
     "hftbacktest of Hyperliquid": (
         f'{T}000000000 {{"channel":"l2Book"}}\n'.encode(),
         "collector of Hyperliquid",
-        "only Binance",
+        "import recordings of Binance",
     ),
     "messages without times": (
         f"{MESSAGE}\n".encode(),
         "messages without capture times",
-        "record them with the time of each",
+        "record each message with its time",
     ),
     "cryptofeed of 2026": (
         b'{"t":"header","format":2}\n',
         "a capture of cryptofeed since 2026",
         "raw data collection",
     ),
-    "bytes": (b"\x01\x02\x00\x03" * 40, "binary data of an unknown kind", "import reads raw captures"),
+    "bytes": (b"\x01\x02\x00\x03" * 40, "binary data of an unknown kind", "import raw captures"),
 }
 ORIGINS = ("hftbacktest", "cryptofeed", "binance-data-processor", "capture")
 
@@ -173,7 +173,7 @@ def test_another_tool_s_recording_is_named_with_the_right_option(
     """The error names the right option for every wrong one."""
     (tmp_path / "given").write_text(text)
     for origin in set(ORIGINS) - {fits}:
-        assert f"--from {fits} fits it" in refused(tmp_path, origin, tmp_path / "given")
+        assert f"import it with --format {fits}" in refused(tmp_path, origin, tmp_path / "given")
 
 
 def test_folders_and_missing_files_are_named(tmp_path: Path) -> None:

@@ -107,7 +107,10 @@ def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Pat
         "btcusdt@trade",
     ]
     check = validate(session.path).check("streams")
-    assert (check.verdict, check.figures["wrong"]) == (Verdict.FAIL, {"btcusdt@trade": "never came"})
+    assert (check.verdict, check.figures["wrong"]) == (
+        Verdict.FAIL,
+        {"btcusdt@trade": "never sent a message"},
+    )
 
 
 def test_an_imported_session_is_listed_with_its_figures(tmp_path: Path) -> None:

@@ -171,7 +171,10 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
         "blzeth@aggTrade",
         "runeeur@aggTrade",
     )
-    assert report.check("streams").figures == {"planned": 20, "wrong": dict.fromkeys(silent, "never came")}
+    assert report.check("streams").figures == {
+        "planned": 20,
+        "wrong": dict.fromkeys(silent, "never sent a message"),
+    }
     assert report.check("snapshots").figures == {"snapshots": 4}
     assert report.check("book_valid").figures["shares"] == dict.fromkeys(
         ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0

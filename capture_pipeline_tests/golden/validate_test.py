@@ -214,13 +214,13 @@ def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes
     ("spoil", "planned", "silence_s", "words"),
     [
         (without(), [TRADE, DEPTH, SNAPSHOT], 1.0, ""),
-        (without(), [TRADE, DEPTH, "ethusdt@trade"], 1.0, "1 of 3: ethusdt@trade never came"),
+        (without(), [TRADE, DEPTH, "ethusdt@trade"], 1.0, "1 of 3: ethusdt@trade never sent a message"),
         (without(), [f"x{number}@trade" for number in range(7)], 1.0, " and 2 more"),
         (
             between(0, 12),
             [TRADE, DEPTH],
             2.0,
-            "1 of 2: btcusdt@trade ended 2 s before the end, of at most 2 s",
+            "1 of 2: btcusdt@trade ended 2 s before the end; at most 2 s are allowed",
         ),
         (between(0, 12), [TRADE, DEPTH], 2.5, ""),
         (between(0, 12), [DEPTH], 2.0, ""),
@@ -279,8 +279,8 @@ def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
         ({"suspect_segments": 1}, [], "1 parts whose fsync failed"),
         ({"mended_damage": 2}, [], "2 damaged parts quarantined"),
         ({"tail_dropped_messages": 41}, [], "41 messages dropped with a tail"),
-        ({"unwritten_messages": 5}, [], "5 messages that the disk had not taken when the recorder ended"),
-        ({"removed_messages": 6}, [], "6 messages gone with a part that was removed or altered"),
+        ({"unwritten_messages": 5}, [], "5 messages that were not on the disk when the recorder ended"),
+        ({"removed_messages": 6}, [], "6 messages lost with a part that was removed or altered"),
         (
             {},
             ["quarantine/x.jsonl.gz.part.replaced-70.bin"],

@@ -189,7 +189,7 @@ def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -
         DAY + DAY_US,
         False,
     )
-    assert "left it out" in inside.detail
+    assert "does not contain it" in inside.detail
     assert after.cause is Cause.NOT_YET_PUBLISHED
 
 

@@ -322,7 +322,7 @@ def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, 
 
 @pytest.mark.parametrize(
     ("symbol", "told"),
-    [("LONGUSDT", "contains candles of 1d, not of 1h"), ("SHORTUSDT", "contains candles of 15m, not of 1h")],
+    [("LONGUSDT", "contains klines of 1d, not of 1h"), ("SHORTUSDT", "contains klines of 15m, not of 1h")],
 )
 def test_a_file_of_another_interval_is_quarantined(
     symbol: str, told: str, exchange: str, tmp_path: Path

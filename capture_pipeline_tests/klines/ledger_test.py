@@ -55,7 +55,8 @@ def test_a_month_that_nobody_topped_up_after_its_end_fails(sandbox: SandboxDeplo
     found = list_failed_gates(sandbox, parts)
     assert set(found) == {"coverage", "unexplained_missing", "long_gap"}
     assert (
-        "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
+        "206 of them are after the end of the ledger, last computed at 2025-02-20T10:30"
+        in found["unexplained_missing"]
     )
     (row,) = measure_coverage(
         sandbox.deployment, ["BTCUSDT"], [FEBRUARY], sandbox.deployment.now_us()

@@ -81,7 +81,7 @@ def test_a_model_comes_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
 
 def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
     """The error contains a remedy."""
-    with pytest.raises(LakeError, match="is recorded but gone"):
+    with pytest.raises(LakeError, match="is recorded but missing"):
         sha256_file(tmp_path / "no")
 
 

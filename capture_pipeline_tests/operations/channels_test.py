@@ -260,7 +260,7 @@ def test_a_missing_secret_keeps_no_command_from_running_and_is_told_by_the_test(
         "FAIL  ops: alerts.channels: ops: has no secret (set alerts.secrets.ops, or CAPTURE_ALERTS_SECRETS="
     )
     assert lines[1].startswith("FAIL  login: alerts.channels: login: has no secret")
-    assert lines[2] == "PASS  log: it was accepted"
+    assert lines[2] == "PASS  log: the test alert was accepted"
 
 
 def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(
@@ -275,7 +275,7 @@ def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(
     result = run("alerts", "test", **environment)
     assert (result.exit_code, result.stdout) == (
         0,
-        "PASS  ops: it was accepted\nPASS  mail: it was accepted\n",
+        "PASS  ops: the test alert was accepted\nPASS  mail: the test alert was accepted\n",
     )
     assert (web.titles(), mail.subjects()) == (["INFO: Test of this channel"], ["INFO: Test of this channel"])
     web.status = 500
@@ -392,7 +392,7 @@ def test_a_channel_of_another_package_gets_alerts(installed: Path, tmp_path: Pat
     )
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == "PASS  one: it was accepted"
+    assert lines[0] == "PASS  one: the test alert was accepted"
     assert "the entry point 'pager' failed: ValueError: no folder for ***" in lines[1]
     assert "there is no entry point 'pagger' in the group capture_pipeline.alert_channels" in lines[2]
     assert "installed are empty, pager" in lines[2]

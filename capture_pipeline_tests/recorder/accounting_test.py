@@ -113,7 +113,7 @@ def _check_unwritten(session: Live, account: Account) -> None:
     assert report.verdict is Verdict.FAIL
     # What it recorded stops before the end that was planned, whatever the other thresholds are.
     assert report.check("duration").verdict is Verdict.FAIL
-    assert "before the planned end, of at most 0.5 s" in report.check("duration").reason
+    assert "before the planned end, at most 0.5 s are allowed" in report.check("duration").reason
 
 
 def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:

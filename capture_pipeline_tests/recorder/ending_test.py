@@ -173,7 +173,7 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
 @pytest.mark.parametrize(
     ("symbols", "seconds", "expected"),
     [
-        (["BTCUSDT"], 1e12, "cannot take"),
+        (["BTCUSDT"], 1e12, "cannot last"),
         (["BTCUSDT", "BTCUSDT"], 60, "name each symbol once"),
         ([f"S{n}USDT" for n in range(600)], 60, "at most 512"),
     ],

@@ -94,7 +94,7 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
     assert report.check("disk").spec.severity is Severity.ERROR
     assert report.check("disk").figures["lost_at_end"] == [(TRADES, 10, 21)]
     for name in ("ledger", "disk"):
-        assert "1 behind the last message of a stream: btcusdt@trade 10..21" in report.check(name).reason
+        assert "1 after the last message of a stream: btcusdt@trade 10..21" in report.check(name).reason
     statistics = json.loads(folder.metadata.read_bytes())["statistics"]
     assert (statistics["ids_lost"], statistics["messages"]) == (10, 20)
 

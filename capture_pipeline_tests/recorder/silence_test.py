@@ -104,7 +104,7 @@ def test_a_connection_that_lacks_what_another_one_brings_is_replaced_though_it_a
     course.run(150, every_s)
     course.run(150 + every_s + LIMIT_S + 3, every_s, wires=course.wires[1:])
     assert [
-        (number, "while another connection brought some" in reason) for _, number, reason in course.replaced
+        (number, "while another connection received data" in reason) for _, number, reason in course.replaced
     ] == [(1, True)]
 
 

@@ -159,19 +159,19 @@ def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        (GOOD.replace("true", "maybe"), "is_snapshot is 'maybe'"),
-        (GOOD.replace("bid", "buy"), "side is 'buy'"),
-        (GOOD.replace("84012.01", "84012,01"), "not a row of eight fields"),
-        (GOOD.replace("84012.01", "-1"), "price is '-1'"),
-        (GOOD.replace("84012.01", "nan"), "price is 'nan'"),
-        (GOOD.replace("84012.01", "1e99"), "price is '1"),
-        (GOOD.replace("84012.01", "+1.5"), "price is '+1.5'"),
-        (GOOD.replace("84012.01", "1.2.3"), "price is '1.2.3'"),
-        (GOOD.replace("84012.01", "1 2"), "price is '1 2'"),
-        (GOOD.replace("84012.01", "0x1"), "price is '0x1'"),
-        (GOOD.replace("84012.01", "1_0"), "price is '1_0'"),
-        (GOOD.replace("0.25", ""), "amount is ''"),
-        (GOOD.replace("1769817600034517", "1769817600034"), "local_timestamp is '1769817600034'"),
+        (GOOD.replace("true", "maybe"), "is_snapshot is not valid: 'maybe'"),
+        (GOOD.replace("bid", "buy"), "side is not valid: 'buy'"),
+        (GOOD.replace("84012.01", "84012,01"), "the row does not have eight fields"),
+        (GOOD.replace("84012.01", "-1"), "price is not valid: '-1'"),
+        (GOOD.replace("84012.01", "nan"), "price is not valid: 'nan'"),
+        (GOOD.replace("84012.01", "1e99"), "price is not valid: '1"),
+        (GOOD.replace("84012.01", "+1.5"), "price is not valid: '+1.5'"),
+        (GOOD.replace("84012.01", "1.2.3"), "price is not valid: '1.2.3'"),
+        (GOOD.replace("84012.01", "1 2"), "price is not valid: '1 2'"),
+        (GOOD.replace("84012.01", "0x1"), "price is not valid: '0x1'"),
+        (GOOD.replace("84012.01", "1_0"), "price is not valid: '1_0'"),
+        (GOOD.replace("0.25", ""), "amount is not valid: ''"),
+        (GOOD.replace("1769817600034517", "1769817600034"), "local_timestamp is not valid: '1769817600034'"),
         (GOOD.rpartition(",")[0], ""),
         ("", ""),
     ],
@@ -188,7 +188,7 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, row: str, told:
 def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Numbers beyond 64 bits and prices between known ticks are errors."""
     long = written(tmp_path / "long.csv", [GOOD.replace("0.25", "123456789012345678.25")], packed=False)
-    with pytest.raises(MalformedDataError, match=r"line 2: amount is '123456789012345678\.25'"):
+    with pytest.raises(MalformedDataError, match=r"line 2: amount is not valid: '123456789012345678\.25'"):
         list(TardisSource(long))
     mixed = written(
         tmp_path / "mixed.csv",
@@ -224,7 +224,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MalformedDataError, match="the gzip is damaged after byte"):
         list(TardisSource(torn))
     (tmp_path / "trades.csv").write_text("exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n")
-    with pytest.raises(MalformedDataError, match="line 1: not the header"):
+    with pytest.raises(MalformedDataError, match="line 1 is not the header"):
         list(TardisSource(tmp_path / "trades.csv"))
     with pytest.raises(MalformedDataError, match="more than one symbol"):
         list(TardisSource(written(tmp_path / "two.csv", [GOOD, GOOD.replace("BTC", "ETH")])))

@@ -53,7 +53,7 @@ def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
         ("checksum_bom", "begins with a byte order mark"),
         ("checksum_path", "names the file with a path"),
         ("checksum_two_lines", "has several lines"),
-        ("checksum_digest_alone", "holds a digest without a file name"),
+        ("checksum_digest_alone", "contains a digest without a file name"),
         ("checksum_bsd", "is in the BSD form"),
     ],
 )

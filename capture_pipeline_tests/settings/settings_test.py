@@ -87,9 +87,9 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         (
             "market: um\ninterval: 1s\n",
             {},
-            "interval: USD-M futures have no candles of 1s; set interval to 1m or longer",
+            "interval: USD-M futures have no klines of 1s; set interval to 1m or longer",
         ),
-        ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
+        ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no klines of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
         ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "a symbol is listed twice"),
         ("symbols: []\n", {}, "symbols: List should have at least 1 item"),
@@ -183,7 +183,7 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ("start: 2025-02-30, end: 2025-03-01", "a value that does not exist: day is out of range for month"),
-        ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
+        ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must be after start"),
         (
             "start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]",
             "outages.0.symbols.0: 'BTC-USDT' is not a symbol",

@@ -1,6 +1,6 @@
 """Defects of archive CSVs: each function returns the rows of a correct file with one defect.
 
-Faults that concern only candles do not change files of trades, which have other columns and no close time.
+Faults that concern only klines do not change files of trades, which have other columns and no close time.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _unaligned(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
 
 
 def _unclosed(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
-    """Give the last candle an early close time, as if the file was written before the end of the candle."""
+    """Give the last kline an early close time, as if the file was written before the end of the kline."""
     if isinstance(file, ArchiveFile):
         rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _time_unit_us(rows[-1]))
     return rows

@@ -42,7 +42,7 @@ class ZipEntry:
 
 
 def compress_entry(name: str, content: bytes) -> ZipEntry:
-    """Compress content to an entry."""
+    """Compress content into an entry."""
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     return ZipEntry(name, packer.compress(content) + packer.flush(), zlib.crc32(content), len(content))
 

@@ -210,7 +210,7 @@ class Archive:
     def republish(self, path: str) -> ZipInfo | None:
         """Publish a new revision of the file at a path; None if the file is not published.
 
-        The revision differs in the volume of one candle, or in the quantity of one trade.
+        The revision differs in the volume of one kline, or in the quantity of one trade.
         """
         if self.find_file(path) is None:
             return None

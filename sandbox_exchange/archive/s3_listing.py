@@ -26,7 +26,7 @@ class ListQuery:
     Attributes:
         prefix: Prefix of the keys.
         delimiter: `/` to list folders instead of their keys, or empty.
-        marker: Last key that is not listed.
+        marker: The listing contains the keys after this one.
         max_keys: Maximum number of keys and folders of the page.
     """
 
@@ -113,7 +113,7 @@ class Listing:
     def _symbol_children(
         self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None
     ) -> list[str]:
-        """Return the intervals of klines, or files; trades and aggregates have no interval folders."""
+        """Return the folders of the intervals of klines, or the files of an interval or of trades."""
         if data == "klines" and interval is None:
             return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
         if data != "klines" and interval is not None:

@@ -58,8 +58,8 @@ class Difference(StrictModel):
     """Value of one kind of archive file that differs from the other kind and from REST.
 
     Attributes:
-        symbol: Symbol of the candle.
-        open_time: Open time of the candle.
+        symbol: Symbol of the kline.
+        open_time: Open time of the kline.
         field: Column of the value.
         granularity: Kind of file with the wrong value.
         delta: Number added to the correct value.
@@ -89,9 +89,9 @@ class SandboxConfig(StrictModel):
         extra_symbols: Number of additional synthetic symbols (SYN00USDT and so on).
         listed: Listing time of the symbols without a listing time of their own.
         profile: Name of predefined settings; the other settings override them.
-        outages: Periods without candles.
+        outages: Periods without klines.
         suspensions: Periods in which one symbol does not trade.
-        off_grid: Periods in which candles open at times that are not multiples of the interval.
+        off_grid: Periods in which klines open at times that are not multiples of the interval.
         ignore_texts: Periods in which the ignored column contains text.
         archive_omissions: Rows that archive files lack and REST has.
         archive_repeats: Rows that files contain twice.
@@ -110,10 +110,10 @@ class SandboxConfig(StrictModel):
         daily_delay_hours: Hours from the end of a day to the publication of its files.
         weight_budget: REST weight per wall-clock minute on the spot host.
         um_weight_budget: REST weight per wall-clock minute on the futures host.
-        rest_lag_s: Age of the newest trade and candle that REST serves, sandbox seconds.
+        rest_lag_s: Age of the newest trade and kline that REST serves, sandbox seconds.
         requests_until_ban: Number of requests during a refusal with 429 after which the answer is 418.
         ban_s: Length of a ban, real seconds.
-        ban_stated: Where a refusal says when it ends: header and body, body alone, or nowhere.
+        ban_stated: Place in which a refusal states its end: header and body, only the body, or nowhere.
         connection_attempts: Accepted stream handshakes per `connection_window_s`.
         connection_window_s: Real seconds.
         ping_every_s: Real seconds between pings on spot stream connections.

@@ -66,21 +66,21 @@ class MarketSpan(_Span):
 
 
 class LastCandle(StrEnum):
-    """Close time of the last candle before an outage."""
+    """Close time of the last kline before an outage."""
 
     WHOLE = "whole"
     """Open time + interval − 1 unit, the usual close time."""
     EARLY = "early"
     """Start of the outage − 1 unit."""
     INVERTED = "inverted"
-    """As EARLY, and an empty candle that opens at the start of the outage closes 1 unit before it opens."""
+    """As EARLY, and an empty kline that opens at the start of the outage closes 1 unit before it opens."""
 
 
 class Outage(MarketSpan):
-    """Period without trades and candles.
+    """Period without trades and klines.
 
     Attributes:
-        last_candle: Close time of the last candle before the outage.
+        last_candle: Close time of the last kline before the outage.
     """
 
     last_candle: LastCandle = LastCandle.WHOLE
@@ -102,7 +102,7 @@ class Suspension(_Span):
 
 
 class OffGrid(MarketSpan):
-    """Candles off the grid: the candles that open in `[start, end)` have shifted times.
+    """Klines off the grid: the klines that open in `[start, end)` have shifted times.
 
     Attributes:
         shift_s: Seconds added to open and close time, modulo the interval.
@@ -117,7 +117,7 @@ class OffGrid(MarketSpan):
 
 
 class IgnoreText(MarketSpan):
-    """Text other than `0` in the column `ignore` of candles that open in `[start, end)`.
+    """Text other than `0` in the column `ignore` of klines that open in `[start, end)`.
 
     Attributes:
         text: Content of the column; None for numbers that differ from row to row.
@@ -127,7 +127,7 @@ class IgnoreText(MarketSpan):
 
 
 class Omission(_Span):
-    """Candles that open in `[start, end)`, which archive files lack and REST has."""
+    """Klines that open in `[start, end)`, which archive files lack and REST has."""
 
     symbol: str
     granularities: tuple[Granularity, ...] = _BOTH
@@ -155,7 +155,7 @@ class ChecksumFiles(Arrangement):
 
 
 class OrderTypes(StrictModel):
-    """Ids of the futures stream `@trade` that are not in any aggregate, file or candle.
+    """Ids of the futures stream `@trade` that are not in any aggregate, file or kline.
 
     Attributes:
         every: Number of trades of the market between two such ids.

@@ -125,7 +125,7 @@ class SymbolSpec(BaseModel):
 
     @property
     def is_delivery(self) -> bool:
-        """Whether the symbol is a contract with a delivery date, the time of its delisting."""
+        """True if the symbol is a contract with a delivery date, the time of its delisting."""
         return self.pair != self.symbol
 
 

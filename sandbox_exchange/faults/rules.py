@@ -81,7 +81,7 @@ class RequestMatch(BaseModel):
 
     @property
     def is_for_all_connections(self) -> bool:
-        """Whether the rule applies to every connection: it has no condition on path, query or number."""
+        """True if the rule applies to every connection: it has no condition on path, query or number."""
         return self.path == "*" and not self.query and self.connection is None
 
     def matches_connection(self, number: int, path: str, query: dict[str, str]) -> bool:

@@ -24,7 +24,7 @@ class RequestEntry:
         path: Requested path.
         query: Raw query string.
         range: Range header, None without one.
-        at_us: Sandbox time of its arrival, microseconds UTC.
+        at_us: Sandbox time of the arrival, microseconds UTC.
         status: Status of the response; None before the response and after a reset of the connection.
         sent: Number of body bytes sent.
         fault: Kinds of the injected faults, joined by `+`; None without a fault.

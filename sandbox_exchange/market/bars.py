@@ -1,4 +1,4 @@
-"""Aggregation of trades to bars, and of bars to longer bars, in int64 without rounding."""
+"""Aggregation of trades into bars, and of bars into longer bars, in int64 without rounding."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def build_bars(trades: Trades, interval_us: int) -> Bars:
 
 
 def combine_bars(bars: Bars, interval_us: int) -> Bars:
-    """Combine bars to longer bars; an interval without bars has no longer bar."""
+    """Combine bars into longer bars; an interval without bars has no longer bar."""
     if not len(bars):
         return bars
     opens = bars.open_us // interval_us * interval_us

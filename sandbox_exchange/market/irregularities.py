@@ -31,8 +31,8 @@ class Irregularities:
     """Irregularities of one symbol in one market.
 
     Attributes:
-        outages: Outages with a shortened last candle, the latest first.
-        off_grid: Periods whose candles open off the grid.
+        outages: Outages with a shortened last kline, the latest first.
+        off_grid: Periods whose klines open off the grid.
         ignore_texts: Periods with other texts in the column `ignore`.
     """
 
@@ -48,7 +48,7 @@ class Irregularities:
             for each in config.outages
             if each.applies_to(market, symbol) and each.last_candle is not LastCandle.WHOLE
         ]
-        # An outage that starts while the symbol does not trade has no last candle.
+        # An outage that starts while the symbol does not trade has no last kline.
         closed = closed_times(config, market, symbol)
         with_last_candle = [
             each for each in outages if not any(start < each.start <= end for start, end in closed)
@@ -60,17 +60,17 @@ class Irregularities:
         )
 
     def add_opens(self, opens: Ints, interval: Interval, start_us: int, end_us: int) -> Ints:
-        """Add the open times in `[start_us, end_us)` of the inverted candles at the start of an outage."""
+        """Add the open times in `[start_us, end_us)` of the inverted klines at the start of an outage."""
         starts = [outage.start for outage in self.outages if outage.last_candle is LastCandle.INVERTED]
         added = [start for start in starts if start_us <= start < end_us and start % interval.us == 0]
         return np.union1d(opens, np.array(added, np.int64)) if added else opens
 
     def apply(self, frame: pl.DataFrame, interval: Interval, now_us: int) -> pl.DataFrame:
-        """Apply the irregularities to candles; the number of rows does not change.
+        """Apply the irregularities to klines; the number of rows does not change.
 
         Args:
-            frame: Candles on the grid, in order of time.
-            interval: Length of the candles.
+            frame: Klines on the grid, in order of time.
+            interval: Length of the klines.
             now_us: Present time. An outage that starts later does not change a close time yet.
         """
         if frame.is_empty():
@@ -88,14 +88,14 @@ class Irregularities:
         return frame
 
     def widen(self, query: KlineQuery) -> KlineQuery:
-        """Return a query for candles on the grid that include all candles selected by `select_page`."""
+        """Return a query for klines on the grid that include all klines selected by `select_page`."""
         if not self.off_grid:
             return query
         start = None if query.start_us is None else query.interval.floor(query.start_us)
         return replace(query, start_us=start, limit=query.limit + 1)
 
     def select_page(self, frame: pl.DataFrame, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Select the candles of a query by their shifted open times."""
+        """Select the klines of a query by their shifted open times."""
         if not self.off_grid:
             return frame
         last = now_us if query.end_us is None else min(query.end_us, now_us)
@@ -104,13 +104,13 @@ class Irregularities:
 
 
 def shift_times(frame: pl.DataFrame, span: OffGrid, interval: Interval) -> pl.DataFrame:
-    """Add the shift, modulo the interval, to open and close times of the candles in a period."""
+    """Add the shift, modulo the interval, to open and close times of the klines in a period."""
     by = pl.when(_is_in_span(span)).then(span.shift_us % interval.us).otherwise(0)
     return frame.with_columns(_OPEN + by, pl.col("close_us") + by)
 
 
 def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.DataFrame:
-    """Set the close time of the last candle, and of an inverted candle, to 1 µs before an outage."""
+    """Set the close time of the last kline, and of an inverted kline, to 1 µs before an outage."""
     last_open = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
     is_last = _OPEN.is_between(outage.start - interval.us + 1, last_open)
     return frame.with_columns(

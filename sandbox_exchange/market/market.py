@@ -129,7 +129,7 @@ class SyntheticMarket:
         return aggregates.slice_rows(first, first + limit)
 
     def open_times(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int) -> Ints:
-        """Return the open times in `[start_us, end_us)` of all candles, including future ones."""
+        """Return the open times in `[start_us, end_us)` of all klines, including future ones."""
         series = self.trade_series(market, symbol)
         hours = series.hours
         start = max(interval.ceil(start_us), interval.floor(series.first_us))
@@ -141,15 +141,15 @@ class SyntheticMarket:
     def klines(
         self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int, now_us: int
     ) -> Bars:
-        """Return the candles that open in `[start_us, end_us)`.
+        """Return the klines that open in `[start_us, end_us)`.
 
         Args:
             market: Spot or futures.
             symbol: Symbol that the market lists.
-            interval: Length of the candles.
+            interval: Length of the klines.
             start_us: First open time, microseconds UTC.
             end_us: End of the open times, microseconds UTC, not included.
-            now_us: Present time; an unfinished candle contains the trades up to this time.
+            now_us: Present time; an unfinished kline contains the trades up to this time.
         """
         opens = self.open_times(market, symbol, interval, start_us, min(end_us, now_us + 1))
         series = self.trade_series(market, symbol)
@@ -167,7 +167,7 @@ class SyntheticMarket:
     def _bars_with_trades(
         self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int
     ) -> Bars:
-        """Return the candles with trades; long periods are read from a cache of whole months."""
+        """Return the klines with trades; long periods are read from a cache of whole months."""
         if interval is Interval.S1:
             return build_bars(self.trades(market, symbol, start_us, end_us), interval.us)
         base = Interval.H1 if interval.us >= Interval.H1.us else Interval.M1

@@ -22,10 +22,10 @@ class KlineQuery:
     Attributes:
         market: Spot or futures.
         symbol: Symbol that the market lists.
-        interval: Length of the candles.
-        start_us: First open time; None for the latest candles.
+        interval: Length of the klines.
+        start_us: First open time; None for the latest klines.
         end_us: Last open time, included; None for no bound.
-        limit: Maximum number of candles.
+        limit: Maximum number of klines.
         lag_us: Age of the response: the data are those of this number of microseconds ago.
     """
 
@@ -63,7 +63,7 @@ class Source(Protocol):
         """Return the status in exchangeInfo: TRADING, BREAK, HALT or SETTLING."""
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Return the candles of a query at a time, oldest first."""
+        """Return the klines of a query at a time, oldest first."""
 
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
         """Return the intervals with archive files."""

@@ -81,7 +81,7 @@ class Aggregates:
 
     @classmethod
     def of(cls, trades: Trades) -> Aggregates:
-        """Combine trades to aggregates.
+        """Combine trades into aggregates.
 
         The trades must contain whole aggregates. A selection by time always does, as an aggregate has one
         time.

@@ -61,7 +61,7 @@ class RestApi:
         return {"serverTime": self._now(micro=micro)}
 
     def klines(self, params: Params, micro: bool) -> list[list[Any]]:  # noqa: FBT001
-        """Return candles, oldest first."""
+        """Return klines, oldest first."""
         return self.rows(self.kline_query(params), micro=micro)
 
     def rows(self, query: KlineQuery, *, micro: bool) -> list[list[Any]]:

@@ -129,7 +129,7 @@ class TradingApi:
 
     def _require_market(self) -> SyntheticMarket:
         if self._synthetic is None:
-            raise RestError(-1000, "Recorded files hold no trades and no book.")
+            raise RestError(-1000, "Recorded files contain no trades and no book.")
         return self._synthetic
 
 

@@ -112,7 +112,7 @@ class Control:
     async def limits(self, request: Request) -> JSONResponse:
         """Report the limits of the client's address.
 
-        A POST makes the sandbox refuse the address for the requested seconds.
+        After a POST the sandbox refuses the address for the requested seconds.
         """
         try:
             refusal = await parse_body(request, _Refusal) if request.method == "POST" else None

@@ -88,7 +88,7 @@ class RecordedSource:
         return "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Return the finished candles of a query; unfinished candles are not recorded."""
+        """Return the finished klines of a query; unfinished klines are not recorded."""
         series = query.market, query.symbol, query.interval
         months = sorted(self._series[series]) if series in self._series else []
         newest_first = query.start_us is None

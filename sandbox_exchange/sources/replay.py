@@ -87,12 +87,12 @@ class ReplayFeed:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all messages have passed."""
+        """True if all messages have passed."""
         return self._next is None
 
     @property
     def runs_without_listeners(self) -> bool:
-        """Whether messages pass while no connection is open; true until the end of the recording."""
+        """True until the end of the recording: messages pass also while no connection is open."""
         return not self.is_finished
 
     def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
@@ -196,7 +196,7 @@ class ReplaySource:
 
 
 class ReplayTrading:
-    """Endpoint depth with the snapshots of a recording."""
+    """REST endpoint `depth` with the snapshots of a recording; aggregates are refused."""
 
     def __init__(self, feed: ReplayFeed) -> None:
         self._feed = feed
@@ -224,4 +224,4 @@ class ReplayTrading:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise RestError(-1000, f"A recorded session holds no {what}.")
+    raise RestError(-1000, f"A recorded session contains no {what}.")

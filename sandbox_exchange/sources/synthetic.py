@@ -36,14 +36,14 @@ class SyntheticSource:
         return self._market.symbols(market)
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
-        """Return BREAK outside the listing, else the status of a suspension or TRADING."""
+        """Return BREAK before listing and after delisting, else the status of a suspension or TRADING."""
         hours = self._market.trade_series(market, symbol.symbol).hours
         if not hours.first_us <= now_us < hours.last_us:
             return "BREAK"
         return suspended_status(self._config, market, symbol.symbol, now_us) or "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Return the candles of a query at a time, oldest first."""
+        """Return the klines of a query at a time, oldest first."""
         irregularities = self._market.irregularities(query.market, query.symbol)
         start, end = self._open_time_bounds(irregularities.widen(query), now_us)
         bars = self._market.klines(query.market, query.symbol, query.interval, start, end, now_us)
@@ -53,7 +53,7 @@ class SyntheticSource:
         return irregularities.select_page(irregularities.apply(frame, query.interval, now_us), query, now_us)
 
     def _open_time_bounds(self, query: KlineQuery, now_us: int) -> TimeRange:
-        """Return the bounds of the open times of the requested candles; outages extend the bounds."""
+        """Return the bounds of the open times of the requested klines; outages extend the bounds."""
         step, hours = query.interval, self._market.trade_series(query.market, query.symbol).hours
         bound = min(now_us if query.end_us is None else query.end_us, now_us, hours.last_us) + 1
         first = step.floor(hours.first_us)
@@ -178,7 +178,7 @@ class SyntheticSource:
 
 
 def apply_difference(frame: pl.DataFrame, change: Difference) -> pl.DataFrame:
-    """Change one value of a frame; a frame without the candle stays unchanged."""
+    """Change one value of a frame; a frame without the kline stays unchanged."""
     rows = frame.filter(pl.col("open_us") == change.open_time)
     if rows.is_empty():
         return frame

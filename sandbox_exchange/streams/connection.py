@@ -43,7 +43,7 @@ class ConnectionState(StrEnum):
 
 
 class ConnectionOwner(Protocol):
-    """What a connection needs of the hub that accepts it.
+    """Interface of the hub for the connections that it accepts.
 
     Attributes:
         ping_every_s: Seconds between two pings of a market.
@@ -119,7 +119,7 @@ class StreamConnection(asyncio.Protocol):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether data are sent to the client."""
+        """True if data are sent to the client."""
         return self.state is ConnectionState.OPEN
 
     @property

@@ -66,11 +66,11 @@ class Feed(Protocol):
 
     @property
     def runs_without_listeners(self) -> bool:
-        """Whether messages pass while no connection is open."""
+        """True if messages pass while no connection is open."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether there are no further messages."""
+        """True if there are no further messages."""
 
     def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
         """Prepare the messages of `window` in steps; optional before `window`."""

@@ -129,7 +129,7 @@ class ArchiveClient:
             if page.next_marker is None:
                 return found
             if page.next_marker <= marker:
-                raise ProtocolViolationError("a listing does not advance", where=self._listing_url + prefix)
+                raise ProtocolViolationError("the listing repeats a page", where=self._listing_url + prefix)
             marker = page.next_marker
 
     def download(
@@ -182,7 +182,7 @@ class ArchiveClient:
                 state.etag = None
                 sink.truncate(0)
                 state.on_version(None)
-                raise NetworkError("answers a range with another version or place", where=self.url(file))
+                raise NetworkError("did not send the requested rest of the file", where=self.url(file))
             if total is None:
                 sink.seek(0)
                 sink.truncate(0)
@@ -203,9 +203,7 @@ class ArchiveClient:
                 raise_if_cancelled(cancel, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
-                raise NetworkError(
-                    f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file)
-                )
+                raise NetworkError(f"ended after {sink.tell():,} of {total:,} bytes", where=self.url(file))
         return True
 
 

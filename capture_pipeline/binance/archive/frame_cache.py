@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from capture_pipeline.binance.archive.klines.columns import REMEDY
 from capture_pipeline.binance.archive.klines.interval import count_lengths, reject_other_interval
 from capture_pipeline.binance.archive.klines.parser import parse_blocks
 from capture_pipeline.binance.archive.zip_file import read_entry_blocks
@@ -119,7 +120,7 @@ def _read_frames(content: bytes, stem: str, max_bytes: int, bounds: TimeRange) -
         yield frame
     if strange * 2 > rows:
         what = f"{strange:,} of {rows:,} rows open outside the file's period"
-        raise MalformedDataError(what, where=where, remedy="the file is set aside and other sources are used")
+        raise MalformedDataError(what, where=where, remedy=REMEDY)
     if interval:
         reject_other_interval(lengths, interval, where)
 

@@ -26,8 +26,8 @@ _OTHER_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("is a page of HTML or XML", re.compile(r"(?s)\s*<.*")),
     ("has several lines", re.compile(r"(?s)\s*\S[^\n]*\n\s*\S.*")),
     ("is in the BSD form, SHA256 (name) = digest", re.compile(r"(?i)\s*sha-?256 ?\(.*\) ?= ?[0-9a-f]*\s*")),
-    ("holds a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
-    ("holds a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
+    ("contains a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
+    ("contains a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
 )
 """Wrong forms of a checksum file, in the order in which they are tested."""
 
@@ -142,7 +142,7 @@ class ListingPage:
     Attributes:
         files: Keys in order.
         folders: Common prefixes.
-        next_marker: Where the next page starts; None on the last page.
+        next_marker: Marker of the next page; None on the last page.
     """
 
     files: list[ListedFile]
@@ -154,7 +154,7 @@ def parse_listing(body: bytes) -> ListingPage:
     """Parse a page of a bucket listing, `ListBucketResult`.
 
     Raises:
-        ProtocolViolationError: The body is not such a page.
+        ProtocolViolationError: The body is not a `ListBucketResult`.
     """
     with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolationError):
         # The text is parsed, not the bytes: another encoding could hide a document type, whose entities may

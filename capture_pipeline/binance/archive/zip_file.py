@@ -26,7 +26,7 @@ _MAX_ENTRIES = 1000
 """Far more than one: the four bytes of a directory entry may occur by chance inside compressed data."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
-_REMEDY = "the file is set aside and other sources are used"
+_REMEDY = "the file is not used; run again after the exchange has corrected it"
 
 
 def read_only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:

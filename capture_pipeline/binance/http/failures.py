@@ -102,7 +102,7 @@ def translate_failures(
 def _find_remedy(url: str, sandbox_url: str | None, error: BaseException) -> str | None:
     """Return the command that starts the sandbox if the sandbox refused the connection; else None."""
     is_sandbox = sandbox_url is not None and urlsplit(url)[:2] == urlsplit(sandbox_url)[:2]
-    return "start it with capture sandbox serve" if is_sandbox and _is_refused(error) else None
+    return "start the sandbox with `capture sandbox serve`" if is_sandbox and _is_refused(error) else None
 
 
 def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
@@ -112,7 +112,7 @@ def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
         return ConfigError(what, where=url, remedy=proxy.login_remedy)
     if status in {BACK_OFF, BANNED} or status >= _FIRST_SERVER_ERROR:
         return NetworkError(what, where=url, remedy="check that the proxy reaches this host")
-    return AccessDeniedError(what, status=status, where=url, remedy="have the proxy's rules allow this host")
+    return AccessDeniedError(what, status=status, where=url, remedy="allow this host in the proxy's rules")
 
 
 def _proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
@@ -190,9 +190,9 @@ def refusal_error(
         )
     if status in {FIREWALL, 451}:
         remedy = (
-            "the firewall refuses this address"
+            "wait some minutes, and stop other programs that send requests from this address"
             if status == FIREWALL
-            else "the exchange does not serve this country"
+            else "use an address in a country that the exchange serves"
         )
         denied = AccessDeniedError(
             f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy

@@ -134,7 +134,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _find_variable(name: str) -> str:
-    """Return the variable's name as the environment spells it; lower case wins, as in `getproxies`."""
+    """Return the name of a variable as the environment spells it; small letters first, as in `getproxies`."""
     spellings = [name, name.upper(), *os.environ]
     return next(
         (spelling for spelling in spellings if spelling.lower() == name and os.environ.get(spelling)),

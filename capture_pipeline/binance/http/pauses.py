@@ -14,7 +14,7 @@ from capture_pipeline.errors import BannedError, RateLimitedError
 _LAST_US = 253_402_300_799_999_999
 """The end of the year 9999, microseconds UTC."""
 _Time = Annotated[int, Field(ge=0, le=_LAST_US)]
-_REMEDY = "nothing is sent before"
+_REMEDY = "run again after that time"
 
 
 class HostGroup(StrEnum):

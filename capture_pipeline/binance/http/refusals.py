@@ -31,7 +31,7 @@ _decode = msgspec.json.Decoder(_Error).decode
 
 
 class ErrorBody(NamedTuple):
-    """Body of an error: code and short text; None and an empty text if it is not the exchange's."""
+    """Body of an error: code and short text; None and "" if the body is not the exchange's."""
 
     code: int | None
     text: str
@@ -64,7 +64,7 @@ def parse_retry_after(value: str | None, default: float) -> float:
 
 
 def parse_wait(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> float:
-    """Parse the time to wait after 429, 418 or 403: the longer one of `Retry-After` and the body's.
+    """Parse the time to wait after 429, 418 or 403: the longer of the times in `Retry-After` and the body.
 
     The body states the end of a ban by the exchange's clock, so the header `Date` of the same answer is
     subtracted.

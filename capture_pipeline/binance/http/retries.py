@@ -61,4 +61,4 @@ def retry_transient(
 def raise_if_cancelled(cancel: threading.Event | None, where: str | None = None) -> None:
     """Raise `CaptureError` if `cancel` is set."""
     if cancel is not None and cancel.is_set():
-        raise CaptureError("was not finished: the run was stopped", where=where)
+        raise CaptureError("was not finished, because the run was stopped", where=where)

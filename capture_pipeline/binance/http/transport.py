@@ -126,7 +126,7 @@ class Http:
     ) -> Iterator[StreamedAnswer]:
         """Send a GET and yield the body in chunks, without a limit of time while the download is fast enough.
 
-        A body that ends early raises `NetworkError`. So does a download slower than
+        A body that ends early raises `NetworkError`, and so does a download that is slower than
         `http.least_download_kb_s`.
         """
         min_bytes = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s

@@ -169,7 +169,7 @@ class RestClient:
             f"still refuses the request after {_MAX_TRIES} attempts",
             retry_after_s=60,
             where=url,
-            remedy="lower rate_limits.use_percent; run again later",
+            remedy="run again later, or lower rate_limits.use_percent",
         )
 
     def _send(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:

@@ -54,7 +54,7 @@ class WeightGovernor:
 
 
 class RequestLimiter:
-    """Waits of the requests of all threads to one host.
+    """Limiter of the requests that all threads send to one host.
 
     Attributes:
         weight_per_minute: Weight that may be used in a minute.
@@ -130,4 +130,4 @@ class RequestLimiter:
         with self._lock:
             is_new, self._logged_until_us = pause.until_us != self._logged_until_us, pause.until_us
         if is_new:
-            _log.warning("%s: %s; nothing is sent before", self._host, pause.text)
+            _log.warning("%s: %s; all requests wait until then", self._host, pause.text)

@@ -6,7 +6,7 @@ continues after it. Both produce the same values.
 
 Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of
 trades, `pu`, and since the middle of 2026 `ps` (the pair) and `st` (1: USD-M). A line with an `X` other than
-`MARKET`, or with a `ps` other than the symbol's pair, is left to msgspec.
+`MARKET`, or with a `ps` other than the symbol's pair, is decoded by msgspec.
 
 No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part
 of a line is longer than `PADDING`, each level starts before `end`, and outputs are written only below their

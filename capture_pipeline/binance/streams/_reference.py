@@ -32,7 +32,7 @@ _DECIMAL = re.compile(PLAIN_DECIMAL)
 _MAX_INT64 = 2**63 - 1
 _LONGEST_ORDER_TYPE = 64
 _KINDS = {StreamKind.TRADE: TRADE, StreamKind.DEPTH: DEPTH, StreamKind.SNAPSHOT: SNAPSHOT}
-_REMEDY = "the recording is damaged there; set the line aside, or record again"
+_REMEDY = "delete this line, or record again"
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

@@ -167,7 +167,7 @@ def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
     """Decode a diff; an empty third element of a level is dropped.
 
     Raises:
-        ValueError: The message is not valid JSON of that shape.
+        ValueError: The message is not JSON with the fields of a diff.
         RecursionError: The message is nested too deeply.
     """
     try:
@@ -184,7 +184,7 @@ def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
     """Decode a snapshot; an empty third element of a level is dropped.
 
     Raises:
-        ValueError: The message is not valid JSON of that shape.
+        ValueError: The message is not JSON with the fields of a snapshot.
         RecursionError: The message is nested too deeply.
     """
     try:

@@ -16,7 +16,7 @@ from capture_pipeline.checks.model import Verdict
 from capture_pipeline.cli.check import evaluate
 from capture_pipeline.cli.console import emit_table, one_line_errors, progress
 from capture_pipeline.cli.demo.benchmarks import measured_benchmarks
-from capture_pipeline.cli.demo.session import Recorded, recorded_session
+from capture_pipeline.cli.demo.session import SECONDS, Recorded, recorded_session
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.klines.backfill import outcome_row
@@ -56,13 +56,13 @@ _COLUMNS = (
     default="demo",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of everything that the demo builds.",
+    help="Folder for all files of the demo.",
 )
 @click.option(
     "--port",
     default=8650,
     show_default=True,
-    help="Port of the sandbox exchange; another is taken if it is in use.",
+    help="Port of the sandbox exchange. If it is in use, another one is used.",
 )
 def demo_command(folder: Path, port: int) -> None:
     """Backfill, explain gaps, evaluate gates, record and prove a session on the sandbox exchange."""
@@ -70,7 +70,7 @@ def demo_command(folder: Path, port: int) -> None:
     with one_line_errors():
         deployment_file = prepare(folder)
         with SandboxServer(load_config(folder / SANDBOX_FILE), free_port(port)) as server:
-            write_line(f"Sandbox exchange at {server.url}, its clock at 2025-02-20T10:30Z")
+            write_line(f"Sandbox exchange at {server.url}; its clock is at 2025-02-20T10:30Z")
             deployment = Deployment(load_settings(deployment_file, {"CAPTURE_SANDBOX_URL": server.url}))
             now_us = deployment.rest.server_time_us()
             outcomes = _backfill(deployment, now_us)
@@ -81,34 +81,31 @@ def demo_command(folder: Path, port: int) -> None:
         not_compared = reconcile_all(
             deployment, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False
         ).failures
-        write_line("Recording a live session of seconds, one of its two connections cut on the way")
+        write_line(f"Recording a live session of {SECONDS} s; one of its two connections is cut meanwhile")
         session = recorded_session(deployment_file, folder.absolute() / LIVE_FILE)
         renew_catalog(deployment)
-        write_line("Measuring decimals, disk and replay, at a reduced size")
+        write_line("Running the benchmarks of decimals, disk and replay at a reduced size")
         benchmarks = measured_benchmarks(deployment.lake)
     failed = [result for result in results if result.is_failure]
-    emit_table("What the archive holds", _COLUMNS, [outcome_row(outcome) for outcome in outcomes])
+    emit_table("Bars by symbol and month", _COLUMNS, [outcome_row(outcome) for outcome in outcomes])
     emit_table(
-        "Holes, and what became of them",
+        "Gaps and their causes",
         ("symbol", "from", "to", "bars", "status", "cause", "filled_by"),
         _holes(outcomes),
     )
     fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
     pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
-    again = "a second run downloads none" if fetched or pages else "all bars are those of an earlier run"
-    write_line(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages ({again}).")
+    again = "a second run needs none" if fetched or pages else "all bars are those of an earlier run"
+    write_line(f"Downloads:  {fetched} archive files, all verified; {pages} pages from REST")
+    write_line(f"            ({again})")
+    write_line(f"Gates:      {sum(result.passed for result in results)} of {len(results)} gates passed")
+    found = coverage.summary
+    write_line(f"Coverage:   {found.coverage_percent} % of {found.expected:,} expected bars are present,")
     write_line(
-        f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed."
+        f"            {found.explained_coverage_percent} % if missing bars with a cause are not counted"
     )
-    write_line(
-        f"Coverage {coverage.summary.coverage_percent} % of {coverage.summary.expected:,} expected bars, "
-    )
-    explained = coverage.summary.explained_coverage_percent
-    write_line(
-        f"         {explained} % if bars with an explained cause are left out. "
-        f"{time.monotonic() - started:.0f} s."
-    )
-    _tell_session(session)
+    write_line(f"Duration:   {time.monotonic() - started:.0f} s")
+    _report_session(session)
     judged = [
         (criterion, evidence.judge(criterion)) for evidence in benchmarks for criterion in evidence.criteria
     ]
@@ -123,19 +120,19 @@ def demo_command(folder: Path, port: int) -> None:
         for criterion, result in judged
     ]
     emit_table("Benchmarks at a reduced size", tuple(rows[0]), rows)
-    write_lines("\nMade:")
-    made = {
+    write_lines("\nResults:")
+    results_by_name = {
         "bars": deployment.lake.table("bars"),
         "coverage page": coverage.html,
         "session": session.folder.path,
-        "its proof": deployment.lake.proof(session.folder.session),
-        "its tables": deployment.lake.table("golden_trades").parent,
-        "catalogue": deployment.lake.catalog(),
+        "session proof": deployment.lake.proof(session.folder.session),
+        "all tables": deployment.lake.table("golden_trades").parent,
+        "SQL catalog": deployment.lake.catalog(),
     }
-    for what, path in made.items():
+    for what, path in results_by_name.items():
         write_line(f"  {what:14} {path}")
-    write_lines("\nOpen it in Dagster:  make ui DEMO=1")
-    write_line(f"Ask it:              .venv/bin/capture sql --config {deployment_file} '{_QUESTION}'")
+    write_lines("\nShow them in Dagster:  make ui DEMO=1")
+    write_line(f"Query them with SQL:   .venv/bin/capture sql --config {deployment_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [
         result.reason for result in failed
     ]
@@ -147,14 +144,14 @@ def demo_command(folder: Path, port: int) -> None:
         if result.verdict is Verdict.FAIL and not criterion.remedy
     ]
     if session.proof.state is not State.HOLDS:
-        lines.append(f"the session {session.proof.state} against the published trades")
+        lines.append(f"the comparison of the session with the published trades: {session.proof.state}")
     if lines:
         for line in lines:
             write_line(f"failed: {line}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _tell_session(session: Recorded) -> None:
+def _report_session(session: Recorded) -> None:
     figures = session.metadata.statistics
     row = {
         "session": session.folder.session,
@@ -169,16 +166,15 @@ def _tell_session(session: Recorded) -> None:
         "published": session.proof.figures.trades_published,
         "proof": str(session.proof.state),
     }
-    emit_table(
-        "A live session" if session.is_new else "The live session of an earlier run", tuple(row), [row]
-    )
+    title = "Live session" if session.is_new else "Live session of an earlier run"
+    emit_table(title, tuple(row), [row], names="session")
 
 
 def prepare(folder: Path) -> Path:
     """Write the demo's files to its folder; return the path of the settings.
 
     Raises:
-        ConfigError: A file of the same name has other content; nothing was written.
+        ConfigError: A file of this name exists with other content; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo.files")
     contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
@@ -199,8 +195,8 @@ def _is_there(path: Path, content: bytes) -> bool:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(path), remedy="use another --out"
         ) from None
-    remedy = "use another --out; if it is an earlier demo's, it may also be removed"
-    raise ConfigError("is there and is not this demo's own file", where=str(path), remedy=remedy)
+    remedy = "use another --out, or remove the file if an earlier demo wrote it"
+    raise ConfigError("exists with content of another origin", where=str(path), remedy=remedy)
 
 
 def free_port(port: int) -> int:

@@ -1,8 +1,7 @@
 """Live session of the demo: recorded, validated, converted and proved.
 
-One connection is closed during the recording.
-
-The proof compares it with the trades and candles that the sandbox publishes two days later.
+One of the two connections is closed during the recording. The proof compares the session with the trades and
+klines that the sandbox publishes two days later.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Recorded:
         report: Result of the validation.
         tables: Tables of the session.
         proof: Comparison with published trades.
-        is_new: Whether it was recorded now, or by an earlier demo.
+        is_new: Whether this demo recorded the session; otherwise an earlier demo did.
     """
 
     folder: SessionFolder
@@ -57,7 +56,7 @@ class Recorded:
 
 
 def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
-    """Record a session of seconds, or use the session of an earlier demo; validate, convert and prove it.
+    """Record a short session, or use that of an earlier demo; validate, convert and prove the session.
 
     Raises:
         CaptureError: A step failed.

@@ -104,7 +104,7 @@ def run(
     started = time.monotonic()
     create_folder(deployment.lake.root)
     outcomes: list[Outcome] = []
-    # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
+    # `closing` ends the downloads at once after an interrupt; a traceback would keep the generator alive.
     with (
         progress(title, len(parts), quiet=as_json) as tell,
         closing(backfill(deployment, parts, now_us, use_rest=use_rest)) as done,
@@ -161,7 +161,7 @@ def _lacks_a_file(outcome: Outcome) -> bool:
 
 
 def _show_unused(outcomes: list[Outcome]) -> None:
-    """Write each file that came and is not used to standard error, with the reason."""
+    """Write each downloaded file that is not used to standard error, with the reason."""
     unused: list[str] = []
     for outcome in outcomes:
         files = UnusedFiles.of(outcome)
@@ -226,7 +226,7 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     )
     if refused:
         notes.append(
-            "REST serves no klines of these symbols, their bars come from the archive alone: "
+            "REST serves no klines of these symbols, their bars are from the archive only: "
             f"{', '.join(refused)}"
         )
     if suspended:

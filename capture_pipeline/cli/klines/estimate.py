@@ -20,7 +20,7 @@ def show_estimate(found: Estimate, *, as_json: bool) -> None:
     write_line(f"to download: {found.files:,} files, {found.bytes / _MB:,.1f} MB")
     write_line(
         f"requests: {found.archive_requests:,} to the archive, {found.rest_requests:,} to REST; "
-        "more where files have holes"
+        "more if files have holes"
     )
     if not found.files:
         return

@@ -28,7 +28,7 @@ _MOST_LISTED = 40
 
 
 @click.command("gaps", epilog="Example: capture klines gaps --fill --symbol BTCUSDT --from 2024-12")
-@click.option("--fill", is_flag=True, help="Request every hole that REST may fill, first.")
+@click.option("--fill", is_flag=True, help="First request the missing bars from REST.")
 @click.option("--all", "show_all", is_flag=True, help="Show explained and filled gaps too.")
 @JSON
 @partition_options

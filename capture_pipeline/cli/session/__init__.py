@@ -15,7 +15,7 @@ _HERE = "capture_pipeline.cli.session"
     sources={
         "start": CommandSource(f"{_HERE}.recording", "start_command", "Record in the foreground"),
         "stop": CommandSource(f"{_HERE}.recording", "stop_command", "Finish a session"),
-        "status": CommandSource(f"{_HERE}.status", "status_command", "Show sessions under way"),
+        "status": CommandSource(f"{_HERE}.status", "status_command", "Show unfinished sessions"),
         "list": CommandSource(f"{_HERE}.status", "list_command", "List all sessions"),
         "plan": CommandSource(f"{_HERE}.status", "plan_command", "List planned sessions"),
         "preflight": CommandSource(

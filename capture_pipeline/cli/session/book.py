@@ -38,11 +38,13 @@ from capture_pipeline.terminal import write_line
 def book_command(
     target: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None
 ) -> None:
-    """Show the book of TARGET as it was after every message captured up to a time.
+    """Show the order book of TARGET at a time: after all messages that were captured up to it.
 
-    TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading
-    the recording from its start. Exit code 1: the book at that time is not known; the reason and the time
-    without a book are reported.
+    TARGET is a recording, the folder of a session, or the id of a session. If the session has tables, the
+    recording is not read from its start.
+
+    Exit code 1: the book at that time is not known; the command reports the reason and the period without a
+    book.
     """
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
@@ -90,7 +92,7 @@ def book_command(
     )
     bid_count, ask_count = replay.book.level_counts
     write_line(
-        f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at "
+        f"{bid_count:,} bids and {ask_count:,} asks in total; last message captured at "
         f"{_time_of(found.capture_ns)}"
     )
 
@@ -124,7 +126,7 @@ def _reason_of(found: BookAt) -> str:
             if found.from_ns
             else "the recording has no further diff"
         )
-    return "no snapshot had come"
+    return "no snapshot had arrived"
 
 
 def _hole_of(found: BookAt) -> dict[str, int | None]:

@@ -34,13 +34,13 @@ from capture_pipeline.terminal import write_line
     help="Folder of all sessions.",
 )
 @click.option("--regime", default="imported", show_default=True, help="Folder of the session below --out.")
-@click.option("--symbol", help="Symbol of snapshots that do not name one.")
+@click.option("--symbol", help="Symbol of snapshots that do not contain it.")
 @click.option(
     "--market",
     type=click.Choice(MARKETS),
-    help="Spot, USD-M or COIN-M futures, if the data do not say it.",
+    help="Spot, USD-M or COIN-M futures, if the files do not show it.",
 )
-@click.option("--venue", help="For instance binance or binance.us, if the data do not say it.")
+@click.option("--venue", help="For instance binance or binance.us, if the files do not show it.")
 def import_command(
     files: tuple[Path, ...],
     origin: str,
@@ -52,9 +52,10 @@ def import_command(
 ) -> None:
     """Build one session from the files of one recording, in any order. Nothing is overwritten.
 
-    Standard output names the folder of the session. Standard error reports market, venue, timestamps, and
-    lines that were skipped. Exit code 2: a file has another format, or a line is wrong and no damage of the
-    file explains it.
+    The folder of the session is written to standard output. A report on market, venue, timestamps and skipped
+    lines is written to standard error.
+
+    Exit code 2: a file has another format, or a line of an undamaged file is wrong.
     """
     with one_line_errors():
         folder = import_session(

@@ -32,10 +32,12 @@ from capture_pipeline.terminal import write_line
 def preflight_command(
     symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None
 ) -> None:
-    """Check disk, clock, network and streams before a recording. Exit code 1: a check failed.
+    """Check disk, clock, network and streams before a recording.
 
-    Lines with SEEN report behaviour of the exchange that no document states. The last line names a JSON file
-    with all of them.
+    Lines with SEEN report observations of the exchange that its documentation does not contain. The last line
+    names a JSON file with all observations.
+
+    Exit code 1: a check failed.
     """
     with one_line_errors():
         settings = load_settings(config)

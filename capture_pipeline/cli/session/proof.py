@@ -29,8 +29,8 @@ _EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
 def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Compare a session with the trades and klines that the exchange published.
 
-    Exit code 1: the session differs. 2: a file could not be compared (it is named, the others are compared),
-    or no file could be.
+    Exit code 1: the session differs. 2: at least one published file could not be compared; the command names
+    it and compares all other files.
     """
     deployment = open_deployment(config)
     with one_line_errors():

@@ -36,7 +36,7 @@ from capture_pipeline.terminal import write_line
 
 _STOP_S = 120.0
 _SYMBOLS_S = 5.0
-"""Longest delay of a recording by the request for the symbols."""
+"""Longest time for which the request for the symbols may delay a recording, seconds."""
 
 
 @click.command(
@@ -54,14 +54,14 @@ _SYMBOLS_S = 5.0
     "--regime",
     default="custom",
     show_default=True,
-    help="high_volume, low_volume, special_event or your own.",
+    help="high_volume, low_volume, special_event or another name.",
 )
 @click.option("--description", default="", help="Details of the event or the conditions.")
 @click.option("--connections", type=click.IntRange(1, 4), help="Number of parallel connections.")
 @click.option(
     "--no-resume",
     is_flag=True,
-    help="Set aside an unfinished session of the same symbols and regime, and start a new one.",
+    help="Rename an unfinished session of the same symbols and regime, and start a new one.",
 )
 @SESSIONS
 @CONFIG
@@ -80,7 +80,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         _check_disk(settings, root)
         if options["no_resume"] or not list_open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
-            plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
+            plan = _new_plan(settings, symbols, options)  # the session starts after the request
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_hide=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
@@ -99,7 +99,7 @@ def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, A
 
 
 def _report_set_aside(path: Path) -> None:
-    write_line(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
+    write_line(f"Renamed the unfinished session: {path}   (capture session list --all shows it)", err=True)
 
 
 def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
@@ -114,9 +114,9 @@ def _check_disk(settings: Settings, root: Path) -> None:
     create_folder(root)
     free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
-        remedy = "free the disk, or lower recording.free_disk_gb"
+        remedy = "free disk space, or lower recording.free_disk_gb"
         raise StorageError(
-            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            f"{free:.1f} GB are free, but a session needs {least:g} GB to start",
             where=str(root),
             remedy=remedy,
         )
@@ -138,8 +138,8 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     except CaptureError as failure:
         write_line(
             (
-                f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording "
-                f"begins all the same: {failure}"
+                f"Whether the exchange lists {', '.join(symbols)} could not be checked; the "
+                f"recording begins nevertheless: {failure}"
             ),
             err=True,
         )
@@ -152,7 +152,7 @@ def _report_end(ended: RecorderResult) -> None:
     if ended.metadata is None:
         session = ended.folder.session
         write_line(
-            f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.",
+            f"Interrupted. The same command resumes it; `capture session stop {session}` finishes it.",
             err=True,
         )
         click.get_current_context().exit(EXIT_INTERRUPTED)
@@ -179,7 +179,7 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
         settings = load_settings(config)
         folder = find_session(sessions_root(settings, output), session)
         deadline = time.monotonic() + _STOP_S
-        # Asked again, for a recorder that dies while it finishes leaves the rest to us.
+        # `stop` is called again: if the recorder dies before the session is finished, `stop` finishes it.
         while stop(folder, settings) is None:
             if time.monotonic() > deadline:
                 raise StorageError(

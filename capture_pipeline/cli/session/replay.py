@@ -56,14 +56,16 @@ def replay_command(
     as_json: bool,
     config: Path | None,
 ) -> None:
-    """Replay the book of TARGET: a recording, the folder of a session or its id.
+    """Replay the order book of TARGET: a recording, the folder of a session, or the id of a session.
 
-    The report contains counts, missing ids and the last best prices. Missing ids are reported and are no
-    failure: after them there is no book until the next snapshot. Exit code 2: TARGET cannot be read.
+    The report contains counts, missing ids and the last best prices. Missing ids do not fail the command:
+    after missing ids there is no book until the next snapshot.
+
+    Exit code 2: TARGET cannot be read.
     """
     if (every_s is None) != (out is None) or (is_long and out is None):
         raise click.UsageError(
-            "--every and --out go together, and --long with them: the step, and the file for the levels"
+            "--every and --out need each other, and --long needs both: give the interval and the file"
         )
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
@@ -153,7 +155,7 @@ def _show(report: dict[str, Any]) -> None:
     write_line(
         f"{report['symbol'] or report['source']}: {report['messages']:,} messages, "
         f"{report['events']:,} level updates in {report['seconds']:.1f} s"
-        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots taken, "
+        f" ({rate / 1e6:.2f} M/s); {report['gaps']} gaps, {report['snapshots']} snapshots loaded, "
         f"crossed {report['crossed']} times"
     )
     best = report["best"]

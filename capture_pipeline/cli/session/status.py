@@ -102,7 +102,7 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     "--all",
     "with_set_aside",
     is_flag=True,
-    help="List sessions that --no-resume set aside too, with their folders.",
+    help="Also list the sessions that --no-resume renamed, with their folders.",
 )
 @SESSIONS
 @JSON
@@ -110,7 +110,7 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
 def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:
     """List all sessions, newest first.
 
-    Exit code 1: a file of a session is damaged; it is named, and the others are listed.
+    Exit code 1: a file of a session is damaged; the command names that session and lists the others.
     """
     with one_line_errors():
         root = sessions_root(load_settings(config), output)

@@ -28,9 +28,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "times", epilog="Example: capture session times 20260803T123000Z_high_volume_btcusdt --out times.html"
 )
 @click.argument("session", required=False)
-@click.option("--trades", type=_FILE, help="Trades of Crypto Lake, Parquet.")
-@click.option("--deltas", type=_FILE, help="book_delta_v2 of Crypto Lake, Parquet.")
-@click.option("--books", type=_FILE, help="book of Crypto Lake, Parquet.")
+@click.option("--trades", type=_FILE, help="Parquet file of trades of Crypto Lake.")
+@click.option("--deltas", type=_FILE, help="Parquet file of book_delta_v2 of Crypto Lake.")
+@click.option("--books", type=_FILE, help="Parquet file of book of Crypto Lake.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, HTML.")
 @click.option(
     "--publish", "is_published", is_flag=True, help="Publish the result as the evidence that go_no_go reads."

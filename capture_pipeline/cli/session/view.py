@@ -23,7 +23,7 @@ SET_ASIDE = "set aside"
 _NO_PARTS = {"received", "written", "killed", "processes"}
 _IN_WORDS = {"in_memory": "in memory", "difference": "not accounted for"}
 _LATE_S = 5.0
-"""A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
+"""Longer delays are shown. A recorder that was started by hand needs a second or two to connect."""
 
 
 def overview(folders: list[SessionFolder]) -> Group:
@@ -63,7 +63,7 @@ def _add_rows(table: Table, status: Status, state: SessionState) -> None:
     for refill, count in status.refills.items():
         table.add_row(
             "refills",
-            f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids came by REST",
+            f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids returned by REST",
         )
 
 
@@ -84,7 +84,7 @@ def _account(account: dict[str, int]) -> str:
         if count and name not in _NO_PARTS
     ]
     killed = (
-        f"; {account['killed']} recorders were killed, with what they had not written"
+        f"; {account['killed']} recorders were killed; messages that they had not written are not counted"
         if account.get("killed")
         else ""
     )
@@ -124,7 +124,7 @@ def state_lines(folders: list[SessionFolder]) -> list[str]:
 
 
 def session_document(folder: SessionFolder) -> dict[str, Any]:
-    """Return the state of a session for JSON; for a session with damaged files, the damage."""
+    """Return the state of a session for JSON, or its damage if its files are damaged."""
     head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
     try:
         state, status = session_state(folder)

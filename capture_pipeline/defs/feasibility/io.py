@@ -22,10 +22,10 @@ _SCHEMA = dg.TableSchema(
         dg.TableColumn("rows", "int", "Number of rows of golden_depth, or of lines"),
         dg.TableColumn("plain_mb", "float", "Size of the values in memory, MB (1e6 bytes)"),
         dg.TableColumn("stored_mb", "float", "Size of the file, MB"),
-        dg.TableColumn("write_mb_s", "float", "Stored MB written a second, fsync included"),
-        dg.TableColumn("read_mb_s", "float", "Stored MB read a second, with an empty page cache"),
-        dg.TableColumn("plain_write_mb_s", "float", "MB of values written a second"),
-        dg.TableColumn("plain_read_mb_s", "float", "MB of values read a second"),
+        dg.TableColumn("write_mb_s", "float", "Stored MB written per second, fsync included"),
+        dg.TableColumn("read_mb_s", "float", "Stored MB read per second, with an empty page cache"),
+        dg.TableColumn("plain_write_mb_s", "float", "MB of values written per second"),
+        dg.TableColumn("plain_read_mb_s", "float", "MB of values read per second"),
         dg.TableColumn("cached", "string", "Share of the file that was still in the page cache"),
     ]
 )

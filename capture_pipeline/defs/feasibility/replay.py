@@ -20,8 +20,8 @@ _SCHEMA = dg.TableSchema(
         dg.TableColumn(
             "from", "string", "Source of the replay: memory, Parquet, or the raw recording (JSONL.gz)"
         ),
-        dg.TableColumn("events", "float", "Level updates a second"),
-        dg.TableColumn("messages", "float", "Messages a second"),
+        dg.TableColumn("events", "float", "Level updates per second"),
+        dg.TableColumn("messages", "float", "Messages per second"),
         dg.TableColumn("peak", "float", "Largest resident memory, MB"),
         dg.TableColumn("p95", "float", "95th percentile of resident memory, MB; sampled every 10 ms"),
     ]
@@ -59,7 +59,7 @@ class ReplayConfig(dg.Config):
     kinds={"numba", "parquet"},
     code_version="1",
     description="Speed of the reconstruction of an order book from memory, Parquet and a raw recording: "
-    "level updates a second and memory in MB, also with limited memory.",
+    "level updates per second and memory in MB, also with limited memory.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def replay_benchmark(

@@ -11,7 +11,7 @@ import dagster as dg
 from capture_pipeline.backoff import Backoff
 
 MAX_ATTEMPTS = 200
-"""Most runs of one session, including retries."""
+"""Maximum number of runs of one session, including retries."""
 JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
 _STEADY_S = 60.0
 """A run that lasted this long resets the wait before the next run."""
@@ -61,7 +61,10 @@ class SessionRuns:
         return now_s >= (started.end_time or 0.0) + self._wait_s()
 
     def _wait_s(self) -> float:
-        """Return the wait: 5 s after two short runs in a row, doubled with each further one, otherwise 0."""
+        """Return the wait before the next run: 5 s after two short runs in a row, otherwise 0.
+
+        The wait doubles with each further short run.
+        """
         ended = [record for record in self.records if record.dagster_run.is_finished]
         short = sum(1 for _ in takewhile(_was_short, ended))
         return _WAITS.wait_s(short - 1)
@@ -82,7 +85,10 @@ def _was_short(record: dg.RunRecord) -> bool:
 
 
 def _retry_wait_s(run: dg.DagsterRun) -> float:
-    """Return the time that Dagster may need to start the retry; it sets the tag after the status."""
+    """Return the time that Dagster may need to start its own retry of a run; 0 if it starts none.
+
+    Dagster sets the status of the run before the tag that announces the retry.
+    """
     if _RETRIED in run.tags:
         return 0.0
     return {None: _DECIDED_S, "true": _RETRY_S}.get(run.tags.get(_WILL_RETRY), 0.0)

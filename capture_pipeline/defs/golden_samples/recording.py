@@ -56,7 +56,7 @@ _SCHEMA = dg.TableSchema(
     code_version="1",
     pool=POOL,
     description="Recording of one session: trades and order-book diffs as the exchange sent them, merged "
-    "from two connections; one JSON line a message, gzip. A ledger lists every missing id. The recorder is "
+    "from two connections; one JSON line per message, gzip. A ledger lists every missing id. The recorder is "
     "a separate process, which continues if this run dies.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
@@ -86,7 +86,7 @@ def golden_samples(
 def _check_disk(deployment: Deployment, folder: SessionFolder) -> None:
     free_gb, reserve_gb = free_bytes(folder.path) / 1e9, deployment.settings.recording.free_disk_gb
     if not folder.growing.exists() and not folder.metadata.exists() and free_gb < reserve_gb:
-        remedy = "free the disk, or lower recording.free_disk_gb"
+        remedy = "free disk space, or lower recording.free_disk_gb"
         raise StorageError(
             f"{free_gb:.1f} GB are free, but a session needs {reserve_gb:g} GB to start",
             where=str(folder.path),

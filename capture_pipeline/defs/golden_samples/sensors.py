@@ -175,7 +175,7 @@ def _report_queued(instance: dg.DagsterInstance, runs: SessionRuns, plan: Sessio
 
 
 def _is_empty(folder: SessionFolder) -> bool:
-    """Return True if a session has no messages; False for damaged metadata, which the run will report."""
+    """Return True if a session has no messages; False if its metadata are damaged: its run reports that."""
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError:

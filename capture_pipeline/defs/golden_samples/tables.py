@@ -71,13 +71,13 @@ def _describe(deployment: Deployment, table: Table, manifest: GoldenManifest) ->
     deps=[table.name for table in SESSION_TABLES],
     automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
-    description="Page with plots that compares all sessions: messages a second, latency, spread, depth, "
+    description="Page with plots that compares all sessions: messages per second, latency, spread, depth, "
     "volatility, gaps and reconnects.",
     metadata={
         "dagster/column_schema": dg.TableSchema(
             [
                 dg.TableColumn("figure", "string", "Name of the figure, with its unit"),
-                dg.TableColumn("session", "string", "Value of the figure; one column a session"),
+                dg.TableColumn("session", "string", "Value of the figure; one column per session"),
             ]
         )
     },

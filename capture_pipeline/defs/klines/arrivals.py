@@ -1,9 +1,9 @@
-"""Sensor that reports files of the lake which other programs wrote.
+"""Sensor that reports files of the lake that other programs wrote.
 
-It reports materializations without a run, and the evaluations of their checks.
-The sensor goes over all partitions in rounds; each tick does a part of a round. It inspects partitions whose
-files changed since the last round, and reports those whose newest materialization is older than the files and
-has different metadata.
+The sensor reports materializations without a run, and the evaluations of their checks. It handles all
+partitions in rounds; each tick is a part of a round. A round inspects partitions whose files changed since
+the last round. It reports those whose newest materialization is older than the files and has different
+metadata.
 """
 
 import time
@@ -41,7 +41,7 @@ from capture_pipeline.klines.stored_results import (
 from capture_pipeline.lake.paths import Partition
 
 MAX_PARTITIONS = 50
-"""Most partitions reported in a tick."""
+"""Maximum number of partitions that a tick reports."""
 MAX_ROWS = 2_500_000
 """A tick ends after partitions with this many bars were reported: their checks read all bars."""
 MAX_INSPECTED = 1_000
@@ -216,7 +216,8 @@ class ArrivalsTick:
     def _evaluate_checks(self, partitions: Sequence[Partition]) -> None:
         """Evaluate the checks of partitions whose newest materialization has no run and no evaluation.
 
-        Dagster is asked for these partitions because an earlier tick may have ended before its evaluations.
+        Dagster's storage is searched for these partitions, because an earlier tick may have ended before its
+        evaluations.
         """
         by_key = {str(key_of(partition)): partition for partition in partitions}
         newest = NewestMaterializations(self.instance, by_key)

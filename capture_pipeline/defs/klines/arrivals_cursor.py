@@ -15,7 +15,7 @@ class Round:
 
     Attributes:
         since_ns: Files that changed before this time were inspected in earlier rounds.
-        began_ns: Begin of this round; 0 before its first tick.
+        began_ns: Start of this round; 0 before its first tick.
         position: Number of inspected partitions.
         waiting_ns: Earliest change of a postponed partition; 0 if none was postponed.
         newest_gaps_ns: Latest change of a gap ledger so far.
@@ -46,7 +46,7 @@ class Round:
         return self.waiting_ns > 0
 
     def start(self, now_ns: int) -> "Round":
-        """Set the begin of the round if it has not begun."""
+        """Set the start of the round if the round has not begun."""
         return self if self.began_ns else replace(self, began_ns=now_ns)
 
     def record_gaps(self, gaps_ns: int) -> "Round":

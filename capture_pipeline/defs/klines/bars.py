@@ -120,7 +120,7 @@ def bar_gaps(
     backfill_policy=BACKFILL_POLICY,
     code_version="1",
     description="Values on which the monthly file of a closed month differs from daily files or REST, one "
-    "row a field. The job month_close materializes it.",
+    "row per field. The job month_close materializes it.",
     metadata={"dagster/column_schema": build_schema(CONFLICTS)},
 )
 def month_reconciliation(

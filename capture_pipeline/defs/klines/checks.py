@@ -1,6 +1,7 @@
 """Asset checks of klines.
 
-One step a table evaluates all gates of the table and yields one evaluation a partition and check.
+Each table has one step. It evaluates all gates of the table and yields one evaluation for each partition and
+check.
 A gate that raises an error fails its step; this is not reported as bad data. Dagster's `AssetCheckResult` has
 no partition, so the step yields `AssetCheckEvaluation`s.
 """
@@ -123,7 +124,7 @@ def _build_table_checks(
 def _partition_keys(
     context: dg.AssetCheckExecutionContext, table: str, partitions: dg.PartitionsDefinition[Any]
 ) -> list[str]:
-    """Return the partitions of the run; without any, all materialized partitions."""
+    """Return the partitions of the run; of a run without partitions, all materialized ones."""
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
     keys = context.instance.get_materialized_partitions(dg.AssetKey(table))
@@ -137,7 +138,7 @@ def evaluate(
     partitions: Sequence[Partition],
     now_us: int,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Evaluate the checks of a table and return one evaluation a partition and check.
+    """Evaluate the checks of a table; return one evaluation for each partition and check.
 
     Failed evaluations are last in the list, because the page of a check shows the latest evaluation first.
 

@@ -17,7 +17,7 @@ _TYPES = (
     dg.DagsterEventType.RUN_SUCCESS,
 )
 MAX_EVENTS = 1000
-"""Most events of one type that are read at once."""
+"""Maximum number of events of one type that are read at once."""
 _LEVEL_OF_SEVERITY = {dg.AssetCheckSeverity.ERROR: Level.CRITICAL, dg.AssetCheckSeverity.WARN: Level.WARNING}
 """Level of a failed check whose metadata have no level."""
 CHECK_PREFIX, RUN_PREFIX = "check:", "run:"

@@ -48,7 +48,7 @@ def stale_reason(instance: dg.DagsterInstance, deployment: Deployment, record: d
     run_id = record.dagster_run.run_id
     lock = run_lock_path(deployment, run_id)
     if is_abandoned(lock):
-        return "its process is gone"
+        return "its process has ended"
     if lock.exists():
         return None
     age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())

@@ -17,7 +17,7 @@ _UPDATED = _Condition.any_deps_match(_Condition.newly_updated())
 built the asset, but failed before."""
 _INPUT_UPDATED = _UPDATED.since(_Condition.newly_updated()) & _UPDATED.since(_Condition.newly_requested())
 """An input was updated after the asset was built and after it was requested. `since_last_handled` is not
-used: if the input and the asset were updated between two ticks, it takes the asset for the newer one. Each
+used: if the input and the asset were updated between two ticks, it treats the asset as the newer one. Each
 `since` here compares the times of two events."""
 _SETTLED = ~_Condition.any_deps_match(_Condition.newly_updated())
 """No input was updated since the last tick. `lake_arrivals` reports the assets of a partition one by one, and

@@ -1,4 +1,4 @@
-"""Dagster's asset checks from checks and their results, and the materializations that they judge."""
+"""Conversion of checks and their results to Dagster's asset checks and evaluations."""
 
 import warnings
 from collections.abc import Iterable

@@ -15,7 +15,7 @@ from capture_pipeline.reporting.markdown import Markdown, text
 from capture_pipeline.reporting.pages import REPORTS
 
 LONGEST_TEXT = 2000
-"""Most characters of a metadata value, and of a description."""
+"""Maximum number of characters of a metadata value, and of a description."""
 
 
 def metadata(values: Mapping[str, object]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A failed partition does not stop the others; each good partition gets a materialization.
 
-A step returns one result an asset, from which Dagster creates a materialization for each partition of the
+A step returns one result per asset, from which Dagster creates a materialization for each partition of the
 run; metadata of a partition are added before. A step that fails returns no result; in this case the runner
 records the good partitions itself.
 """
@@ -43,7 +43,7 @@ def run_partitions(
         describe: Returns the metadata of a result by asset.
 
     Yields:
-        One result an asset, from which Dagster creates a materialization for each partition.
+        One result per asset, from which Dagster creates a materialization for each partition.
 
     Raises:
         Failure: Partitions failed with permanent errors, or the step has no retries left; the others are

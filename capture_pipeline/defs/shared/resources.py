@@ -54,7 +54,7 @@ def run_lock(path: Path) -> Iterator[None]:
 
 
 def with_short_timeouts(deployment: Deployment) -> Deployment:
-    """Return the deployment with one attempt a request and short time-outs, for sensors and schedules."""
+    """Return the deployment with one attempt per request and short time-outs, for sensors and schedules."""
     http = deployment.settings.http.model_copy(
         update={
             "attempts": 1,

@@ -59,7 +59,7 @@ def build_table(
 def build_records(rows: Sequence[Mapping[str, Any]], most: int = MAX_ROWS) -> list[dict[str, Any]]:
     """Build rows for metadata, which Dagster shows as JSON.
 
-    Unlike a table they have no schema, which would add 190 bytes a column to each of the two or three copies
+    Unlike a table they have no schema. It would add 190 bytes per column to each of the two or three copies
     of an event.
 
     Args:

@@ -132,7 +132,7 @@ class FloatRepresentation(PolarsRepresentation):
         }
 
     def vwap_of(self, row: dict[str, Any], rows: Rows) -> Decimal | None:
-        """Return the quotient, rounded to eight decimals."""
+        """Return the VWAP of a row, rounded to eight decimals."""
         del rows
         return Decimal(row["notional"] / row["quantity"]).quantize(VWAP_PLACES, context=EXACT)
 
@@ -157,12 +157,12 @@ class DecimalRepresentation(PolarsRepresentation):
         return pl.Series(decimals_from_units(lots * rows.quantity_factor))
 
     def vwap(self) -> list[pl.Expr]:
-        """Return the quotient of polars' own division."""
+        """Return the VWAP by Polars' division of decimals."""
         notional, volume = self.notional()[0], self.volume()[0]
         return [(notional / volume).alias("vwap")]
 
     def vwap_of(self, row: dict[str, Any], rows: Rows) -> Decimal | None:
-        """Return the quotient."""
+        """Return the VWAP of a row."""
         del rows
         return Decimal(row["vwap"])
 

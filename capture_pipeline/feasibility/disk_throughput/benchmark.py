@@ -32,7 +32,7 @@ from capture_pipeline.lake.files import create_folder
 
 MONTH_BYTES = 220e9
 NEEDED_RATE = MONTH_BYTES / (30 * 86400)
-"""Needed rate of stored bytes a second, for 220 GB in a month."""
+"""Needed rate in stored bytes per second, for 220 GB in a month."""
 _LINES_ROWS = 100_000
 
 
@@ -63,17 +63,17 @@ class IoBenchmark:
 
     @property
     def write_rate(self) -> float:
-        """Slowest sustained rate of writing, stored bytes a second."""
+        """Slowest sustained rate of writing, stored bytes per second."""
         return min(one.write_rate for one in self.sustained)
 
     @property
     def read_rate(self) -> float:
-        """Slowest sustained rate of reading, stored bytes a second."""
+        """Slowest sustained rate of reading, stored bytes per second."""
         return min(one.read_rate for one in self.sustained)
 
     @property
     def margin(self) -> float:
-        """Slower one of writing and reading, divided by the needed rate."""
+        """The slower rate of writing and reading, divided by the needed rate."""
         return min(self.write_rate, self.read_rate) / NEEDED_RATE
 
 
@@ -88,7 +88,7 @@ def measure(
 
     At the smallest size, every layout is measured. At the other sizes, only the project's layout and those
     with one difference are measured, each as a whole and batch by batch. The project's layout is measured
-    `repeats` times. The largest table is in memory twice, as written and as read, with 67 bytes a row.
+    `repeats` times. The largest table is in memory twice, as written and as read, with 67 bytes per row.
 
     Args:
         folder: Folder on the disk. Its files are removed; the folder is removed if it is empty then.

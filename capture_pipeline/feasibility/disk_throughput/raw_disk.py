@@ -47,12 +47,12 @@ class MediumRate:
 
     @property
     def write_rate(self) -> float:
-        """Bytes a second, the faster one of both ways."""
+        """Bytes written per second, through the page cache or without it, whichever is faster."""
         return self.bytes / min(filter(None, (self.write_s, self.direct_write_s)))
 
     @property
     def read_rate(self) -> float:
-        """Bytes a second, without the page cache if possible."""
+        """Bytes read per second, without the page cache if possible."""
         return self.bytes / (self.direct_read_s or self.read_s)
 
 

@@ -55,17 +55,17 @@ class Timing:
 
     @property
     def write_rate(self) -> float:
-        """Stored bytes written a second."""
+        """Stored bytes written per second."""
         return self.stored_bytes / self.write_s
 
     @property
     def read_rate(self) -> float:
-        """Stored bytes read a second."""
+        """Stored bytes read per second."""
         return self.stored_bytes / self.read_s
 
     @property
     def min_rate(self) -> float:
-        """Slower one of both rates."""
+        """The slower of the two rates, bytes per second."""
         return min(self.write_rate, self.read_rate)
 
 

@@ -102,7 +102,7 @@ def _build_skew_reading(found: list[_Measured], counted_streams: int) -> Reading
         )
         return Reading(criterion=SKEW.name, measured=None, note=note)
     skew, (subject, worst) = max(found, key=lambda each: each.value)
-    note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms taken out"
+    note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms subtracted"
     return Reading(criterion=SKEW.name, measured=skew, note=note)
 
 
@@ -156,7 +156,7 @@ def _find_objections(stream: StreamTimes) -> list[str]:
             else "cannot be compared with receipts"
         )
         return [
-            f"{stream.name}: origin times {what} at the 95th percentile, the offset of the clocks taken out"
+            f"{stream.name}: origin times {what} at the 95th percentile, without the offset of the clocks"
         ]
     return []
 
@@ -172,16 +172,16 @@ def _list_notes(stream: StreamTimes, clock: Clock) -> list[str]:
         notes.append(f"{stream.name}: the exchange sends no origin time; order them by their update id")
     if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold.limit:
         which = (
-            "behind the exchange's, or more"
+            "behind that of the exchange, or more"
             if stream.offset_ms < 0
-            else "ahead of the exchange's, or messages take that long"
+            else "ahead of that of the exchange, or messages take that long"
         )
-        clocks = f"the receiving clock runs {abs(stream.offset_ms):,.1f} ms {which}"
+        clocks = f"the receiving clock is {abs(stream.offset_ms):,.1f} ms {which}"
         remedy = f"add {-stream.offset_ms:,.1f} ms to receipts before you compare them with origin times"
         notes.append(f"{stream.name}: {clocks}; {remedy}")
     if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold.limit:
         notes.append(
-            f"{stream.name}: the offset changed by {stream.drift_ms:,.1f} ms; subtract it by period, not once"
+            f"{stream.name}: the offset changed by {stream.drift_ms:,.1f} ms; subtract it period by period"
         )
     if stream.regressions and clock is Clock.ORIGIN:
         remedy = "keep the order of receipt among them"

@@ -184,7 +184,7 @@ def _collect_row(frame: pl.LazyFrame) -> dict[str, int]:
 
 def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
     with guard_parquet(
-        "a table of the stream", remedy="fetch the file again, or convert the recording again"
+        "a table of the stream", remedy="download the file again, or convert the recording again"
     ):
         return frame.collect(engine="streaming")
 

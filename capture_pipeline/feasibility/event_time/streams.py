@@ -76,7 +76,7 @@ def _scan_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
     origin, receipt = (find_column(columns, name, str(path)) for name in ("origin", "receipt"))
     for key in keys:
         find_column(columns, key, str(path))
-    frame = scan_tables([path], "fetch it again")
+    frame = scan_tables([path], "download it again")
     if keys:
         frame = _select_first(frame, receipt, *keys)
     return frame.select(

@@ -180,7 +180,7 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
     for kind, run in found.runs.items():
         cells = (run.events_per_s, run.messages / run.seconds, run.peak_mb, run.p95_mb)
         rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
-    outcome = "as it should" if found.pressure_held else md.bold("not as it should")
+    outcome = "correctly" if found.pressure_held else md.bold("incorrectly")
     ended = md.sentence(
         f"With {found.cap_mb:,} MB in addition to the program itself, the replay ended ",
         outcome,
@@ -198,9 +198,9 @@ def _replay(command: list[str]) -> ReplayRun:
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1][:300]
         raise BenchmarkError(
-            f"a replay ended with {done.returncode}: {last_line}",
+            f"a replay ended with exit code {done.returncode}: {last_line}",
             where=" ".join(command),
-            remedy="remove the cause that the message names",
+            remedy="run this command alone to see its whole output",
         )
     return ReplayRun.model_validate_json(done.stdout)
 

@@ -39,8 +39,8 @@ class IdGap(BaseModel):
         last_good_id: Last id before the gap.
         first_good_id: First id after the gap.
         lost: Number of missing ids.
-        recovered_ms: Time until a snapshot made the book valid again; None if another gap or the end came
-            first.
+        recovered_ms: Time until a snapshot after which the book was valid again; None if another gap or the
+            end was first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

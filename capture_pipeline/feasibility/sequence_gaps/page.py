@@ -19,7 +19,7 @@ _ROWS = {
     "Ids from first to last": "ids",
     "Ids lost": "lost_ids",
     "Gaps": "gaps",
-    "Diffs that came twice": "duplicates",
+    "Diffs received twice": "duplicates",
     "Diffs that overlap": "overlaps",
     "Lost ids of all ids, % (decides)": "lost_ids_percent",
     "Lost messages of all expected, estimated, %": "lost_events_percent",
@@ -107,7 +107,7 @@ def _describe_feed(feed: FeedFigures) -> list[str]:
             "before the next gap or the end"
         )
     if feed.first_valid_ms is None:
-        lines.append("No snapshot fits the diffs: a book cannot be rebuilt from these diffs alone")
+        lines.append("No snapshot fits the diffs: a book cannot be rebuilt from these diffs only")
     return lines
 
 

@@ -138,7 +138,7 @@ class _Writers:
                 f"after lines of {format_hour(self._hour * HOUR_NS)}"
             )
             raise MalformedDataError(
-                what, where=self.where, remedy="capture times never decrease in a recording; sort the import"
+                what, where=self.where, remedy="sort the lines by capture time, or record again"
             )
         if key not in self._open:
             self._open[key] = self._open_file(table, symbol, hour)
@@ -151,7 +151,7 @@ class _Writers:
             raise MalformedDataError(
                 f"contains more than {_MAX_OPEN_FILES // 3} symbols",
                 where=self.where,
-                remedy="record fewer symbols in a session",
+                remedy="record fewer symbols in one session",
             )
         path = self.tables.file(table, symbol, format_hour(hour * HOUR_NS))
         schema = table.arrow_schema.with_metadata(

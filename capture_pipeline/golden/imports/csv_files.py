@@ -68,7 +68,7 @@ Row = dict[str, str]
 
 
 class _FaultError(Exception):
-    """A cell has an invalid value for its column."""
+    """Error: a row has an invalid value, or another number of cells than columns."""
 
 
 @dataclass(slots=True)
@@ -215,7 +215,7 @@ def _parse_header(number: int, text: str) -> tuple[str, ...]:
             f"{text[:120]!r}"
         )
         raise MalformedDataError(
-            what, remedy="import the files of single streams as its scraper writes them, not merged ones"
+            what, remedy="import the files that the tool's scraper wrote, one stream in each file"
         )
     return names
 
@@ -239,7 +239,7 @@ def _json(row: Row, name: str, key: str) -> str:
     if key in {"p", "q"}:
         return f'"{_decimal(row, name)}"'
     if not _WORD.fullmatch(row[name]):
-        raise _FaultError(f"{name} is {row[name][:40]!r}")
+        raise _FaultError(f"{name} is not a word: {row[name][:40]!r}")
     return f'"{row[name]}"'
 
 
@@ -251,7 +251,7 @@ def _number(row: Row, name: str) -> str:
 
 def _cell(row: Row, name: str, allowed: Iterable[str]) -> str:
     if row[name] not in set(allowed):
-        raise _FaultError(f"{name} is {row[name][:40]!r}")
+        raise _FaultError(f"{name} is none of {', '.join(sorted(allowed))}: {row[name][:40]!r}")
     return row[name]
 
 
@@ -265,4 +265,4 @@ def _decimal(row: Row, name: str) -> str:
 
 def _expect(row: Row, event: str) -> None:
     if row["EventType"] != event:
-        raise _FaultError(f"EventType is {row['EventType'][:40]!r} and not {event}")
+        raise _FaultError(f"EventType is not {event}: {row['EventType'][:40]!r}")

@@ -106,7 +106,7 @@ class Evidence:
             self.strangers[host] = None
 
     def inspect_file_name(self, name: str) -> None:
-        """Inspect a file name of cryptofeed: exchange, kind of connection, number."""
+        """Derive market and venue from a file name of cryptofeed, which begins with the exchange."""
         found = _CRYPTOFEED_NAME.match(name)
         if found and found[1] in _CRYPTOFEED_NAMES:
             market, venue = _CRYPTOFEED_NAMES[found[1]]

@@ -95,7 +95,7 @@ class _Lines:
         if self.is_survey:
             return ""
         raise MalformedDataError(
-            f"line {number:,} is a snapshot of an unknown symbol", remedy="name it with --symbol"
+            f"line {number:,} is a snapshot of an unknown symbol", remedy="name the symbol with --symbol"
         )
 
 
@@ -105,12 +105,12 @@ class HftbacktestLines(_Lines):
     origin: ClassVar[str] = "hftbacktest"
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         match = _HFT.fullmatch(line)
         if not match:
             raise MalformedDataError(
                 f"line {number:,} is not a line of hftbacktest: {line[:80]!r}",
-                remedy="check the option --from",
+                remedy="check the option --format",
             )
         return self._parse_json(number, parse_stamp(number, match[1], self.notes), match[2])
 
@@ -121,12 +121,12 @@ class CaptureLines(_Lines):
     origin: ClassVar[str] = "capture"
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         try:
             found = decode_line(line)
         except PARSE_ERRORS as error:
             what = f"line {number:,} is not a line of a recording: {explain(error)}: {line[:80]!r}"
-            raise MalformedDataError(what, remedy="check the option --from") from None
+            raise MalformedDataError(what, remedy="check the option --format") from None
         stamp = parse_stamp(number, b"%d" % found.capture_ns, self.notes)
         return (CapturedMessage(stamp, check_stream(number, found.stream), bytes(found.data).strip()),)
 
@@ -140,7 +140,7 @@ class CryptofeedLines(_Lines):
     """True if the previous line began a text, for example an HTML page, that may continue."""
 
     def parse_line(self, number: int, line: bytes) -> Iterable[CapturedMessage]:
-        """The message of a line."""
+        """Return the message of a line."""
         if match := _CAME.fullmatch(line):
             self._is_in_text = False
             self.notes.units["seconds"] = None
@@ -150,7 +150,7 @@ class CryptofeedLines(_Lines):
         if not self._is_about_the_connection(line):
             raise MalformedDataError(
                 f"line {number:,} is not a line of cryptofeed: {line[:80]!r}",
-                remedy="check the option --from",
+                remedy="check the option --format",
             )
         return ()
 

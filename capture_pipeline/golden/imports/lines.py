@@ -208,7 +208,9 @@ def _by_keys(number: int, message: bytes) -> Body:
     if "result" in parts:
         return Body(BodyKind.CONTROL, "", message)
     what = f"line {number:,} is not a message of a combined stream: {message[:80]!r}"
-    raise MalformedDataError(what, remedy="only combined streams of Binance can be imported, {stream, data}")
+    raise MalformedDataError(
+        what, remedy='import messages of Binance\'s combined streams, {"stream": …, "data": …}'
+    )
 
 
 def parse_stamp(number: int, digits: bytes, notes: Notes) -> int:
@@ -220,7 +222,8 @@ def parse_stamp(number: int, digits: bytes, notes: Notes) -> int:
     unit = _UNITS.get(len(digits))
     if unit is None:
         what = f"line {number:,} has a stamp of {len(digits)} digits: {digits[:30].decode()}"
-        raise MalformedDataError(what, remedy="milliseconds have 13 digits, microseconds 16, nanoseconds 19")
+        remedy = "write stamps as milliseconds (13 digits), microseconds (16) or nanoseconds (19)"
+        raise MalformedDataError(what, remedy=remedy)
     notes.units[unit[0]] = None
     return int(digits) * unit[1]
 
@@ -261,7 +264,7 @@ def _require_name(number: int, valid: str, name: bytes) -> str:
     if not valid:
         raise MalformedDataError(
             f"line {number:,} has an invalid stream name: {name[:80]!r}",
-            remedy="cut the line",
+            remedy="delete this line",
         )
     return valid
 

@@ -63,7 +63,7 @@ class Offsets:
     first_far: str = ""
 
     def compare(self, number: int, capture_ns: int, event_ms: int) -> None:
-        """Compare one message."""
+        """Compare the stamp of a message with the event time of the message."""
         self.compared += 1
         distance_s = capture_ns // 1_000_000_000 - event_ms // 1000
         if abs(distance_s) > MAX_OFFSET_S:
@@ -81,7 +81,7 @@ class Offsets:
                 f"{self.far:,} of {self.compared:,} stamps differ by more than {MAX_OFFSET_S // 60} minutes "
                 "from the event time E"
             )
-            remedy = "stamps must be UTC, in nano-, micro- or milliseconds since 1970; correct them"
+            remedy = "correct the stamps: UTC, in nano-, micro- or milliseconds since 1970"
             raise MalformedDataError(f"{what}, {self.first_far}", where=str(path), remedy=remedy)
 
 

@@ -11,19 +11,20 @@ from capture_pipeline.sessions.recordings.source import Source
 
 _HEAD_BYTES = 4096
 _LONGEST_SHOWN = 60
-_UNPACK = "unpack it, then import what is inside"
+_UNPACK = "unpack it, then import the files inside"
 _ONLY_RAW = (
-    "import reads raw captures of hftbacktest and cryptofeed, CSV files of Binance-Data-Processor, "
-    "and recordings of this product"
+    "import raw captures of hftbacktest or cryptofeed, CSV files of Binance-Data-Processor, "
+    "or recordings of this product"
 )
 _REPLAY = (
-    "the file is not a raw capture; `capture session replay` reads Tardis' incremental_book_L2 and "
-    "Crypto Lake's book_delta_v2 without an import"
+    "use `capture session replay`, which reads Tardis' incremental_book_L2 and Crypto Lake's "
+    "book_delta_v2 without an import"
 )
 _ARCHIVE = (
-    "files of the public archive are not imported; `capture klines backfill` fetches "
-    "klines, `capture session prove` trades"
+    "do not import files of the public archive: `capture klines backfill` downloads klines, "
+    "`capture session prove` downloads trades"
 )
+_ONLY_BINANCE = "import recordings of Binance"
 
 
 class Kind(NamedTuple):
@@ -39,8 +40,8 @@ class Kind(NamedTuple):
 
 
 def import_remedy(origin: str) -> str:
-    """Return the remedy for a file that needs another `--from`."""
-    return f"--from {origin} fits it"
+    """Return the remedy for a file that needs another `--format`."""
+    return f"import it with --format {origin}"
 
 
 _BINARY = (
@@ -61,7 +62,8 @@ _BINARY = (
     (
         b"\x4d\x3c\xb2\xa1",
         Kind(
-            "a packet capture, as cryptofeed writes since 2026", "record with its raw data collection instead"
+            "a packet capture, as cryptofeed writes since 2026",
+            "record with cryptofeed's raw data collection instead",
         ),
     ),
     (b"\xd4\xc3\xb2\xa1", Kind("a packet capture", _ONLY_RAW)),
@@ -70,11 +72,11 @@ _BINARY = (
 _FORMATS = (
     (
         rb'[0-9]{13,19} \{.*"topic":',
-        Kind("a recording of hftbacktest's collector of Bybit", "only Binance can be imported"),
+        Kind("a recording of hftbacktest's collector of Bybit", _ONLY_BINANCE),
     ),
     (
         rb'[0-9]{13,19} \{.*"channel":',
-        Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported"),
+        Kind("a recording of hftbacktest's collector of Hyperliquid", _ONLY_BINANCE),
     ),
     (rb"[0-9]+ \{", Kind("a recording of hftbacktest", import_remedy("hftbacktest"))),
     (rb'\{"capture_ns":', Kind("a recording in this product's own form", import_remedy("capture"))),
@@ -84,15 +86,15 @@ _FORMATS = (
     ),
     (
         rb'\{"t":"header"',
-        Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead"),
+        Kind("a capture of cryptofeed since 2026", "record with cryptofeed's raw data collection instead"),
     ),
     (
         rb'\{"stream":',
-        Kind("messages without capture times", "record them with the time of each, as hftbacktest does"),
+        Kind("messages without capture times", "record each message with its time, as hftbacktest does"),
     ),
     (
         rb'\[\{"stream":.*"_E":',
-        Kind("JSON of Binance-Data-Processor", "make CSV files of it with the tool's scraper"),
+        Kind("JSON of Binance-Data-Processor", "convert it to CSV files with the tool's scraper"),
     ),
     (rb"\[\[[0-9]{13}", Kind("an answer of REST with klines", _ARCHIVE)),
     (rb"\[", Kind("a JSON array", _ONLY_RAW)),
@@ -102,7 +104,7 @@ _FORMATS = (
     (rb"[0-9]{13,16}(?:,[0-9.]+){11}", Kind("klines of the public archive", _ARCHIVE)),
     (rb"id,price,qty,", Kind("trades of the public archive", _ARCHIVE)),
     (rb"[0-9]+(?:,[0-9.]+){4},(?:[Tt]rue|[Ff]alse)", Kind("trades of the public archive", _ARCHIVE)),
-    (rb"\s*<(?:!|\?|[a-zA-Z])", Kind("a page of HTML or XML", "fetch the file again")),
+    (rb"\s*<(?:!|\?|[a-zA-Z])", Kind("a page of HTML or XML", "download the file again")),
 )
 _CRYPTOFEED = re.compile(
     rb"(?:wss?|https?)://\S+ (?:<->|->|<-) |(?:wss?)://\S+$|configuration: |[0-9]{9,11}(?:\.[0-9]+)?: ",
@@ -167,7 +169,7 @@ def _identify_cryptofeed(head: bytes) -> Kind:
     hosts = [host.decode("utf-8", "backslashreplace") for host in _ADDRESS.findall(head)]
     others = [host for host in hosts if "binance" not in host.lower()]
     if others:
-        return Kind(f"a recording of cryptofeed of {others[0]}", "only Binance can be imported")
+        return Kind(f"a recording of cryptofeed of {others[0]}", _ONLY_BINANCE)
     return Kind("a recording of cryptofeed", import_remedy("cryptofeed"))
 
 

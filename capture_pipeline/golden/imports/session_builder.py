@@ -39,6 +39,7 @@ from capture_pipeline.sessions.models import (
 )
 
 MESSAGES_A_MEMBER = 500
+_REMEDY = "remove the session or choose another --out; an import overwrites nothing"
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ def _build_session(
         raise ConfigError(
             "the session exists already",
             where=str(target.path),
-            remedy="nothing is overwritten; remove the session or choose another --out",
+            remedy=_REMEDY,
         )
     raw.rename(partial.path / target.recording.name)
     writer.add_planned_streams(list(source.notes.subscribed))
@@ -183,9 +184,9 @@ def _build_session(
     except OSError as error:
         if target.path.exists():
             raise ConfigError(
-                "the session exists already",
+                "the session exists already: another import created it at the same time",
                 where=str(target.path),
-                remedy="another import created it at the same time",
+                remedy=_REMEDY,
             ) from error
         raise
     fsync(target.path.parent)

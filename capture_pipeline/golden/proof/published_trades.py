@@ -21,7 +21,7 @@ _NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", f"^{PLAIN_DECIMAL}$", r"^(?i:true|f
 _E8 = pl.Decimal(WHOLE_DIGITS + PLACES, PLACES)
 _BOM = b"\xef\xbb\xbf"
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
-_REMEDY = "download the file again; compare it with its checksum"
+_REMEDY = "download the file again, and compare it with its checksum"
 
 
 def parse_published_trades(

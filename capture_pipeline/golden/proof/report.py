@@ -49,15 +49,15 @@ class DayProof(BaseModel):
     Attributes:
         symbol: Symbol in capitals.
         day: Day by the exchange's trade time.
-        due_us: Time at which its files should be published, microseconds UTC.
-        trades: Of the ids; None while its trades are not published, or where their file could not be
+        due_us: Time at which the files of the day should be published, microseconds UTC.
+        trades: Comparison of the trades by id; None if their file is not published yet or could not be
             compared.
-        bars: Of the minutes; None while its klines are not published, where they could not be compared, or
-            where the session covers no minute of it whole.
-        bars_from: `lake`, `archive`, or empty.
-        waits_for: What is not published.
-        uncompared: What could not be compared; the rest was.
-        files: What it was proved by, below the storage root.
+        bars: Comparison of the bars by minute; None if the klines are not published yet or could not be
+            compared, or if the session covers no whole minute of the day.
+        bars_from: Source of the official bars: `lake`, `archive`, or empty.
+        waits_for: Name of a file that is not published yet.
+        uncompared: Files that could not be compared; all other files were compared.
+        files: Paths of the compared files below the storage root.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,11 +98,11 @@ class GapProof(BaseModel):
         last_lost: Last lost id.
         by_rest: Number of ids filled from REST.
         by_archive: Number of ids found in the daily files.
-        not_published: Number of ids in neither, when all files are published: no published trade has such an
-            id.
-        due_us: When the last file is expected by, microseconds UTC.
-        waits_for: File that is not published yet.
-        uncompared: What is wrong with a file.
+        not_published: Number of ids that neither REST nor the published files contain; counted when all files
+            are published.
+        due_us: Time at which the last file should be published, microseconds UTC.
+        waits_for: Name of a file that is not published yet.
+        uncompared: Problem of a file that could not be compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -278,7 +278,7 @@ def markdown(proof: SessionProof) -> md.Markdown:
         rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MAX_EXAMPLES]]
         parts.append(md.table(("where", "field", "captured", "published"), rows))
         count = proof.figures.trades_differing + proof.figures.bars_differing
-        parts += [md.text(f"{count:,} differences in all")] if count > _MAX_EXAMPLES else []
+        parts += [md.text(f"{count:,} differences in total")] if count > _MAX_EXAMPLES else []
     return md.document(*parts)
 
 

@@ -64,7 +64,10 @@ def find_due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int)
 
 
 def _find_due_us(lake: Lake, folder: SessionFolder) -> int | None:
-    """Return the time at which the last file should be published; None if no proof is needed."""
+    """Return the time at which the last file for a session's proof should be published.
+
+    None if no proof is needed or possible.
+    """
     plan = read_model(folder.plan, SessionPlan)
     if plan is not None and unprovable_reason(plan):
         return None

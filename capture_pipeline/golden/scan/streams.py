@@ -38,11 +38,11 @@ class StreamScan:
         name: Name of the stream.
         kind: Kind of its messages.
         track: Counts of ids; streams without contiguous ids have only a count of messages.
-        first_ns: Capture time of the first message; -1 before.
-        last_ns: Capture time of the last message; -1 before.
+        first_ns: Capture time of the first message; -1 before the first message.
+        last_ns: Capture time of the last message; -1 before the first message.
         breaks: Missing ids, the first `MAX_BREAKS` places.
         runs: Ranges of ids without a gap, except the current one.
-        run_first: First id of the current range; -1 before.
+        run_first: First id of the current range; -1 before the first message.
         snapshots: `lastUpdateId` of each snapshot; only snapshot streams have them.
     """
 

@@ -26,12 +26,12 @@ _COUNTED = {
 """Counts that every recorder writes to `metadata.json`."""
 _DISK = {
     **_COUNTED,
-    "unwritten_messages": "messages that the disk had not taken when the recorder ended",
-    "removed_messages": "messages gone with a part that was removed or altered",
+    "unwritten_messages": "messages that were not on the disk when the recorder ended",
+    "removed_messages": "messages lost with a part that was removed or altered",
 }
 _SET_ASIDE = (".damaged-", ".replaced-")
 _FIGURES = ("received", "written", *ACCOUNT_PARTS, "killed")
-_AT_END = "behind the last message of a stream"
+_AT_END = "after the last message of a stream"
 _AT_START = "before the first message of a stream"
 
 

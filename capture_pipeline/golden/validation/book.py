@@ -58,7 +58,9 @@ def _check_valid(books: list[SymbolReplay], thresholds: Thresholds) -> CheckResu
         f"{symbol} {share:.4%}"
         for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MAX_EXAMPLES]
     )
-    reason = f"share of diffs with a synced book: {worst}, of at least {thresholds.min_book_valid:.2%}"
+    reason = (
+        f"share of diffs with a synced book: {worst}; at least {thresholds.min_book_valid:.2%} are required"
+    )
     return checks.BOOK_VALID.pass_if(least >= thresholds.min_book_valid, reason, shares=shares)
 
 
@@ -93,7 +95,7 @@ def _check_audits(books: list[SymbolReplay], thresholds: Thresholds) -> CheckRes
     ]
     clean = sum(audit.is_clean for _, audit in audits)
     reason = (
-        f"{clean} of {len(audits)} agree completely; "
+        f"{clean} of {len(audits)} snapshots agree with the book in every level; "
         f"lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
     )
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})

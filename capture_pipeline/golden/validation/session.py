@@ -24,7 +24,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap, SessionMetadata, SessionPlan
 
 _MAX_EXAMPLES = 5
-_AT_END = "behind the last message of a stream"
+_AT_END = "after the last message of a stream"
 _AT_START = "before the first message of a stream"
 _BARE = "a bare file, not the folder of a session"
 _UNFINISHED = "the session is not finished: it has no metadata.json"
@@ -93,7 +93,7 @@ def _describe_silence(found: Scan, name: str, most_s: float) -> str:
     """Describe the silence of a planned stream; empty if it is within the limit."""
     stream = found.streams.get(name)
     if stream is None or is_missing(found, name):
-        return "never came"
+        return "never sent a message"
     late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
     if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
         return ""
@@ -101,7 +101,7 @@ def _describe_silence(found: Scan, name: str, most_s: float) -> str:
         f"began {late:,.0f} s after the start" if late > most_s else "",
         f"ended {early:,.0f} s before the end" if early > most_s else "",
     )
-    return f"{' and '.join(filter(None, parts))}, of at most {most_s:,.0f} s"
+    return f"{' and '.join(filter(None, parts))}; at most {most_s:,.0f} s are allowed"
 
 
 def _check_ledger(found: Scan, folder: SessionFolder) -> CheckResult:

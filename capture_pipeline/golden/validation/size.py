@@ -98,14 +98,14 @@ def _check_duration(found: Scan, thresholds: Thresholds, planned: PlanComparison
     """Check the duration by capture times, and that the recording does not end before the planned end."""
     duration = (
         f"{found.duration_s:,.1f} s by capture_ns, "
-        f"of {thresholds.duration_s:,.0f} s less {thresholds.duration_tolerance_s:g} s"
+        f"at least {thresholds.duration_s:,.0f} s less {thresholds.duration_tolerance_s:g} s are required"
     )
     is_long = found.duration_s >= thresholds.duration_s - thresholds.duration_tolerance_s
     is_early = planned.early_s > thresholds.end_tolerance_s
     late = f"the recording began {planned.late_s:,.1f} s after its planned start"
     early = (
-        f"the last message came {planned.early_s:,.1f} s before the planned end, "
-        f"of at most {thresholds.end_tolerance_s:g} s"
+        f"the last message arrived {planned.early_s:,.1f} s before the planned end, "
+        f"at most {thresholds.end_tolerance_s:g} s are allowed"
     )
     parts = [duration, late if planned.late_s >= LATE_S else "", early if is_early else "", planned.problem]
     reason = "; ".join(filter(None, parts))
@@ -145,8 +145,8 @@ def _check_uptime(found: Scan, thresholds: Thresholds) -> CheckResult:
     if uncounted and uptime > thresholds.min_uptime:
         return checks.UPTIME.skip(f"at most {uptime:.5%}: the times of {uncounted:,} gaps were not stored")
     reason = (
-        f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside "
-        "gaps (capture_ns before to after) / duration"
+        f"{uptime:.5%} of the duration is outside gaps, more than {thresholds.min_uptime:.3%} is required; "
+        f"the gaps last {down:,.3f} s by the capture times before and after them"
     )
     return checks.UPTIME.pass_if(uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
@@ -165,6 +165,6 @@ def _check_rate(spec: CheckSpec, found: Scan, kind: StreamKind, expected: RateRa
     reason = (
         f"outside {expected.least:g}–{expected.most:g}/s: {', '.join(outside)}"
         if outside
-        else f"{least:.2f}–{most:.2f}/s a symbol"
+        else f"{least:.2f}–{most:.2f}/s per symbol"
     )
     return spec.pass_if(not outside, reason, per_second=rates)

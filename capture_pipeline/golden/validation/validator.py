@@ -181,13 +181,13 @@ def _replay_books(recording: Path, found: Scan, *, wanted: bool) -> _Replay:
 def _describe_unread(found: Scan) -> str:
     """Describe parts of the recording that could not be read; empty if there are none."""
     bad = f"{found.bad_count:,} lines could not be read" if found.bad_count else ""
-    return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
+    return ", ".join(filter(None, (bad, "the file is not complete" if found.findings else "")))
 
 
 def _describe_missing_streams(found: Scan, planned: PlanComparison | None) -> str:
     """Describe planned streams without a message; empty if there are none."""
     count = sum(is_missing(found, name) for name in planned.streams) if planned else 0
-    return f"{count:,} planned streams never came" if count else ""
+    return f"{count:,} planned streams sent no message" if count else ""
 
 
 def _skip_if_incomplete(result: CheckResult, unread: str, missing: str) -> CheckResult:

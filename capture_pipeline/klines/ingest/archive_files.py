@@ -292,7 +292,7 @@ def _mark(record: ArchiveRecord, published: str) -> None:
         else "its zip did not match its checksum"
     )
     record.trust = Trust.REPUBLISHED
-    record.detail = f"{why}; materialize kline_archives to fetch it again"
+    record.detail = f"{why}; materialize kline_archives to download it again"
 
 
 def _find_file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:

@@ -223,7 +223,11 @@ def _select_for_holes(
 def _select_few_or_listed(
     deployment: Deployment, files: list[ArchiveFile], cancel: threading.Event | None
 ) -> list[ArchiveFile]:
-    """Return a few daily files of one month as they are; of more, those that the archive lists."""
+    """Return daily files of one month that may be published.
+
+    Up to `_MAX_SINGLE_REQUESTS` files are returned without a check. Of more files, those are returned that
+    the archive lists.
+    """
     return files if len(files) <= _MAX_SINGLE_REQUESTS else _select_listed(deployment, files, cancel)
 
 

@@ -85,7 +85,7 @@ def download_verified(
                     return from_bucket
                 why = (
                     f"SHA-256 {own} is not the published {published}, "
-                    "also when fetched afresh and from the bucket"
+                    "also after a second download and from the bucket"
                 )
             return VerifiedDownload(trust, why, own, published, download, attempts, seconds)
         discard_partial(partial)

@@ -36,6 +36,7 @@ from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsMa
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
 
+_REMEDY = "check the endpoint and the proxy; this answer is not used"
 KLINE_MARGIN_US = 10 * SECOND_US
 """Time between the end of a kline and its first request, by the exchange's clock.
 
@@ -286,12 +287,11 @@ def _check_page(rows: pl.DataFrame, interval: Interval, requested: TimeRange, wh
     opens = rows["open_time_us"]
     lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
     if lowest < start_us or highest >= end_us:
-        remedy = "the page does not advance and is not used"
         raise ProtocolViolationError(
-            f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy
+            f"answers with klines from {iso(lowest)} to {iso(highest)}, which were not requested",
+            where=where,
+            remedy=_REMEDY,
         )
     if not opens.is_sorted() or opens.n_unique() != rows.height:
-        raise ProtocolViolationError(
-            "answers with candles out of order or twice", where=where, remedy="the page is not used"
-        )
+        raise ProtocolViolationError("answers with klines out of order or twice", where=where, remedy=_REMEDY)
     reject_other_interval(count_lengths(rows, interval), interval, where)

@@ -100,10 +100,10 @@ def _request_trading_period(
     status = deployment.rest.symbol_status(symbol)
     try:
         first = parse_rest(
-            deployment.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}"
+            deployment.rest.edge_klines(symbol, interval, first=True), f"first kline of {symbol}"
         )
         last = parse_rest(
-            deployment.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}"
+            deployment.rest.edge_klines(symbol, interval, first=False), f"newest kline of {symbol}"
         )
     except RequestRefusedError as error:
         if error.code not in UNKNOWN_SYMBOL:

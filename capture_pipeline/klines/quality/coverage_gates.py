@@ -161,7 +161,7 @@ def _check_shares(deployment: Deployment, part: Partition, row: dict[str, Any]) 
     hours = row["longest_gap"] * part.interval.us / HOUR_US
     left_out = f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
     unjudged = (
-        f"; {row['unjudged']:,} of them lie beyond the ledger, "
+        f"; {row['unjudged']:,} of them are after the end of the ledger, "
         f"last computed at {iso(row['as_of_us'])}: top up or backfill"
         if row["unjudged"]
         else ""

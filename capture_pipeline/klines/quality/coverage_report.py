@@ -173,7 +173,7 @@ def report_coverage(deployment: Deployment, now_us: int, *, publish: bool = True
     Args:
         now_us: The present time.
         publish: Write the files. A report on a part of the deployment must not replace the files of the
-            whole.
+            whole deployment.
     """
     settings = deployment.settings
     found = _build_report(

@@ -30,12 +30,12 @@ _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _ALWAYS = TimeRange(-_EVER, _EVER)
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
-_SEEN_ONCE = "the exchange has no candle, seen once"
+_SEEN_ONCE = "the exchange has no kline, seen once"
 _NOT_REQUESTED = (
-    "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
+    "it is not requested from REST: neither REST nor a usable archive file shows that the symbol traded then"
 )
 _SUSPECTED = (
-    "the exchange has no candle for a day or longer, verified; "
+    "the exchange has no kline for a day or longer, verified; "
     "list it with its symbols in the outage calendar if it was suspended"
 )
 
@@ -171,7 +171,7 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
             Cause.OFF_GRID,
             intersect(off_grid, union(sighted, find_touched_steps(evidence.off_grid_listed, step))),
             (
-                f"the exchange's candles of this time are shifted by {evidence.shift}; "
+                f"the exchange's klines of this time are shifted by {evidence.shift}; "
                 "they are in the table bar_exclusions"
             ),
         ),
@@ -189,12 +189,12 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         _PossibleCause(
             Cause.UNKNOWN,
             verified,
-            "the exchange has no candle, verified; list it in the outage calendar once its cause is known",
+            "the exchange has no kline, verified; list it in the outage calendar once its cause is known",
         ),
         _PossibleCause(
             Cause.UNKNOWN,
             intersect(sighted, evidence.requested_later),
-            f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later asks again",
+            f"{_SEEN_ONCE}; a top-up {evidence.settings.sighting_minutes} min later requests it again",
         ),
         _PossibleCause(Cause.UNKNOWN, sighted, f"{_SEEN_ONCE}; {_NOT_REQUESTED}"),
         *_split_ours(find_touched_steps(bad, step), "its archive file is quarantined", evidence),
@@ -203,14 +203,14 @@ def explain_gaps(missing: Ranges, evidence: Evidence) -> list[Gap]:
         ),
         *_split_ours(
             off_grid,
-            "its archive file has candles shifted off the grid instead, see bar_exclusions",
+            "its archive file has klines shifted off the grid instead, see the table bar_exclusions",
             evidence,
         ),
-        *_split_ours(find_touched_steps(published, step), "its archive file left it out", evidence),
+        *_split_ours(find_touched_steps(published, step), "its archive file does not contain it", evidence),
         _PossibleCause(
-            Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"
+            Cause.NOT_YET_PUBLISHED, recent, "no archive file contains it yet; not requested from REST"
         ),
-        *_split_ours(whole, "it was never asked for", evidence),
+        *_split_ours(whole, "it was never requested", evidence),
     ]
     gaps: list[Gap] = []
     remaining = union(missing)
@@ -228,7 +228,7 @@ def _split_ours(ranges: Ranges, what: str, evidence: Evidence) -> list[_Possible
         _PossibleCause(
             Cause.OURS,
             intersect(ranges, evidence.requested_now),
-            f"{what}; run a top-up of this month to ask REST",
+            f"{what}; run a top-up of this month to request it from REST",
         ),
         _PossibleCause(Cause.OURS, ranges, f"{what}; {_NOT_REQUESTED}"),
     ]
@@ -250,9 +250,9 @@ def find_filled_gaps(known: Iterable[KnownGap], sources: dict[str, Ranges], evid
         new = subtract(candles, done)
         done = union(done, candles)
         detail = (
-            "an archive file left it out; another source had it"
+            "an archive file did not contain it; another source did"
             if cause is Cause.ARCHIVE_OMISSION
-            else "fetched since"
+            else "downloaded later"
         )
         for source, ranges in sources.items():
             gaps += [

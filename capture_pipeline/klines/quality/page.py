@@ -120,4 +120,6 @@ def _draw_legend(drawing: Drawing, y: int, width: int) -> None:
         drawing.rectangle(x, y, 10, 10, colour=colour, radius=2)
         drawing.text(x + 14, y + 9, _TITLES[name])
         x += needed
-    drawing.text(_LEFT - 86, y + 27, "A white dot: bars missing in a listed outage, or too few to matter.")
+    drawing.text(
+        _LEFT - 86, y + 27, "A white dot marks missing bars: in a listed outage, or too few to fail a gate."
+    )

@@ -1,6 +1,6 @@
 """Gates on the rows of partitions, on rows off the grid, and on the checksums of raw files.
 
-The rules for rows are in `tables/klines/bars.py`. The gates on coverage are in `gates.py`.
+The rules for rows are in `tables/klines/bars.py`. The gates on coverage are in `coverage_gates.py`.
 """
 
 from __future__ import annotations

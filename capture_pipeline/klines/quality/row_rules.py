@@ -155,7 +155,7 @@ def _describe_schema(bars: pl.DataFrame) -> str:
 
 
 def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame | None:
-    """Return the failing cases, or None; data checks run whatever the environment says about Pandera.
+    """Return the failing cases, or None; data checks run even if the environment disables them in Pandera.
 
     Raises:
         RuntimeError: A check itself raised an error.

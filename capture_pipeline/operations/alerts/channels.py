@@ -109,13 +109,13 @@ def _open_plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -
         raise ConfigError(
             f"the entry point {channel.entry_point!r} failed: {what}",
             where=where,
-            remedy="see its documentation",
+            remedy="see the documentation of the entry point",
         ) from None
     if not callable(getattr(plugin, "send", None)):
         raise ConfigError(
             f"the entry point {channel.entry_point!r} returned no channel",
             where=where,
-            remedy="it has to return an object with send(alert)",
+            remedy="return an object with send(alert) from it",
         )
     opened: Channel = plugin
     return opened

@@ -30,7 +30,8 @@ def check_disk(settings: Settings) -> Alert | None:
     """Compare the free disk space with `recording.free_disk_gb`.
 
     Returns:
-        The begin or the end of the condition; None between the reserve and its release value.
+        An alert if the free space is below the reserve, the end of the alert if it is at least `_RELEASE`
+        times the reserve, otherwise None.
     """
     root = settings.storage.root
     folder = next((path for path in (root, *root.parents) if path.is_dir()), root)
@@ -41,7 +42,7 @@ def check_disk(settings: Settings) -> Alert | None:
         "folder": str(root),
     }
     if free_gb < reserve_gb:
-        text = "No session starts, and recordings may lose messages. Free the disk."
+        text = "No session starts, and recordings may lose messages. Free disk space."
         return Alert(
             key=DISK_KEY,
             level=Level.CRITICAL,
@@ -56,7 +57,7 @@ def check_disk(settings: Settings) -> Alert | None:
 
 
 def check_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[Alert]:
-    """Return alerts for sessions with a problem, and the ends of open alerts whose problem is gone.
+    """Return alerts for sessions with a problem, and the ends of open alerts whose problem has ended.
 
     Args:
         root: Folder of the sessions.

@@ -1,4 +1,4 @@
-"""Delivery of waiting alerts: one thread a channel, in order, with limits of time and of messages an hour.
+"""Delivery of waiting alerts: one thread per channel, in order, with limits of time and of messages per hour.
 
 After a failure the channel is retried after 30 seconds. The wait doubles with each failure, up to 15 minutes.
 If the channel states a wait itself (Retry-After), that is used, up to an hour. A failing channel does not
@@ -26,7 +26,7 @@ from capture_pipeline.terminal import logger
 _WAITS = Backoff(first_s=30.0, max_s=900.0)
 _MAX_RETRY_AFTER_S = 3600.0
 _PASS_S = 20.0
-"""No message is started later than this after the begin of a delivery. A tick of a sensor has 60 seconds."""
+"""No message is started later than this after the start of a delivery. A tick of a sensor has 60 seconds."""
 _log = logger(__name__)
 
 

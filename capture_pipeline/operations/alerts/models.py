@@ -34,17 +34,17 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
 
 
 class Alert(BaseModel):
-    """The begin or the end of a condition.
+    """The start or the end of a condition.
 
     Attributes:
         key: Identifies the condition, for instance a check with its partition. A key has at most one open
             alert.
         level: Urgency.
-        state: OPEN for the begin, RESOLVED for the end.
+        state: OPEN for the start, RESOLVED for the end.
         title: One line, at most 200 characters.
         text: At most 30 lines.
         fields: Further values by name.
-        at_us: Time of the begin or the end, microseconds UTC.
+        at_us: Time of the start or the end, microseconds UTC.
         id: Unique id, the same in every repetition of a message.
     """
 
@@ -66,14 +66,14 @@ class Alert(BaseModel):
 
     @property
     def body(self) -> str:
-        """Text, fields and time, one a line."""
+        """Text, fields and time, each on a line of its own."""
         lines = [self.text] if self.text else []
         lines += [f"{name}: {value}" for name, value in self.fields.items()]
         return "\n".join([*lines, f"time: {iso(self.at_us // 1_000_000 * 1_000_000)}"])
 
 
 def combine_alerts(alerts: list[Alert]) -> Alert:
-    """Combine alerts into one with their highest level and a line for each; beyond 29 they are counted."""
+    """Combine alerts into one with the highest level: a line for each of 29, and the number of others."""
     shown = alerts[: _MOST_LINES - 1]
     lines = [alert.heading for alert in shown]
     if len(alerts) > len(shown):

@@ -26,7 +26,10 @@ from capture_pipeline.settings.levels import Level
 from capture_pipeline.terminal import logger
 
 MAX_WAITING = 2000
-"""Most messages that wait for one channel. Further ones replace the oldest, which are counted as dropped."""
+"""Maximum number of messages that wait for one channel.
+
+Further messages replace the oldest ones, which are counted as dropped.
+"""
 MAX_WAIT_US = 7 * 24 * HOUR_US
 _LOCK_WAIT_S = 10.0
 _log = logger(__name__)
@@ -39,7 +42,7 @@ class OpenAlert(BaseModel):
         level: Highest reported level. The end of the condition has this level, so that it reaches the same
             channels.
         title: Title of the latest alert.
-        since_us: Begin of the condition, microseconds UTC.
+        since_us: Start of the condition, microseconds UTC.
         latest_us: Time of the latest alert, microseconds UTC.
         times: Number of alerts.
         fields: Fields of the first alert.
@@ -113,7 +116,7 @@ class Spool:
         return content
 
     def post(self, alerts: Iterable[Alert]) -> list[Alert]:
-        """Store begins and ends of conditions, and queue a message for each change.
+        """Store starts and ends of conditions, and queue a message for each change.
 
         No message is queued for a condition that is already open at the same or a higher level, or for the
         end of a condition that is not open.

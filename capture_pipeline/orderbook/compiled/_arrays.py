@@ -1,14 +1,13 @@
-"""Arrays of one side of the compiled book, and what each part of them is for.
+"""Arrays of one side of the compiled book, and the purpose of each array.
 
 The rank of a level is its tick for asks and its negated tick for bids: the best level has the lowest rank.
 All accesses are bounds-checked.
 
-                 BASE                    WINDOW_START      BEST                                  BASE + SPAN
-    ranks
-    ────────┼───────────────────────────┼─────────────┼───────────┼────────────────────────────┼───────>
-    bitmap         ├ one bit for each rank: is there a level? ───────────────────────────── 2**26 ────┤ window
-    ├ quantities ─── 2**18 ───┤ table   rank → quantity of each level ─────┤                         ├─── of
-    each level ──────────────────>
+              BASE                 WINDOW_START     BEST                        BASE + SPAN
+    ranks  ────┼────────────────────────┼─────────────┼──────────┼───────────────────┼──────>
+    bitmap     ├─ one bit for each rank: is there a level? ──────────── 2**26 bits ──┤
+    window                              ├─ 2**18 quantities ─────┤
+    table  ─ rank and quantity of each ─┤                        ├─ other level ────────────>
 
 - The bitmap (`_bitmap`) finds the next level. Levels outside of it are rare: a search of the table finds
   them.
@@ -16,9 +15,10 @@ All accesses are bounds-checked.
 - The table (`_table`) has the quantities of all other levels.
 - `_levels` sets levels, `_messages` applies messages to both sides.
 
-Only the caller enlarges the table: a kernel that finds it full changes nothing and returns that result.
+Only the caller enlarges the table. A kernel that finds the table full changes nothing and reports this in its
+result.
 
-numba does not notice a change of a kernel in another file: remove `__pycache__` after a change of a kernel.
+Numba does not notice a change of a kernel in another file: remove `__pycache__` after a change of a kernel.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Live order books of a session, which show during the recording that the recorded diffs are usable.
 
-The module says which snapshots are needed and what an audit found. It sends no requests.
+The module reports which snapshots are needed and the results of audits. It sends no requests.
 """
 
 from __future__ import annotations

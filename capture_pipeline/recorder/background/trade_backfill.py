@@ -84,7 +84,7 @@ class Refill:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every lost id was returned."""
+        """True if every lost id was returned."""
         return self.ids_refilled == self._last - self._first + 1
 
     def begin(self) -> None:

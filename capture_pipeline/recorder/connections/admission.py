@@ -31,12 +31,12 @@ class HandshakeRefusal:
 
 
 async def count_attempt(limits: Limits | None) -> Pause | None:
-    """Count an attempt to connect; return the pause in force if the attempt is not allowed."""
+    """Count an attempt to connect; return the current pause if the attempt is not allowed."""
     return await _call_with_timeout(limits.count_attempt) if limits is not None else None
 
 
 async def record_refusal(limits: Limits | None, refusal: HandshakeRefusal) -> Pause | None:
-    """Record a refusal of the address; return the pause in force, None if the refusal has another reason."""
+    """Record a refusal of the address; return the current pause, None if the refusal has another reason."""
     if limits is None or refusal.status not in DEFAULT_WAIT_S:
         return None
     wait_s = parse_wait(refusal.status, refusal.headers, refusal.body, time.time())

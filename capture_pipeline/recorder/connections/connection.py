@@ -54,17 +54,17 @@ class Connection:
     Attributes:
         number: Number of the connection in the session, from 1.
         slot: Index of the slot that the connection occupies.
-        opened_s: Monotonic time of the opening; None before.
+        opened_s: Monotonic time of the opening; None before the opening.
         last_s: Monotonic time of the last message; before the first one, the time of the opening.
         last_bytes_s: Monotonic time of the last received bytes; at first, the time of the opening.
-        pinged_s: Monotonic time of the last sent ping; None before.
+        pinged_s: Monotonic time of the last sent ping; None before the first one.
         messages: Count of received messages.
         alive: Set by the first message.
         leaving: Set when the connection is to be replaced, for its age or an announced close.
         cause: Reason for the end of the connection.
         detail: Close code or error.
         failure: Exception of the code that processes messages; raised by `run`.
-        answer: Answer to the handshake; None before.
+        answer: Answer to the handshake; None before the answer.
         pings_s: Monotonic times of the last received pings.
         limits: Limits to check before the handshake and to update after a refusal; None without limits.
         wait_s: Seconds to wait before the next attempt, from the exchange or the limit of attempts.
@@ -206,7 +206,7 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the peer has sent bytes since the opening."""
+        """True if the peer has sent bytes since the opening."""
         return self.opened_s is not None and self.last_bytes_s > self.opened_s
 
     def ping(self) -> None:
@@ -250,9 +250,9 @@ def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
 
 
 def _close_text(error: ConnectionClosed) -> str:
-    """Format the received close code; 1006 if the connection broke without one."""
+    """Format the received close code; 1006 if the connection ended without a close code."""
     if error.rcvd is not None:
         return f"{error.rcvd.code} {error.rcvd.reason}".strip()
     if error.sent is not None:
-        return f"1006, we sent {error.sent.code} {error.sent.reason}".strip()
+        return f"1006, the recorder sent {error.sent.code} {error.sent.reason}".strip()
     return "1006"

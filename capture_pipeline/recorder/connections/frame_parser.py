@@ -57,7 +57,7 @@ class Fragments:
 
     @property
     def is_open(self) -> bool:
-        """Whether a message is incomplete."""
+        """True if a message is incomplete."""
         return self._count > 0
 
     def add(self, kind: int, payload: bytes) -> bytes | None:

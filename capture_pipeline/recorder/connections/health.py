@@ -118,7 +118,7 @@ class FirstMessage:
     def __init__(
         self, messages: int, events: EventBus, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start to wait.
+        """Start to wait for the first message.
 
         Args:
             messages: Count of stream messages before the recorder begins.
@@ -146,7 +146,7 @@ class FirstMessage:
             self._is_over = True
             why = trouble or "the connections are open and the exchange sends nothing"
             text = (
-                f"no message came within {_PATIENCE_S:g} s: {why}; the recorder continues to try, "
-                "capture session preflight searches for the cause"
+                f"no message was received within {_PATIENCE_S:g} s: {why}; the recorder continues to try; "
+                "run `capture session preflight` to find the cause"
             )
             self._events.publish(NothingCame(text))

@@ -1,7 +1,7 @@
 """Rules for connections without data: when to send a ping, and when to replace one. Sans-I/O.
 
-A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules tell them
-apart:
+A quiet contract sends nothing for minutes, and so does a connection whose peer is gone. Three rules
+distinguish these cases:
 
 - After half of the limit, a ping is sent. A peer that sends nothing until the limit, not even the answer to
   the ping, is gone.
@@ -34,7 +34,7 @@ class Line(Protocol):
         messages: Count of received messages.
         last_s: Time of the last message, or of the opening.
         last_bytes_s: Time of the last received bytes, or of the opening.
-        pinged_s: Time of the last sent ping; None before.
+        pinged_s: Time of the last sent ping; None before the first one.
     """
 
     number: int
@@ -125,7 +125,7 @@ class Silence:
         return _Lag(one.last_s, min(since_s, now_s) if is_same else float("inf"))
 
     def _patience_s(self) -> float:
-        """Return how long all connections may be silent together."""
+        """Return the longest time for which all connections may be silent together, seconds."""
         if self._looks < _KNOWN_AFTER:
             return self._max_s
         known_s = max(self._limit_s, _PAUSES * max(self._pause_s, self._earlier_pause_s))
@@ -133,7 +133,7 @@ class Silence:
 
     def _fault(self, one: Line, now_s: float) -> str:
         if one.pinged_s is not None and one.last_bytes_s < one.pinged_s < now_s - self._limit_s / 2:
-            return f"nothing came for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
+            return f"nothing was received for {now_s - one.last_bytes_s:.1f} s, not even the answer to a ping"
         if now_s - self._behind[one.number].since_s > self._limit_s / 2:
-            return f"no data for {now_s - one.last_s:.1f} s, while another connection brought some"
+            return f"no data for {now_s - one.last_s:.1f} s, while another connection received data"
         return ""

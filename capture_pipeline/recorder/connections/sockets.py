@@ -86,7 +86,7 @@ def socket_class() -> type[MessageSocket]:
 
 @cache
 def _report_untested() -> None:
-    """Log the slower path once a process."""
+    """Log once per process that the slower path is used."""
     tested = " or ".join(sorted(TESTED_VERSIONS))
     _log.warning(
         "websockets %s was not tested with the frame parser; its public interface is used, which needs four "

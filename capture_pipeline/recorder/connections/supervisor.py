@@ -89,7 +89,7 @@ class Supervisor:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every slot has a connection that delivers, or that answers pings in a quiet market."""
+        """True if every slot has a connection that delivers, or that answers pings in a quiet market."""
         delivering = {
             one.slot for one in self.live.values() if one.is_alive and one.cause is not Cause.SILENCE
         }

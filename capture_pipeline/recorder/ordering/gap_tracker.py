@@ -162,7 +162,7 @@ class Ledger:
             if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)
         ]
         if not during:
-            return _Reason(Cause.EXCHANGE, "live connections went on without them")
+            return _Reason(Cause.EXCHANGE, "live connections continued without them")
         worst = max(during, key=lambda one: (one.total, one.start_ns))
         return _Reason(worst.cause, worst.detail)
 

@@ -1,4 +1,4 @@
-"""Parser of received messages: stream and ids. Messages that cannot be recorded are counted and reported."""
+"""Parser of the stream and the ids of received messages. Unrecordable messages are counted and reported."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Merger:
 
     @property
     def has_connections(self) -> bool:
-        """Whether a connection is open."""
+        """True if a connection is open."""
         return bool(self._live)
 
     @property

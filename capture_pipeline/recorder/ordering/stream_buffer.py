@@ -57,12 +57,13 @@ class StreamBuffer:
     """State of one stream.
 
     Attributes:
-        next_id: Id after the last emitted message; -1 before any.
+        next_id: Id after the last emitted message; -1 before the first one.
         first_id: First emitted id since the last reset; -1 if unknown.
         last_ids: Last id by live connection.
         held: Messages after a hole, sorted.
         newest: Event time of the last emitted message, as sent.
-        reset_candidates: Sorted messages with lower ids and a later time: a new count of ids, or strays.
+        reset_candidates: Sorted messages with lower ids and a later time. They begin a new count of ids, or
+            they are strays.
         before: Count of ids before the last reset; None without a reset.
     """
 

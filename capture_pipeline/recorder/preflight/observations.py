@@ -114,7 +114,7 @@ class RestRecord:
 def _minute_of(headers: Mapping[str, str]) -> int | None:
     """Return the exchange's minute since 1970.
 
-    None without `Date`, and within a second of the end of a minute, because `Date` may be a second old.
+    None without `Date`. None also within a second of the end of a minute, because `Date` may be a second old.
     """
     date_s = parse_date(headers)
     if date_s is None or date_s % 60 in (0, 59):

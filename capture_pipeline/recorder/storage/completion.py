@@ -99,7 +99,10 @@ def finish_session(
 
 
 def _final_state(folder: SessionFolder, plan: SessionPlan) -> SessionState:
-    """`complete` if a recorder received until the planned end and wrote all messages, else `interrupted`."""
+    """Return the final state of a session.
+
+    `complete` if a recorder received until the planned end and wrote all messages, else `interrupted`.
+    """
     account, ending = read_account(folder.account), read_model(folder.ending, Ending)
     if account is None:
         return ending.state if ending else SessionState.INTERRUPTED

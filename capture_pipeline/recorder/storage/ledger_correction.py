@@ -85,7 +85,7 @@ def _with_cause(gap: Gap, evidence: ScanEvidence, otherwise: Cause) -> Gap:
 
 
 def _without_contained(gaps: Mapping[_Key, Gap]) -> dict[_Key, Gap]:
-    """Remove gaps that lie within a wider one: the messages around them are gone too."""
+    """Remove gaps within a wider gap, because the messages around them are lost too."""
     return {key: gap for key, gap in gaps.items() if not _is_contained(gap, gaps.values())}
 
 

@@ -124,7 +124,7 @@ def recover_session(folder: SessionFolder, *, whole: bool = False) -> RecoveredS
             str(folder.checkpoint),
             "is damaged",
             kind=LakeError,
-            remedy="move it away; the recording is then read whole",
+            remedy="move the file away; the recording is then read from its start",
         ):
             _apply_checkpoint(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1

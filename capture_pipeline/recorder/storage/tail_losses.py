@@ -15,11 +15,11 @@ from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap, TrackMark
 
-_NO_ROOM_AT_START = "the disk took nothing of the stream before"
-_NO_ROOM = "the disk took nothing more before the recorder ended"
-_DETAIL = "damaged or gone from the recording, or never written; nothing of the stream came after it"
+_NO_ROOM_AT_START = "the disk stored no earlier message of the stream"
+_NO_ROOM = "the disk stored no further message before the recorder ended"
+_DETAIL = "damaged in or missing from the recording, or never written; no later message of the stream exists"
 _NOT_ASKED = {"recoverable": False, "refill": None}
-_AT_START = "gone from the recording; nothing of the stream is left before it"
+_AT_START = "missing from the recording; no earlier message of the stream is left"
 
 
 def find_lost_ends(

@@ -112,7 +112,7 @@ class Writer(threading.Thread):
         return [self.suspects.popleft() for _ in range(len(self.suspects))]
 
     def has_room(self, size: int) -> bool:
-        """Return whether a batch of this size fits; with one producer the answer is valid until its `put`."""
+        """Return whether a batch of this size fits; valid until the next `put`, as there is one producer."""
         return not self._waiting or self._waiting + size <= self._max_waiting_bytes
 
     def put(self, batch: Batch) -> None:

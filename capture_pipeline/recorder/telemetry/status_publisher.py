@@ -30,7 +30,7 @@ class StatusPublisher:
 
     Attributes:
         state: Current activity of the recorder; set by `publish`.
-        latest: Last published status; None before.
+        latest: Last published status; None before the first one.
         rate: Rate of emitted messages.
     """
 

@@ -125,7 +125,7 @@ def to_decimals(values: Floats, where: str, what: str, places: int = 0) -> Decim
         MalformedDataError: A value is negative or not a number, or has more than twelve decimals or fifteen
             digits.
     """
-    remedy = "the file is damaged, or its values are not those of an exchange"
+    remedy = "download the file again, and check the source of its values"
     if not (np.isfinite(values) & (values >= 0)).all():
         raise MalformedDataError(
             f"contains a {what} that is negative or not a number", where=where, remedy=remedy

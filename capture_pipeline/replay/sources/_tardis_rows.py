@@ -43,7 +43,7 @@ def read_frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
             head, _, text = block.partition(b"\n")
             if head.rstrip(b"\r").decode(errors="replace") != ",".join(COLUMNS):
                 raise MalformedDataError(
-                    "line 1: not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT
+                    "line 1 is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT
                 )
             line = 2
         if text:
@@ -72,7 +72,7 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                     if len(carried) > _MAX_LINE_BYTES:
                         what = f"has a line of more than {_MAX_LINE_BYTES:,} bytes before byte {read:,}"
                         raise MalformedDataError(
-                            what, where=str(path), remedy="the file is damaged there, or is not a CSV file"
+                            what, where=str(path), remedy="check that it is a CSV file, or download it again"
                         )
     except FileNotFoundError:
         raise LakeError("does not exist", where=str(path), remedy=_LAYOUT) from None
@@ -94,7 +94,7 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
     for number, row in enumerate(text.split(b"\n")[:-1], line):
         if row.count(b",") != len(COLUMNS) - 1 or not row.isascii():
             raise MalformedDataError(
-                f"line {number}: not a row of eight fields: {row[:80]!r}",
+                f"line {number}: the row does not have eight fields: {row[:80]!r}",
                 where=str(path),
                 remedy="download the file again",
             )
@@ -152,7 +152,7 @@ def _check_rows(rows: pl.DataFrame, found: pl.DataFrame, path: Path, line: int) 
         at = int(results.select(pl.all_horizontal(pl.all())).to_series().arg_min() or 0)
         name = next(name for name in rules if not results[name][at])
         raise MalformedDataError(
-            f"line {line + at}: {name} is {rows[name][at]!r}",
+            f"line {line + at}: {name} is not valid: {rows[name][at]!r}",
             where=str(path),
             remedy="download the file again",
         )

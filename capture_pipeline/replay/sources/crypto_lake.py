@@ -7,8 +7,7 @@ the same receipt time and sequence number. `book` has one row per snapshot: `bid
 `ask_19_size`. The vendor's client renames the times to `origin_time` and `received_time`; both names are
 accepted.
 Sources: github.com/crypto-lake/lake-api, `lakeapi/main.py` and `lakeapi/orderbook.py`, and public code that
-    reads
-the files.
+reads the files.
 
 A diff contains only its last id. Missing ids can therefore only be detected if the feed numbers its messages
 consecutively (`has_consecutive_ids`). Otherwise a diff is assumed to begin after the previous message.

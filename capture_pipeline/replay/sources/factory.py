@@ -37,7 +37,7 @@ def open_source(target: str, symbol: str, tables: Path) -> Source:
             raise LakeError(
                 "contains no finished recording",
                 where=str(path),
-                remedy="finish the session, or name the file",
+                remedy="finish the session, or name the file of a recording",
             )
         return RawSource(recording, symbol)
     if path.is_file():
@@ -71,7 +71,9 @@ def open_session_tables(session: str, symbol: str, tables: Path) -> SymbolTables
     found = GoldenTables(tables, session)
     symbols = found.symbols()
     if symbol and symbol not in symbols:
-        raise LakeError(f"has no {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}")
+        raise LakeError(
+            f"has no tables of {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}"
+        )
     if not symbol and len(symbols) != 1:
         raise MalformedDataError(
             "contains several symbols", where=session, remedy=f"name one of {', '.join(symbols)}"

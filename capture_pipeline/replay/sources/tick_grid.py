@@ -22,10 +22,8 @@ class Grid:
     """Tick of the prices, or of the quantities, of a file.
 
     Without a known tick, the tick is the greatest value of which all values so far are multiples. A file is
-    read
-    once: a value between two ticks makes the tick smaller from its block on. With a known tick such a value
-        is an
-    error.
+    read once: a value between two ticks makes the tick smaller from its block on. With a known tick such a
+    value is an error.
     """
 
     def __init__(self, where: str, what: str, known: Decimal | None = None) -> None:
@@ -81,7 +79,7 @@ class Grid:
         between = np.flatnonzero(units % self._step)
         if between.size:
             value = Decimal(int(units[between[0]])).scaleb(-self._places)
-            remedy = "give the tick that was in force at that time, or no tick"
+            remedy = "give the tick that the exchange used at that time, or no tick"
             raise MalformedDataError(
                 f"contains the {self._what} {value}, which is not a multiple of {self._known}",
                 where=self._where,

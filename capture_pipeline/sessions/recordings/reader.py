@@ -27,7 +27,8 @@ DECODER_BLOCK_BYTES = 16 << 20
 BLOCKS_AHEAD = 3
 MAX_LINE_BYTES = 32 << 20
 _END_WAIT_S = 0.2
-_REPAIR = "repair the recording, or record again"
+_REPAIR = "run `capture session validate` on it, or record again"
+_NOT_A_RECORDING = "check that the file is a recording, or record again"
 
 
 @dataclass(slots=True)
@@ -44,8 +45,8 @@ class Recording:
         start: First byte of the file to read; a gzip member must begin there.
         end: Byte at which to stop; a member must end there. None to read to the end.
         digest_end: Byte after `end` up to which the digest is computed; None for `end`.
-        policy: Action at damage.
-        is_strict: True to raise an error at damage, and at a line that is longer than a block.
+        policy: Reaction to damage.
+        is_strict: True to raise an error for damage, and for a line that is longer than a block.
         padding: Number of zero bytes to append to each block, for readers that load several bytes at once.
         findings: Damage of the file; complete after the last block.
         members: Number of gzip members that were read without damage; set after the last block.
@@ -184,11 +185,10 @@ class Recording:
         """
         if self.is_strict and size > self.block_bytes:
             what = f"line {self._lines + 1} is longer than {self.block_bytes:,} bytes"
-            remedy = "the file is not a recording, or is damaged there"
-            raise MalformedDataError(what, where=self.path.name, remedy=remedy)
+            raise MalformedDataError(what, where=self.path.name, remedy=_NOT_A_RECORDING)
         if size > MAX_LINE_BYTES:
             what = f"contains a line of more than {MAX_LINE_BYTES:,} bytes"
-            raise MalformedDataError(what, where=str(self.path), remedy="the file is not a recording")
+            raise MalformedDataError(what, where=str(self.path), remedy=_NOT_A_RECORDING)
 
     def _check_whole(self) -> None:
         """Check that a strict reader read the whole file.

@@ -41,7 +41,7 @@ _STEP = 1 << 20
 
 
 class DamagePolicy(StrEnum):
-    """Action of the reader at damage of a gzip file. Every policy reports the damage as a finding."""
+    """Reaction of the reader to damage of a gzip file. Every policy reports the damage as a finding."""
 
     STOP = "stop"
     """Return the bytes before the damage that were inflated when it was found."""
@@ -96,7 +96,7 @@ class Source:
         file: The open file.
         end: Byte at which to stop; None to read to the end.
         digest_end: Byte after `end` up to which the digest is computed; None for `end`.
-        policy: Action at damage.
+        policy: Reaction to damage.
         findings: Damage of the file; complete after the last piece.
         members: Number of gzip members that were read without damage.
         position: Byte of the file after the last read.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from capture_pipeline.tables.table import INT8, INT64, Column, Table
 
 CHECKPOINT_HEAD = ("capture_ns", "line", "last_id", "reached_ns")
-"""Columns with one value a checkpoint."""
+"""Columns with one value per checkpoint."""
 CHECKPOINT_LEVEL = ("side", "price_e8", "quantity_e8")
 """Columns of a price level."""
 CHECKPOINTS = Table(
     "golden_checkpoints",
-    "Complete order books of a session, ten minutes apart: one row a price level, one row group a "
+    "Complete order books of a session, ten minutes apart: one row per price level, one row group a "
     "checkpoint.",
     (
         Column("capture_ns", INT64, "Capture time of the checkpoint", "nanoseconds UTC"),

@@ -7,7 +7,7 @@ from capture_pipeline.tables.table import INT64, SESSION_KEYS, Column, Encoding,
 
 DEPTH = Table(
     "golden_depth",
-    "Order-book diffs of a session, one row a changed price level, in the order of the recording.",
+    "Order-book diffs of a session, one row per changed price level, in the order of the recording.",
     (
         *message_columns(Encoding.DICTIONARY),
         event_column(Encoding.DICTIONARY),

@@ -6,7 +6,7 @@ from capture_pipeline.tables.table import BOOLEAN, INT64, TEXT, Column, Table
 
 REFILLS = Table(
     "golden_refills",
-    "Trades that a session lost and that the daily files of the exchange contain: one row a trade.",
+    "Trades that a session lost and that the daily files of the exchange contain: one row per trade.",
     (
         Column("trade_id", INT64, "The exchange's id of the trade"),
         Column("price_e8", INT64, "Price, exact", "1e-8 quote asset"),

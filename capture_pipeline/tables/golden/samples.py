@@ -1,4 +1,4 @@
-"""Tables of samples of a book at regular times: wide, with a row a sample, or long, with a row a level."""
+"""Tables of samples of a book at regular times: wide (one row per sample) or long (one row per level)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEAD = (
 )
 LONG_SAMPLES = Table(
     "samples_long",
-    "Samples of a book (`capture session replay --long`): one row a level.",
+    "Samples of a book (`capture session replay --long`): one row per level.",
     (
         *_HEAD,
         Column("symbol", TEXT, "Symbol in capitals"),
@@ -23,14 +23,14 @@ LONG_SAMPLES = Table(
 
 
 def wide_samples(depth: int) -> Table:
-    """Declare the table of samples with one row a sample.
+    """Declare the table of samples with one row per sample.
 
     Args:
         depth: Number of levels of each side; each has two columns.
     """
     return Table(
         "samples_wide",
-        "Samples of a book (`capture session replay --out`): one row a sample.",
+        "Samples of a book (`capture session replay --out`): one row per sample.",
         (
             *_HEAD,
             *(

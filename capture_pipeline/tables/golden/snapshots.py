@@ -7,7 +7,7 @@ from capture_pipeline.tables.table import SESSION_KEYS, Encoding, Table
 
 SNAPSHOTS = Table(
     "golden_snapshots",
-    "Order-book snapshots from REST of a session, one row a price level. An order book starts from a "
+    "Order-book snapshots from REST of a session, one row per price level. An order book starts from a "
     "snapshot, and is compared with later ones.",
     (*message_columns(Encoding.DICTIONARY), LAST_ID, *LEVEL),
     SESSION_KEYS,

@@ -13,7 +13,7 @@ from capture_pipeline.tables.table import BOOLEAN, INT64, SESSION_KEYS, TEXT, Co
 
 TRADES = Table(
     "golden_trades",
-    "Trades of a session, one row a trade: ids, exact prices and quantities with eight decimals, capture "
+    "Trades of a session, one row per trade: ids, exact prices and quantities with eight decimals, capture "
     "time and event time.",
     (
         *message_columns(Encoding.DELTA),

@@ -1,10 +1,10 @@
-"""The table `bars`: one row per candle, one file per symbol and month, and the rules for its rows.
+"""The table `bars`: one row per kline, one file per symbol and month, and the rules for its rows.
 
 A rule is an element-wise expression that is true for a valid row. The Pandera models (`models`) consist of
 these expressions. Asset checks, the command line and the report all use these models.
 
 There are two kinds of rules. Only an error of this pipeline can break the first kind (order, uniqueness,
-grid, unfinished candles). A verified file of the exchange can break the second kind. A row that breaks a rule
+grid, unfinished klines). A verified file of the exchange can break the second kind. A row that breaks a rule
 of the second kind is *irregular*: it is kept as sent and classified.
 """
 
@@ -23,7 +23,7 @@ SOURCES = ("monthly", "daily", "rest")
 
 BARS = Table(
     "bars",
-    "Verified bars: one row a kline, one Parquet file for each symbol and month. If a bar is in several "
+    "Verified bars: one row per kline, one Parquet file for each symbol and month. If a bar is in several "
     "sources, the monthly file is preferred, then the daily file, then REST.",
     (
         Column("open_time_us", INT64, "Open time", "microseconds UTC"),
@@ -71,18 +71,18 @@ class Irregularity(StrEnum):
     """Classes of irregular rows, which occur in verified files of the exchange."""
 
     EARLY_CLOSE = "early_close"
-    """The candle closes before the end of its interval, because the exchange halted."""
+    """The kline closes before the end of its interval, because the exchange halted."""
     NEGATIVE_LENGTH = "negative_length"
-    """The candle closes before it opens."""
+    """The kline closes before it opens."""
     LATE_CLOSE = "late_close"
-    """The candle closes after the end of its interval."""
+    """The kline closes after the end of its interval."""
     HIGH_NOT_HIGHEST = "high_not_highest"
     LOW_NOT_LOWEST = "low_not_lowest"
     PRICE_NOT_POSITIVE = "price_not_positive"
     NEGATIVE_AMOUNT = "negative_amount"
     TAKER_ABOVE_TOTAL = "taker_above_total"
     OFF_GRID = "off_grid"
-    """The candle opens between two open times of the grid; such rows are only in `bar_exclusions`."""
+    """The kline opens between two open times of the grid; such rows are only in `bar_exclusions`."""
 
 
 _PRICES = ("open", "high", "low", "close")
@@ -106,7 +106,7 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
         Rule("open_times_increase", "Open times increase strictly.", opened.diff().fill_null(1) > 0),
         Rule("open_times_unique", "Each open time occurs once.", opened.is_unique(), implied=True),
         Rule("open_times_on_grid", "Open times are on the grid of the interval.", opened % interval.us == 0),
-        Rule("none_in_future", "No candle's interval ends in the future.", last < now_us),
+        Rule("none_in_future", "No kline's interval ends in the future.", last < now_us),
         Rule(
             "high_is_highest",
             "high ≥ max(open, close, low).",

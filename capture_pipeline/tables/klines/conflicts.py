@@ -7,7 +7,7 @@ from capture_pipeline.tables.table import INT64, KLINE_KEYS, TEXT, Column, Table
 
 CONFLICTS = Table(
     "bar_conflicts",
-    "Values on which two sources of the same bar differ: one row a field, with both values and their files.",
+    "Values on which two sources of a bar differ: one row per field, with both values and their files.",
     (
         Column("open_time_us", INT64, "Open time of the bar", "microseconds UTC"),
         Column("field", TEXT, "The value column of `bars` on which the sources disagree"),

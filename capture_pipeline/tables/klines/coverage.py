@@ -27,7 +27,7 @@ COVERAGE = Table(
         Column(
             "explained",
             INT64,
-            "Missing bars with a known cause that needs no action: a listed outage, or candles off the grid",
+            "Missing bars with a known cause that needs no action: a listed outage, or klines off the grid",
             "bars",
         ),
         Column("unexplained", INT64, "Missing bars that need action", "bars"),

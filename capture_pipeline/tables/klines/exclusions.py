@@ -1,7 +1,7 @@
 """The table `bar_exclusions`: rows of raw files that are not bars, as sent, with the cause.
 
 Every row that the exchange sent is kept. A row that opens between two open times of the interval's grid is
-not a candle of that grid. `bars`, the gap ledger and coverage count only candles on the grid.
+not a kline of that grid. `bars`, the gap ledger and coverage count only klines on the grid.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from capture_pipeline.tables.table import BOOLEAN, INT64, KLINE_KEYS, TEXT, Colu
 
 
 class Cause(StrEnum):
-    """Reason for missing candles."""
+    """Reason for missing klines."""
 
     EXCHANGE_OUTAGE = "exchange_outage"
     """The outage calendar lists the range, or it adjoins a listed outage and is verified as non-existent."""
     OFF_GRID = "off_grid"
-    """The candles of this time open between two open times of the grid; they are in `bar_exclusions`."""
+    """The klines of this time open between two open times of the grid; they are in `bar_exclusions`."""
     BEFORE_LISTING = "before_listing"
     """The symbol did not trade yet."""
     AFTER_DELISTING = "after_delisting"
@@ -27,7 +27,7 @@ class Cause(StrEnum):
     OURS = "ours"
     """The exchange may have the range, and this pipeline has not downloaded it or has quarantined it."""
     UNKNOWN = "unknown"
-    """The exchange has no candle, and no calendar explains it."""
+    """The exchange has no kline, and no calendar explains it."""
 
 
 class GapStatus(StrEnum):
@@ -42,7 +42,7 @@ class GapStatus(StrEnum):
 NOT_EXPECTED = frozenset(
     {Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED}
 )
-"""Causes for which no candle is expected."""
+"""Causes for which no kline is expected."""
 EXPLAINED = NOT_EXPECTED | {Cause.EXCHANGE_OUTAGE, Cause.OFF_GRID}
 """Causes that need no action."""
 

@@ -17,7 +17,7 @@ RAW_KLINES = Table(
         Column("low", TEXT, "Lowest price, as sent", "quote asset"),
         Column("close", TEXT, "Last price, as sent", "quote asset"),
         Column("volume", TEXT, "Traded amount, as sent", "base asset"),
-        Column("close_time", INT64, "Last instant of the candle, in the unit of `open_time`", _UNIT),
+        Column("close_time", INT64, "Last instant of the kline, in the unit of `open_time`", _UNIT),
         Column("quote_volume", TEXT, "Traded amount, as sent", "quote asset"),
         Column("count", INT64, "Number of trades"),
         Column("taker_buy_volume", TEXT, "Amount that takers bought, as sent", "base asset"),

@@ -9,7 +9,7 @@ from capture_pipeline.tables.table import INT64, KLINE_KEYS, TEXT, Column, Table
 
 WINDOWS = Table(
     "bar_windows",
-    "Expected bars of a partition at the last computation of its gaps: one row a partition.",
+    "Expected bars of a partition at the last computation of its gaps: one row per partition.",
     (
         Column("start_us", INT64, "Start of the month", "microseconds UTC"),
         Column(

@@ -90,7 +90,7 @@ class Live:
         assert all(
             re.match(
                 r"\S+Z  (cannot connect to |connection to |every connection |"
-                r"REST: |no message came within 10 s: )",
+                r"REST: |no message was received within 10 s: )",
                 line,
             )
             for line in output.splitlines()

@@ -26,4 +26,4 @@ KLINE_SCHEMA = {
 }
 """Columns of a parsed frame. Times are microseconds; `time_unit` is the unit as sent, `ms` or `us`."""
 
-REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
+REMEDY = "these klines are not used; run again after the exchange has corrected them"

@@ -22,7 +22,7 @@ def build_frame(
     """Build a frame of `KLINE_SCHEMA` from the numbers of its columns.
 
     Args:
-        low: Low 64 bits of the values, one row a column; decimals in units of 1e-8.
+        low: Low 64 bits of the values, one row per column; decimals in units of 1e-8.
         high: High 64 bits of decimals; None if every decimal fits 64 bits.
         where: Name of the file, for errors.
         first_line: Number of the first line, for errors.
@@ -32,7 +32,7 @@ def build_frame(
     """
     factor, unit = _detect_unit(low[0], where, first_line)
     closes = _convert_close_times(low[6], factor, where, first_line)
-    # Each is a copy, because a view would keep all of `low` in memory, 96 bytes a row.
+    # Each is a copy, because a view would keep all of `low` in memory, 96 bytes per row.
     integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
     columns: dict[str, pa.Array] = {}
     for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):

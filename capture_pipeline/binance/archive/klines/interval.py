@@ -57,5 +57,5 @@ def reject_other_interval(lengths: Counter[int], interval: Interval, where: str)
     ((usual, count),) = lengths.most_common(1)
     enough = usual > interval.us or count >= _MIN_SHORTER_ROWS
     if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
-        what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
+        what = f"contains klines of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
         raise MalformedDataError(what, where=where, remedy=REMEDY)

@@ -162,7 +162,7 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
         A frame of `KLINE_SCHEMA`; empty if the exchange has no kline.
 
     Raises:
-        MalformedDataError: The body is not such an array.
+        MalformedDataError: The body is not a JSON array of such rows.
     """
     with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="try again; a proxy may have answered"):
         rows = _decode_any(body)
