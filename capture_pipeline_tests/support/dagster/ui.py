@@ -34,6 +34,12 @@ RUN_JOB = """mutation ($given: ExecutionParams!) {
   launchPipelineExecution(executionParams: $given) {
     __typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
+SENSOR = """query ($selector: SensorSelector!) {
+  sensorOrError(sensorSelector: $selector) {__typename ... on Sensor {sensorState {id}}}
+}"""
+STOP_SENSOR = """mutation ($id: String!) {
+  stopSensor(id: $id) {__typename ... on StopSensorMutationResult {instigationState {status}}}
+}"""
 STATUS = (
     "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
 )
@@ -72,6 +78,7 @@ def environment(project: Path, **more: str) -> dict[str, str]:
     dagster = {
         "DAGSTER_HOME": str(project / "dagster_home"),
         "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
+        "DAGSTER_MAX_BACKFILL_RETRIES": "75",  # five at the usual interval last as long
     }
     return {**os.environ, **settings, **dagster, "PYTHONPATH": path, **more}
 
@@ -210,6 +217,13 @@ class Ui:
                 lambda: status() in FINISHED_STATUSES, 300, f"the run of {job} does not end", every_s=0.5
             )
             return status().value
+
+    def stop_sensor(self, name: str) -> None:
+        """Turn a sensor off."""
+        found = self.query(SENSOR, selector={**LOCATION, "sensorName": name})["sensorOrError"]
+        assert found["__typename"] == "Sensor", found
+        stopped = self.query(STOP_SENSOR, id=found["sensorState"]["id"])["stopSensor"]
+        assert stopped["instigationState"]["status"] == "STOPPED", stopped
 
     def status(self, backfill: str) -> str:
         return str(self.query(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
