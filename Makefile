@@ -25,7 +25,8 @@ demo: setup ## Run the main job end to end on the embedded sandbox exchange
 	@$(BIN)/capture demo
 
 # A module's tests share the servers that it starts, so one worker runs all of them; conftest.py puts the longest modules first.
-WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
+JOBS ?= 4
+WORKERS := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Workers and the programs that tests start read the same modules: they are compiled once, also where the environment says otherwise.
 test: setup ## Run all tests

@@ -9,9 +9,7 @@ import warnings
 import dagster as dg
 
 from capture_pipeline import defs as folder
-from capture_pipeline.defs.klines.checks import build_checks
-from capture_pipeline.defs.shared.partitions import MonthsAndSymbols, build_partitions
-from capture_pipeline.defs.shared.resources import build_resource
+from capture_pipeline.collector import pause_collector
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.settings.models import Settings
 
@@ -20,11 +18,23 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """Build the definitions of a deployment, with the months of its history up to the present one.
 
     All steps of a run share one process. Steps wait for the network or the disk, and starting a process takes
-    longer than most steps.
+    longer than most steps. Each run loads the definitions, so their modules are imported here.
 
     Args:
         settings: Settings of the deployment. They set partitions, owners and deadlines of the assets.
     """
+    with pause_collector():
+        return _build(settings)
+
+
+def _build(settings: Settings) -> dg.Definitions:
+    from capture_pipeline.defs.klines.checks import build_checks  # noqa: PLC0415 - the collector is paused
+    from capture_pipeline.defs.shared.partitions import (  # noqa: PLC0415 - the same
+        MonthsAndSymbols,
+        build_partitions,
+    )
+    from capture_pipeline.defs.shared.resources import build_resource  # noqa: PLC0415 - the same
+
     partitions = build_partitions(settings, time.time_ns() // 1000)
 
     def configure(spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -65,16 +66,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 _DEPLOYMENTS = {
     "deployments 1": (
-        "defs/backfills_test.py",
-        "defs/alerts_test.py",
-        "defs/workspace_test.py",
-    ),
-    "deployments 2": (
         "defs/pages_test.py",
         "defs/recordings_test.py",
-        "defs/arrivals_ui_test.py",
         "defs/services_test.py",
         "defs/new_month_test.py",
+    ),
+    "deployments 2": (
+        "defs/backfills_test.py",
+        "defs/alerts_test.py",
+        "defs/arrivals_ui_test.py",
+        "defs/workspace_test.py",
     ),
 }
 """Modules that run webserver, code server, daemon and runs, below this folder.
@@ -83,21 +84,22 @@ One worker runs all modules of a group, one after the other.
 """
 _LONGEST = (
     "defs/sessions_test.py",
-    "cli/demo_test.py",
     "recorder/limits_test.py",
+    "cli/demo_test.py",
     "recorder/quiet_test.py",
     "klines/rest_faults_test.py",
-    "klines/archive_faults_test.py",
-    "defs/retention_test.py",
-    "cli/fetch_test.py",
     "recorder/session_test.py",
     "recorder/combined_faults_test.py",
-    "cli/session_test.py",
-    "golden/prove_test.py",
-    "recorder/hostile_test.py",
     "recorder/status_test.py",
+    "cli/session_test.py",
+    "cli/fetch_test.py",
+    "golden/prove_test.py",
+    "recorder/refills_test.py",
+    "recorder/accounting_test.py",
+    "klines/archive_faults_test.py",
+    "recorder/hostile_test.py",
 )
-"""The other modules of more than 50 s, the longest first, below this folder."""
+"""The other modules of more than 40 s, the longest first, below this folder."""
 
 
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
@@ -126,6 +128,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(names)}
     assert all(path.is_file() for path in ranks), "a module that is named here is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and collected tests from the garbage collector, which would look at them often."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """End the exclusion, because DuckDB reports objects that are left at the end of the process."""
+    gc.unfreeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

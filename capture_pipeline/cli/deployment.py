@@ -8,7 +8,6 @@ from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.settings.loader import load_settings
-from capture_pipeline.tables.catalog import refresh_views
 from capture_pipeline.tables.registry import TABLES
 from capture_pipeline.terminal import write_line
 
@@ -26,6 +25,8 @@ def renew_catalog(deployment: Deployment) -> None:
 
     A failure is only a warning: the data are in the lake without views.
     """
+    from capture_pipeline.tables.catalog import refresh_views  # noqa: PLC0415 - few commands need DuckDB
+
     try:
         refresh_views(deployment.lake, TABLES)
     except CaptureError as error:

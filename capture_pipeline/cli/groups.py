@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import click
 
 from capture_pipeline.cli.exits import EXIT_INTERRUPTED
+from capture_pipeline.collector import import_module
 from capture_pipeline.printable import LONGEST_LINE, printable
 from capture_pipeline.terminal import write_line
 
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.sources:
             return None
         source = self.sources[cmd_name]
-        command: click.Command = getattr(importlib.import_module(source.module), source.name)
+        command: click.Command = getattr(import_module(source.module), source.name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from capture_pipeline.collector import pause_collector
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.printable import printable
-from capture_pipeline.recorder.app import record
-from capture_pipeline.recorder.state import empty_session_reason
-from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import SessionState
-from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import show_traceback, write_line
+
+with pause_collector():
+    from capture_pipeline.recorder.app import record
+    from capture_pipeline.recorder.state import empty_session_reason
+    from capture_pipeline.sessions.layout import SessionFolder
+    from capture_pipeline.sessions.models import SessionState
+    from capture_pipeline.settings.loader import load_settings
 
 _EXIT_EMPTY, _EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 1, 2, 130
 

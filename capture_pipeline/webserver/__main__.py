@@ -1,5 +1,8 @@
 """Run the webserver."""
 
-from capture_pipeline.webserver.app import main
+from capture_pipeline.collector import pause_collector
+
+with pause_collector():
+    from capture_pipeline.webserver.app import main
 
 main()

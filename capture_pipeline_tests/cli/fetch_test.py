@@ -23,6 +23,7 @@ from capture_pipeline.cli.demo import command as demo
 from capture_pipeline.cli.klines import backfill as fetch
 from capture_pipeline.cli.klines import coverage
 from capture_pipeline.cli.main import main
+from capture_pipeline.deployment import lake_guard
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.lake.locks import file_lock
 from capture_pipeline.lake.paths import Partition
@@ -195,11 +196,14 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
-def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_fill_that_fails_is_told_and_exits_1(
+    quiet: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """REST refuses, or another process has locked a partition.
 
     The ledgers of the others are printed, and the error goes to stderr.
     """
+    monkeypatch.setattr(lake_guard, "LOCK_TIMEOUT_S", 0.2)
     outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
     with run_sandbox_deployment(
         tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31"

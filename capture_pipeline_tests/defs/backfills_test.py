@@ -69,8 +69,9 @@ def ui(site: tuple[Ui, SandboxDeployment]) -> Ui:
     return site[0]
 
 
-def chosen(months: list[str]) -> list[str]:
-    return [key(month, symbol) for month, symbol in itertools.product(months, (BTC, ETH))]
+def chosen(months: list[str], *symbols: str) -> list[str]:
+    """Return the partitions of months, of both symbols if none is given."""
+    return [key(month, symbol) for month, symbol in itertools.product(months, symbols or (BTC, ETH))]
 
 
 def job(name: str) -> dict[str, object]:
@@ -92,11 +93,9 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
     ):
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
     assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
-    launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
-    launched[ui.launch(chosen(third), **job("month_close"))] = (
-        (*CHAIN, "month_reconciliation"),
-        chosen(third),
-    )
+    filled, closed = chosen(first + second, BTC), chosen(third, ETH)
+    launched[ui.launch(filled, **job("gap_fill"))] = (CHAIN[1:], filled)
+    launched[ui.launch(closed, **job("month_close"))] = ((*CHAIN, "month_reconciliation"), closed)
     assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
         assert ui.count_materializations(backfill) == {name: Counter(partitions) for name in expected}
@@ -170,7 +169,7 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
     configuration = ui.home.parent / "pipeline.yaml"
     try:
         with suspend(ui.daemon()):
-            backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
+            backfill = ui.launch(chosen(MONTHS[:2], BTC), **job("daily_update"))
             configuration.write_text("interval: 1d\nhttp: {attempts: [")
             shown = ui.query(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
             assert shown["__typename"] == "PythonError"
@@ -184,4 +183,4 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
         == "RepositoryLocation"
     )
     assert ui.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
-    assert ui.count_materializations(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}
+    assert ui.count_materializations(backfill) == {name: Counter(chosen(MONTHS[:2], BTC)) for name in CHAIN}

@@ -18,6 +18,7 @@ from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.definitions import build_definitions
 from capture_pipeline_tests.support.dagster.stage import BTC, Stage, key
 from capture_pipeline_tests.support.dagster.ui import (
+    INTERVALS,
     PROGRAMS,
     Ui,
     environment,
@@ -85,7 +86,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     (project / "workspace.yaml").write_text(
         f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: capture_pipeline}}\n"
     )
-    (project / "sitecustomize.py").write_text(CLOCK)
+    (project / "sitecustomize.py").write_text(CLOCK + INTERVALS)
     clock = project / "clock"
     set_clock(clock, "2025-03-31T23:30:00Z")
     history = {
@@ -93,8 +94,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
         "CAPTURE_SANDBOX_URL": "http://127.0.0.1:9",
         "CAPTURE_SYMBOLS": BTC,
     }
-    path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
-    settings = environment(project, PYTHONPATH=path, CLOCK_FILE=str(clock), **history)
+    settings = environment(project, CLOCK_FILE=str(clock), **history)
     deployment = ["-w", "workspace.yaml"]
     location = ["-m", "capture_pipeline.definitions", "--location-name", "capture_pipeline"]
     commands = [

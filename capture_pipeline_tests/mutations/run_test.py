@@ -99,7 +99,6 @@ def test_entry_that_does_not_fit_is_named(change: dict[str, object], message: st
 def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
     """The runner distinguishes all outcomes; tests that fail without a mutation give an error."""
     harmless = {"find": "return None", "replace": "return 7", "test": ("sums_test.py::test_nothing",)}
-    endless = {**harmless, "replace": "import time; time.sleep(600)"}
     cases = [
         (FAULT, Outcome.KILLED),
         (
@@ -109,18 +108,28 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
         (replace(FAULT, id="all", test=("sums_test.py::test_double_in_another_process",)), Outcome.KILLED),
         (replace(FAULT, id="survivor", **harmless), Outcome.SURVIVED),  # type: ignore[arg-type]
         (replace(FAULT, id="guarded", guard="unused", **harmless), Outcome.GUARDED),  # type: ignore[arg-type]
-        (
-            replace(FAULT, id="endless", **endless),  # type: ignore[arg-type]
-            Outcome.TIMEOUT,
-        ),
         (replace(FAULT, id="red", test=("sums_test.py::test_red",)), Outcome.ERROR),
         (replace(FAULT, id="skipped", test=("sums_test.py::test_skipped",)), Outcome.ERROR),
     ]
-    results = run.run([mutation for mutation, _ in cases], project, jobs=2, min_limit_s=40.0)
+    results = run.run([mutation for mutation, _ in cases], project, jobs=2)
     assert [(each.mutation.id, each.outcome) for each in results] == [
         (mutation.id, outcome) for mutation, outcome in cases
     ]
     assert (project / "capture_pipeline" / "sums.py").read_text() == PRODUCT
+
+
+@pytest.mark.slow
+def test_mutation_without_an_end_is_a_timeout(project: Path) -> None:
+    """The runner ends the tests at the time limit."""
+    endless = replace(
+        FAULT,
+        find="return None",
+        replace="import time; time.sleep(600)",
+        test=("sums_test.py::test_nothing",),
+    )
+    (result,) = run.run([endless], project, jobs=1, min_limit_s=5.0)
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.seconds < 120
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: s
         session.recording(2)
         limits(
             session.sandbox,
-            {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"},
+            {"status": status, "seconds": 4, "stated": stated, "part": None if status != 429 else "streams"},
         )
         session.inject_fault("ws_cut", "all")
         session.recording(2)

@@ -29,7 +29,7 @@ def test_a_quiet_connection_is_renewed_once(tmp_path: Path) -> None:
     """At its age it gets one successor that receives no message but answers pings."""
     still = {**BUSY, "trades_per_day": 1, "book_interval_s": None}
     with live(tmp_path, speed=1, connections=1, config={"symbols": [still]}) as session:
-        session.start(CAPTURE_RECORDING_SILENCE_S="4", CAPTURE_RECORDING_RENEW_HOURS=str(12 / 3600))
+        session.start(CAPTURE_RECORDING_SILENCE_S="4", CAPTURE_RECORDING_RENEW_HOURS=str(3 / 3600))
         session.wait(lambda status: status.reconnects == {Cause.LIFE: 1})
         session.kill()
         assert [event["connection"] for event in session.events("connection_ended")] == [1]

@@ -14,7 +14,6 @@ from capture_pipeline.defs.shared.table_metadata import build_schema, build_tabl
 from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.klines.quality.coverage_report import CoverageReport, report_coverage
 from capture_pipeline.reporting import markdown as md
-from capture_pipeline.tables.catalog import refresh_views
 from capture_pipeline.tables.klines.coverage import COVERAGE
 from capture_pipeline.tables.registry import TABLES
 
@@ -38,6 +37,8 @@ def coverage_report(
     context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.MaterializeResult[Any]:
     """Refresh the catalog, and measure and publish the coverage."""
+    from capture_pipeline.tables.catalog import refresh_views  # noqa: PLC0415 - only this step needs DuckDB
+
     with domain_errors_as_dagster(context.op_execution_context):
         views = refresh_views(deployment.lake, TABLES)
         coverage = report_coverage(deployment, deployment.now_us())

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
-import duckdb
 import polars as pl
 from markupsafe import Markup
 
@@ -20,7 +19,6 @@ from capture_pipeline.deployment.deployment import Deployment
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import draw_heat_map, render_coverage_page
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.tables.catalog import build_select, configure_duckdb
 from capture_pipeline.tables.klines.bars import BARS
 from capture_pipeline.tables.klines.conflicts import CONFLICTS
 from capture_pipeline.tables.klines.coverage import COVERAGE
@@ -119,6 +117,10 @@ def measure_coverage(
     Raises:
         LakeError: A table cannot be read.
     """
+    import duckdb  # noqa: PLC0415 - few processes that load this module measure the coverage
+
+    from capture_pipeline.tables.catalog import build_select, configure_duckdb  # noqa: PLC0415 - the same
+
     lake, interval = deployment.lake, deployment.settings.interval
     tables = {
         name: build_select(lake, table)

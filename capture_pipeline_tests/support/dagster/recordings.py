@@ -137,11 +137,10 @@ def starts(folder: SessionFolder) -> int:
 
 @contextmanager
 def site(project: Path, url: str) -> Iterator[Desk]:
-    """Start `capture ui` on a project folder."""
+    """Start `capture ui` on a project folder, without the runs that the automation would start."""
     port = free_port()
     with run_ui(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
         wait_for_daemons(port)
-        yield Desk(
-            Ui(port, project / "dagster_home", process.pid),
-            SandboxDeployment(url, project / "data", **SETTINGS),
-        )
+        ui = Ui(port, project / "dagster_home", process.pid)
+        ui.stop_sensor("automation")
+        yield Desk(ui, SandboxDeployment(url, project / "data", **SETTINGS))

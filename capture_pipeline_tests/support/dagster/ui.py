@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import requests
+import yaml
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from capture_pipeline_tests.support.deployment import NO_SETTINGS, QUICK
@@ -33,6 +34,12 @@ RUN_JOB = """mutation ($given: ExecutionParams!) {
   launchPipelineExecution(executionParams: $given) {
     __typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
+SENSOR = """query ($selector: SensorSelector!) {
+  sensorOrError(sensorSelector: $selector) {__typename ... on Sensor {sensorState {id}}}
+}"""
+STOP_SENSOR = """mutation ($id: String!) {
+  stopSensor(id: $id) {__typename ... on StopSensorMutationResult {instigationState {status}}}
+}"""
 STATUS = (
     "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
 )
@@ -40,17 +47,40 @@ DIMENSIONS = ("dagster/partition/month", "dagster/partition/symbol")
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 
 
+INTERVALS = """import sys
+
+if any("dagster-daemon" in word for word in sys.orig_argv):
+    from dagster._daemon import controller
+
+    assert controller.DEFAULT_DAEMON_INTERVAL_SECONDS == 30
+    controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
+"""
+"""Shortens the interval at which the daemon looks after backfills; Dagster has no setting for it."""
+
+
 def make_project(folder: Path) -> Path:
-    """Copy the files of a deployment, except the package, into a folder."""
+    """Copy the files of a deployment, except the package, into a folder; shorten the daemon's intervals."""
     shutil.copy(ROOT / "workspace.yaml", folder)
     (folder / "dagster_home").mkdir()
-    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "dagster_home")
+    instance = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
+    instance["run_coordinator"]["config"]["dequeue_interval_seconds"] = 1
+    instance["run_monitoring"]["poll_interval_seconds"] = 3
+    instance["run_monitoring"]["free_slots_after_run_end_seconds"] = 1
+    (folder / "dagster_home" / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    (folder / "sitecustomize.py").write_text(INTERVALS)
     return folder
 
 
 def environment(project: Path, **more: str) -> dict[str, str]:
+    """Return the variables of the processes of a deployment."""
     settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(project / "data")}
-    return {**os.environ, **settings, "DAGSTER_HOME": str(project / "dagster_home"), **more}
+    path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
+    dagster = {
+        "DAGSTER_HOME": str(project / "dagster_home"),
+        "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
+        "DAGSTER_MAX_BACKFILL_RETRIES": "75",  # five at the usual interval last as long
+    }
+    return {**os.environ, **settings, **dagster, "PYTHONPATH": path, **more}
 
 
 def free_port() -> int:
@@ -187,6 +217,13 @@ class Ui:
                 lambda: status() in FINISHED_STATUSES, 300, f"the run of {job} does not end", every_s=0.5
             )
             return status().value
+
+    def stop_sensor(self, name: str) -> None:
+        """Turn a sensor off."""
+        found = self.query(SENSOR, selector={**LOCATION, "sensorName": name})["sensorOrError"]
+        assert found["__typename"] == "Sensor", found
+        stopped = self.query(STOP_SENSOR, id=found["sensorState"]["id"])["stopSensor"]
+        assert stopped["instigationState"]["status"] == "STOPPED", stopped
 
     def status(self, backfill: str) -> str:
         return str(self.query(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
