@@ -24,7 +24,7 @@ from capture_pipeline.sessions.account import (
 from capture_pipeline.sessions.counts import ACCOUNT_PARTS
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import Cause, Ending
+from capture_pipeline.sessions.models import Cause, Ending, TrackMark
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.support.sessions.desk import OTHERS, TRADES, Desk, lost_ids, recorded_ids
 from capture_pipeline_tests.support.sessions.system_calls import Calls
@@ -300,7 +300,7 @@ def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
     file.allocate()
     size = folder.account.stat().st_size
     mark = recover_session(folder).checkpoint.model_copy(
-        update={"tracks": {name: ids | rest for name, ids in streams.items()}}
+        update={"tracks": {name: TrackMark(**ids, **rest) for name, ids in streams.items()}}
     )
     file.write(Account(state=AccountState.UNWRITTEN, mark=mark))
     assert folder.account.stat().st_size == size
