@@ -136,6 +136,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Give all objects back to the collector: DuckDB reports those that are left at the end of the process."""
+    gc.unfreeze()
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name cases of bytes by their argument.
 
