@@ -137,7 +137,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """End the exclusion, because DuckDB reports objects that are left at the end of the process."""
+    """Return all objects to the collector: DuckDB reports those that are left at the end of a process."""
     gc.unfreeze()
 
 

@@ -93,9 +93,11 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
     ):
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
     assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
-    filled, closed = chosen(first + second, BTC), chosen(third, ETH)
-    launched[ui.launch(filled, **job("gap_fill"))] = (CHAIN[1:], filled)
-    launched[ui.launch(closed, **job("month_close"))] = ((*CHAIN, "month_reconciliation"), closed)
+    launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
+    launched[ui.launch(chosen(third), **job("month_close"))] = (
+        (*CHAIN, "month_reconciliation"),
+        chosen(third),
+    )
     assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
         assert ui.count_materializations(backfill) == {name: Counter(partitions) for name in expected}
