@@ -30,7 +30,7 @@ def demo(folder: Path) -> str:
         [CAPTURE, "demo", "--out", str(folder), "--port", "0"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -117,7 +117,7 @@ def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> N
         other.listen()
         home = tmp_path / "home"
         with ui(home, other.getsockname()[1]) as process:
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=400)
     last = said.strip().splitlines()[-1]
     assert process.returncode == 1, said
     assert last.startswith("Error: dagster-webserver ended by itself with exit code ")
@@ -149,7 +149,7 @@ def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(int(daemons[0].name), signal.SIGKILL)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=400)
     assert process.returncode == 1, said
     assert said.strip().splitlines()[-1] == "Error: dagster-daemon was killed (signal 9); start it again"
 
