@@ -38,6 +38,7 @@ def demo(folder: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     """The demo has four symbols and four months of the real-world profile.
 
@@ -107,6 +108,7 @@ def ui(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> None:
     """The port is in use: the last line names the port, the reason and the remedy.
 
@@ -132,6 +134,7 @@ def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
     """The last log line of the daemon is unrelated and is not quoted as the reason."""
     with socket.socket() as free:
