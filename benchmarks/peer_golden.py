@@ -18,6 +18,8 @@ def main() -> None:
     """Run the stopwatch; the number is not used."""
     task, recording, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
+    if task == "convert":
+        import pandas  # noqa: F401, ICN001, PLC0415 - only this task needs it, and its import is not measured
     serve(lambda _: _validate(recording) if task == "validate" else _convert(recording, folder))
 
 
