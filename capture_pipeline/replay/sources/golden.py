@@ -52,7 +52,7 @@ _HEADS = {
     "previous_id": PREVIOUS,
     "line": POSITION,
 }
-_GROUPS_PER_RELEASE = 4
+_GROUPS_PER_RELEASE = 8
 """Row groups between releases of unused memory. One release costs the time of a third of a row group."""
 
 
