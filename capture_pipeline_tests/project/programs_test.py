@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -27,13 +28,9 @@ def find_commands(path: Path) -> Iterator[list[str]]:
         if not isinstance(node, ast.List):
             continue
         for number, element in enumerate(node.elts):
-            is_text = isinstance(element, ast.Constant) or "capture" not in ast.unparse(element).lower()
-            if not is_text:
-                words = node.elts[number + 1 :]
-                names = [word.value if isinstance(word, ast.Constant) else "-" for word in words] + ["-"]
-                yield [
-                    str(name) for name in names[: next(i for i, n in enumerate(names) if str(n)[0] == "-")]
-                ]
+            if not isinstance(element, ast.Constant) and "capture" in ast.unparse(element).lower():
+                words = [str(getattr(word, "value", "-")) for word in node.elts[number + 1 :]]
+                yield list(takewhile(lambda word: not word.startswith("-"), words))
 
 
 def find_unknown(words: list[str]) -> str:

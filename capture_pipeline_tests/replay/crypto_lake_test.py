@@ -93,8 +93,7 @@ def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renam
     The cases differ in the size of blocks and in the names of the times. Later snapshots change nothing.
     """
     updates = market(300)
-    # A snapshot of twenty levels contains the whole book while the book has few levels, so that all of it
-    # is known afterwards.
+    # While a book has at most twenty levels, a snapshot of twenty levels contains all of them.
     thin = next(at for at in range(1, 300) if max(map(len, book_of(updates[:at]))) == LEVELS)
     source = CryptoLakeSource(
         deltas(tmp_path, updates, renamed=renamed), books(tmp_path, updates, 40, thin), block_rows=block_rows

@@ -55,7 +55,7 @@ class TradingHours:
         self.last_us = merged[-1][0] if merged[-1][1] == _NEVER else _NEVER
 
     def are_open(self, starts: Ints, length_us: int) -> NDArray[np.bool_]:
-        """Return, for each period of `length_us` from one of `starts`, whether any part of it is open."""
+        """Return for each start whether the market is open in a part of the `length_us` after the start."""
         at = np.searchsorted(self._starts, starts, side="right") - 1
         is_closed = (at >= 0) & (self._ends[at] >= starts + length_us)
         return ~is_closed
